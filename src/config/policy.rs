@@ -1,0 +1,122 @@
+//! The validated policy: what the rest of the core works with. Nothing in it can be wrong any more.
+
+use crate::identify::Source;
+use crate::limit::{Limit, Match, Percent};
+use std::time::Duration;
+
+/// What the plugin is to be, from its configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plugin {
+    Filter(Box<Policy>),
+    RedisCall { key_prefix: String },
+}
+
+/// The HTTP role's whole configuration; defaults are in the contract and in [`crate::config`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub enabled: bool,
+    pub instance: String,
+    pub store: Store,
+    pub redis: RedisSettings,
+    pub local: LocalSettings,
+    /// Never empty.
+    pub identify: Vec<Source>,
+    pub on_no_client: OnNoClient,
+    pub exempt: Vec<Match>,
+    pub limits: Vec<Limit>,
+    pub response: ResponseSettings,
+    pub verdict_cache: VerdictCacheSettings,
+    pub log: LogSettings,
+    pub metrics: MetricsSettings,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Redis,
+    Local,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedisSettings {
+    pub cluster: String,
+    pub key_prefix: String,
+    /// How long a request may wait for its count; 1 ms to 10 s.
+    pub timeout: Duration,
+    /// Calls under way, for each worker.
+    pub max_in_flight: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalSettings {
+    pub share: Percent,
+    pub max_counters: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnNoClient {
+    Allow,
+    Deny,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseSettings {
+    pub status: u16,
+    pub error_status: u16,
+    /// With `{limit}`, `{remaining}`, `{retry_after}`, `{name}`.
+    pub body: String,
+    pub format: BodyFormat,
+    pub x_ratelimit: bool,
+    pub ietf: bool,
+    pub reset: ResetForm,
+    pub retry_after_jitter: Percent,
+    pub upstream_headers: UpstreamHeaders,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFormat {
+    Text,
+    ProblemJson,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetForm {
+    Unix,
+    Delta,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamHeaders {
+    Replace,
+    Keep,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerdictCacheSettings {
+    pub max_age: Duration,
+    pub entries: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogSettings {
+    pub denials_per_second: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricsSettings {
+    pub enabled: bool,
+    pub clients: Vec<NamedClient>,
+}
+
+/// A client with a series of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedClient {
+    pub name: String,
+    pub source: String,
+    pub value: ClientValue,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientValue {
+    Value(String),
+    Hash(crate::identify::Digest),
+}

@@ -1,0 +1,19 @@
+//! Headgate: distributed rate limiting inside Envoy.
+//!
+//! The core (everything but [`filter`] and [`redis_call`]) is plain Rust without a host call and is tested
+//! natively. The two shells are what Envoy loads: the HTTP filter that limits, and the network filter that
+//! unwraps its Redis calls in front of `redis_proxy`.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+pub mod config;
+pub mod identify;
+pub mod limit;
+pub mod redis;
