@@ -8,7 +8,7 @@ mod rate;
 pub use algorithm::{Algorithm, Align, Form, Verdict};
 pub use pattern::{HostPattern, PathPattern, PatternError, ValuePattern};
 pub use plan::{Charge, Group, LiveOverride, Plan};
-pub use rate::{Period, Quota, Rate, RateError};
+pub use rate::{Period, Quota, Rate, RateError, MAX_LIMIT};
 
 use crate::identify::Digest;
 use ipnet::IpNet;
