@@ -41,6 +41,8 @@ pub struct Charge {
     pub rate: Rate,
     /// 0 to N, or above N for what can never pass.
     pub cost: u64,
+    /// The cost comes with the response: the call needs 1 left to pass, and takes nothing yet (`cost` is not used).
+    pub later: bool,
     /// `false`: in shadow for this client.
     pub enforced: bool,
     /// Shift of a fixed window aligned by client, in ms, below the period; else 0.

@@ -10,7 +10,8 @@ pub enum Algorithm {
     },
     SlidingWindowLog,
     SlidingWindowCounter,
-    /// `burst`: the bucket's capacity in requests, at least 1 (0 only where N is 0).
+    /// `burst`: the bucket's capacity in requests; 0 where none was configured: as large as the N that holds.
+    /// Its product with the period is at most 2⁵³ ms, as for N.
     Gcra {
         burst: u64,
     },
@@ -62,7 +63,8 @@ impl Algorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     pub allowed: bool,
-    /// The N that held (a live override may have changed it); `None`: unlimited, then `allowed` and all else 0.
+    /// The N that held (a live override may have changed it), for gcra the burst; `None`: unlimited, then `allowed`
+    /// and all else 0.
     pub limit: Option<u64>,
     /// What is left after this call, in requests (or units of cost).
     pub remaining: u64,
