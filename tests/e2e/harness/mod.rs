@@ -1,0 +1,71 @@
+//! The harness of all end-to-end tests: real Envoy, real Redis, an upstream in the test process.
+//!
+//! ```ignore
+//! #[tokio::test(flavor = "multi_thread")]
+//! async fn the_third_call_of_two_is_denied() {
+//!     let redis = RedisCluster::shared();                       // or RedisCluster::start(3, 3), SingleRedis::start()
+//!     let envoy = Envoy::with(redis).policy("limits: [{rate: 2/minute}]").start();
+//!     for expected in [200, 200, 429] {
+//!         let response = envoy.get("/").header("x-api-key", "a").send().await;
+//!         assert_eq!(response.status, expected, "{response:?}");
+//!     }
+//!     assert_eq!(envoy.upstream.requests(), 2);
+//! }
+//! ```
+//! - The policy is put into the shipped `envoy/envoy.yaml` (`envoy/single-redis.yaml` for a [`SingleRedis`]), of
+//!   which only ports, paths and the access log's file are changed: what ships is what is tested. Anything else is
+//!   a line: [`EnvoyBuilder::edit`].
+//! - A builder has a key prefix of its own, so tests may share a cluster. Start one builder twice for two Envoys
+//!   that count together. Counts of a node (`INFO commandstats`) are exact on a cluster of one's own only.
+//! - The upstream answers with the request as it came, as JSON ([`Response::upstream_header`]), or as told
+//!   ([`Upstream::answer`], or in the request's header `x-test-answer`).
+//! - Starting and stopping block, requests are async: use `flavor = "multi_thread"`.
+//! - Whatever a test starts ends with it, also when it fails, and with the test process, also when that is killed.
+//!   Logs and configurations stay in `target/tmp/e2e-<pid>` until the next run.
+//! - A test that measures time or throughput goes into a `mod quiet`: those run one by one after all others
+//!   (`make test`). One that takes over 10 s is `#[ignore = "slow"]` and runs in `make test-all`.
+//!
+//! Needs `make setup build`: Envoy in `.tools/envoy-<version>/envoy` (or `ENVOY=path` for the default version),
+//! `redis-server` and `redis-cli` in the PATH, the filter in `target/headgate.wasm` (or `HEADGATE_WASM=path`).
+#![allow(dead_code, unused_imports)] // not every helper is in use at every time
+
+pub mod config;
+mod envoy;
+mod http;
+mod load;
+mod process;
+mod redis;
+mod upstream;
+
+pub use self::envoy::{Envoy, EnvoyBuilder, DEFAULT_ENVOY};
+pub use self::http::{Client, RawConnection, Request, Response};
+pub use self::load::{Load, Report};
+pub use self::process::{free_port, root, Process};
+pub use self::redis::{Node, Redis, RedisCluster, SingleRedis};
+pub use self::upstream::Upstream;
+
+use std::time::{Duration, Instant};
+
+/// Asks every 20 ms until there is an answer; panics with `what` after `timeout`.
+pub fn wait_for<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < timeout, "{what}: not within {timeout:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The same for async tests that have other work under way.
+pub async fn eventually<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < timeout, "{what}: not within {timeout:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

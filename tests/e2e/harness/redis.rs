@@ -1,0 +1,379 @@
+//! Real Redis: single or as a cluster, and ways to ask and to hurt its nodes.
+
+use super::process::{free_port, new_dir, Process};
+use super::wait_for;
+use redis::{Connection, FromRedisValue};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// What an Envoy may count in.
+pub trait Redis {
+    /// The shipped configuration that fits.
+    fn variant(&self) -> &'static str;
+    /// Where Envoy may begin to look.
+    fn seeds(&self) -> Vec<u16>;
+}
+
+/// One `redis-server` on loopback, without persistence.
+pub struct Node {
+    pub port: u16,
+    dir: PathBuf,
+    arguments: Vec<String>,
+    process: Mutex<Process>,
+}
+
+impl Node {
+    /// Starts it and waits until it answers. `arguments` come after the harness's own and win over them.
+    pub fn start(arguments: &[&str]) -> Node {
+        let mut last = String::new();
+        for _ in 0..3 {
+            let port = free_port();
+            let dir = new_dir(&format!("redis-{port}"));
+            let own = [
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--port",
+                &port.to_string(),
+            ]
+            .map(String::from);
+            let arguments: Vec<String> = own
+                .into_iter()
+                .chain(
+                    arguments
+                        .iter()
+                        .map(|argument| argument.replace("PORT", &port.to_string())),
+                )
+                .collect();
+            let process = Mutex::new(serve(&dir, &arguments));
+            let node = Node {
+                port,
+                dir,
+                arguments,
+                process,
+            };
+            match node.wait_until_up() {
+                Ok(()) => return node,
+                Err(log) => last = log, // somebody took the port in between
+            }
+        }
+        panic!("redis-server does not start: {last}");
+    }
+
+    fn wait_until_up(&self) -> Result<(), String> {
+        wait_for("redis-server", Duration::from_secs(10), || {
+            if self.process().exited().is_some() {
+                return Some(Err(
+                    std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+                ));
+            }
+            std::net::TcpStream::connect(("127.0.0.1", self.port))
+                .is_ok()
+                .then_some(Ok(()))
+        })
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A new connection; a frozen node makes calls on it fail after 2 s.
+    pub fn connection(&self) -> Connection {
+        self.try_connection()
+            .unwrap_or_else(|error| panic!("redis on {}: {error}", self.port))
+    }
+
+    fn try_connection(&self) -> redis::RedisResult<Connection> {
+        let timeout = Duration::from_secs(2);
+        let client = redis::Client::open(("127.0.0.1", self.port))?;
+        let connection = client.get_connection_with_timeout(timeout)?;
+        connection.set_read_timeout(Some(timeout))?;
+        connection.set_write_timeout(Some(timeout))?;
+        Ok(connection)
+    }
+
+    /// Runs a command, e.g. `node.call::<i64>(&["DBSIZE"])`.
+    pub fn call<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        self.try_call(command)
+            .unwrap_or_else(|error| panic!("{command:?} on {}: {error}", self.port))
+    }
+
+    pub fn try_call<T: FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = self.try_connection()?;
+        let mut call = redis::cmd(command[0]);
+        for argument in &command[1..] {
+            call.arg(*argument);
+        }
+        call.query(&mut connection)
+    }
+
+    /// A line of INFO: `info("commandstats", "cmdstat_evalsha")`.
+    pub fn info(&self, section: &str, name: &str) -> Option<String> {
+        let text: String = self.call(&["INFO", section]);
+        text.lines()
+            .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
+    }
+
+    /// How often a command (lower case) was called since the start or [`Node::reset_stats`].
+    pub fn calls(&self, command: &str) -> u64 {
+        field(self.info("commandstats", &format!("cmdstat_{command}")), "calls=")
+    }
+
+    /// How many replies were errors of this kind, e.g. `MOVED`, `NOSCRIPT`.
+    pub fn errors(&self, kind: &str) -> u64 {
+        field(self.info("errorstats", &format!("errorstat_{kind}")), "count=")
+    }
+
+    pub fn reset_stats(&self) {
+        self.call::<()>(&["CONFIG", "RESETSTAT"]);
+    }
+
+    pub fn flush_scripts(&self) {
+        self.call::<()>(&["SCRIPT", "FLUSH"]);
+    }
+
+    /// All keys of this node that fit the glob pattern.
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        self.call(&["KEYS", pattern])
+    }
+
+    /// SIGSTOP: connections stay open, nothing is answered.
+    pub fn freeze(&self) {
+        self.process().signal(libc::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        self.process().signal(libc::SIGCONT);
+    }
+
+    /// SIGKILL: connections break, new ones are refused.
+    pub fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// Starts it again (after [`Node::kill`], or killing it first) on the same port, with nothing stored.
+    pub fn restart(&self) {
+        let mut process = self.process();
+        process.kill();
+        *process = serve(&self.dir, &self.arguments);
+        drop(process);
+        if let Err(log) = self.wait_until_up() {
+            panic!("redis-server on {} does not come back: {log}", self.port);
+        }
+    }
+}
+
+fn serve(dir: &std::path::Path, arguments: &[String]) -> Process {
+    let mut command = Command::new(std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into()));
+    command.args(arguments).current_dir(dir);
+    Process::start(command, dir)
+}
+
+/// The number after `name` in `calls=3,usec=4`; 0 where there is none.
+fn field(line: Option<String>, name: &str) -> u64 {
+    let value = line
+        .as_deref()
+        .and_then(|line| line.split(',').find_map(|part| part.strip_prefix(name)));
+    value.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// One Redis that is no cluster.
+pub struct SingleRedis(Node);
+
+impl SingleRedis {
+    pub fn start() -> SingleRedis {
+        SingleRedis(Node::start(&[]))
+    }
+}
+
+impl Deref for SingleRedis {
+    type Target = Node;
+    fn deref(&self) -> &Node {
+        &self.0
+    }
+}
+
+impl Redis for SingleRedis {
+    fn variant(&self) -> &'static str {
+        "envoy/single-redis.yaml"
+    }
+    fn seeds(&self) -> Vec<u16> {
+        vec![self.port]
+    }
+}
+
+/// A Redis Cluster of so many masters, each with so many replicas.
+pub struct RedisCluster {
+    /// The masters of the start first, then their replicas.
+    pub nodes: Vec<Node>,
+    masters: usize,
+}
+
+impl RedisCluster {
+    /// Three masters that all tests share. For faults, script flushes and exact counts start one of your own.
+    pub fn shared() -> &'static RedisCluster {
+        static SHARED: LazyLock<RedisCluster> =
+            LazyLock::new(|| RedisCluster::start_with(3, 0, &["--cluster-node-timeout", "15000"]));
+        &SHARED
+    }
+
+    /// A node that is gone for 1 s counts as failed. Without its shard the others go on.
+    pub fn start(masters: usize, replicas: usize) -> RedisCluster {
+        RedisCluster::start_with(masters, replicas, &[])
+    }
+
+    /// With arguments for each `redis-server`, in which `PORT` stands for its port.
+    pub fn start_with(masters: usize, replicas: usize, arguments: &[&str]) -> RedisCluster {
+        let own = [
+            ["--cluster-enabled", "yes"],
+            ["--cluster-node-timeout", "1000"],
+            ["--cluster-require-full-coverage", "no"],
+            ["--cluster-replica-validity-factor", "0"],
+            ["--repl-diskless-sync-delay", "0"],
+        ];
+        let arguments: Vec<&str> = own.iter().flatten().chain(arguments).copied().collect();
+        let nodes: Vec<Node> = (0..masters * (1 + replicas))
+            .map(|_| Node::start(&arguments))
+            .collect();
+        let cluster = RedisCluster { nodes, masters };
+        cluster.create(replicas);
+        cluster
+    }
+
+    fn create(&self, replicas: usize) {
+        let output = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)))
+            .args(["--cluster-replicas", &replicas.to_string(), "--cluster-yes"])
+            .output()
+            .unwrap_or_else(|error| panic!("cannot start redis-cli: {error}; `make setup` installs it"));
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "redis-cli --cluster create: {text}");
+        self.wait_until_ready();
+    }
+
+    /// Until every node sees all slots served, and every replica is in step with its master.
+    pub fn wait_until_ready(&self) {
+        for node in &self.nodes {
+            wait_for(
+                &format!("redis on {} to join", node.port),
+                Duration::from_secs(20),
+                || {
+                    let info: String = node.try_call(&["CLUSTER", "INFO"]).ok()?;
+                    let nodes = format!("cluster_known_nodes:{}", self.nodes.len());
+                    let all = ["cluster_state:ok", "cluster_slots_ok:16384", &nodes];
+                    let joined = all
+                        .iter()
+                        .all(|fact| info.lines().any(|line| line.trim() == *fact));
+                    let link = node.info("replication", "master_link_status");
+                    (joined && link.is_none_or(|status| status == "up")).then_some(())
+                },
+            );
+        }
+    }
+
+    /// The nodes that were started as masters.
+    pub fn masters(&self) -> &[Node] {
+        &self.nodes[..self.masters]
+    }
+
+    /// A cluster-aware connection.
+    pub fn connection(&self) -> redis::cluster::ClusterConnection {
+        let seeds: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| format!("redis://127.0.0.1:{}", node.port))
+            .collect();
+        let client = redis::cluster::ClusterClient::new(seeds).expect("a cluster client");
+        client.get_connection().expect("a cluster connection")
+    }
+
+    pub fn slot(&self, key: &str) -> u16 {
+        self.any().call(&["CLUSTER", "KEYSLOT", key])
+    }
+
+    /// The node that is master of the key's slot now.
+    pub fn owner(&self, key: &str) -> &Node {
+        let slot = self.slot(key);
+        let slots: Vec<redis::Value> = self.any().call(&["CLUSTER", "SLOTS"]);
+        for range in slots {
+            let redis::Value::Array(parts) = range else {
+                continue;
+            };
+            let number = |value: &redis::Value| u16::from_redis_value(value.clone()).ok();
+            let [from, to, redis::Value::Array(master), ..] = parts.as_slice() else {
+                continue;
+            };
+            let (Some(from), Some(to)) = (number(from), number(to)) else {
+                continue;
+            };
+            if (from..=to).contains(&slot) {
+                let port = master.get(1).and_then(number);
+                return self
+                    .nodes
+                    .iter()
+                    .find(|node| Some(node.port) == port)
+                    .expect("a node of this cluster");
+            }
+        }
+        panic!("nobody serves slot {slot}");
+    }
+
+    /// The first of the names `<stem>0`, `<stem>1`, … whose key lies on the node; `key` makes the key of a name.
+    pub fn name_on(&self, node: &Node, stem: &str, key: impl Fn(&str) -> String) -> String {
+        (0..1000)
+            .map(|number| format!("{stem}{number}"))
+            .find(|name| self.owner(&key(name)).port == node.port)
+            .expect("a name whose key lies on the node")
+    }
+
+    /// All keys of all masters that fit the glob pattern.
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        self.masters()
+            .iter()
+            .flat_map(|node| node.keys(pattern))
+            .collect()
+    }
+
+    /// Calls of a command, by master.
+    pub fn calls(&self, command: &str) -> Vec<u64> {
+        self.masters().iter().map(|node| node.calls(command)).collect()
+    }
+
+    /// Error replies of a kind, over all nodes.
+    pub fn errors(&self, kind: &str) -> u64 {
+        self.nodes.iter().map(|node| node.errors(kind)).sum()
+    }
+
+    pub fn reset_stats(&self) {
+        self.nodes.iter().for_each(Node::reset_stats);
+    }
+
+    pub fn flush_scripts(&self) {
+        self.masters().iter().for_each(Node::flush_scripts);
+    }
+
+    /// A node that answers.
+    fn any(&self) -> &Node {
+        let answers = |node: &&Node| node.try_call::<String>(&["PING"]).is_ok();
+        self.nodes.iter().find(answers).expect("a node that answers")
+    }
+}
+
+impl Redis for RedisCluster {
+    fn variant(&self) -> &'static str {
+        "envoy/envoy.yaml"
+    }
+    fn seeds(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+}

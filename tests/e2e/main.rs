@@ -1,0 +1,4 @@
+//! End-to-end tests: one binary, one file a theme, one harness.
+
+mod harness;
+mod smoke;
