@@ -17,3 +17,4 @@ pub mod config;
 pub mod identify;
 pub mod limit;
 pub mod redis;
+pub mod redis_call;
