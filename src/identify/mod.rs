@@ -1,20 +1,33 @@
 //! Who is calling: sources tried in order, the first that yields one non-empty value names the client.
+//! How many calls a client may make is not decided here.
 
 mod attributes;
+mod client;
+mod escape;
+mod extract;
+mod hasher;
+mod values;
 
+#[cfg(test)]
+pub use attributes::FakeRequest;
 pub use attributes::{Attributes, Lookup};
-
-/// 128 bits of a secret's HMAC-SHA-256 (SHA-256 without a key); shown as 32 lower-case hex digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(pub [u8; 16]);
+pub(crate) use client::{cookie, cut_address, query, ShownAddress};
+pub use client::{identify, Client, ClientValue};
+pub use escape::{push_escaped, push_part, push_percent, LONGEST_PART};
+pub(crate) use extract::whole;
+pub use extract::Extract;
+pub use hasher::{Digest, DigestError, Hasher};
+pub(crate) use values::hex_pair;
+pub use values::{cookie_value, narrow, query_value, until};
 
 /// One way to tell callers apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// Unique; the kind where the configuration gave no name (a header's own name, `-` as `_`, for headers).
+    /// Only an address may be called `address`.
     pub name: String,
     pub kind: SourceKind,
-    /// A regex with one group over the whole value; its group is the value.
+    /// A regex with one group over the whole value; its group is the value. Never on an address.
     pub extract: Option<Extract>,
     /// The values are no secret and may stand in keys and logs as they are.
     pub plain: bool,
@@ -31,10 +44,13 @@ pub enum SourceKind {
     Metadata(Vec<String>),
     Tls(TlsField),
     Address {
+        /// 0 to 32.
         ipv4_prefix: u8,
+        /// 0 to 128.
         ipv6_prefix: u8,
     },
-    /// Each part yields a value, or the composite yields none.
+    /// Each part yields a value, or the composite yields none. Its value is its parts', escaped as in a key and
+    /// joined by commas: unambiguous, and people can write it (`acme,alice`).
     All(Vec<Source>),
 }
 
@@ -44,25 +60,4 @@ pub enum TlsField {
     UriSan,
     DnsSan,
     Subject,
-}
-
-/// A compiled `extract`.
-#[derive(Debug, Clone)]
-pub struct Extract {
-    text: String,
-}
-
-impl Extract {
-    /// The error is for the person who wrote the regex and names the remedy.
-    pub fn parse(text: &str) -> Result<Extract, String> {
-        Ok(Extract {
-            text: text.to_owned(),
-        })
-    }
-}
-
-impl PartialEq for Extract {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
 }

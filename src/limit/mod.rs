@@ -1,13 +1,27 @@
 //! Limits: what is counted, by which algorithm, for whom. Knows no host and no Redis.
 
 mod algorithm;
+mod compiled;
+mod cost;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod groups;
+mod keys;
+mod matching;
+mod overrides;
+mod path;
 mod pattern;
 mod plan;
+mod planner;
 mod rate;
+mod request;
+mod template;
 
 pub use algorithm::{Algorithm, Align, Form, Verdict};
+pub use path::normalise;
 pub use pattern::{HostPattern, PathPattern, PatternError, ValuePattern};
 pub use plan::{Charge, Group, LiveOverride, Plan};
+pub use planner::Planner;
 pub use rate::{Period, Quota, Rate, RateError, MAX_LIMIT};
 
 use crate::identify::Digest;

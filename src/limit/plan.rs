@@ -12,7 +12,7 @@ pub enum Plan {
     /// What to count; no group means that no limit holds.
     Count {
         groups: Vec<Group>,
-        /// A limit that keys by client matched, and no source named one.
+        /// A limit that keys by client, and is not in shadow, matched, and no source named one.
         no_client: bool,
     },
 }
@@ -56,4 +56,6 @@ pub struct LiveOverride {
     /// Index into [`Group::keys`]: the client's hash.
     pub key: usize,
     pub field: Rc<str>,
+    /// Where none stands, this client is not limited, and of [`Charge::rate`] only the period means anything.
+    pub unlimited: bool,
 }

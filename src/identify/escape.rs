@@ -1,0 +1,72 @@
+//! How a value stands in a Redis key: escaped so that no two keys are the same by accident and every key has
+//! exactly one hash tag, and short, whatever the caller sent.
+
+use crate::identify::Hasher;
+
+/// The longest value, in bytes before escaping, that stands in a key as it is.
+pub const LONGEST_PART: usize = 64;
+
+/// Appends one part of a key: `%`, `~`, `:`, `{`, `}`, `,`, `=`, controls and bytes over 7E as `%XX`; a value over
+/// [`LONGEST_PART`] as `~` and the 32 hex digits of its hash.
+pub fn push_part(out: &mut Vec<u8>, value: &[u8], hasher: &Hasher) {
+    if value.len() > LONGEST_PART {
+        out.push(b'~');
+        out.extend_from_slice(&hasher.digest(value).hex());
+    } else {
+        push_escaped(out, value);
+    }
+}
+
+/// Appends the escaped value, however long it is.
+pub fn push_escaped(out: &mut Vec<u8>, value: &[u8]) {
+    for &byte in value {
+        match byte {
+            b'%' | b'~' | b':' | b'{' | b'}' | b',' | b'=' | 0..=0x1F | 0x7F..=0xFF => {
+                push_percent(out, byte)
+            }
+            _ => out.push(byte),
+        }
+    }
+}
+
+/// Appends `%XX`, in upper case.
+pub fn push_percent(out: &mut Vec<u8>, byte: u8) {
+    let digit = |nibble: u8| match nibble {
+        0..=9 => b'0' + nibble,
+        _ => b'A' + nibble - 10,
+    };
+    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn part(value: &[u8]) -> String {
+        let mut out = Vec::new();
+        push_part(&mut out, value, &Hasher::new(None));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_would_end_a_part_or_a_tag_is_escaped() {
+        assert_eq!(part(b"plain-1_2.3/x y"), "plain-1_2.3/x y");
+        assert_eq!(part(b"%~:{},="), "%25%7E%3A%7B%7D%2C%3D");
+        assert_eq!(part(b"\0\r\n\x1f\x7f\x80\xff"), "%00%0D%0A%1F%7F%80%FF");
+    }
+
+    #[test]
+    fn a_long_value_is_hashed_whatever_it_holds() {
+        assert_eq!(part(&[b'a'; 64]).len(), 64);
+        assert_eq!(part(&[b'a'; 65]), "~635361c48bb9eab14198e76ea8ab7f1a");
+        assert_eq!(part(&[b'a'; 60_000]).len(), 33);
+    }
+
+    proptest! {
+        #[test]
+        fn two_values_never_make_the_same_part(a: Vec<u8>, b: Vec<u8>) {
+            prop_assert_eq!(a == b, part(&a) == part(&b));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `extract`: takes the part of a value that names the client.
+
+use regex_lite::Regex;
+use std::ops::Range;
+
+/// A compiled `extract`: a regex with exactly one group, over the whole value, in time linear in its length.
+#[derive(Debug, Clone)]
+pub struct Extract {
+    text: String,
+    regex: Regex,
+}
+
+impl Extract {
+    /// The error is for the person who wrote the regex and names the remedy.
+    pub fn parse(text: &str) -> Result<Extract, String> {
+        let regex = whole(text)?;
+        match regex.captures_len() - 1 {
+            1 => Ok(Extract {
+                text: text.to_owned(),
+                regex,
+            }),
+            0 => Err("has no group; put ( ) around the part that names the client".into()),
+            n => Err(format!("has {n} groups; keep one and write (?: ) for the others")),
+        }
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where in the value its group stands; `None` where the value does not fit or is not UTF-8.
+    pub fn find(&self, value: &[u8]) -> Option<Range<usize>> {
+        let captures = self.regex.captures(std::str::from_utf8(value).ok()?)?;
+        captures.get(1).map(|group| group.range())
+    }
+}
+
+impl PartialEq for Extract {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// Compiles a regex that has to fit the whole of what it is compared with.
+pub(crate) fn whole(text: &str) -> Result<Regex, String> {
+    let advice =
+        "the syntax is that of Rust's regex crate, without look-around, back-references and \\p classes";
+    // By itself first: `a)|(b` would close the group around it.
+    Regex::new(text)
+        .and_then(|_| Regex::new(&format!(r"\A(?:{text})\z")))
+        .map_err(|error| format!("is not a regex: {error}; {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extract<'a>(regex: &str, value: &'a str) -> Option<&'a str> {
+        let range = Extract::parse(regex).unwrap().find(value.as_bytes());
+        range.map(|range| &value[range])
+    }
+
+    #[test]
+    fn the_group_of_the_whole_value_is_taken() {
+        assert_eq!(extract("Bearer (.+)", "Bearer abc"), Some("abc"));
+        assert_eq!(extract("Bearer (.+)", "xBearer abc"), None);
+        assert_eq!(extract("Bearer ([a-z]+)", "Bearer abc1"), None);
+        assert_eq!(extract("a|(b)", "b"), Some("b"));
+        assert_eq!(extract("a|(b)", "a"), None);
+        assert_eq!(extract("(?:a|b)(.*)", "bc"), Some("c"));
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf8_yields_nothing() {
+        assert_eq!(Extract::parse("(.+)").unwrap().find(b"\xff"), None);
+    }
+
+    #[test]
+    fn what_is_not_one_group_is_refused_with_a_remedy() {
+        for (regex, remedy) in [
+            ("a", "put ( ) around"),
+            ("(a)(b)", "write (?: )"),
+            ("(a", "is not a regex"),
+            ("a)|(b", "is not a regex"),
+            ("(?=a)(b)", "without look-around"),
+        ] {
+            let error = Extract::parse(regex).unwrap_err();
+            assert!(error.contains(remedy), "{regex}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_value_takes_linear_time() {
+        let value = "a".repeat(60_000);
+        assert_eq!(extract("(?:a*)*b(.)", &value), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! Turns secrets into digests, so that no API key ever stands in a Redis key, a log line or a metric.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::fmt;
+use std::str::FromStr;
+
+/// 128 bits of a secret's HMAC-SHA-256 (SHA-256 without a key); shown as 32 lower-case hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 16]);
+
+impl Digest {
+    /// The 32 hex digits.
+    pub fn hex(&self) -> [u8; 32] {
+        let mut hex = [0; 32];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte)]);
+        }
+        hex
+    }
+
+    /// A number drawn from the first eight bytes: the same for the same value, and even over all of them.
+    pub fn draw(&self) -> u64 {
+        self.0
+            .iter()
+            .take(8)
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
+/// The lower-case hex digit of the low four bits.
+fn hex_digit(nibble: u8) -> u8 {
+    match nibble & 15 {
+        digit @ 0..=9 => b'0' + digit,
+        letter => b'a' + letter - 10,
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The text is not 32 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DigestError;
+
+impl fmt::Display for DigestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a hash is 32 hex digits, as `headgate hash` prints it")
+    }
+}
+
+impl std::error::Error for DigestError {}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Digest, DigestError> {
+        let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let number = valid.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(|n| Digest(n.to_be_bytes())).ok_or(DigestError)
+    }
+}
+
+/// Hashes with the operator's key, whose state is worked out once.
+#[derive(Clone)]
+pub struct Hasher {
+    keyed: Option<Hmac<Sha256>>,
+}
+
+impl Hasher {
+    /// Without a key (or with an empty one) values that can be guessed can be found out from their digests.
+    pub fn new(key: Option<&[u8]>) -> Hasher {
+        let key = key.filter(|key| !key.is_empty());
+        // HMAC takes keys of any length (RFC 2104), so the error cannot come.
+        let keyed = key.and_then(|key| Hmac::new_from_slice(key).ok());
+        Hasher { keyed }
+    }
+
+    /// Whether digests can be reproduced only by who knows the key.
+    pub fn is_keyed(&self) -> bool {
+        self.keyed.is_some()
+    }
+
+    /// The first 128 bits of the value's HMAC-SHA-256, or of its SHA-256 without a key.
+    pub fn digest(&self, value: &[u8]) -> Digest {
+        let full: [u8; 32] = match &self.keyed {
+            Some(keyed) => keyed.clone().chain_update(value).finalize().into_bytes().into(),
+            None => <Sha256 as sha2::Digest>::digest(value).into(),
+        };
+        let mut first = [0; 16];
+        first.iter_mut().zip(full).for_each(|(to, from)| *to = from);
+        Digest(first)
+    }
+}
+
+impl fmt::Debug for Hasher {
+    /// Never shows the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hasher").field("keyed", &self.is_keyed()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_key_it_is_the_start_of_sha256() {
+        let digest = Hasher::new(None).digest(b"test");
+        assert_eq!(digest.to_string(), "9f86d081884c7d659a2feaa0c55ad015");
+        assert_eq!(&digest.hex(), b"9f86d081884c7d659a2feaa0c55ad015");
+    }
+
+    #[test]
+    fn with_a_key_it_is_the_start_of_hmac_sha256() {
+        // RFC 4231, test case 2.
+        let digest = Hasher::new(Some(b"Jefe")).digest(b"what do ya want for nothing?");
+        assert_eq!(digest.to_string(), "5bdcc146bf60754e6a042426089575c7");
+    }
+
+    #[test]
+    fn an_empty_key_is_no_key() {
+        assert!(!Hasher::new(Some(b"")).is_keyed());
+        assert!(Hasher::new(Some(b"k")).is_keyed());
+    }
+
+    #[test]
+    fn a_digest_reads_back_what_it_shows_and_nothing_else() {
+        let digest = Hasher::new(Some(b"k")).digest(b"x");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(digest.to_string().to_uppercase().parse(), Ok(digest));
+        for wrong in [
+            "",
+            "9f86",
+            "+f86d081884c7d659a2feaa0c55ad015",
+            "9f86d081884c7d659a2feaa0c55ad01g",
+            "9f86d081884c7d659a2feaa0c55ad0155",
+        ] {
+            assert_eq!(wrong.parse::<Digest>(), Err(DigestError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        assert_eq!(
+            format!("{:?}", Hasher::new(Some(b"secret"))),
+            "Hasher { keyed: true }"
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! One limit, compiled: everything worked out that does not depend on the request.
+
+use super::keys::{label, Layout};
+use super::matching::Matcher;
+use super::overrides::Overrides;
+use super::request::{Reads, Request};
+use super::{Algorithm, Cost, Enforce, Form, Limit, Override, PathPattern, Period, Quota};
+use crate::identify::{Hasher, Source};
+use std::rc::Rc;
+
+/// A [`Limit`] with its names looked up and its keys prepared.
+#[derive(Debug, Clone)]
+pub(crate) struct Compiled {
+    pub matches: Vec<Matcher>,
+    pub layout: Layout,
+    /// `<limit>:<form>:<period ms>`, a field or what follows the tag.
+    pub label: Rc<str>,
+    /// Whether the counter is a key of its own, beside the tag's hash.
+    pub own_key: bool,
+    pub live_field: Rc<str>,
+    pub algorithm: Algorithm,
+    /// `None` where nothing but `unlimited` is ever granted.
+    pub period: Option<Period>,
+    pub overrides: Overrides,
+    pub enforce: Enforce,
+    pub cost: CompiledCost,
+    pub replaces: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CompiledCost {
+    Fixed(u64),
+    /// The index of the header in [`Reads`].
+    Header {
+        header: usize,
+        max: u64,
+    },
+    Later,
+}
+
+impl Compiled {
+    pub fn new(limit: &Limit, sources: &[Source], reads: &mut Reads, hasher: &Hasher) -> Compiled {
+        let overridden = limit.overrides.iter().filter_map(Override::quota);
+        let period = std::iter::once(limit.quota)
+            .chain(overridden)
+            .find_map(|quota| match quota {
+                Quota::Limited(rate) => Some(rate.period),
+                Quota::Unlimited => None,
+            });
+        let form = limit.algorithm.form();
+        let label = label(&limit.name, form, period.map_or(0, Period::as_millis), hasher);
+        let name_end = label.find(':').unwrap_or(label.len());
+        let live_field = format!("{}:override", label.get(..name_end).unwrap_or_default());
+        let layout = Layout::new(&limit.key, reads, hasher);
+        Compiled {
+            matches: limit
+                .matches
+                .iter()
+                .map(|m| Matcher::new(m, sources, reads))
+                .collect(),
+            own_key: form == Form::Log || !layout.beside.is_empty(),
+            layout,
+            label: label.into(),
+            live_field: live_field.into(),
+            algorithm: limit.algorithm,
+            period,
+            overrides: Overrides::new(limit.quota, &limit.overrides, sources, hasher),
+            enforce: limit.enforce,
+            cost: match &limit.cost {
+                Cost::Fixed(cost) => CompiledCost::Fixed(*cost),
+                Cost::Header { name, max } => CompiledCost::Header {
+                    header: reads.header(name),
+                    max: *max,
+                },
+                Cost::ResponseHeader { .. } => CompiledCost::Later,
+            },
+            replaces: limit.replaces.clone(),
+        }
+    }
+
+    /// Whether the limit holds, and by which path pattern; the first match that fits decides.
+    pub fn matched(&self, request: &Request<'_>) -> Option<Option<&PathPattern>> {
+        if self.matches.is_empty() {
+            return Some(None);
+        }
+        self.matches
+            .iter()
+            .find(|matcher| matcher.fits(request))
+            .map(Matcher::path)
+    }
+}

@@ -1,0 +1,172 @@
+//! Applies a policy to a request: which limits hold, what this client is granted, and which counters that means.
+//! Whether the counters are spent is not decided here.
+
+use super::compiled::Compiled;
+use super::groups::{Groups, Held};
+use super::keys::Tag;
+use super::matching::Matcher;
+use super::request::{Reads, Request};
+use super::{Enforce, Limit, Percent, Plan, Quota};
+use crate::config::Policy;
+use crate::identify::{identify, Attributes, Client, Hasher, Source, SourceKind};
+use std::rc::Rc;
+
+/// The field of a hash that holds one counter only.
+const ONLY_FIELD: &str = "c";
+
+/// A policy, compiled for planning.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    sources: Vec<Source>,
+    hasher: Hasher,
+    reads: Reads,
+    exempt: Vec<Matcher>,
+    /// In the policy's order.
+    limits: Vec<Compiled>,
+    /// Indices of the limits, those that replace others before those that they replace.
+    order: Vec<usize>,
+    /// `<prefix>:<instance>:{`
+    key_start: Vec<u8>,
+    only_field: Rc<str>,
+}
+
+impl Planner {
+    /// Compiles a policy; secrets are hashed by `hasher`, the same on all Envoys.
+    pub fn new(policy: &Policy, hasher: Hasher) -> Planner {
+        let sources = policy.identify.clone();
+        let (ipv4_prefix, ipv6_prefix) = address_prefixes(&sources);
+        let mut reads = Reads::new(ipv4_prefix, ipv6_prefix);
+        let exempt = policy
+            .exempt
+            .iter()
+            .map(|m| Matcher::new(m, &sources, &mut reads))
+            .collect();
+        let limits = policy
+            .limits
+            .iter()
+            .map(|l| Compiled::new(l, &sources, &mut reads, &hasher))
+            .collect();
+        let key_start = format!("{}:{}:{{", policy.redis.key_prefix, policy.instance).into_bytes();
+        Planner {
+            sources,
+            hasher,
+            reads,
+            exempt,
+            limits,
+            order: replacing_first(&policy.limits),
+            key_start,
+            only_field: ONLY_FIELD.into(),
+        }
+    }
+
+    /// Who is calling, by the policy's sources.
+    pub fn identify(&self, attributes: &dyn Attributes) -> Option<Client> {
+        identify(&self.sources, attributes, &self.hasher)
+    }
+
+    /// What hashes secrets here.
+    pub fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
+    /// The counters that the request meets. `client` is what [`Planner::identify`] said of it.
+    pub fn plan(&self, attributes: &dyn Attributes, client: Option<&Client>) -> Plan {
+        let request = Request::new(attributes, client, &self.reads, &self.hasher);
+        if self.exempt.iter().any(|matcher| matcher.fits(&request)) {
+            return Plan::Exempt;
+        }
+        let (held, no_client) = self.held(&request);
+        let mut groups = Groups::new(&request, &self.sources, &self.key_start, &self.only_field);
+        for held in &held {
+            groups.add(held);
+        }
+        Plan::Count {
+            groups: groups.finish(),
+            no_client,
+        }
+    }
+
+    /// The limits that hold, in the policy's order, and whether one was enforced that lacks a client.
+    fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Held<'p>>, bool) {
+        let mut replaced = vec![false; self.limits.len()];
+        let mut held = Vec::with_capacity(self.limits.len());
+        let mut no_client = false;
+        for &index in &self.order {
+            let Some(limit) = self.limits.get(index) else {
+                continue;
+            };
+            if replaced.get(index) == Some(&true) {
+                continue;
+            }
+            let Some(pattern) = limit.matched(request) else {
+                continue;
+            };
+            let (quota, live) = limit.overrides.quota(request);
+            let enforced = self.enforced(limit, request);
+            if limit.layout.tag == Tag::Client && request.client.is_none() {
+                no_client |= enforced && quota != Quota::Unlimited;
+                continue;
+            }
+            for &other in limit.replaces.iter().filter(|_| enforced) {
+                if let Some(replaced) = replaced.get_mut(other) {
+                    *replaced = true;
+                }
+            }
+            held.push(Held {
+                index,
+                limit,
+                pattern,
+                quota,
+                live,
+                enforced,
+            });
+        }
+        held.sort_unstable_by_key(|held| held.index);
+        (held, no_client)
+    }
+
+    /// Whether the limit denies this caller. A share is drawn by the caller alone, so that all limits with a share
+    /// hold for the same callers, and a larger share for those of a smaller one: by the client; by the address
+    /// where the key has that and no client (a new API key draws no new lot), or where there is no client.
+    fn enforced(&self, limit: &Compiled, request: &Request<'_>) -> bool {
+        let share = match limit.enforce {
+            Enforce::Always => return true,
+            Enforce::Never => return false,
+            Enforce::Share(share) => u64::from(share.basis_points()),
+        };
+        let lot = request.lot(limit.layout.by_address(), &self.sources);
+        lot % u64::from(Percent::FULL.basis_points()) < share
+    }
+}
+
+/// How `key: [address]` cuts: as the first address source says.
+fn address_prefixes(sources: &[Source]) -> (u8, u8) {
+    let prefixes = |source: &Source| match source.kind {
+        SourceKind::Address {
+            ipv4_prefix,
+            ipv6_prefix,
+        } => Some((ipv4_prefix, ipv6_prefix)),
+        _ => None,
+    };
+    sources.iter().find_map(prefixes).unwrap_or((32, 64))
+}
+
+/// An order in which every limit comes before those that it replaces. `replaces` is never circular; if it were, the
+/// rest would follow in the policy's order.
+fn replacing_first(limits: &[Limit]) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::with_capacity(limits.len());
+    while order.len() < limits.len() {
+        let left = || (0..limits.len()).filter(|i| !order.contains(i));
+        let is_free =
+            |i: &usize| !left().any(|j| limits.get(j).is_some_and(|limit| limit.replaces.contains(i)));
+        match left().find(is_free).or_else(|| left().next()) {
+            Some(next) => order.push(next),
+            None => break,
+        }
+    }
+    order
+}
+
+#[cfg(test)]
+#[path = "planner_tests.rs"]
+mod tests;
