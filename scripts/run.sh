@@ -18,45 +18,61 @@ begin() {
     name=$1
     shift
     nohup "$@" >"$RUN/$name.log" 2>&1 </dev/null &
-    # the program too: after a crash and a reboot the number may be somebody else's
     echo "$! $(basename "$1")" >"$RUN/$name.pid"
 }
 
-alive() { ps -p "$1" -o args= 2>/dev/null | grep -q -- "$2"; }
+# alive PID PROGRAM: not just the number, which may be somebody else's by now, and no zombie
+alive() {
+    if [ -d /proc/self ]; then
+        tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q -- "$2"
+    else
+        ps -p "$1" -o args= | grep -q -- "$2"
+    fi
+}
 
-stop() {
-    for file in "$RUN"/envoy.pid "$RUN"/upstream.pid "$RUN"/redis-*.pid; do
-        if [ ! -e "$file" ]; then continue; fi
-        read -r pid program <"$file"
-        if alive "$pid" "$program"; then
-            kill "$pid" 2>/dev/null || true
-            n=0
-            while alive "$pid" "$program" && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done
-            if alive "$pid" "$program"; then kill -9 "$pid" 2>/dev/null || true; fi
-        fi
-        rm -f "$file"
+# each COMMAND…: with every pid and program that runs
+each() {
+    for file in "$RUN"/*.pid; do
+        if [ -e "$file" ] && read -r pid program <"$file" && alive "$pid" "$program" 2>/dev/null; then "$@" "$pid"; fi
     done
 }
 
-# until_true WHAT LOG COMMAND…: within 15 s
+stop() {
+    each kill
+    n=0
+    while [ -n "$(each echo)" ] && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done
+    each kill -9
+    rm -f "$RUN"/*.pid
+}
+
+# until_true WHAT NAME COMMAND…: within 15 s, or until the program NAME has ended
 until_true() {
-    what=$1 log=$2
+    what=$1 name=$2
     shift 2
     n=0
     until "$@" >/dev/null 2>&1; do
         n=$((n + 1))
-        if [ $n -ge 150 ]; then
-            tail -n 5 "$RUN/$log.log" >&2
-            fail "$what is not up after 15 s; the whole log is .run/$log.log"
+        read -r pid program <"$RUN/$name.pid"
+        if [ $n -ge 150 ] || ! alive "$pid" "$program" 2>/dev/null; then
+            tail -n 5 "$RUN/$name.log" >&2
+            fail "$what does not come up; the whole log is .run/$name.log"
         fi
         sleep 0.1
+    done
+}
+
+# Somebody else's server on one of the ports would be taken for ours.
+ports_are_free() {
+    for setting in PORT=$PORT ADMIN_PORT=$ADMIN_PORT UPSTREAM_PORT=$UPSTREAM_PORT $(redis_ports | sed s/^/REDIS_PORT=/); do
+        python3 -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "${setting#*=}" \
+            2>/dev/null || fail "port ${setting#*=} is taken; another: make run ${setting%=*}=…"
     done
 }
 
 # The options of redis-cli for this variant; TLS and a user where it has them.
 redis_cli() {
     if [ "$VARIANT" = tls-auth ]; then
-        redis-cli --tls --cacert "$RUN/tls/ca.pem" --user admin --pass ratelimit-admin --no-auth-warning "$@"
+        redis-cli --tls --cacert "$RUN/tls/ca.pem" --user admin --pass admin --no-auth-warning "$@"
     else
         redis-cli "$@"
     fi
@@ -65,11 +81,17 @@ redis_cli() {
 redis_answers() { redis_cli -p "$1" ping | grep -q PONG; }
 redis_serves() { redis_cli -p "$1" cluster info | grep -q cluster_state:ok; }
 
+redis_ports() {
+    if [ "$VARIANT" = single-redis ]; then echo "$REDIS_PORT"; else seq "$REDIS_PORT" $((REDIS_PORT + 2)); fi
+}
+
 start_redis() {
-    nodes=3
-    if [ "$VARIANT" = single-redis ]; then nodes=1; fi
-    if [ "$VARIANT" = tls-auth ]; then scripts/certificates.sh "$RUN/tls"; fi
-    ports=$(seq "$REDIS_PORT" $((REDIS_PORT + nodes - 1)))
+    ports=$(redis_ports)
+    if [ "$VARIANT" = tls-auth ]; then
+        scripts/certificates.sh "$RUN/tls"
+        # the shipped users, and one who may create the cluster
+        { cat envoy/redis-users.acl; echo "user admin on >admin ~* &* +@all"; } >"$RUN/tls/users.acl"
+    fi
     addresses=
     for port in $ports; do
         dir=$RUN/redis-$port
@@ -77,13 +99,13 @@ start_redis() {
         mkdir -p "$dir"
         set -- redis-server --bind 127.0.0.1 --dir "$dir" --save "" --appendonly no \
             --maxmemory 256mb --maxmemory-policy volatile-ttl
-        if [ $nodes -gt 1 ]; then
+        if [ "$VARIANT" != single-redis ]; then
             set -- "$@" --cluster-enabled yes --cluster-require-full-coverage no
         fi
         if [ "$VARIANT" = tls-auth ]; then
             set -- "$@" --port 0 --tls-port "$port" --tls-cluster yes --tls-auth-clients no \
                 --tls-ca-cert-file "$RUN/tls/ca.pem" --tls-cert-file "$RUN/tls/redis.pem" \
-                --tls-key-file "$RUN/tls/redis.key" --aclfile "$PWD/envoy/redis-users.acl"
+                --tls-key-file "$RUN/tls/redis.key" --aclfile "$RUN/tls/users.acl"
         else
             set -- "$@" --port "$port"
         fi
@@ -91,11 +113,11 @@ start_redis() {
         addresses="$addresses 127.0.0.1:$port"
     done
     for port in $ports; do until_true "Redis on $port" "redis-$port" redis_answers "$port"; done
-    if [ $nodes -gt 1 ]; then
+    if [ "$VARIANT" != single-redis ]; then
         # shellcheck disable=SC2086
         redis_cli --cluster create $addresses --cluster-yes >"$RUN/cluster.log" 2>&1 ||
             fail "Redis Cluster cannot be created; see .run/cluster.log"
-        for port in $ports; do until_true "the cluster's node $port" cluster redis_serves "$port"; done
+        for port in $ports; do until_true "the cluster's node $port" "redis-$port" redis_serves "$port"; done
     fi
 }
 
@@ -106,7 +128,7 @@ start_envoy() {
         -e "s/port_value: 7001\b/port_value: $REDIS_PORT/" -e "s/port_value: 6379\b/port_value: $REDIS_PORT/" \
         -e "s/port_value: 7002\b/port_value: $((REDIS_PORT + 1))/" \
         -e "s/port_value: 7003\b/port_value: $((REDIS_PORT + 2))/" "envoy/$VARIANT.yaml" >"$RUN/envoy.yaml"
-    HEADGATE_REDIS_PASSWORD=${HEADGATE_REDIS_PASSWORD:-ratelimit-example} \
+    HEADGATE_REDIS_PASSWORD=${HEADGATE_REDIS_PASSWORD:-change-me} \
         begin envoy "$ENVOY" -c "$RUN/envoy.yaml" --disable-hot-restart --file-flush-interval-msec 500
     until_true Envoy envoy curl -sf "http://127.0.0.1:$ADMIN_PORT/ready"
     until_true "the way through Envoy" envoy curl -sf -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/"
@@ -117,6 +139,7 @@ start)
     [ -e "envoy/$VARIANT.yaml" ] || fail "no envoy/$VARIANT.yaml"
     mkdir -p "$RUN"
     stop
+    ports_are_free
     trap 'code=$?; if [ $code != 0 ]; then stop; fi' EXIT
     start_redis
     begin upstream python3 scripts/upstream.py "$UPSTREAM_PORT"

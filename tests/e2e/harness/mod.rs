@@ -40,7 +40,7 @@ mod upstream;
 pub use self::envoy::{Envoy, EnvoyBuilder, DEFAULT_ENVOY};
 pub use self::http::{Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};
-pub use self::process::{free_port, root, Process};
+pub use self::process::{free_port, new_dir, root, Process};
 pub use self::redis::{Node, Redis, RedisCluster, SingleRedis};
 pub use self::upstream::Upstream;
 

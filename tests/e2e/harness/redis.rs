@@ -1,10 +1,10 @@
 //! Real Redis: single or as a cluster, and ways to ask and to hurt its nodes.
 
-use super::process::{free_port, new_dir, Process};
+use super::process::{free_port, new_dir, root, Process};
 use super::wait_for;
 use redis::{Connection, FromRedisValue};
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,17 +20,24 @@ pub trait Redis {
 /// One `redis-server` on loopback, without persistence.
 pub struct Node {
     pub port: u16,
+    /// Where it speaks TLS, if it does.
+    pub tls_port: Option<u16>,
+    /// The user (and password) that the harness is.
+    login: Option<&'static str>,
     dir: PathBuf,
     arguments: Vec<String>,
     process: Mutex<Process>,
 }
 
 impl Node {
-    /// Starts it and waits until it answers. `arguments` come after the harness's own and win over them.
-    pub fn start(arguments: &[&str]) -> Node {
+    /// Starts it and waits until it answers. `arguments` come after the harness's own and win over them; in them
+    /// `PORT`, `BUSPORT` and `TLSPORT` stand for its ports. `login` is a user who may do anything and is his own
+    /// password, where the default user may not.
+    pub fn start(arguments: &[&str], login: Option<&'static str>) -> Node {
         let mut last = String::new();
         for _ in 0..3 {
             let port = free_port();
+            let tls_port = arguments.contains(&"TLSPORT").then(free_port);
             let dir = new_dir(&format!("redis-{port}"));
             let own = [
                 "--bind",
@@ -40,20 +47,20 @@ impl Node {
                 "--appendonly",
                 "no",
                 "--port",
-                &port.to_string(),
-            ]
-            .map(String::from);
-            let arguments: Vec<String> = own
-                .into_iter()
-                .chain(
-                    arguments
-                        .iter()
-                        .map(|argument| argument.replace("PORT", &port.to_string())),
-                )
-                .collect();
+                "PORT",
+            ];
+            let fill = |argument: &&str| match *argument {
+                "PORT" => port.to_string(),
+                "BUSPORT" => (port + 10_000).to_string(),
+                "TLSPORT" => tls_port.unwrap_or(0).to_string(),
+                other => other.to_owned(),
+            };
+            let arguments: Vec<String> = own.iter().chain(arguments).map(fill).collect();
             let process = Mutex::new(serve(&dir, &arguments));
             let node = Node {
                 port,
+                tls_port,
+                login,
                 dir,
                 arguments,
                 process,
@@ -85,6 +92,14 @@ impl Node {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn url(&self) -> String {
+        let login = self
+            .login
+            .map(|user| format!("{user}:{user}@"))
+            .unwrap_or_default();
+        format!("redis://{login}127.0.0.1:{}", self.port)
+    }
+
     /// A new connection; a frozen node makes calls on it fail after 2 s.
     pub fn connection(&self) -> Connection {
         self.try_connection()
@@ -93,7 +108,7 @@ impl Node {
 
     fn try_connection(&self) -> redis::RedisResult<Connection> {
         let timeout = Duration::from_secs(2);
-        let client = redis::Client::open(("127.0.0.1", self.port))?;
+        let client = redis::Client::open(self.url())?;
         let connection = client.get_connection_with_timeout(timeout)?;
         connection.set_read_timeout(Some(timeout))?;
         connection.set_write_timeout(Some(timeout))?;
@@ -171,7 +186,7 @@ impl Node {
     }
 }
 
-fn serve(dir: &std::path::Path, arguments: &[String]) -> Process {
+fn serve(dir: &Path, arguments: &[String]) -> Process {
     let mut command = Command::new(std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into()));
     command.args(arguments).current_dir(dir);
     Process::start(command, dir)
@@ -190,7 +205,7 @@ pub struct SingleRedis(Node);
 
 impl SingleRedis {
     pub fn start() -> SingleRedis {
-        SingleRedis(Node::start(&[]))
+        SingleRedis(Node::start(&[], None))
     }
 }
 
@@ -221,17 +236,50 @@ impl RedisCluster {
     /// Three masters that all tests share. For faults, script flushes and exact counts start one of your own.
     pub fn shared() -> &'static RedisCluster {
         static SHARED: LazyLock<RedisCluster> =
-            LazyLock::new(|| RedisCluster::start_with(3, 0, &["--cluster-node-timeout", "15000"]));
+            LazyLock::new(|| RedisCluster::start_with(3, 0, &["--cluster-node-timeout", "15000"], None));
         &SHARED
     }
 
     /// A node that is gone for 1 s counts as failed. Without its shard the others go on.
     pub fn start(masters: usize, replicas: usize) -> RedisCluster {
-        RedisCluster::start_with(masters, replicas, &[])
+        RedisCluster::start_with(masters, replicas, &[], None)
     }
 
-    /// With arguments for each `redis-server`, in which `PORT` stands for its port.
-    pub fn start_with(masters: usize, replicas: usize, arguments: &[&str]) -> RedisCluster {
+    /// Three masters as `envoy/tls-auth.yaml` wants them: TLS with the certificates in `dir` (made there if need be)
+    /// and the users of `envoy/redis-users.acl`. The harness itself comes without TLS, as another user.
+    pub fn start_secured(dir: &Path) -> RedisCluster {
+        let made = Command::new(root().join("scripts/certificates.sh"))
+            .arg(dir)
+            .status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "certificates in {}",
+            dir.display()
+        );
+        let shipped =
+            std::fs::read_to_string(root().join("envoy/redis-users.acl")).expect("the shipped users");
+        std::fs::write(
+            dir.join("users.acl"),
+            shipped + "user harness on >harness ~* &* +@all\n",
+        )
+        .expect("a file of users");
+        let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
+        let [users, ca, certificate, key] = ["users.acl", "ca.pem", "redis.pem", "redis.key"].map(file);
+        #[rustfmt::skip]
+        let arguments = [
+            "--tls-port", "TLSPORT", "--tls-cluster", "yes", "--cluster-port", "BUSPORT", "--tls-auth-clients", "no",
+            "--tls-ca-cert-file", &ca, "--tls-cert-file", &certificate, "--tls-key-file", &key, "--aclfile", &users,
+        ];
+        RedisCluster::start_with(3, 0, &arguments, Some("harness"))
+    }
+
+    /// With [`Node::start`]'s arguments for each.
+    pub fn start_with(
+        masters: usize,
+        replicas: usize,
+        arguments: &[&str],
+        login: Option<&'static str>,
+    ) -> RedisCluster {
         let own = [
             ["--cluster-enabled", "yes"],
             ["--cluster-node-timeout", "1000"],
@@ -241,7 +289,7 @@ impl RedisCluster {
         ];
         let arguments: Vec<&str> = own.iter().flatten().chain(arguments).copied().collect();
         let nodes: Vec<Node> = (0..masters * (1 + replicas))
-            .map(|_| Node::start(&arguments))
+            .map(|_| Node::start(&arguments, login))
             .collect();
         let cluster = RedisCluster { nodes, masters };
         cluster.create(replicas);
@@ -253,6 +301,13 @@ impl RedisCluster {
             .args(["--cluster", "create"])
             .args(self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)))
             .args(["--cluster-replicas", &replicas.to_string(), "--cluster-yes"])
+            .args(
+                self.nodes[0]
+                    .login
+                    .map(|user| ["--user", user, "--pass", user])
+                    .into_iter()
+                    .flatten(),
+            )
             .output()
             .unwrap_or_else(|error| panic!("cannot start redis-cli: {error}; `make setup` installs it"));
         let text =
@@ -374,6 +429,9 @@ impl Redis for RedisCluster {
         "envoy/envoy.yaml"
     }
     fn seeds(&self) -> Vec<u16> {
-        self.nodes.iter().map(|node| node.port).collect()
+        self.nodes
+            .iter()
+            .map(|node| node.tls_port.unwrap_or(node.port))
+            .collect()
     }
 }
