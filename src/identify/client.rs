@@ -71,25 +71,22 @@ impl Source {
                 ipv4_prefix,
                 ipv6_prefix,
             } => {
-                let net = value
-                    .parse()
-                    .map(|ip: IpAddr| ip.into())
-                    .or_else(|_| value.parse::<IpNet>())
-                    .ok()?;
-                cut_address(net.addr(), ipv4_prefix, ipv6_prefix).map(ClientValue::Address)
+                let (address, own) = match value.parse::<IpAddr>() {
+                    Ok(address) => (address, None),
+                    Err(_) => value.parse::<IpNet>().ok().map(|net| (net.addr(), Some(net)))?,
+                };
+                let cut = cut_address(address, ipv4_prefix, ipv6_prefix)?;
+                let fits = own.is_none_or(|net| net == cut);
+                fits.then_some(ClientValue::Address(cut))
             }
             _ if value.is_empty() => None,
             _ => Some(self.show(value.as_bytes(), hasher)),
         }
     }
 
-    /// Whether values may be shown: a composite's also where every part's may.
+    /// Whether values may be shown; a composite says so itself, whatever its parts say.
     pub fn is_plain(&self) -> bool {
-        match &self.kind {
-            SourceKind::Address { .. } => true,
-            SourceKind::All(parts) => self.plain || parts.iter().all(Source::is_plain),
-            _ => self.plain,
-        }
+        self.plain || matches!(self.kind, SourceKind::Address { .. })
     }
 
     fn read(&self, attributes: &dyn Attributes, hasher: &Hasher) -> Option<ClientValue> {
@@ -184,3 +181,7 @@ impl fmt::Display for Client {
         write!(f, "{}:{}", self.source, self.value)
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

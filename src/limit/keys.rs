@@ -158,3 +158,7 @@ pub(crate) fn label(name: &str, form: Form, period_ms: u64, hasher: &Hasher) -> 
     let name = String::from_utf8(escaped).unwrap_or_default();
     format!("{name}:{}:{period_ms}", form.word())
 }
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

@@ -71,3 +71,7 @@ impl Matcher {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "matching_tests.rs"]
+mod tests;

@@ -109,3 +109,7 @@ fn canonical(net: IpNet) -> IpNet {
         _ => net,
     }
 }
+
+#[cfg(test)]
+#[path = "grants_tests.rs"]
+mod tests;
