@@ -19,14 +19,25 @@ pub fn push_part(out: &mut Vec<u8>, value: &[u8], hasher: &Hasher) {
 
 /// Appends the escaped value, however long it is.
 pub fn push_escaped(out: &mut Vec<u8>, value: &[u8]) {
-    for &byte in value {
-        match byte {
-            b'%' | b'~' | b':' | b'{' | b'}' | b',' | b'=' | 0..=0x1F | 0x7F..=0xFF => {
-                push_percent(out, byte)
-            }
-            _ => out.push(byte),
-        }
+    let mut rest = value;
+    while let Some((safe, byte, after)) = split_at_first(rest, needs_escape) {
+        out.extend_from_slice(safe);
+        push_percent(out, byte);
+        rest = after;
     }
+    out.extend_from_slice(rest);
+}
+
+fn needs_escape(byte: u8) -> bool {
+    matches!(byte, b'%' | b'~' | b':' | b'{' | b'}' | b',' | b'=' | 0..=0x1F | 0x7F..=0xFF)
+}
+
+/// What stands before the first such byte, the byte, and what stands after it.
+fn split_at_first(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> Option<(&[u8], u8, &[u8])> {
+    let at = bytes.iter().position(|&byte| is_such(byte))?;
+    let (before, from) = bytes.split_at_checked(at)?;
+    let (&byte, after) = from.split_first()?;
+    Some((before, byte, after))
 }
 
 /// Appends `%XX`, in upper case.

@@ -4,7 +4,7 @@ use super::keys::{label, Layout};
 use super::matching::Matcher;
 use super::overrides::Overrides;
 use super::request::{Reads, Request};
-use super::{Algorithm, Cost, Enforce, Form, Limit, Override, PathPattern, Period, Quota};
+use super::{Algorithm, Cost, Enforce, Form, Limit, Override, Period, Quota};
 use crate::identify::{Hasher, Source};
 use std::rc::Rc;
 
@@ -56,7 +56,7 @@ impl Compiled {
             matches: limit
                 .matches
                 .iter()
-                .map(|m| Matcher::new(m, sources, reads))
+                .map(|m| Matcher::new(m, sources, reads, hasher))
                 .collect(),
             own_key: form == Form::Log || !layout.beside.is_empty(),
             layout,
@@ -78,14 +78,14 @@ impl Compiled {
         }
     }
 
-    /// Whether the limit holds, and by which path pattern; the first match that fits decides.
-    pub fn matched(&self, request: &Request<'_>) -> Option<Option<&PathPattern>> {
+    /// Whether the limit holds, and what its path counts by ([`Matcher::path_part`]); the first match that fits decides.
+    pub fn matched(&self, request: &Request<'_>) -> Option<Option<&[u8]>> {
         if self.matches.is_empty() {
             return Some(None);
         }
         self.matches
             .iter()
             .find(|matcher| matcher.fits(request))
-            .map(Matcher::path)
+            .map(Matcher::path_part)
     }
 }

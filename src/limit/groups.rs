@@ -3,7 +3,7 @@
 use super::compiled::{Compiled, CompiledCost};
 use super::keys::{push_address, push_client, Tag};
 use super::request::Request;
-use super::{Algorithm, Align, Charge, Cost, Group, LiveOverride, PathPattern, Quota, Rate};
+use super::{Algorithm, Align, Charge, Cost, Group, LiveOverride, Quota, Rate};
 use crate::identify::Source;
 use crate::redis::HashSlot;
 use std::rc::Rc;
@@ -12,8 +12,8 @@ use std::rc::Rc;
 pub(crate) struct Held<'p> {
     pub index: usize,
     pub limit: &'p Compiled,
-    /// Of the match that fits.
-    pub pattern: Option<&'p PathPattern>,
+    /// What its path counts by, where that is not the path itself.
+    pub path_part: Option<&'p [u8]>,
     pub quota: Quota,
     pub live: bool,
     pub enforced: bool,
@@ -150,7 +150,7 @@ impl<'p> Groups<'p> {
                         key.push(b',');
                     }
                     key.extend_from_slice(component);
-                    part.push(&mut key, self.request, held.pattern);
+                    part.push(&mut key, self.request, held.path_part);
                 }
             }
         }
@@ -201,7 +201,7 @@ impl Growing {
         key.extend_from_slice(label);
         for part in beside {
             key.push(b':');
-            part.push(&mut key, request, held.pattern);
+            part.push(&mut key, request, held.path_part);
         }
         self.group.keys.push(key);
         self.group.keys.len() - 1

@@ -1,6 +1,5 @@
 //! Where a limit's counters live: hash tags, keys beside them and fields, as the contract lays them out.
 
-use super::pattern::PathPattern;
 use super::request::{Reads, Request};
 use super::{Form, KeyPart};
 use crate::identify::{push_part, Client, ClientValue, Hasher, Source, SourceKind};
@@ -87,12 +86,12 @@ impl Part {
     }
 
     /// Appends the request's value; nothing where it has none, so that leaving out a header escapes no limit.
-    /// A path that a pattern matched counts by the pattern.
-    pub fn push(self, out: &mut Vec<u8>, request: &Request<'_>, pattern: Option<&PathPattern>) {
+    /// A path that a pattern matched counts by the pattern: `path_part`.
+    pub fn push(self, out: &mut Vec<u8>, request: &Request<'_>, path_part: Option<&[u8]>) {
         match self {
             Part::Address => request.push_address(out),
-            Part::Path => match pattern.filter(|pattern| !pattern.is_exact()) {
-                Some(pattern) => push_part(out, pattern.text().as_bytes(), request.hasher),
+            Part::Path => match path_part {
+                Some(part) => out.extend_from_slice(part),
                 None => request.push_path(out),
             },
             Part::Method => push_part(out, request.method(), request.hasher),

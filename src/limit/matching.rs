@@ -3,13 +3,15 @@
 use super::pattern::{HostPattern, PathPattern, ValuePattern};
 use super::request::{Reads, Request};
 use super::Match;
-use crate::identify::Source;
+use crate::identify::{push_part, Hasher, Source};
 
 /// A [`Match`] whose names are looked up.
 #[derive(Debug, Clone)]
 pub(crate) struct Matcher {
     methods: Vec<String>,
     path: Option<PathPattern>,
+    /// How a path counts that matches a pattern: as a part of a key.
+    path_part: Option<Vec<u8>>,
     hosts: Vec<HostPattern>,
     /// Index in [`Reads`].
     headers: Vec<(usize, ValuePattern)>,
@@ -20,12 +22,21 @@ pub(crate) struct Matcher {
 }
 
 impl Matcher {
-    pub fn new(condition: &Match, sources: &[Source], reads: &mut Reads) -> Matcher {
+    pub fn new(condition: &Match, sources: &[Source], reads: &mut Reads, hasher: &Hasher) -> Matcher {
         let named = |name: &String| sources.iter().position(|source| source.name == *name);
         let headers = condition.headers.iter();
         Matcher {
             methods: condition.methods.clone(),
             path: condition.path.clone(),
+            path_part: condition
+                .path
+                .as_ref()
+                .filter(|path| !path.is_exact())
+                .map(|path| {
+                    let mut part = Vec::new();
+                    push_part(&mut part, path.text().as_bytes(), hasher);
+                    part
+                }),
             hosts: condition.hosts.clone(),
             headers: headers
                 .map(|(name, pattern)| (reads.header(name), pattern.clone()))
@@ -36,13 +47,13 @@ impl Matcher {
             not: condition
                 .not
                 .as_ref()
-                .map(|not| Box::new(Matcher::new(not, sources, reads))),
+                .map(|not| Box::new(Matcher::new(not, sources, reads, hasher))),
         }
     }
 
-    /// The path pattern, where the condition has one.
-    pub fn path(&self) -> Option<&PathPattern> {
-        self.path.as_ref()
+    /// What a path that fits counts by, as a part of a key; `None` where it is the path itself.
+    pub fn path_part(&self) -> Option<&[u8]> {
+        self.path_part.as_deref()
     }
 
     /// Whether all fields that are given fit. What is cheap and often decides comes first.

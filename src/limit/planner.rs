@@ -39,7 +39,7 @@ impl Planner {
         let exempt = policy
             .exempt
             .iter()
-            .map(|m| Matcher::new(m, &sources, &mut reads))
+            .map(|m| Matcher::new(m, &sources, &mut reads, &hasher))
             .collect();
         let limits = policy
             .limits
@@ -98,7 +98,7 @@ impl Planner {
             if replaced.get(index) == Some(&true) {
                 continue;
             }
-            let Some(pattern) = limit.matched(request) else {
+            let Some(path_part) = limit.matched(request) else {
                 continue;
             };
             let (quota, live) = limit.overrides.quota(request);
@@ -115,7 +115,7 @@ impl Planner {
             held.push(Held {
                 index,
                 limit,
-                pattern,
+                path_part,
                 quota,
                 live,
                 enforced,

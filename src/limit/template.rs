@@ -12,11 +12,14 @@ use super::pattern::PatternError;
 /// `/search/**` fits `/search` too: a path and the same with a slash are one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    segments: Vec<Segment>,
+    pieces: Vec<Piece>,
+    /// How every path that fits ends: tells most others off at once.
+    end: Vec<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
+enum Piece {
+    /// One segment or several, each with its slash in front.
     Literal(Vec<u8>),
     /// One segment that ends so.
     One(Vec<u8>),
@@ -42,42 +45,55 @@ impl Template {
             return Ok(None);
         }
         let path = normalise(plain.as_bytes());
-        let segments: Vec<Segment> = path
-            .split(|&b| b == b'/')
-            .skip(1)
-            .map(segment)
-            .collect::<Result<_, _>>()?;
-        let rest = segments.iter().position(|s| matches!(s, Segment::Rest(_)));
-        if rest.is_some_and(|at| at + 1 < segments.len()) {
-            return refuse("** stands for all the rest of a path and can only come last");
+        let mut pieces: Vec<Piece> = Vec::new();
+        for segment in path.split(|&b| b == b'/').skip(1) {
+            if let Some(Piece::Rest(_)) = pieces.last() {
+                return refuse("** stands for all the rest of a path and can only come last");
+            }
+            match (piece(segment)?, pieces.last_mut()) {
+                (Piece::Literal(more), Some(Piece::Literal(literal))) => literal.extend(more),
+                (piece, _) => pieces.push(piece),
+            }
         }
-        Ok(Some(Template { segments }))
+        let end = match pieces.last() {
+            Some(Piece::Literal(end) | Piece::One(end) | Piece::Rest(end)) => end.clone(),
+            None => Vec::new(),
+        };
+        Ok(Some(Template { pieces, end }))
     }
 
     /// Whether it fits a normalised path.
     pub fn matches(&self, path: &[u8]) -> bool {
+        if !ends_with(path, &self.end) {
+            return false;
+        }
         let mut rest = if path == b"/" { &[] } else { path };
-        for segment in &self.segments {
-            if let Segment::Rest(end) = segment {
-                return rest.ends_with(end);
-            }
-            let Some(after) = rest.strip_prefix(b"/") else {
-                return false;
+        for piece in &self.pieces {
+            let after = match piece {
+                Piece::Literal(literal) => rest.strip_prefix(&literal[..]),
+                Piece::One(end) => after_one(rest, end),
+                Piece::Rest(end) => return ends_with(rest, end),
             };
-            let length = after.iter().position(|&b| b == b'/').unwrap_or(after.len());
-            let (current, following) = after.split_at_checked(length).unwrap_or((after, &[]));
-            let fits = match segment {
-                Segment::Literal(literal) => current == literal,
-                Segment::One(end) => current.len() > end.len() && current.ends_with(end),
-                Segment::Rest(_) => true,
-            };
-            if !fits {
-                return false;
+            match after {
+                Some(after @ ([] | [b'/', ..])) => rest = after,
+                _ => return false,
             }
-            rest = following;
         }
         rest.is_empty()
     }
+}
+
+/// What follows one segment that ends so and is longer than its end.
+fn after_one<'a>(path: &'a [u8], end: &[u8]) -> Option<&'a [u8]> {
+    let from = path.strip_prefix(b"/")?;
+    let length = from.iter().position(|&b| b == b'/').unwrap_or(from.len());
+    let (segment, after) = from.split_at_checked(length)?;
+    (segment.len() > end.len() && ends_with(segment, end)).then_some(after)
+}
+
+/// Most ends are empty, and comparing nothing is not free: some C libraries pay for the empty vector's address.
+fn ends_with(path: &[u8], end: &[u8]) -> bool {
+    end.is_empty() || path.ends_with(end)
 }
 
 /// Each `{name}` as `*`, each `{name=pattern}` as the pattern.
@@ -113,16 +129,20 @@ fn without_names(text: &str) -> Result<String, PatternError> {
     Ok(out)
 }
 
-fn segment(text: &[u8]) -> Result<Segment, PatternError> {
-    let (operator, end) = match text {
-        [b'*', b'*', end @ ..] => (Segment::Rest as fn(Vec<u8>) -> Segment, end),
-        [b'*', end @ ..] => (Segment::One as fn(Vec<u8>) -> Segment, end),
-        literal => (Segment::Literal as fn(Vec<u8>) -> Segment, literal),
+/// One segment, without its slash.
+fn piece(segment: &[u8]) -> Result<Piece, PatternError> {
+    let (operator, end) = match segment {
+        [b'*', b'*', end @ ..] => (Piece::Rest as fn(Vec<u8>) -> Piece, end),
+        [b'*', end @ ..] => (Piece::One as fn(Vec<u8>) -> Piece, end),
+        literal => (Piece::Literal as fn(Vec<u8>) -> Piece, literal),
     };
     if end.contains(&b'*') {
         return Err(PatternError(ONCE.to_owned()));
     }
-    Ok(operator(end.to_vec()))
+    match operator(end.to_vec()) {
+        Piece::Literal(literal) => Ok(Piece::Literal([b"/", &literal[..]].concat())),
+        piece => Ok(piece),
+    }
 }
 
 #[cfg(test)]
