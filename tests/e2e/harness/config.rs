@@ -52,6 +52,12 @@ pub fn redis_call(config: &mut Value) -> &mut Value {
     &mut named(filters, "headgate-redis-call")["typed_config"]["config"]
 }
 
+/// Envoy's own filter behind it, its `typed_config`.
+pub fn redis_proxy(config: &mut Value) -> &mut Value {
+    let filters = &mut listener(config, "redis_call")["filter_chains"][0]["filters"];
+    &mut named(filters, "envoy.filters.network.redis_proxy")["typed_config"]
+}
+
 pub fn has_redis_call(config: &Value) -> bool {
     config["static_resources"]["listeners"]
         .as_array()

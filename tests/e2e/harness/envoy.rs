@@ -35,6 +35,7 @@ pub struct EnvoyBuilder {
     policy: Policy,
     key_prefix: String,
     as_text: bool,
+    patient: bool,
     filter: bool,
     dynamic: bool,
     expose_redis_call: bool,
@@ -75,6 +76,13 @@ impl EnvoyBuilder {
     /// Keys begin with this and a colon; without it, with a prefix of this builder's own.
     pub fn key_prefix(mut self, prefix: &str) -> Self {
         self.key_prefix = prefix.to_owned();
+        self
+    }
+
+    /// Waits 5 s for a count in place of the policy's and Envoy's own time-outs: for tests that count exactly, as a
+    /// busy machine is no failure of Redis.
+    pub fn patient(mut self) -> Self {
+        self.patient = true;
         self
     }
 
@@ -257,6 +265,9 @@ impl EnvoyBuilder {
         if !self.seeds.is_empty() {
             config::set_endpoints(config::cluster(config, "redis"), &self.seeds);
         }
+        if self.patient {
+            config::redis_proxy(config)["settings"]["op_timeout"] = json!("5s");
+        }
         let plugin = config::redis_call(config);
         plugin["vm_config"]["code"]["local"]["filename"] = json!(wasm);
         let role = plugin["configuration"]["value"].clone();
@@ -277,12 +288,15 @@ impl EnvoyBuilder {
 
     /// A plugin's configuration with this builder's key prefix, in the form that it wants.
     fn plugin(&self, mut value: Value) -> Value {
-        let shipped = value["role"] == "redis_call";
+        let network = value["role"] == "redis_call";
         if let Some(fields) = value.as_object_mut() {
             let redis = fields.entry("redis").or_insert_with(|| json!({}));
             if let Some(redis) = redis.as_object_mut() {
-                if shipped || !redis.contains_key("key_prefix") {
+                if network || !redis.contains_key("key_prefix") {
                     redis.insert("key_prefix".into(), json!(self.key_prefix));
+                }
+                if self.patient && !network {
+                    redis.insert("timeout".into(), json!("5s"));
                 }
             }
         }
@@ -330,6 +344,7 @@ impl Envoy {
             policy: Policy::Shipped,
             key_prefix: format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed)),
             as_text: false,
+            patient: false,
             filter: true,
             dynamic: false,
             expose_redis_call: false,
@@ -405,6 +420,13 @@ impl Envoy {
     /// A counter or gauge by its whole name; 0 where it does not exist (yet).
     pub fn stat(&self, name: &str) -> u64 {
         self.stats(name).get(name).copied().unwrap_or(0)
+    }
+
+    /// Waits until Envoy knows so many nodes of Redis. It takes requests before that, so as to start without Redis.
+    pub fn wait_for_redis(&self, nodes: u64) {
+        wait_for("Envoy to find Redis", READY, || {
+            (self.stat("cluster.redis.membership_total") >= nodes).then_some(())
+        });
     }
 
     /// What Envoy and the filter have logged.
