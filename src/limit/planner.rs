@@ -77,7 +77,7 @@ impl Planner {
         }
         let (held, no_client) = self.held(&request);
         let mut groups = Groups::new(&request, &self.sources, &self.key_start, &self.only_field);
-        for held in &held {
+        for held in held.iter().flatten() {
             groups.add(held);
         }
         Plan::Count {
@@ -86,10 +86,11 @@ impl Planner {
         }
     }
 
-    /// The limits that hold, in the policy's order, and whether one was enforced that lacks a client.
-    fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Held<'p>>, bool) {
+    /// The limits that hold, each in its place, and whether one was enforced that lacks a client.
+    fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Option<Held<'p>>>, bool) {
         let mut replaced = vec![false; self.limits.len()];
-        let mut held = Vec::with_capacity(self.limits.len());
+        let mut held: Vec<Option<Held<'p>>> = Vec::new();
+        held.resize_with(self.limits.len(), || None);
         let mut no_client = false;
         for &index in &self.order {
             let Some(limit) = self.limits.get(index) else {
@@ -112,16 +113,17 @@ impl Planner {
                     *replaced = true;
                 }
             }
-            held.push(Held {
-                index,
-                limit,
-                path_part,
-                quota,
-                live,
-                enforced,
-            });
+            if let Some(place) = held.get_mut(index) {
+                *place = Some(Held {
+                    index,
+                    limit,
+                    path_part,
+                    quota,
+                    live,
+                    enforced,
+                });
+            }
         }
-        held.sort_unstable_by_key(|held| held.index);
         (held, no_client)
     }
 
@@ -154,15 +156,24 @@ fn address_prefixes(sources: &[Source]) -> (u8, u8) {
 /// An order in which every limit comes before those that it replaces. `replaces` is never circular; if it were, the
 /// rest would follow in the policy's order.
 fn replacing_first(limits: &[Limit]) -> Vec<usize> {
-    let mut order: Vec<usize> = Vec::with_capacity(limits.len());
-    while order.len() < limits.len() {
-        let left = || (0..limits.len()).filter(|i| !order.contains(i));
-        let is_free =
-            |i: &usize| !left().any(|j| limits.get(j).is_some_and(|limit| limit.replaces.contains(i)));
-        match left().find(is_free).or_else(|| left().next()) {
-            Some(next) => order.push(next),
-            None => break,
+    // How many limits that are not in the order yet replace each.
+    let mut waiting = vec![0_usize; limits.len()];
+    for waits in limits.iter().flat_map(|limit| &limit.replaces) {
+        if let Some(count) = waiting.get_mut(*waits) {
+            *count += 1;
         }
+    }
+    let mut left: Vec<usize> = (0..limits.len()).collect();
+    let mut order = Vec::with_capacity(limits.len());
+    while !left.is_empty() {
+        let free = left.iter().position(|i| waiting.get(*i) == Some(&0));
+        let next = left.remove(free.unwrap_or(0));
+        for replaced in limits.get(next).iter().flat_map(|limit| &limit.replaces) {
+            if let Some(count) = waiting.get_mut(*replaced) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        order.push(next);
     }
     order
 }
