@@ -1,5 +1,83 @@
-//! Plugin configuration: bytes from Envoy in, a validated [`Policy`] or errors with their paths out.
+//! Plugin configuration: bytes from Envoy in, a validated [`Policy`] or every error with its path out.
+//!
+//! Decides what may be written and what is meant where nothing is written. What a limit then does is the
+//! business of [`crate::limit`]; nothing here touches a request.
 
+mod counting;
+mod error;
+mod input;
+mod key;
+mod limits;
+mod matching;
+mod node;
+mod overrides;
+mod plugin;
 mod policy;
+mod rates;
+mod reach;
+mod replaces;
+mod scalar;
+mod settings;
+mod shown;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod unbuilt;
+mod wire;
 
+pub use error::{ConfigError, ConfigErrors};
 pub use policy::*;
+
+use error::Errors;
+use node::Node;
+use serde_json::Value;
+
+/// Reads a plugin's configuration: JSON text (a `StringValue`) or the wire bytes of a
+/// `google.protobuf.Struct`, at most 4 MiB.
+///
+/// What is not written has its default: callers told apart by `x-api-key`, else by address, `on_error: local`, and
+/// so on. No `limits` is a policy that counts nothing; nothing at all, empty bytes or `{}`, is an error.
+///
+/// # Errors
+/// All that is wrong, each with its path, value and remedy; and what is right but not built yet.
+///
+/// ```
+/// use headgate::config::{parse, Plugin};
+///
+/// let Ok(Plugin::Filter(policy)) = parse(br#"{"limits": [{"rate": "100/minute"}]}"#) else { panic!() };
+/// assert_eq!(policy.limits[0].name, "100/minute");
+///
+/// let errors = parse(br#"{"limits": [{"rate": "100/fortnight"}]}"#).unwrap_err();
+/// assert_eq!(
+///     errors.to_string(),
+///     r#"limits[0].rate: "100/fortnight": unknown period "fortnight"; use s, m, h or d"#
+/// );
+/// ```
+pub fn parse(bytes: &[u8]) -> Result<Plugin, ConfigErrors> {
+    match input::decode(bytes) {
+        Ok(value) => parse_value(&value),
+        Err(error) => Err(ConfigErrors::single(&error.0)),
+    }
+}
+
+/// As [`parse`], from a value that was read elsewhere.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_value(value: &Value) -> Result<Plugin, ConfigErrors> {
+    let errors = Errors::default();
+    let plugin = plugin::read(&Node::root(value, &errors));
+    unbuilt::refuse(&Node::root(value, &errors));
+    errors.into_result(plugin)
+}
+
+/// As [`parse_value`], but lets pass what is right and not built yet: for checking a configuration apart from
+/// the release that will run it.
+///
+/// # Errors
+/// All that is wrong.
+pub fn validate(value: &Value) -> Result<Plugin, ConfigErrors> {
+    let errors = Errors::default();
+    let plugin = plugin::read(&Node::root(value, &errors));
+    errors.into_result(plugin)
+}

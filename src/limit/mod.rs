@@ -56,6 +56,7 @@ pub struct Limit {
 pub struct Percent(u16);
 
 impl Percent {
+    pub const NONE: Percent = Percent(0);
     pub const FULL: Percent = Percent(10_000);
 
     /// `None` above 10,000 (100%).

@@ -1,0 +1,203 @@
+//! `match`, `not` and `exempt`: conditions on a request, and which of them say the same or contradict.
+
+use crate::config::node::Node;
+use crate::config::scalar::{is_token, HEADER_REMEDY};
+use crate::config::sources;
+use crate::identify::{Source, SourceKind};
+use crate::limit::{HostPattern, Match, PathPattern, PatternError, ValuePattern};
+use serde_json::Value;
+
+const FIELDS: &[&str] = &["methods", "path", "hosts", "headers", "route", "source", "not"];
+
+/// A condition; `None` where an error leaves nothing to compare with.
+pub(super) fn read(node: &Node, known: &[Source]) -> Option<Match> {
+    let fields = node.fields(FIELDS)?;
+    if fields.is_empty() {
+        node.fail("names no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
+        return None;
+    }
+    let list = |name, what| match fields.get(name) {
+        Some(node) => read_list(&node, what),
+        None => Vec::new(),
+    };
+    let condition = Match {
+        methods: distinct(&list("methods", "a method"), read_method),
+        path: fields.get("path").and_then(|node| read_path(&node)),
+        hosts: distinct(&list("hosts", "a host"), |node| {
+            compiled(node, HostPattern::parse(node.text("a host")?))
+        }),
+        headers: fields
+            .get("headers")
+            .map(|node| read_headers(&node))
+            .unwrap_or_default(),
+        route: fields
+            .get("route")
+            .and_then(|node| node.short_text("a route's name"))
+            .map(str::to_owned),
+        sources: distinct(&list("source", "a source's name"), |node| {
+            sources::known(node, known).map(|source| source.name.clone())
+        }),
+        not: fields
+            .get("not")
+            .and_then(|node| read(&node, known))
+            .map(Box::new),
+    };
+    if let (true, Some(not), Some(node)) = (node.is_sound(), &condition.not, fields.get("not")) {
+        if implies(&condition, not) {
+            node.fail("excludes all that the other conditions let in: can never match; loosen one of them");
+        } else if excludes_every_caller(not, known) {
+            node.fail("excludes every caller, since each has an address: can never match; remove a source");
+        }
+    }
+    node.is_sound().then_some(condition)
+}
+
+fn read_list<'a>(node: &Node<'a>, what: &str) -> Vec<Node<'a>> {
+    let items = node.items().unwrap_or_default();
+    if node.value().as_array().is_some_and(Vec::is_empty) {
+        node.fail(&format!(
+            "an empty list lets nothing in; write {what}, or leave the field out"
+        ));
+    }
+    items
+}
+
+/// What is read of each, and errors for what stands twice.
+fn distinct<T: PartialEq>(nodes: &[Node], read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
+    let mut list = Vec::new();
+    for node in nodes {
+        let Some(item) = read(node) else { continue };
+        if list.contains(&item) {
+            node.fail("stands twice; remove one");
+        }
+        list.push(item);
+    }
+    list
+}
+
+fn read_method(node: &Node) -> Option<String> {
+    let method = node.text("a method")?;
+    if !is_token(method) {
+        node.fail("not a method; write one such as GET");
+    }
+    Some(method.to_ascii_uppercase())
+}
+
+fn read_path(node: &Node) -> Option<PathPattern> {
+    match read_regex(node) {
+        Some(regex) => compiled(node, PathPattern::regex(regex?)),
+        None => compiled(node, PathPattern::template(node.text("a path, or {regex: …}")?)),
+    }
+}
+
+fn read_headers(node: &Node) -> Vec<(String, ValuePattern)> {
+    let mut headers: Vec<(String, ValuePattern)> = Vec::new();
+    let entries = node.entries().unwrap_or_default();
+    if node.value().as_object().is_some_and(|map| map.is_empty()) {
+        node.fail("names no header; write one, or leave the field out");
+    }
+    for (name, node) in entries {
+        if !is_token(name) {
+            node.fail_bare(HEADER_REMEDY);
+        }
+        let name = name.to_ascii_lowercase();
+        if headers.iter().any(|(other, _)| *other == name) {
+            node.fail_bare("this header stands twice, in different case; remove one");
+        }
+        headers.extend(read_value(&node).map(|pattern| (name, pattern)));
+    }
+    headers
+}
+
+fn read_value(node: &Node) -> Option<ValuePattern> {
+    match read_regex(node) {
+        Some(regex) => compiled(node, ValuePattern::regex(regex?)),
+        None => compiled(
+            node,
+            ValuePattern::exact(node.text("a value, \"*\" or {regex: …}")?),
+        ),
+    }
+}
+
+/// `{regex: …}`: `None` where the value has another form, `Some(None)` where it is broken.
+fn read_regex<'a>(node: &Node<'a>) -> Option<Option<&'a str>> {
+    matches!(node.value(), Value::Object(_)).then(|| {
+        let fields = node.fields(&["regex"])?;
+        fields.required("regex", "write {regex: …}")?.text("a regex")
+    })
+}
+
+fn compiled<T>(node: &Node, pattern: Result<T, PatternError>) -> Option<T> {
+    match pattern {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            node.fail(&error.0);
+            None
+        }
+    }
+}
+
+/// Whether every request that fits `a` fits `b`, as far as can be told without taking patterns apart.
+pub(super) fn implies(a: &Match, b: &Match) -> bool {
+    within(&a.methods, &b.methods)
+        && (b.path.is_none() || a.path == b.path)
+        && within(&a.hosts, &b.hosts)
+        && b.headers.iter().all(|header| implies_header(a, header))
+        && (b.route.is_none() || a.route == b.route)
+        && within(&a.sources, &b.sources)
+        && match (&a.not, &b.not) {
+            (_, None) => true,
+            (Some(excluded), Some(unwanted)) => implies(unwanted, excluded),
+            (None, Some(_)) => false,
+        }
+}
+
+/// Lists of which any may fit; an empty one lets everything in.
+fn within<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    b.is_empty() || (!a.is_empty() && a.iter().all(|item| b.contains(item)))
+}
+
+fn implies_header(a: &Match, (name, pattern): &(String, ValuePattern)) -> bool {
+    let is_present = ValuePattern::exact("*");
+    let implied = |own: &ValuePattern| own == pattern || is_present.as_ref() == Ok(pattern);
+    a.headers
+        .iter()
+        .any(|(own_name, own)| own_name == name && implied(own))
+}
+
+/// Whether `condition` is on sources alone.
+fn is_by_source(condition: &Match) -> bool {
+    let sources = condition.sources.clone();
+    !sources.is_empty()
+        && *condition
+            == Match {
+                sources,
+                ..Match::default()
+            }
+}
+
+fn excludes_every_caller(not: &Match, known: &[Source]) -> bool {
+    let is_excluded = |source: &Source| not.sources.contains(&source.name);
+    let is_address = |source: &Source| matches!(source.kind, SourceKind::Address { .. });
+    is_by_source(not) && known.iter().all(is_excluded) && known.iter().any(is_address)
+}
+
+/// Whether no caller that a source names can fit.
+pub(super) fn excludes_every_client(condition: &Match, known: &[Source]) -> bool {
+    let Some(not) = condition.not.as_deref().filter(|not| is_by_source(not)) else {
+        return false;
+    };
+    let may_fit = |source: &Source| condition.sources.is_empty() || condition.sources.contains(&source.name);
+    known
+        .iter()
+        .all(|source| !may_fit(source) || not.sources.contains(&source.name))
+}
+
+/// Whether the condition asks for a client: `source` outside of `not`, or within two of them.
+pub(super) fn asks_for_client(condition: &Match) -> bool {
+    fn asks(condition: &Match, is_negated: bool) -> bool {
+        (!is_negated && !condition.sources.is_empty())
+            || condition.not.as_deref().is_some_and(|not| asks(not, !is_negated))
+    }
+    asks(condition, false)
+}

@@ -1,0 +1,277 @@
+//! Reading a configuration value by value, with the path at hand: types and ranges, nothing of their meaning.
+//!
+//! A reader that finds something wrong puts it into [`Errors`] and answers `None`; the caller goes on with
+//! whatever is harmless, since a configuration with errors never becomes a policy. `inline(never)`, here and near
+//! by: this runs once, and its copies at each call would make a tenth of the module.
+
+use crate::config::error::{nearest, suggestion, Errors};
+use crate::config::shown::quoted;
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// A value and where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    value: &'a Value,
+    at: usize,
+    errors: &'a Errors,
+}
+
+impl<'a> Node<'a> {
+    pub fn root(value: &'a Value, errors: &'a Errors) -> Node<'a> {
+        Node { value, at: 0, errors }
+    }
+
+    pub fn value(&self) -> &'a Value {
+        self.value
+    }
+
+    /// Whether no error was found here or within so far.
+    #[inline(never)]
+    pub fn is_sound(&self) -> bool {
+        !self.errors.concern(self.at)
+    }
+
+    /// Reports an error here, with the value.
+    #[inline(never)]
+    pub fn fail(&self, message: &str) {
+        self.errors.push(self.at, Some(self.value), message);
+    }
+
+    /// Reports an error here, without the value: where the whole of it says nothing, or might be secret.
+    #[inline(never)]
+    pub fn fail_bare(&self, message: &str) {
+        self.errors.push(self.at, None, message);
+    }
+
+    /// Reports that the type is wrong; `expected` is what belongs here, as in "a list".
+    #[inline(never)]
+    pub fn fail_type(&self, expected: &str) {
+        match self.value {
+            Value::Null => self.fail_bare(&format!("has no value; write {expected}, or leave it out")),
+            _ => self.fail(&format!("wrong type; write {expected}")),
+        }
+    }
+
+    /// A string; `expected` says what it is, as in "a name".
+    #[inline(never)]
+    pub fn text(&self, expected: &str) -> Option<&'a str> {
+        match self.value {
+            Value::String(text) => return Some(text),
+            Value::Number(_) | Value::Bool(_) => {
+                self.fail(&format!("wrong type; write {expected} in quotes"));
+            }
+            _ => self.fail_type(expected),
+        }
+        None
+    }
+
+    #[inline(never)]
+    pub fn flag(&self) -> Option<bool> {
+        match self.value {
+            Value::Bool(flag) => return Some(*flag),
+            Value::String(text) if text == "true" || text == "false" => {
+                self.fail(&format!("wrong type; write {text} without quotes"));
+            }
+            _ => self.fail_type("true or false"),
+        }
+        None
+    }
+
+    /// A whole number; one that came as a double (Struct) counts as whole if it is.
+    #[inline(never)]
+    pub fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let expected = || format!("a whole number from {} to {}", range.start(), range.end());
+        match self.value {
+            Value::Number(number) => {
+                let whole = number.as_u64().or_else(|| {
+                    let double = number.as_f64()?;
+                    (double.fract() == 0.0 && (0.0..=9e15).contains(&double)).then_some(double as u64)
+                });
+                match whole.filter(|whole| range.contains(whole)) {
+                    Some(whole) => return Some(whole),
+                    None => self.fail(&format!("out of range; write {}", expected())),
+                }
+            }
+            Value::String(text) if text.parse::<u64>().is_ok_and(|number| range.contains(&number)) => {
+                self.fail(&format!("wrong type; write {text} without quotes"));
+            }
+            _ => self.fail_type(&expected()),
+        }
+        None
+    }
+
+    /// One of some words.
+    pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let index = self.choose(&words)?;
+        choices.get(index).map(|(_, choice)| *choice)
+    }
+
+    #[inline(never)]
+    fn choose(&self, words: &[&str]) -> Option<usize> {
+        let Value::String(text) = self.value else {
+            self.fail_type(&format!("one of {}", words.join(", ")));
+            return None;
+        };
+        let index = words.iter().position(|word| word == text);
+        if index.is_none() {
+            self.fail(&format!("unknown{}", suggestion(text, words)));
+        }
+        index
+    }
+
+    /// A list's elements.
+    #[inline(never)]
+    pub fn items(&self) -> Option<Vec<Node<'a>>> {
+        match self.value {
+            Value::Array(items) => Some(self.elements(items)),
+            Value::String(text) => {
+                self.fail(&format!("wrong type; write a list: [{text}]"));
+                None
+            }
+            _ => {
+                self.fail_type("a list");
+                None
+            }
+        }
+    }
+
+    /// A list's elements, or the value itself where it is no list.
+    #[inline(never)]
+    pub fn one_or_items(&self) -> Vec<Node<'a>> {
+        match self.value {
+            Value::Array(items) => self.elements(items),
+            _ => vec![*self],
+        }
+    }
+
+    #[inline(never)]
+    fn elements(&self, items: &'a [Value]) -> Vec<Node<'a>> {
+        let element = |(index, value)| Node {
+            value,
+            at: self.errors.step(self.at, format!("[{index}]")),
+            errors: self.errors,
+        };
+        items.iter().enumerate().map(element).collect()
+    }
+
+    /// An object whose keys are free.
+    #[inline(never)]
+    pub fn entries(&self) -> Option<Vec<(&'a str, Node<'a>)>> {
+        let Value::Object(map) = self.value else {
+            self.fail_type("an object");
+            return None;
+        };
+        Some(
+            map.iter()
+                .map(|(key, value)| (key.as_str(), self.child(key, value)))
+                .collect(),
+        )
+    }
+
+    /// A field of an object, whatever else there is.
+    #[inline(never)]
+    pub fn get(&self, name: &str) -> Option<Node<'a>> {
+        let value = self.value.as_object()?.get(name)?;
+        Some(self.child(name, value))
+    }
+
+    /// An object whose fields are known; the others are reported.
+    #[inline(never)]
+    pub fn fields(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
+        let Value::Object(map) = self.value else {
+            self.fail_type(&format!("an object with {}", known.join(", ")));
+            return None;
+        };
+        for (key, value) in map.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+            let message = format!("unknown field{}", suggestion(key, known));
+            self.child(key, value).fail_bare(&message);
+        }
+        Some(Fields {
+            node: *self,
+            map,
+            known,
+        })
+    }
+
+    #[inline(never)]
+    fn child(&self, key: &str, value: &'a Value) -> Node<'a> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let text = if key.bytes().all(plain) && !key.is_empty() {
+            key.to_owned()
+        } else {
+            format!("[{}]", quoted(key))
+        };
+        Node {
+            value,
+            at: self.errors.step(self.at, text),
+            errors: self.errors,
+        }
+    }
+}
+
+/// An object whose unknown fields have been reported.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    pub node: Node<'a>,
+    map: &'a Map<String, Value>,
+    known: &'static [&'static str],
+}
+
+impl<'a> Fields<'a> {
+    #[inline(never)]
+    pub fn get(&self, name: &str) -> Option<Node<'a>> {
+        self.node.get(name)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// The field, or an error that it is missing; `remedy` says what to write.
+    #[inline(never)]
+    pub fn required(&self, name: &str, remedy: &str) -> Option<Node<'a>> {
+        let node = self.get(name);
+        if node.is_none() && !self.is_mistyped(name) {
+            self.node.fail_bare(&format!("{name} is missing; {remedy}"));
+        }
+        node
+    }
+
+    /// Whether an unknown field was likely to be this one; that it is missing is then no second error.
+    #[inline(never)]
+    fn is_mistyped(&self, name: &str) -> bool {
+        let unknown = self.map.keys().filter(|key| !self.known.contains(&key.as_str()));
+        unknown
+            .into_iter()
+            .any(|key| nearest(key, self.known) == Some(name))
+    }
+
+    /// Reports each of `names` that is written; `why` says why it has no place here.
+    #[inline(never)]
+    pub fn refuse(&self, names: &[&str], why: &str) {
+        for node in names.iter().filter_map(|name| self.get(name)) {
+            node.fail(why);
+        }
+    }
+
+    /// The one field of `names` that is written, or an error that there is none or more.
+    #[inline(never)]
+    pub fn exactly_one(&self, names: &[&'static str]) -> Option<(&'static str, Node<'a>)> {
+        let mut written = names.iter().filter_map(|name| Some((*name, self.get(name)?)));
+        match (written.next(), written.next()) {
+            (Some(only), None) => Some(only),
+            (None, _) if names.iter().any(|name| self.is_mistyped(name)) => None,
+            (None, _) => {
+                self.node.fail(&format!("needs one of {}", names.join(", ")));
+                None
+            }
+            (Some((first, _)), Some((second, _))) => {
+                self.node
+                    .fail_bare(&format!("has both {first} and {second}; write one of them"));
+                None
+            }
+        }
+    }
+}

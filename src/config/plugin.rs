@@ -1,0 +1,128 @@
+//! The top of the configuration: which role, and which section is read by whom.
+
+use crate::config::limits::{self, Context};
+use crate::config::node::{Fields, Node};
+use crate::config::policy::{OnNoClient, Plugin, Policy, Store};
+use crate::config::rates::Rates;
+use crate::config::{input, limits::ON_ERROR, matching, reach, settings, sources};
+use crate::limit::{Enforce, Match, OnError};
+
+const FIELDS: &[&str] = &[
+    "role",
+    "enabled",
+    "instance",
+    "enforce",
+    "store",
+    "redis",
+    "on_error",
+    "local",
+    "identify",
+    "on_no_client",
+    "exempt",
+    "rates",
+    "limits",
+    "response",
+    "verdict_cache",
+    "log",
+    "metrics",
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Filter,
+    RedisCall,
+}
+
+/// Where it reports errors, what it returns is not to be used.
+pub(super) fn read(root: &Node) -> Plugin {
+    let nothing = Plugin::RedisCall {
+        key_prefix: String::new(),
+    };
+    let Some(fields) = root.fields(FIELDS) else {
+        return nothing;
+    };
+    if fields.is_empty() {
+        root.fail_bare(input::EMPTY);
+        return nothing;
+    }
+    let role = fields
+        .get("role")
+        .and_then(|node| node.choice(&[("filter", Role::Filter), ("redis_call", Role::RedisCall)]));
+    match role {
+        Some(Role::RedisCall) => read_redis_call(&fields),
+        _ => Plugin::Filter(Box::new(read_policy(&fields))),
+    }
+}
+
+fn read_redis_call(fields: &Fields) -> Plugin {
+    const WHY: &str = "role redis_call takes redis.key_prefix and nothing else; leave this out";
+    for name in FIELDS.iter().filter(|name| !["role", "redis"].contains(name)) {
+        if let Some(node) = fields.get(name) {
+            node.fail_bare(WHY);
+        }
+    }
+    let redis = fields.get("redis");
+    for name in ["cluster", "timeout", "max_in_flight"] {
+        if let Some(node) = redis.as_ref().and_then(|node| node.get(name)) {
+            node.fail_bare(WHY);
+        }
+    }
+    Plugin::RedisCall {
+        key_prefix: settings::redis(redis).key_prefix,
+    }
+}
+
+fn read_policy(fields: &Fields) -> Policy {
+    let get = |name| fields.get(name);
+    let store =
+        get("store").and_then(|node| node.choice(&[("redis", Store::Redis), ("local", Store::Local)]));
+    let on_no_client = get("on_no_client")
+        .and_then(|node| node.choice(&[("allow", OnNoClient::Allow), ("deny", OnNoClient::Deny)]));
+    let sources = sources::read(get("identify"));
+    let rates = Rates::read(get("rates"));
+    let context = Context {
+        sources: &sources,
+        rates: &rates,
+        store: store.unwrap_or(Store::Redis),
+        on_error: get("on_error")
+            .and_then(|node| node.choice(ON_ERROR))
+            .unwrap_or(OnError::Local),
+        enforce: get("enforce")
+            .and_then(|node| limits::read_enforce(&node))
+            .unwrap_or(Enforce::Always),
+    };
+    let exempt = read_exempt(get("exempt"), &context);
+    let limits = limits::read(get("limits"), &context);
+    let sound = ["identify", "exempt", "limits"]
+        .iter()
+        .all(|name| get(name).is_none_or(|node| node.is_sound()));
+    if let (true, Some(node)) = (sound, get("limits")) {
+        reach::check(&node, &limits, &exempt, &sources);
+    }
+    Policy {
+        enabled: get("enabled").and_then(|node| node.flag()).unwrap_or(true),
+        instance: get("instance")
+            .and_then(|node| node.name())
+            .unwrap_or("main")
+            .to_owned(),
+        store: context.store,
+        redis: settings::redis(get("redis")),
+        local: settings::local(get("local")),
+        on_no_client: on_no_client.unwrap_or(OnNoClient::Allow),
+        exempt,
+        limits,
+        response: settings::response(get("response")),
+        verdict_cache: settings::verdict_cache(get("verdict_cache")),
+        log: settings::log(get("log")),
+        metrics: settings::metrics(get("metrics"), &sources),
+        identify: sources,
+    }
+}
+
+fn read_exempt(node: Option<Node>, context: &Context) -> Vec<Match> {
+    let items = node.and_then(|node| node.items()).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|item| matching::read(item, context.sources))
+        .collect()
+}

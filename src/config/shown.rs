@@ -1,0 +1,132 @@
+//! Values as errors show them: JSON on one line, control characters escaped, cut.
+//!
+//! Written out here because it needs no more than three decimals: printing doubles exactly takes 20 KB of the
+//! module.
+
+use serde_json::{Number, Value};
+
+/// Longest piece of a value that is shown, in characters.
+pub(super) const LONGEST: usize = 80;
+
+/// A value as compact JSON.
+#[inline(never)]
+pub(super) fn shown(value: &Value) -> String {
+    if let Value::String(text) = value {
+        return quoted(text);
+    }
+    let mut out = String::new();
+    write(&mut out, value);
+    cut(out, LONGEST)
+}
+
+/// A text in quotes.
+#[inline(never)]
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// At most so many characters, with a sign where more was.
+#[inline(never)]
+pub(super) fn cut(mut text: String, longest: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(longest) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// Appends a value, or some of it: nothing more once the text is long enough to be cut.
+fn write(out: &mut String, value: &Value) {
+    // A character has at most four bytes.
+    if out.len() > 4 * LONGEST {
+        return;
+    }
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        Value::Number(number) => out.push_str(&decimal(number)),
+        Value::String(text) => out.push_str(&quoted(text)),
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate().take(LONGEST) {
+                separate(out, index);
+                write(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(map) => {
+            out.push('{');
+            for (index, (key, value)) in map.iter().enumerate().take(LONGEST) {
+                separate(out, index);
+                out.push_str(&quoted(key));
+                out.push(':');
+                write(out, value);
+            }
+            out.push('}');
+        }
+    }
+}
+
+fn separate(out: &mut String, index: usize) {
+    if index > 0 {
+        out.push(',');
+    }
+}
+
+/// Integers exactly, doubles to three decimals.
+fn decimal(number: &Number) -> String {
+    if let Some(integer) = number.as_i64() {
+        return integer.to_string();
+    }
+    let thousandths = number.as_f64().unwrap_or(f64::NAN) * 1_000.0;
+    if !(-9e15..9e15).contains(&thousandths) {
+        return "a number out of all ranges".to_owned();
+    }
+    let sign = if thousandths < 0.0 { "-" } else { "" };
+    let thousandths = thousandths.abs() as u64;
+    let text = format!("{sign}{}.{:03}", thousandths / 1_000, thousandths % 1_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_look_like_their_json() {
+        for text in [
+            r#"{"a":[1,-2,null,true],"b":{"c":"d\"\n"}}"#,
+            "[]",
+            "{}",
+            r#""x""#,
+            "1.5",
+            "-0.25",
+            "0",
+            "-7",
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(shown(&value), text);
+        }
+        assert_eq!(shown(&json!(0.0004)), "0");
+        assert_eq!(shown(&json!(1e300)), "a number out of all ranges");
+    }
+
+    #[test]
+    fn nothing_gets_long() {
+        let long = "é".repeat(5_000);
+        let nested = (0..100).fold(json!(long), |inner, _| json!([inner, 1]));
+        for value in [
+            json!(long),
+            json!(vec![1; 5_000]),
+            json!({ long.clone(): 1 }),
+            json!([{"a": long}, long]),
+            nested,
+        ] {
+            assert!(shown(&value).chars().count() <= LONGEST + 3, "{}", shown(&value));
+        }
+    }
+}

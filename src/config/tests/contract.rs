@@ -1,0 +1,255 @@
+//! The contract's whole example, as JSON and as a Struct.
+
+use super::{policy, struct_bytes, yaml};
+use crate::config::input::decode;
+use crate::config::*;
+use crate::identify::{Digest, Extract, Source, SourceKind, TlsField};
+use crate::limit::*;
+use std::time::Duration;
+
+const CONTRACT: &str = include_str!("contract.yaml");
+
+fn per_hour(limit: u64) -> Quota {
+    rate(limit, 3_600)
+}
+
+fn rate(limit: u64, seconds: u64) -> Quota {
+    Quota::Limited(Rate {
+        limit,
+        period: Period::from_millis(seconds * 1_000).unwrap(),
+    })
+}
+
+fn percent(points: u16) -> Percent {
+    Percent::from_basis_points(points).unwrap()
+}
+
+fn template(path: &str) -> Option<PathPattern> {
+    Some(PathPattern::template(path).unwrap())
+}
+
+fn exact(name: &str, value: &str) -> Vec<(String, ValuePattern)> {
+    vec![(name.to_owned(), ValuePattern::exact(value).unwrap())]
+}
+
+fn strings(items: &[&str]) -> Vec<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+/// A limit with nothing but a name and a rate.
+fn limit(name: &str, quota: Quota) -> Limit {
+    Limit {
+        name: name.to_owned(),
+        quota,
+        algorithm: Algorithm::SlidingWindowCounter,
+        matches: Vec::new(),
+        key: vec![KeyPart::Client],
+        overrides: Vec::new(),
+        enforce: Enforce::Always,
+        on_error: OnError::Local,
+        replaces: Vec::new(),
+        expose: true,
+        cost: Cost::Fixed(1),
+        lease: None,
+    }
+}
+
+fn path(path: &str) -> Match {
+    Match {
+        path: template(path),
+        ..Match::default()
+    }
+}
+
+#[test]
+fn every_limit_of_the_contract_means_what_it_says() {
+    let signed_in = Match {
+        sources: strings(&["user", "peer", "api_key"]),
+        ..Match::default()
+    };
+    let anonymous = Match {
+        not: Some(Box::new(signed_in.clone())),
+        ..Match::default()
+    };
+    let test_call = Match {
+        headers: exact("x-test", "1"),
+        ..Match::default()
+    };
+    let expected = [
+        Limit {
+            algorithm: Algorithm::SlidingWindowLog,
+            matches: vec![anonymous],
+            key: vec![KeyPart::Address],
+            ..limit("anonymous", per_hour(100))
+        },
+        Limit {
+            matches: vec![signed_in],
+            overrides: vec![
+                Override::Redis,
+                Override::Value {
+                    source: "user".into(),
+                    value: "partner-7".into(),
+                    quota: per_hour(10_000),
+                },
+                Override::Hash {
+                    source: "api_key".into(),
+                    hash: Digest(0x9f86d081884c7d659a2feaa0c55ad015_u128.to_be_bytes()),
+                    quota: Quota::Unlimited,
+                },
+                Override::Cidr {
+                    net: "10.0.0.0/8".parse().unwrap(),
+                    quota: Quota::Unlimited,
+                },
+            ],
+            ..limit("signed-in", per_hour(1_000))
+        },
+        Limit {
+            algorithm: Algorithm::SlidingWindowLog,
+            matches: vec![
+                Match {
+                    methods: strings(&["POST"]),
+                    ..path("/login")
+                },
+                Match {
+                    methods: strings(&["POST"]),
+                    hosts: vec![HostPattern::parse("*.example.com").unwrap()],
+                    headers: exact("x-app", "web"),
+                    route: Some("login".into()),
+                    not: Some(Box::new(test_call)),
+                    ..path("/*/login")
+                },
+            ],
+            key: vec![KeyPart::Client, KeyPart::Path, KeyPart::Method],
+            on_error: OnError::Deny,
+            replaces: vec![1],
+            expose: false,
+            ..limit("login", rate(5, 60))
+        },
+        Limit {
+            algorithm: Algorithm::Gcra { burst: 10 },
+            matches: vec![path("/search/**")],
+            enforce: Enforce::Share(percent(2_500)),
+            ..limit("search", rate(60, 60))
+        },
+        Limit {
+            algorithm: Algorithm::FixedWindow { align: Align::Client },
+            lease: Some(percent(1_000)),
+            ..limit("daily", rate(5_000, 86_400))
+        },
+        Limit {
+            matches: vec![path("/v1/chat")],
+            cost: Cost::ResponseHeader {
+                name: "x-tokens".into(),
+                max: 100_000,
+            },
+            ..limit("tokens", per_hour(100_000))
+        },
+        Limit {
+            key: vec![KeyPart::Address],
+            ..limit("ceiling", rate(3_000, 60))
+        },
+    ];
+    let policy = policy(CONTRACT);
+    for (limit, expected) in policy.limits.iter().zip(&expected) {
+        assert_eq!(limit, expected);
+    }
+    assert_eq!(policy.limits.len(), expected.len());
+}
+
+#[test]
+fn every_source_of_the_contract_means_what_it_says() {
+    let source = |name: &str, kind| Source {
+        name: name.to_owned(),
+        kind,
+        extract: None,
+        plain: false,
+    };
+    let header = |name: &str| SourceKind::Header(name.to_owned());
+    let expected = vec![
+        source(
+            "user",
+            SourceKind::Metadata(strings(&["envoy.filters.http.jwt_authn", "payload", "sub"])),
+        ),
+        source("peer", SourceKind::Tls(TlsField::UriSan)),
+        source("api_key", header("x-api-key")),
+        Source {
+            extract: Some(Extract::parse("Bearer (.+)").unwrap()),
+            ..source("token", header("authorization"))
+        },
+        source("session", SourceKind::Cookie("sid".into())),
+        Source {
+            plain: true,
+            ..source("app", SourceKind::Query("app_id".into()))
+        },
+        source(
+            "pair",
+            SourceKind::All(vec![
+                source("tenant", header("x-tenant")),
+                source("user", header("x-user")),
+            ]),
+        ),
+        Source {
+            plain: true,
+            ..source(
+                "address",
+                SourceKind::Address {
+                    ipv4_prefix: 32,
+                    ipv6_prefix: 64,
+                },
+            )
+        },
+    ];
+    assert_eq!(policy(CONTRACT).identify, expected);
+}
+
+#[test]
+fn everything_else_of_the_contract_means_what_it_says() {
+    let policy = policy(CONTRACT);
+    let preflight = Match {
+        methods: strings(&["OPTIONS"]),
+        headers: exact("access-control-request-method", "*"),
+        ..Match::default()
+    };
+    assert_eq!(policy.exempt, vec![path("/healthz"), preflight]);
+    let partner = NamedClient {
+        name: "partner-7".into(),
+        source: "user".into(),
+        value: ClientValue::Value("partner-7".into()),
+    };
+    assert_eq!(policy.metrics.clients, vec![partner]);
+    assert_eq!(
+        policy.redis,
+        RedisSettings {
+            cluster: "redis_call".into(),
+            key_prefix: "ratelimit".into(),
+            timeout: Duration::from_millis(100),
+            max_in_flight: 4_096,
+        }
+    );
+}
+
+#[test]
+fn the_defaults_are_what_the_contract_shows() {
+    let written = policy(CONTRACT);
+    let silent = policy("{limits: [{rate: 100/minute}]}");
+    let both_but_lists = |policy: Policy| Policy {
+        identify: Vec::new(),
+        exempt: Vec::new(),
+        limits: Vec::new(),
+        metrics: MetricsSettings {
+            clients: Vec::new(),
+            ..policy.metrics
+        },
+        ..policy
+    };
+    assert_eq!(both_but_lists(written), both_but_lists(silent));
+}
+
+#[test]
+fn a_struct_and_its_json_mean_the_same() {
+    let value = yaml(CONTRACT);
+    let from_json = decode(value.to_string().as_bytes()).unwrap();
+    let from_struct = decode(&struct_bytes(&value)).unwrap();
+    assert_eq!(from_json, value);
+    assert_eq!(from_struct, value);
+}

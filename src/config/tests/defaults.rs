@@ -1,0 +1,315 @@
+//! What is meant where nothing is written, and forms that mean the same.
+
+use super::{errors, policy, struct_bytes, yaml};
+use crate::config::{parse, validate, Plugin, Policy};
+use crate::identify::SourceKind;
+use crate::limit::*;
+
+fn algorithm(limit: &str) -> Algorithm {
+    policy(&format!("{{limits: [{limit}]}}")).limits[0].algorithm
+}
+
+fn enforce(text: &str) -> Vec<Enforce> {
+    policy(text).limits.iter().map(|limit| limit.enforce).collect()
+}
+
+#[test]
+fn the_smallest_configuration_limits_by_api_key_else_by_address() {
+    let policy = policy("{limits: [{rate: 100/minute}]}");
+    let names: Vec<&str> = policy
+        .identify
+        .iter()
+        .map(|source| source.name.as_str())
+        .collect();
+    assert_eq!(names, ["api_key", "address"]);
+    assert_eq!(policy.identify[0].kind, SourceKind::Header("x-api-key".into()));
+    assert_eq!(policy.limits[0].name, "100/minute");
+    assert_eq!(policy.limits[0].key, [KeyPart::Client]);
+    assert_eq!(policy.limits[0].algorithm, Algorithm::SlidingWindowLog);
+}
+
+#[test]
+fn written_and_unwritten_default_sources_are_the_same() {
+    let silent = policy("{limits: [{rate: 100/minute}]}");
+    let written = policy("{limits: [{rate: 100/minute}], identify: [{header: X-API-Key}, {address: {}}]}");
+    assert_eq!(silent, written);
+}
+
+#[test]
+fn a_policy_without_limits_is_a_policy() {
+    for text in [
+        "{instance: edge}",
+        "{limits: []}",
+        "{enabled: false}",
+        "{role: filter}",
+    ] {
+        assert!(policy(text).limits.is_empty());
+    }
+}
+
+#[test]
+fn nothing_at_all_is_answered_with_the_smallest_configuration() {
+    for bytes in [&b""[..], b" \n", b"{}"] {
+        let error = parse(bytes).unwrap_err().to_string();
+        let example = error.split_once("smallest is ").unwrap().1;
+        assert!(
+            matches!(parse(example.as_bytes()), Ok(Plugin::Filter(_))),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn auto_is_a_log_up_to_a_hundred_and_a_counter_above() {
+    use Algorithm::{SlidingWindowCounter, SlidingWindowLog};
+    assert_eq!(algorithm("{rate: 100/day}"), SlidingWindowLog);
+    assert_eq!(algorithm("{rate: 101/day}"), SlidingWindowCounter);
+    assert_eq!(algorithm("{rate: 0/s}"), SlidingWindowLog);
+    assert_eq!(algorithm("{rate: unlimited}"), SlidingWindowCounter);
+    let with = |over: &str| algorithm(&format!("{{rate: 100/s, overrides: [{over}]}}"));
+    assert_eq!(with("{cidr: 10.0.0.0/8, rate: 101/s}"), SlidingWindowCounter);
+    assert_eq!(with("{cidr: 10.0.0.0/8, rate: 7/s}"), SlidingWindowLog);
+    assert_eq!(with("{cidr: 10.0.0.0/8, rate: unlimited}"), SlidingWindowLog);
+    assert_eq!(with("{from: redis}"), SlidingWindowCounter);
+}
+
+#[test]
+fn a_burst_follows_the_limit_where_none_is_written() {
+    assert_eq!(
+        algorithm("{rate: 60/m, algorithm: gcra}"),
+        Algorithm::Gcra { burst: 0 }
+    );
+    assert_eq!(
+        algorithm("{rate: 60/m, algorithm: gcra, burst: 100}"),
+        Algorithm::Gcra { burst: 100 }
+    );
+}
+
+#[test]
+fn everyone_but_some_can_be_unlimited() {
+    let limit = "{rate: unlimited, overrides: [{source: api_key, value: noisy, rate: 5/m}, {cidr: 10.0.0.0/8, rate: 7/60s}]}";
+    let policy = policy(&format!("{{limits: [{limit}]}}"));
+    assert_eq!(policy.limits[0].quota, Quota::Unlimited);
+    assert_eq!(policy.limits[0].algorithm, Algorithm::SlidingWindowLog);
+}
+
+#[test]
+fn a_fixed_window_is_aligned_to_the_epoch_where_nothing_is_written() {
+    let align = Align::Epoch;
+    assert_eq!(
+        algorithm("{rate: 60/m, algorithm: fixed_window}"),
+        Algorithm::FixedWindow { align }
+    );
+}
+
+#[test]
+fn a_limit_takes_the_general_settings_or_its_own_in_their_place() {
+    let policy = policy("{on_error: deny, limits: [{rate: 1/s}, {rate: 2/s, on_error: allow}]}");
+    let on_error: Vec<OnError> = policy.limits.iter().map(|limit| limit.on_error).collect();
+    assert_eq!(on_error, [OnError::Deny, OnError::Allow]);
+    assert_eq!(
+        enforce("{enforce: false, limits: [{rate: 1/s}, {rate: 2/s, enforce: true}]}"),
+        [Enforce::Never, Enforce::Always]
+    );
+}
+
+#[test]
+fn shares_at_the_ends_are_always_and_never() {
+    assert_eq!(
+        enforce(
+            "{limits: [{rate: 1/s, enforce: 0%}, {rate: 2/s, enforce: 100%}, {rate: 3/s, enforce: 0.5%}]}"
+        ),
+        [
+            Enforce::Never,
+            Enforce::Always,
+            Enforce::Share(Percent::from_basis_points(50).unwrap())
+        ]
+    );
+    assert_eq!(policy("{limits: [{rate: 1/s, lease: 0%}]}").limits[0].lease, None);
+}
+
+#[test]
+fn sources_without_a_name_are_called_by_what_they_read() {
+    let policy = policy(
+        "{identify: [{header: Authorization}, {cookie: sid}, {query: app}, {metadata: [a, b]}, {tls: subject},
+          {all: [{header: x-a}, {address: {}}]}, {address: {ipv4_prefix: 24}}]}",
+    );
+    let names: Vec<&str> = policy
+        .identify
+        .iter()
+        .map(|source| source.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "authorization",
+            "cookie",
+            "query",
+            "metadata",
+            "tls",
+            "all",
+            "address"
+        ]
+    );
+    let address = SourceKind::Address {
+        ipv4_prefix: 24,
+        ipv6_prefix: 64,
+    };
+    assert_eq!(policy.identify[6].kind, address);
+}
+
+#[test]
+fn one_of_a_kind_may_go_unnamed_beside_named_ones() {
+    let policy = policy("{identify: [{name: token, header: authorization}, {header: x-api-key}]}");
+    assert_eq!(policy.identify[1].name, "api_key");
+}
+
+#[test]
+fn names_of_headers_and_methods_are_compared_in_one_case() {
+    let policy = policy(
+        "{limits: [{rate: 1/s, key: ['header:X-App'], match: {methods: [post], headers: {X-App: web}},
+          cost: {header: X-Cost, max: 1}}]}",
+    );
+    let limit = &policy.limits[0];
+    assert_eq!(limit.key, [KeyPart::Header("x-app".into())]);
+    assert_eq!(limit.matches[0].methods, ["POST"]);
+    assert_eq!(limit.matches[0].headers[0].0, "x-app");
+    assert!(matches!(&limit.cost, Cost::Header { name, .. } if name == "x-cost"));
+}
+
+#[test]
+fn limits_replace_by_name_or_by_rate_one_or_several() {
+    let replaces = |text: &str| policy(text).limits[2].replaces.clone();
+    let limits = "{rate: 1/s}, {name: b, rate: 2/s}";
+    let case = |which: &str| {
+        format!("{{limits: [{limits}, {{rate: 3/s, match: {{path: /a}}, replaces: {which}}}]}}")
+    };
+    assert_eq!(replaces(&case("b")), [1]);
+    assert_eq!(replaces(&case("[b, 1/s]")), [1, 0]);
+}
+
+#[test]
+fn what_only_looks_unreachable_is_accepted() {
+    for text in [
+        // In shadow, replaced itself, or without a caller's client, a limit replaces nothing.
+        "{limits: [{name: a, rate: 1/s}, {name: b, rate: 2/s, replaces: a, enforce: 10%}]}",
+        "{limits: [{name: a, rate: 1/s}, {name: b, rate: 2/s, replaces: a}, {rate: 3/s, replaces: b, match: {path: /x}}]}",
+        "{identify: [{header: x-api-key}], limits: [{name: a, rate: 1/s, key: [address]}, {rate: 2/s, replaces: a}]}",
+        "{limits: [{name: a, rate: 1/s}, {rate: 2/s, replaces: a, match: {path: /x}}]}",
+        // Exempt in part.
+        "{exempt: [{path: /x}], limits: [{rate: 1/s, match: {methods: [GET]}}, {rate: 2/s}]}",
+        "{exempt: [{path: /x, methods: [GET]}], limits: [{rate: 1/s, match: {path: /x}}]}",
+        // `not` narrower than the rest.
+        "{limits: [{rate: 1/s, match: {path: /x, not: {path: /x, methods: [GET]}}}]}",
+        "{limits: [{rate: 1/s, match: {methods: [GET, POST], not: {methods: [GET]}}}]}",
+        "{limits: [{rate: 1/s, match: {not: {source: [api_key]}}}]}",
+        "{limits: [{rate: 1/s, match: {not: {source: [api_key]}}, key: [address]}]}",
+        "{exempt: [{source: [api_key]}], limits: [{rate: 1/s}]}",
+    ] {
+        policy(text);
+    }
+}
+
+#[test]
+fn a_wider_network_after_a_narrower_one_is_reached() {
+    policy(
+        "{limits: [{rate: 1/s, overrides: [{cidr: 10.1.0.0/16, rate: 5/s}, {cidr: 10.0.0.0/8, rate: 4/s},
+          {cidr: '2001:db8::/32', rate: 3/s}, {cidr: 0.0.0.0/0, rate: 2/s}]}]}",
+    );
+}
+
+#[test]
+fn braces_in_a_body_are_text_unless_they_hold_a_word() {
+    let body = r#"{"error": "slow down", "retry": {retry_after}, "of": "{name}", "": {}}"#;
+    let text = serde_json::json!({"response": {"body": body}});
+    assert_eq!(policy(&text.to_string()).response.body, body);
+}
+
+#[test]
+fn no_headers_at_all_and_both_families_can_be_asked_for() {
+    let families = |list: &str| {
+        let response = policy(&format!("{{response: {{headers: {list}}}}}")).response;
+        (response.x_ratelimit, response.ietf)
+    };
+    assert_eq!(families("[]"), (false, false));
+    assert_eq!(families("[ietf]"), (false, true));
+    assert_eq!(families("[ietf, x-ratelimit]"), (true, true));
+}
+
+#[test]
+fn the_network_role_takes_its_key_prefix_alone() {
+    let plugin = |text: &str| validate(&yaml(text)).unwrap();
+    let expected = |prefix: &str| Plugin::RedisCall {
+        key_prefix: prefix.to_owned(),
+    };
+    assert_eq!(plugin("{role: redis_call}"), expected("ratelimit"));
+    assert_eq!(
+        plugin("{role: redis_call, redis: {key_prefix: 'eu:limits'}}"),
+        expected("eu:limits")
+    );
+    assert_eq!(
+        errors("{role: redis_call, redis: {timeout: 1s}, limits: []}")
+            .iter()
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn a_whole_double_is_an_integer_in_json_and_in_a_struct() {
+    let status = |plugin: Plugin| match plugin {
+        Plugin::Filter(policy) => policy.response.status,
+        other => panic!("{other:?}"),
+    };
+    let json = br#"{"response": {"status": 430.0}}"#;
+    assert_eq!(status(parse(json).unwrap()), 430);
+    let bytes = struct_bytes(&yaml("{response: {status: 430}}"));
+    assert_eq!(status(parse(&bytes).unwrap()), 430);
+}
+
+#[test]
+fn all_errors_are_found_in_one_run() {
+    let errors =
+        errors("{enabled: 1, limits: [{rate: x/s, algorithm: y}, {}], redis: {timeout: 1h}, response: {status: 200}}");
+    let mut paths: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(
+        paths,
+        [
+            "enabled",
+            "limits[0].algorithm",
+            "limits[0].rate",
+            "limits[1]",
+            "redis.timeout",
+            "response.status"
+        ]
+    );
+    assert_eq!(errors.to_string().lines().count(), 6);
+}
+
+#[test]
+fn one_mistake_is_one_error() {
+    for text in [
+        // A broken source is still known to those who name it, and so are a broken rate and a broken limit.
+        "{identify: [{name: user, metadata: 5}], limits: [{rate: 1/s, match: {source: [user]}}]}",
+        "{identify: [{name: user}], limits: [{rate: 1/s, match: {source: [user]}}]}",
+        "{identify: user, limits: [{rate: 1/s, match: {source: [user]}}]}",
+        "{rates: {user: 5}, limits: [{rate: user}]}",
+        "{limits: [{name: a, rate: 5/x}, {name: b, rate: 1/s, replaces: a, match: {path: /x}}]}",
+        "{limits: [{rate: 5/s, algorithm: gcar, burst: 7}]}",
+    ] {
+        assert_eq!(errors(text).iter().count(), 1, "{text}\n{}", errors(text));
+    }
+}
+
+#[test]
+fn the_policy_of_a_struct_is_that_of_its_json() {
+    let value = yaml("{limits: [{rate: 10/30s, key: [address]}, {rate: 1000/h}], on_error: deny}");
+    let read = |bytes: &[u8]| -> Policy {
+        match parse(bytes) {
+            Ok(Plugin::Filter(policy)) => *policy,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read(value.to_string().as_bytes()), read(&struct_bytes(&value)));
+}

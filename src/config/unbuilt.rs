@@ -1,0 +1,96 @@
+//! What the contract has and this release does not do yet: refused where it is written, never ignored.
+//!
+//! When a feature lands, its line is removed here; nothing else of the configuration changes.
+
+use crate::config::node::Node;
+use crate::config::shown::shown;
+use serde_json::Value;
+
+/// A path (`[]`: each element of a list) and the values (as JSON) that are built; anything else is refused.
+type Unbuilt = (&'static str, &'static [&'static str]);
+
+const UNBUILT: &[Unbuilt] = &[
+    ("enabled", &["true"]),
+    ("enforce", &["true"]),
+    ("store", &[r#""redis""#]),
+    ("on_error", &[r#""allow""#, r#""deny""#]),
+    ("local.share", &[r#""100%""#]),
+    ("local.max_counters", &["65536"]),
+    ("identify[].cookie", &[]),
+    ("identify[].query", &[]),
+    ("identify[].metadata", &[]),
+    ("identify[].tls", &[]),
+    ("identify[].all", &[]),
+    ("identify[].extract", &[]),
+    ("exempt[]", &[]),
+    (
+        "limits[].algorithm",
+        &[
+            r#""auto""#,
+            r#""fixed_window""#,
+            r#""sliding_window_log""#,
+            r#""sliding_window_counter""#,
+        ],
+    ),
+    ("limits[].burst", &[]),
+    ("limits[].align", &[r#""epoch""#]),
+    ("limits[].match[]", &[]),
+    ("limits[].match.methods", &[]),
+    ("limits[].match.path", &[]),
+    ("limits[].match.hosts", &[]),
+    ("limits[].match.headers", &[]),
+    ("limits[].match.route", &[]),
+    ("limits[].match.not.methods", &[]),
+    ("limits[].match.not.path", &[]),
+    ("limits[].match.not.hosts", &[]),
+    ("limits[].match.not.headers", &[]),
+    ("limits[].match.not.route", &[]),
+    ("limits[].match.not.not", &[]),
+    ("limits[].key", &[r#"["client"]"#, r#"["address"]"#]),
+    ("limits[].overrides[]", &[]),
+    ("limits[].on_error", &[r#""allow""#, r#""deny""#]),
+    ("limits[].replaces", &["[]"]),
+    ("limits[].expose", &["true"]),
+    ("limits[].enforce", &["true"]),
+    ("limits[].cost", &["1"]),
+    ("limits[].lease", &[r#""0%""#]),
+    ("response.format", &[r#""text""#]),
+    ("response.headers[]", &[r#""x-ratelimit""#]),
+    ("response.reset", &[r#""unix""#]),
+    ("response.retry_after_jitter", &[r#""0%""#]),
+    ("response.upstream_headers", &[r#""replace""#]),
+    ("verdict_cache.max_age", &[r#""1s""#]),
+    ("verdict_cache.entries", &["65536"]),
+    ("log.denials_per_second", &["10"]),
+    ("metrics.enabled", &["true"]),
+    ("metrics.clients[]", &[]),
+];
+
+/// Reports what is written and not built; not where something else is wrong already.
+pub(super) fn refuse(root: &Node) {
+    for (path, built) in UNBUILT {
+        refuse_at(root, path, built);
+    }
+}
+
+fn refuse_at(node: &Node, path: &str, built: &[&str]) {
+    if let Some(path) = path.strip_prefix("[]") {
+        if let Value::Array(_) = node.value() {
+            let items = node.one_or_items();
+            items
+                .iter()
+                .for_each(|item| refuse_at(item, path.trim_start_matches('.'), built));
+        }
+    } else if path.is_empty() {
+        let is_built = built.contains(&shown(node.value()).as_str());
+        if !is_built && node.is_sound() {
+            node.fail_bare("not supported yet");
+        }
+    } else {
+        let end = path.find(['.', '[']).unwrap_or(path.len());
+        let (name, rest) = path.split_at_checked(end).unwrap_or((path, ""));
+        if let Some(node) = node.get(name) {
+            refuse_at(&node, rest.trim_start_matches('.'), built);
+        }
+    }
+}
