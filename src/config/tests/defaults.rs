@@ -313,3 +313,30 @@ fn the_policy_of_a_struct_is_that_of_its_json() {
     };
     assert_eq!(read(value.to_string().as_bytes()), read(&struct_bytes(&value)));
 }
+
+#[test]
+fn the_borders_of_each_range_are_inside() {
+    for text in [
+        "{redis: {timeout: 1ms, max_in_flight: 1}}",
+        "{redis: {timeout: 10s, max_in_flight: 1000000}}",
+        "{response: {status: 400, error_status: 599}}",
+        "{limits: [{rate: 10000/d, algorithm: sliding_window_log}]}",
+        "{limits: [{rate: 5/s, cost: 0}]}",
+        "{limits: [{rate: 5/s, cost: 5}]}",
+        "{limits: [{rate: 0/s, cost: 5}]}",
+        "{limits: [{rate: 1/d, algorithm: gcra, burst: 104249991}]}",
+        "{identify: [{address: {ipv4_prefix: 1, ipv6_prefix: 128}}]}",
+        "{verdict_cache: {max_age: 0s, entries: 0}, log: {denials_per_second: 0}}",
+    ] {
+        policy(text);
+    }
+}
+
+#[test]
+fn half_a_number_is_no_number_in_json_and_in_a_struct() {
+    let half = yaml("{response: {status: 429.5}}");
+    let expected = "response.status: 429.5: out of range; write a whole number from 400 to 599";
+    for bytes in [half.to_string().into_bytes(), struct_bytes(&half)] {
+        assert_eq!(parse(&bytes).unwrap_err().to_string(), expected);
+    }
+}
