@@ -19,7 +19,7 @@ mod template;
 
 pub use algorithm::{Algorithm, Align, Form, Verdict};
 pub use path::normalise;
-pub use pattern::{HostPattern, PathPattern, PatternError, ValuePattern};
+pub use pattern::{bare_host, HostPattern, PathPattern, PatternError, ValuePattern};
 pub use plan::{Charge, Group, LiveOverride, Plan};
 pub use planner::Planner;
 pub use rate::{Period, Quota, Rate, RateError, MAX_LIMIT};

@@ -55,7 +55,13 @@ impl fmt::Display for PatternError {
 impl std::error::Error for PatternError {}
 
 impl PathPattern {
-    /// An exact path or a template (see [`Template`]); read as a request's path is, so `/login/` is `/login`.
+    /// An exact path, or a template in the forms of Envoy's `uri_template`:
+    ///
+    /// - `*`, `{id}` and `{id=*}` fit one segment, `**` and `{rest=**}` fit what is left, also nothing;
+    /// - text may follow an operator within its segment (`/videos/*.m4s`, `/**.mpd`), but not stand before it;
+    /// - `{name=videos/*}` is `videos/*`; `**` stands only in the last segment.
+    ///
+    /// It is read as a request's path is: `/login/` is `/login`, and so `/search/**` fits `/search` too.
     pub fn template(text: &str) -> Result<Self, PatternError> {
         let form = match Template::parse(text)? {
             Some(template) => PathForm::Template(template),

@@ -3,13 +3,7 @@
 use super::path::normalise;
 use super::pattern::PatternError;
 
-/// A path with operators, in the forms of Envoy's `uri_template`:
-///
-/// - `*`, `{id}` and `{id=*}` fit one segment, `**` and `{rest=**}` fit what is left, also nothing;
-/// - text may follow an operator within its segment (`/videos/*.m4s`, `/**.mpd`), but not stand before it;
-/// - `{name=videos/*}` is `videos/*`; `**` stands only in the last segment.
-///
-/// `/search/**` fits `/search` too: a path and the same with a slash are one.
+/// A path with operators, in the forms of Envoy's `uri_template`; [`super::PathPattern::template`] lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
