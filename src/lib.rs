@@ -14,7 +14,17 @@
 )]
 
 pub mod config;
+pub mod decision;
+#[cfg(target_family = "wasm")]
+mod entry;
+#[cfg(target_family = "wasm")]
+mod filter;
+pub mod headers;
 pub mod identify;
 pub mod limit;
 pub mod redis;
 pub mod redis_call;
+pub mod reply;
+pub mod script;
+pub mod telemetry;
+pub mod waiting;

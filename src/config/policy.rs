@@ -1,7 +1,7 @@
 //! The validated policy: what the rest of the core works with. Nothing in it can be wrong any more.
 
-use crate::identify::Source;
-use crate::limit::{Limit, Match, Percent};
+use crate::identify::{Source, SourceKind};
+use crate::limit::{KeyPart, Limit, Match, Percent};
 use std::time::Duration;
 
 /// What the plugin is to be, from its configuration.
@@ -119,4 +119,14 @@ pub struct NamedClient {
 pub enum ClientValue {
     Value(String),
     Hash(crate::identify::Digest),
+}
+
+impl Policy {
+    /// Whether values of callers are hashed that could be secrets: those of sources that are not plain, and those of
+    /// headers, queries and cookies in keys.
+    pub fn holds_secrets(&self) -> bool {
+        let keyed = |part: &KeyPart| matches!(part, KeyPart::Header(_) | KeyPart::Query(_) | KeyPart::Cookie(_));
+        let secret = |source: &Source| !source.plain && !matches!(source.kind, SourceKind::Address { .. });
+        self.identify.iter().any(secret) || self.limits.iter().flat_map(|limit| &limit.key).any(keyed)
+    }
 }

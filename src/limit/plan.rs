@@ -27,6 +27,41 @@ pub struct Group {
     pub charges: Vec<Charge>,
 }
 
+impl Group {
+    /// One group for each key: what is still possible while a slot moves and calls with several keys are refused.
+    /// Together they are no longer atomic. A live override in another key than its counter's is left out.
+    pub fn split(&self) -> Vec<Group> {
+        let single = |(key, name): (usize, &Vec<u8>)| {
+            let charges: Vec<Charge> = self
+                .charges
+                .iter()
+                .filter_map(|charge| charge.alone(key))
+                .collect();
+            let group = Group {
+                slot: self.slot,
+                keys: vec![name.clone()],
+                charges,
+            };
+            (!group.charges.is_empty()).then_some(group)
+        };
+        self.keys.iter().enumerate().filter_map(single).collect()
+    }
+}
+
+impl Charge {
+    /// This charge in a call with its key alone; `None` where that is another key, or where nothing but an override
+    /// elsewhere would limit the client.
+    fn alone(&self, key: usize) -> Option<Charge> {
+        let live = self.live.clone().filter(|live| live.key == key);
+        let limited = live.is_some() || !self.live.as_ref().is_some_and(|live| live.unlimited);
+        (self.key == key && limited).then(|| Charge {
+            key: 0,
+            live: live.map(|live| LiveOverride { key: 0, ..live }),
+            ..self.clone()
+        })
+    }
+}
+
 /// One counter, and what this request takes from it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charge {

@@ -14,6 +14,7 @@ pub struct Load {
     connections: usize,
     duration: Duration,
     source: Arc<Source>,
+    done: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Load {
@@ -24,6 +25,7 @@ impl Load {
             connections: 16,
             duration: Duration::from_secs(2),
             source,
+            done: Arc::new(|| false),
         }
     }
 
@@ -42,6 +44,12 @@ impl Load {
         self
     }
 
+    /// Ends before its time when this holds.
+    pub fn until(mut self, done: impl Fn() -> bool + Send + Sync + 'static) -> Load {
+        self.done = Arc::new(done);
+        self
+    }
+
     /// A GET as bytes.
     pub fn get(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
         let mut text = format!("GET {path} HTTP/1.1\r\nhost: test\r\n");
@@ -57,8 +65,10 @@ impl Load {
         let end = start + self.duration;
         let tasks: Vec<_> = (0..self.connections)
             .map(|connection| {
-                let (port, source) = (self.port, self.source.clone());
-                tokio::spawn(async move { one(port, connection, &*source, end).await })
+                let (port, source, done) = (self.port, self.source.clone(), self.done.clone());
+                tokio::spawn(async move {
+                    one(port, connection, &*source, || Instant::now() >= end || done()).await
+                })
             })
             .collect();
         let mut report = Report::default();
@@ -71,11 +81,11 @@ impl Load {
     }
 }
 
-async fn one(port: u16, connection: usize, source: &Source, end: Instant) -> Report {
+async fn one(port: u16, connection: usize, source: &Source, done: impl Fn() -> bool) -> Report {
     let mut report = Report::default();
     let mut raw = RawConnection::open(port).await;
     let mut number = 0;
-    while Instant::now() < end {
+    while !done() {
         let request = source(connection, number);
         number += 1;
         let start = Instant::now();

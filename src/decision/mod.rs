@@ -1,0 +1,216 @@
+//! From the counters' verdicts to one decision for the request: allowed or denied, and which figures to show.
+//!
+//! Decides nothing about counting (the script and the local store do) and nothing about wording (the headers do).
+
+use crate::config::{OnNoClient, Policy};
+use crate::limit::{Charge, Limit, OnError, Verdict};
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Allowed,
+    Denied,
+    /// Let through although it could not be counted.
+    FailedOpen,
+    /// Refused because it could not be counted.
+    FailedClosed,
+    Exempt,
+    /// Nobody could be told apart; refused where `on_no_client` says so.
+    NoClient {
+        refused: bool,
+    },
+}
+
+/// Who counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountedBy {
+    Redis,
+    Local,
+    Cache,
+}
+
+/// The figures of one limit after this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Index into the policy's limits.
+    pub limit: usize,
+    /// N, or the bucket's capacity for gcra.
+    pub quota: u64,
+    pub remaining: u64,
+    /// Until the whole quota is back, in ms.
+    pub reset_ms: u64,
+    /// Until the same call could pass, in ms; 0 where it did.
+    pub wait_ms: u64,
+}
+
+/// The decision and all that is told about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    pub outcome: Outcome,
+    /// `None`: not counted.
+    pub by: Option<CountedBy>,
+    /// The limit that callers are told of: the tightest, or the denying one with the longest wait.
+    pub shown: Option<Figures>,
+    /// The same for operators, hidden limits included.
+    pub told: Option<Figures>,
+    /// For a denial, in ms: the longest wait of all that deny; a minute's multiple if only hidden limits do.
+    pub retry_after_ms: u64,
+    /// Indices of the limits in shadow that would have denied.
+    pub shadow: Vec<usize>,
+    /// Every enforced limit that callers may know of and that was counted, in the policy's order.
+    pub applied: Vec<Figures>,
+}
+
+/// What became of one counter of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    pub charge: &'a Charge,
+    /// `None`: it could not be counted.
+    pub verdict: Option<Verdict>,
+    pub by: CountedBy,
+}
+
+const MINUTE_MS: u64 = 60_000;
+
+impl Decision {
+    /// Without any counting.
+    pub fn uncounted(outcome: Outcome) -> Decision {
+        Decision {
+            outcome,
+            by: None,
+            shown: None,
+            told: None,
+            retry_after_ms: 0,
+            shadow: Vec::new(),
+            applied: Vec::new(),
+        }
+    }
+
+    /// For a request that needs a client and has none; `counted`: whether other limits hold all the same.
+    pub fn no_client(policy: &Policy, counted: bool) -> Option<Decision> {
+        match policy.on_no_client {
+            OnNoClient::Deny => Some(Decision::uncounted(Outcome::NoClient { refused: true })),
+            OnNoClient::Allow if !counted => Some(Decision::uncounted(Outcome::NoClient { refused: false })),
+            OnNoClient::Allow => None,
+        }
+    }
+
+    /// Decides from every counter of the request. A known denial wins over a failure; else the strictest `on_error`
+    /// of the enforced limits that failed. A limit in shadow is never in the way.
+    pub fn from_counted<'a>(limits: &[Limit], counted: impl IntoIterator<Item = Counted<'a>>) -> Decision {
+        let mut decision = Decision::uncounted(Outcome::Allowed);
+        let mut tightest: Option<Figures> = None;
+        let mut tightest_shown: Option<Figures> = None;
+        let mut denying: Option<Figures> = None;
+        let mut denying_shown: Option<Figures> = None;
+        let mut failure: Option<OnError> = None;
+        for Counted { charge, verdict, by } in counted {
+            let Some(limit) = limits.get(charge.limit) else {
+                continue;
+            };
+            let Some(verdict) = verdict else {
+                let on_error = if charge.enforced {
+                    limit.on_error
+                } else {
+                    OnError::Allow
+                };
+                failure = failure.max(Some(on_error));
+                continue;
+            };
+            decision.by = strongest(decision.by, by);
+            if !charge.enforced {
+                if !verdict.allowed {
+                    decision.shadow.push(charge.limit);
+                }
+                continue;
+            }
+            let Some(figures) = Figures::of(charge, &verdict) else {
+                continue;
+            };
+            if limit.expose {
+                decision.applied.push(figures);
+            }
+            let (all, shown) = match verdict.allowed {
+                true => (&mut tightest, &mut tightest_shown),
+                false => (&mut denying, &mut denying_shown),
+            };
+            let before = if verdict.allowed {
+                Figures::tighter
+            } else {
+                Figures::longer
+            };
+            keep(all, figures, before);
+            if limit.expose {
+                keep(shown, figures, before);
+            }
+        }
+        if let Some(told) = denying {
+            decision.outcome = Outcome::Denied;
+            decision.retry_after_ms = match denying_shown {
+                Some(_) => told.wait_ms,
+                None => told.wait_ms.div_ceil(MINUTE_MS).max(1) * MINUTE_MS,
+            };
+            (decision.shown, decision.told) = (denying_shown, denying);
+        } else if let Some(on_error) = failure {
+            decision.outcome = match on_error {
+                OnError::Deny => Outcome::FailedClosed,
+                OnError::Allow | OnError::Local => Outcome::FailedOpen,
+            };
+            decision.by = None;
+            decision.applied.clear();
+        } else {
+            (decision.shown, decision.told) = (tightest_shown, tightest);
+        }
+        decision
+    }
+
+    /// Whether the filter answers instead of the upstream.
+    pub fn refuses(&self) -> bool {
+        match self.outcome {
+            Outcome::Denied | Outcome::FailedClosed | Outcome::NoClient { refused: true } => true,
+            Outcome::Allowed | Outcome::FailedOpen | Outcome::Exempt | Outcome::NoClient { .. } => false,
+        }
+    }
+}
+
+impl Figures {
+    /// `None` for a limit that a live override made unlimited.
+    fn of(charge: &Charge, verdict: &Verdict) -> Option<Figures> {
+        Some(Figures {
+            limit: charge.limit,
+            quota: verdict.limit?,
+            remaining: verdict.remaining,
+            reset_ms: verdict.reset_ms,
+            wait_ms: verdict.wait_ms,
+        })
+    }
+
+    /// A smaller share left; a tie: the longer reset.
+    fn tighter(&self, other: &Figures) -> bool {
+        let mine = u128::from(self.remaining) * u128::from(other.quota.max(1));
+        let theirs = u128::from(other.remaining) * u128::from(self.quota.max(1));
+        mine < theirs || (mine == theirs && self.reset_ms > other.reset_ms)
+    }
+
+    fn longer(&self, other: &Figures) -> bool {
+        self.wait_ms > other.wait_ms
+    }
+}
+
+fn keep(best: &mut Option<Figures>, figures: Figures, before: fn(&Figures, &Figures) -> bool) {
+    if best.as_ref().is_none_or(|best| before(&figures, best)) {
+        *best = Some(figures);
+    }
+}
+
+/// A request that was counted in several places is said to be counted by the least certain one.
+fn strongest(known: Option<CountedBy>, by: CountedBy) -> Option<CountedBy> {
+    match (known, by) {
+        (Some(CountedBy::Local), _) | (_, CountedBy::Local) => Some(CountedBy::Local),
+        (Some(CountedBy::Cache), _) => Some(CountedBy::Cache),
+        _ => Some(by),
+    }
+}
+
+#[cfg(test)]
+mod tests;

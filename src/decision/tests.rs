@@ -1,0 +1,342 @@
+//! Which of several counters decides, and which one the caller is told of.
+
+use super::*;
+use crate::config::ResetForm;
+use crate::limit::{Algorithm, Cost, KeyPart, Period, Quota, Rate};
+
+fn limit(name: &str) -> Limit {
+    Limit {
+        name: name.to_owned(),
+        quota: Quota::Limited(rate(10)),
+        algorithm: Algorithm::SlidingWindowCounter,
+        matches: vec![],
+        key: vec![KeyPart::Client],
+        overrides: vec![],
+        enforce: crate::limit::Enforce::Always,
+        on_error: OnError::Allow,
+        replaces: vec![],
+        expose: true,
+        cost: Cost::Fixed(1),
+        lease: None,
+    }
+}
+
+fn rate(limit: u64) -> Rate {
+    Rate {
+        limit,
+        period: Period::from_millis(60_000).unwrap(),
+    }
+}
+
+fn charge(limit: usize, enforced: bool) -> Charge {
+    Charge {
+        limit,
+        key: 0,
+        field: "f".into(),
+        algorithm: Algorithm::SlidingWindowCounter,
+        rate: rate(10),
+        cost: 1,
+        later: false,
+        enforced,
+        phase_ms: 0,
+        live: None,
+    }
+}
+
+fn left(remaining: u64, quota: u64, reset_ms: u64) -> Option<Verdict> {
+    Some(Verdict {
+        allowed: true,
+        limit: Some(quota),
+        remaining,
+        reset_ms,
+        wait_ms: 0,
+    })
+}
+
+fn spent(wait_ms: u64) -> Option<Verdict> {
+    Some(Verdict {
+        allowed: false,
+        limit: Some(10),
+        remaining: 0,
+        reset_ms: wait_ms,
+        wait_ms,
+    })
+}
+
+/// Decides over limits named by their index; each with a change, whether it is enforced, and its verdict.
+fn decide(counters: &[(fn(&mut Limit), bool, Option<Verdict>)]) -> Decision {
+    let mut limits: Vec<Limit> = (0..counters.len()).map(|n| limit(&n.to_string())).collect();
+    for (limit, (change, _, _)) in limits.iter_mut().zip(counters) {
+        change(limit);
+    }
+    let charges: Vec<Charge> = counters.iter().enumerate().map(|(n, c)| charge(n, c.1)).collect();
+    let counted = charges
+        .iter()
+        .zip(counters)
+        .map(|(charge, (_, _, verdict))| Counted {
+            charge,
+            verdict: *verdict,
+            by: CountedBy::Redis,
+        });
+    Decision::from_counted(&limits, counted)
+}
+
+const AS_IS: fn(&mut Limit) = |_| {};
+const HIDDEN: fn(&mut Limit) = |limit| limit.expose = false;
+const DENY: fn(&mut Limit) = |limit| limit.on_error = OnError::Deny;
+
+#[test]
+fn the_smallest_share_left_is_shown_and_a_tie_goes_to_the_longer_reset() {
+    let decision = decide(&[
+        (AS_IS, true, left(5, 10, 9)),
+        (AS_IS, true, left(20, 100, 1)),
+        (AS_IS, true, left(2, 10, 7)),
+    ]);
+    assert_eq!(decision.outcome, Outcome::Allowed);
+    assert_eq!(
+        decision.shown.unwrap().limit,
+        2,
+        "20 of 100 and 2 of 10 are one share"
+    );
+    assert_eq!(decision.applied.len(), 3);
+}
+
+#[test]
+fn the_denying_limit_with_the_longest_wait_is_shown() {
+    let decision = decide(&[
+        (AS_IS, true, spent(10)),
+        (AS_IS, true, spent(30)),
+        (AS_IS, true, left(0, 10, 99)),
+    ]);
+    assert_eq!((decision.outcome, decision.retry_after_ms), (Outcome::Denied, 30));
+    assert_eq!(decision.shown.unwrap().limit, 1);
+}
+
+#[test]
+fn a_hidden_limit_is_never_shown_and_its_wait_alone_is_told_in_minutes() {
+    let decision = decide(&[(HIDDEN, true, left(0, 10, 5)), (AS_IS, true, left(9, 10, 5))]);
+    assert_eq!(
+        (decision.shown.unwrap().limit, decision.told.unwrap().limit),
+        (1, 0)
+    );
+    assert_eq!(decision.applied.len(), 1);
+    let decision = decide(&[(HIDDEN, true, spent(61_000)), (AS_IS, true, left(9, 10, 5))]);
+    assert_eq!((decision.shown, decision.retry_after_ms), (None, 120_000));
+    let decision = decide(&[(HIDDEN, true, spent(61_000)), (AS_IS, true, spent(5))]);
+    assert_eq!(
+        (decision.shown.unwrap().limit, decision.retry_after_ms),
+        (1, 61_000)
+    );
+}
+
+#[test]
+fn a_limit_in_shadow_is_noted_and_in_nobodys_way() {
+    let decision = decide(&[
+        (AS_IS, false, spent(10)),
+        (AS_IS, false, None),
+        (AS_IS, true, left(3, 10, 5)),
+    ]);
+    assert_eq!(
+        (decision.shadow.as_slice(), decision.applied.len()),
+        ([0].as_slice(), 1)
+    );
+    assert_eq!(
+        decision.outcome,
+        Outcome::FailedOpen,
+        "one counter could not be had"
+    );
+    let decision = decide(&[(DENY, false, None), (AS_IS, true, left(3, 10, 5))]);
+    assert_eq!(
+        decision.outcome,
+        Outcome::FailedOpen,
+        "what is in shadow refuses nothing"
+    );
+    assert!(!decision.refuses());
+}
+
+#[test]
+fn a_known_denial_wins_over_a_failure_and_the_strictest_failure_over_the_others() {
+    assert_eq!(
+        decide(&[(DENY, true, None), (AS_IS, true, spent(1))]).outcome,
+        Outcome::Denied
+    );
+    assert_eq!(
+        decide(&[(DENY, true, None), (AS_IS, true, None)]).outcome,
+        Outcome::FailedClosed
+    );
+    let open = decide(&[(AS_IS, true, None), (AS_IS, true, left(1, 10, 5))]);
+    assert_eq!(
+        (open.outcome, open.shown, open.by),
+        (Outcome::FailedOpen, None, None)
+    );
+}
+
+#[test]
+fn an_unlimited_override_shows_nothing() {
+    let unlimited = Some(Verdict {
+        allowed: true,
+        limit: None,
+        remaining: 0,
+        reset_ms: 0,
+        wait_ms: 0,
+    });
+    let decision = decide(&[(AS_IS, true, unlimited)]);
+    assert_eq!((decision.outcome, decision.shown), (Outcome::Allowed, None));
+}
+
+mod words {
+    use super::*;
+    use crate::config::{self, BodyFormat, Plugin, Policy, ResponseSettings, UpstreamHeaders};
+    use crate::headers;
+    use crate::limit::Percent;
+    use crate::reply::Reply;
+
+    fn settings() -> ResponseSettings {
+        ResponseSettings {
+            status: 429,
+            error_status: 503,
+            body: "{name}: {limit} spent, {remaining} left, in {retry_after} s".into(),
+            format: BodyFormat::Text,
+            x_ratelimit: true,
+            ietf: true,
+            reset: ResetForm::Unix,
+            retry_after_jitter: Percent::from_basis_points(0).unwrap(),
+            upstream_headers: UpstreamHeaders::Replace,
+        }
+    }
+
+    fn policy(limits: Vec<Limit>) -> Policy {
+        let smallest = br#"{"limits": [{"rate": "100/minute"}]}"#;
+        let Ok(Plugin::Filter(policy)) = config::parse(smallest) else {
+            panic!("the smallest configuration")
+        };
+        Policy {
+            limits,
+            response: settings(),
+            ..*policy
+        }
+    }
+
+    #[test]
+    fn figures_read_as_the_contract_says() {
+        let policy = policy(vec![limit("a"), limit("b")]);
+        let decision = decide(&[(AS_IS, true, left(5, 10, 1_001)), (AS_IS, true, left(9, 10, 0))]);
+        let headers = headers::quota(&policy.response, &policy.limits, &decision, 1_000_999);
+        let expected = [
+            ("x-ratelimit-limit", "10"),
+            ("x-ratelimit-remaining", "5"),
+            ("x-ratelimit-reset", "1002"),
+            ("ratelimit-policy", "\"a\";q=10;w=60, \"b\";q=10;w=60"),
+            ("ratelimit", "\"a\";r=5;t=2, \"b\";r=9;t=0"),
+        ];
+        assert_eq!(
+            headers
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect::<Vec<_>>(),
+            expected
+        );
+        assert_eq!(headers::reset(ResetForm::Delta, 1_001, 1_000_999), 2);
+    }
+
+    #[test]
+    fn a_denial_waits_whole_seconds_and_at_least_one_and_jitter_only_adds() {
+        let full = Percent::from_basis_points(5_000).unwrap();
+        let after = |wait, jitter, random| {
+            headers::retry_after(&decide(&[(AS_IS, true, spent(wait))]), jitter, random)
+        };
+        let none = Percent::from_basis_points(0).unwrap();
+        assert_eq!(
+            [
+                after(1, none, 0.9),
+                after(1_000, none, 0.9),
+                after(1_001, none, 0.9)
+            ],
+            [1, 1, 2]
+        );
+        assert_eq!(
+            [
+                after(100_000, full, 0.0),
+                after(100_000, full, 0.5),
+                after(100_000, full, 0.999)
+            ],
+            [100, 125, 150]
+        );
+    }
+
+    #[test]
+    fn replies_name_the_limit_and_never_a_hidden_one() {
+        let mut policy = policy(vec![limit("a")]);
+        let denied = decide(&[(AS_IS, true, spent(2_500))]);
+        let reply = Reply::new(&policy, &denied, 0, 0.0).unwrap();
+        assert_eq!(
+            (reply.status, reply.grpc_status, reply.body.as_str()),
+            (429, 8, "a: 10 spent, 0 left, in 3 s")
+        );
+        for name in [
+            "retry-after",
+            "x-envoy-ratelimited",
+            "content-type",
+            "x-ratelimit-limit",
+            "ratelimit",
+        ] {
+            assert_eq!(
+                reply.headers.iter().filter(|(header, _)| *header == name).count(),
+                1,
+                "{name}"
+            );
+        }
+        let hidden = Reply::new(&policy, &decide(&[(HIDDEN, true, spent(2_500))]), 0, 0.0).unwrap();
+        assert_eq!(hidden.body, ":  spent,  left, in 60 s");
+        assert!(
+            hidden
+                .headers
+                .iter()
+                .all(|(name, _)| !name.contains("ratelimit-")),
+            "{:?}",
+            hidden.headers
+        );
+
+        policy.response.format = BodyFormat::ProblemJson;
+        let json = |decision| -> serde_json::Value {
+            serde_json::from_str(&Reply::new(&policy, &decision, 0, 0.0).unwrap().body).unwrap()
+        };
+        let problem = json(denied);
+        assert_eq!(
+            problem["type"],
+            "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        );
+        assert_eq!(
+            (
+                &problem["violated-policies"][0],
+                &problem["retry-after"],
+                &problem["status"]
+            ),
+            (&"a".into(), &3.into(), &429.into())
+        );
+        assert_eq!(
+            json(decide(&[(HIDDEN, true, spent(1))]))["violated-policies"],
+            serde_json::json!([])
+        );
+    }
+
+    #[test]
+    fn failing_closed_is_503_to_be_tried_again_and_no_client_is_403() {
+        let policy = policy(vec![limit("a")]);
+        let closed = Reply::new(&policy, &decide(&[(DENY, true, None)]), 0, 0.0).unwrap();
+        assert_eq!(
+            (closed.status, closed.grpc_status, closed.retry_after),
+            (503, 14, Some(1))
+        );
+        let refused = Decision::uncounted(Outcome::NoClient { refused: true });
+        let refused = Reply::new(&policy, &refused, 0, 0.0).unwrap();
+        assert_eq!(
+            (refused.status, refused.grpc_status, refused.retry_after),
+            (403, 7, None)
+        );
+        assert_eq!(
+            Reply::new(&policy, &Decision::uncounted(Outcome::Exempt), 0, 0.0),
+            None
+        );
+    }
+}

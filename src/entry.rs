@@ -1,0 +1,122 @@
+//! What Envoy loads: a root context for each configuration, which becomes one of the two roles.
+
+use crate::config::{self, Plugin};
+use crate::filter::{Request, Worker};
+use crate::identify::Hasher;
+use crate::redis_call::Listener;
+use crate::script;
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
+use proxy_wasm::types::{BufferType, ContextType, LogLevel};
+use std::rc::Rc;
+
+/// The environment variable with the key that hides secrets; the same for all Envoys.
+const HASH_KEY: &str = "HEADGATE_HASH_KEY";
+
+const NO_HASH_KEY: &str = "HEADGATE_HASH_KEY is not set: secrets are hashed without a key, and values that can be guessed \
+     can be found out from Redis keys and logs. Set it in Envoy's environment, the same for all Envoys, and name it in \
+     vm_config.environment_variables";
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|_| Box::new(Root { role: Role::Unconfigured }));
+}}
+
+struct Root {
+    role: Role,
+}
+
+enum Role {
+    Unconfigured,
+    Filter(Rc<Worker>),
+    RedisCall(Listener),
+}
+
+impl Root {
+    fn worker(&self) -> Option<&Rc<Worker>> {
+        match &self.role {
+            Role::Filter(worker) => Some(worker),
+            _ => None,
+        }
+    }
+}
+
+/// Hides secrets under the key from the environment; an empty one is none.
+fn hasher() -> Hasher {
+    let key = std::env::var_os(HASH_KEY).map(std::ffi::OsString::into_encoded_bytes);
+    Hasher::new(key.as_deref().filter(|key| !key.is_empty()))
+}
+
+/// Logs a line once for all workers: the VM of the main thread is configured before theirs.
+fn warn_once(text: &str) {
+    let said = hostcalls::get_shared_data(text).is_ok_and(|(value, _)| value.is_some());
+    if !said {
+        log::warn!("headgate: {text}");
+        let _unsaid = hostcalls::set_shared_data(text, Some(b"said"), None);
+    }
+}
+
+impl Context for Root {
+    fn on_grpc_stream_message(&mut self, stream: u32, size: usize) {
+        let message = hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size);
+        if let (Some(worker), Ok(Some(message))) = (self.worker(), message) {
+            worker.on_message(stream, &message);
+        }
+    }
+
+    fn on_grpc_stream_close(&mut self, stream: u32, _status: u32) {
+        if let Some(worker) = self.worker() {
+            worker.on_close(stream);
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        let bytes = self.get_plugin_configuration().unwrap_or_default();
+        self.role = match config::parse(&bytes) {
+            Ok(Plugin::Filter(policy)) => {
+                let hasher = hasher();
+                if !hasher.is_keyed() && policy.holds_secrets() {
+                    warn_once(NO_HASH_KEY);
+                }
+                Role::Filter(Rc::new(Worker::new(*policy, hasher)))
+            }
+            Ok(Plugin::RedisCall { key_prefix }) => {
+                let bodies: Vec<&[u8]> =
+                    std::iter::once(&script::body()).chain(script::PREVIOUS_BODIES).map(|body| body.as_bytes()).collect();
+                Role::RedisCall(Listener::new(&key_prefix, &bodies))
+            }
+            Err(errors) => {
+                log::error!("headgate: the configuration is refused:\n{errors}");
+                return false;
+            }
+        };
+        true
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(worker) = self.worker() {
+            worker.on_tick();
+        }
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        match self.role {
+            Role::RedisCall(_) => Some(ContextType::StreamContext),
+            _ => Some(ContextType::HttpContext),
+        }
+    }
+
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        let worker = self.worker()?;
+        Some(Box::new(Request::new(context, worker.clone())))
+    }
+
+    fn create_stream_context(&self, _context: u32) -> Option<Box<dyn StreamContext>> {
+        match &self.role {
+            Role::RedisCall(listener) => Some(listener.connection()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The request of the effective context, as the core may ask of it. What costs a host call is asked once.
+
+use super::host::{self, HeaderMap};
+use crate::identify::{Attributes, Lookup, TlsField};
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::net::{IpAddr, SocketAddr};
+
+pub struct RequestAttributes {
+    headers: HeaderMap,
+    address: OnceCell<Option<IpAddr>>,
+}
+
+impl RequestAttributes {
+    pub fn read() -> RequestAttributes {
+        RequestAttributes {
+            headers: HeaderMap::read(host::Map::Request),
+            address: OnceCell::new(),
+        }
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+impl Attributes for RequestAttributes {
+    fn header(&self, name: &str) -> Lookup<'_> {
+        let mut values = self.headers.iter().filter(|(key, _)| *key == name.as_bytes());
+        match (values.next(), values.next()) {
+            (None, _) => Lookup::Absent,
+            (Some((_, value)), None) => Lookup::One(Cow::Borrowed(value)),
+            (Some(_), Some(_)) => Lookup::Several,
+        }
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        *self.address.get_or_init(|| {
+            let text = host::property(b"source\0address")?;
+            let text = std::str::from_utf8(&text).ok()?;
+            text.parse::<SocketAddr>()
+                .map(|socket| socket.ip())
+                .or_else(|_| text.parse())
+                .ok()
+        })
+    }
+
+    fn metadata(&self, path: &[String]) -> Option<Vec<u8>> {
+        let mut property = b"metadata\0filter_metadata".to_vec();
+        for part in path {
+            property.push(0);
+            property.extend_from_slice(part.as_bytes());
+        }
+        host::property(&property).map(number_as_text)
+    }
+
+    fn tls(&self, field: TlsField) -> Option<Vec<u8>> {
+        host::property(match field {
+            TlsField::UriSan => b"connection\0uri_san_peer_certificate".as_slice(),
+            TlsField::DnsSan => b"connection\0dns_san_peer_certificate".as_slice(),
+            TlsField::Subject => b"connection\0subject_peer_certificate".as_slice(),
+        })
+    }
+
+    fn route(&self) -> Option<Vec<u8>> {
+        host::property(b"xds\0route_name")
+    }
+}
+
+/// A number in metadata comes as the eight bytes of a double, with nothing to say so; no text of eight characters
+/// has a control character in it, and nearly every number has.
+fn number_as_text(value: Vec<u8>) -> Vec<u8> {
+    match <[u8; 8]>::try_from(value.as_slice()) {
+        Ok(bytes) if bytes.iter().any(u8::is_ascii_control) => {
+            f64::from_le_bytes(bytes).to_string().into_bytes()
+        }
+        _ => value,
+    }
+}

@@ -1,0 +1,49 @@
+//! gRPC streams of the host, as the Redis call's streams need them.
+
+use crate::redis::{StreamHost, StreamId};
+use proxy_wasm::hostcalls;
+
+/// Streams to one cluster. They are opened in the root context only, since the SDK hands a stream's events to the
+/// context that was active then.
+pub struct GrpcStreams {
+    service: String,
+}
+
+impl GrpcStreams {
+    pub fn new(cluster: &str) -> GrpcStreams {
+        GrpcStreams {
+            service: grpc_service(cluster),
+        }
+    }
+}
+
+impl StreamHost for GrpcStreams {
+    fn open(&self) -> Option<StreamId> {
+        hostcalls::open_grpc_stream(&self.service, "headgate.RedisCall", "Call", vec![])
+            .ok()
+            .map(StreamId)
+    }
+
+    fn send(&self, stream: StreamId, message: &[u8]) -> bool {
+        hostcalls::send_grpc_stream_message(stream.0, Some(message), false).is_ok()
+    }
+
+    fn cancel(&self, stream: StreamId) {
+        let _gone = hostcalls::cancel_grpc_stream(stream.0);
+    }
+}
+
+/// `envoy.config.core.v3.GrpcService {envoy_grpc: {cluster_name}}` in protobuf. Envoy takes a bare name as well, but
+/// only where it does not happen to parse as such a message.
+fn grpc_service(cluster: &str) -> String {
+    match u8::try_from(cluster.len() + 2) {
+        Ok(outer) if outer < 0x80 => {
+            let mut message = String::from("\x0a");
+            message.push(char::from(outer));
+            message.push('\x0a');
+            message.push(char::from(outer - 2));
+            message + cluster
+        }
+        _ => cluster.to_owned(),
+    }
+}

@@ -1,0 +1,190 @@
+//! The host calls of a request's road, without the SDK's panics.
+//!
+//! The SDK panics where the host answers with a status that it does not expect, and so do its readings of header
+//! values that are no UTF-8; a panic would take every request of the worker with it. Here a failure is a `None` or
+//! a `false`.
+
+use crate::headers::Header;
+use std::ptr::{null, null_mut};
+
+type Status = u32;
+const OK: Status = 0;
+
+#[link(wasm_import_module = "env")]
+extern "C" {
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> Status;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> Status;
+    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> Status;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> Status;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> Status;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> Status;
+    fn proxy_set_effective_context(context: u32) -> Status;
+    fn proxy_continue_stream(stream: u32) -> Status;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> Status;
+}
+
+/// Whose headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Map {
+    Request = 0,
+    Response = 2,
+}
+
+/// All headers of one message, read in place from the host's one answer.
+pub struct HeaderMap(Vec<u8>);
+
+impl HeaderMap {
+    pub fn read(map: Map) -> HeaderMap {
+        let (mut data, mut size) = (null_mut(), 0);
+        // SAFETY: the host writes a buffer that it allocated through the module's allocator, and its size.
+        HeaderMap(unsafe {
+            let status = proxy_get_header_map_pairs(map as u32, &mut data, &mut size);
+            owned(status, data, size).unwrap_or_default()
+        })
+    }
+
+    /// Names (lower case) and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let bytes = self.0.as_slice();
+        let count = word(bytes, 0).unwrap_or(0);
+        let mut at = 4 + count * 8;
+        (0..count).map_while(move |n| {
+            let (name_size, value_size) = (word(bytes, 4 + n * 8)?, word(bytes, 8 + n * 8)?);
+            let name = bytes.get(at..at + name_size)?;
+            at += name_size + 1;
+            let value = bytes.get(at..at + value_size)?;
+            at += value_size + 1;
+            Some((name, value))
+        })
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<usize> {
+    let word = bytes.get(at..at + 4)?;
+    Some(u32::from_le_bytes(word.try_into().ok()?) as usize)
+}
+
+/// # Safety
+/// Where `status` is OK, `data` and `size` are a buffer that the host allocated through the module's allocator.
+unsafe fn owned(status: Status, data: *mut u8, size: usize) -> Option<Vec<u8>> {
+    if status != OK {
+        return None;
+    }
+    if data.is_null() {
+        return Some(Vec::new());
+    }
+    Some(Vec::from_raw_parts(data, size, size))
+}
+
+pub fn set_header(map: Map, name: &str, value: &str) {
+    // SAFETY: the host reads both strings during the call only.
+    unsafe {
+        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len());
+    }
+}
+
+pub fn remove_header(map: Map, name: &str) {
+    // SAFETY: the host reads the name during the call only.
+    unsafe {
+        proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len());
+    }
+}
+
+/// A property; its path's parts are joined by NUL. `None`: there is none.
+pub fn property(path: &[u8]) -> Option<Vec<u8>> {
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: as for the headers.
+    unsafe {
+        let status = proxy_get_property(path.as_ptr(), path.len(), &mut data, &mut size);
+        owned(status, data, size)
+    }
+}
+
+/// Sets `wasm.<name>` in the request's filter state.
+pub fn set_filter_state(name: &str, value: &[u8]) {
+    // SAFETY: the host reads both during the call only.
+    unsafe {
+        proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len());
+    }
+}
+
+/// Answers the request of the effective context. `grpc_status` replaces the HTTP status for a caller of gRPC.
+pub fn reply(status: u16, grpc_status: Option<u32>, headers: &[Header], body: &str) -> bool {
+    let headers = serialize(headers);
+    let (status, grpc_status) = match grpc_status {
+        Some(code) => (200, code as i32),
+        None => (u32::from(status), -1),
+    };
+    // SAFETY: the host reads everything during the call only.
+    unsafe {
+        proxy_send_local_response(
+            status,
+            null(),
+            0,
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            grpc_status,
+        ) == OK
+    }
+}
+
+/// The host's form of a header map: count, sizes, then names and values, each with a NUL.
+fn serialize(headers: &[Header]) -> Vec<u8> {
+    let text: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
+    let mut bytes = Vec::with_capacity(4 + headers.len() * 8 + text);
+    bytes.extend_from_slice(&(headers.len() as u32).to_le_bytes());
+    for (name, value) in headers {
+        bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    }
+    for (name, value) in headers {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// Makes host calls speak for another context; `false`: it has gone.
+pub fn speak_for(context: u32) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { proxy_set_effective_context(context) == OK }
+}
+
+/// Lets the paused request of the effective context go on.
+pub fn resume_request() {
+    // SAFETY: no memory is involved. 0 is the request's stream.
+    unsafe {
+        proxy_continue_stream(0);
+    }
+}
+
+/// Ticks of the root context, in ms; 0: none.
+pub fn set_tick_period(millis: u32) {
+    // SAFETY: no memory is involved.
+    unsafe {
+        proxy_set_tick_period_milliseconds(millis);
+    }
+}

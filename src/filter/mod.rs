@@ -1,0 +1,14 @@
+//! The HTTP role: the shell around the core, on proxy-wasm.
+//!
+//! [`worker`] holds what all requests of one worker share and wakes those that wait; [`request`] is one request on
+//! its way; [`attributes`] and [`host`] are the proxy as the core sees it.
+
+mod attributes;
+mod grpc;
+mod host;
+mod outcome;
+mod request;
+mod worker;
+
+pub use request::Request;
+pub use worker::Worker;

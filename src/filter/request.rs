@@ -1,0 +1,148 @@
+//! One request on its way: identified and planned when its headers come, paused while Redis counts it.
+
+use super::attributes::RequestAttributes;
+use super::host;
+use super::outcome::{self, Afterwards, Facts};
+use super::worker::Worker;
+use crate::decision::{Decision, Outcome};
+use crate::headers;
+use crate::identify::{Attributes, Lookup};
+use crate::limit::{Group, Plan};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What the worker needs of a request that waits.
+pub struct Caller {
+    /// The host's number of the request.
+    pub context: u32,
+    pub grpc: bool,
+    pub client: Option<String>,
+    pub afterwards: RefCell<Afterwards>,
+}
+
+/// The HTTP context.
+pub struct Request {
+    context: u32,
+    worker: Rc<Worker>,
+    /// The number under which the request waits.
+    waiting: Cell<Option<u64>>,
+    caller: Option<Rc<Caller>>,
+    afterwards: Afterwards,
+}
+
+impl Request {
+    pub fn new(context: u32, worker: Rc<Worker>) -> Request {
+        Request {
+            context,
+            worker,
+            waiting: Cell::new(None),
+            caller: None,
+            afterwards: Afterwards::Nothing,
+        }
+    }
+
+    /// Identifies and plans; a decision where nothing is to be counted, else the counters to ask for.
+    fn plan(&self, attributes: &RequestAttributes) -> (Option<String>, Result<Vec<Group>, Decision>) {
+        let worker = &self.worker;
+        let client = worker.planner.identify(attributes);
+        let name = client.as_ref().map(ToString::to_string);
+        let next = match worker.planner.plan(attributes, client.as_ref()) {
+            Plan::Exempt => Err(Decision::uncounted(Outcome::Exempt)),
+            Plan::Count { groups, no_client } => {
+                let without = no_client
+                    .then(|| Decision::no_client(&worker.policy, !groups.is_empty()))
+                    .flatten();
+                match without {
+                    Some(decision) => Err(decision),
+                    None if groups.is_empty() => Err(Decision::uncounted(Outcome::Allowed)),
+                    None => Ok(groups),
+                }
+            }
+        };
+        (name, next)
+    }
+
+    /// Carries out a decision that needed no waiting.
+    fn decided(&mut self, decision: &Decision, client: Option<&str>, grpc: bool) -> Action {
+        let facts = Facts {
+            client,
+            redis_us: None,
+        };
+        self.afterwards = outcome::carry_out(&self.worker.policy, decision, &facts, grpc);
+        if decision.refuses() {
+            Action::Pause
+        } else {
+            Action::Continue
+        }
+    }
+}
+
+impl Context for Request {
+    fn on_done(&mut self) -> bool {
+        if let Some(number) = self.waiting.take() {
+            self.worker.leave(number);
+        }
+        true
+    }
+}
+
+impl HttpContext for Request {
+    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        if !self.worker.policy.enabled {
+            return Action::Continue;
+        }
+        let attributes = RequestAttributes::read();
+        strip(&attributes);
+        let grpc = is_grpc(&attributes);
+        let (client, next) = self.plan(&attributes);
+        let groups = match next {
+            Ok(groups) => groups,
+            Err(decision) => return self.decided(&decision, client.as_deref(), grpc),
+        };
+        let afterwards = RefCell::new(Afterwards::Nothing);
+        let caller = Rc::new(Caller {
+            context: self.context,
+            grpc,
+            client,
+            afterwards,
+        });
+        match self.worker.count(caller.clone(), groups) {
+            Ok(number) => {
+                self.waiting.set(Some(number));
+                self.caller = Some(caller);
+                Action::Pause
+            }
+            Err(decision) => self.decided(&decision, caller.client.as_deref(), grpc),
+        }
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        let afterwards = match self.caller.take() {
+            Some(caller) => caller.afterwards.take(),
+            None => std::mem::take(&mut self.afterwards),
+        };
+        if let Afterwards::Show(figures) = afterwards {
+            for (name, value) in &figures {
+                host::set_header(host::Map::Response, name, value);
+            }
+        }
+        Action::Continue
+    }
+}
+
+/// Takes away what only the filter may say. A header named twice is removed by its first removal.
+fn strip(attributes: &RequestAttributes) {
+    for (name, _) in attributes.headers().iter() {
+        if name.starts_with(headers::PREFIX.as_bytes()) {
+            if let Ok(name) = std::str::from_utf8(name) {
+                host::remove_header(host::Map::Request, name);
+            }
+        }
+    }
+}
+
+fn is_grpc(attributes: &RequestAttributes) -> bool {
+    matches!(attributes.header("content-type"), Lookup::One(value) if value.starts_with(b"application/grpc"))
+}

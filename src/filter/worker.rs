@@ -1,0 +1,316 @@
+//! What all requests of one worker share: the policy, the road to Redis, and those that wait for their counts.
+
+use super::grpc::GrpcStreams;
+use super::host;
+use super::outcome::{self, Facts};
+use super::request::Caller;
+use crate::config::Policy;
+use crate::decision::{Counted, CountedBy, Decision};
+use crate::identify::Hasher;
+use crate::limit::{Group, Planner};
+use crate::redis::resp::Value;
+use crate::redis::{CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
+use crate::script;
+use crate::telemetry::{FailureLog, Report};
+use crate::waiting::{group_result, GroupError, GroupResult, Waiting, WaitingRoom};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// No tick is asked for sooner than this.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
+/// How soon a call is sent again that came between two nodes, while its slot moves.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// The shared state of one worker under one configuration.
+pub struct Worker {
+    pub policy: Policy,
+    pub planner: Planner,
+    redis: RefCell<Streams<GrpcStreams>>,
+    room: RefCell<WaitingRoom<Rc<Caller>>>,
+    /// Calls to be sent again, by when.
+    again: RefCell<VecDeque<(Instant, CallToken, ScriptCall)>>,
+    /// When the host was asked to tick.
+    tick: Cell<Option<Instant>>,
+    failures: FailureLog,
+}
+
+impl Worker {
+    pub fn new(policy: Policy, hasher: Hasher) -> Worker {
+        let settings = &policy.redis;
+        let streams = Streams::new(
+            GrpcStreams::new(&settings.cluster),
+            Script { body: script::body(), sha1_hex: script::sha1_hex() },
+            settings.max_in_flight,
+            settings.timeout,
+        );
+        Worker {
+            planner: Planner::new(&policy, hasher),
+            redis: RefCell::new(streams),
+            room: RefCell::default(),
+            again: RefCell::default(),
+            tick: Cell::new(None),
+            failures: FailureLog::default(),
+            policy,
+        }
+    }
+
+    /// Sends the calls of a request, all at once, and gives the number under which it waits; a decision where not
+    /// one of them could be sent.
+    pub fn count(&self, caller: Rc<Caller>, groups: Vec<Group>) -> Result<u64, Decision> {
+        let now = Instant::now();
+        let deadline = now + self.policy.redis.timeout;
+        let request = self.room.borrow_mut().number();
+        let mut results: Vec<Option<GroupResult>> = Vec::with_capacity(groups.len());
+        for (part, group) in groups.iter().enumerate() {
+            let token = CallToken {
+                request,
+                part: part as u16,
+            };
+            let call = script_call(group, script::Mode::Count);
+            let sent = self.redis.borrow_mut().call(now, deadline, token, call);
+            results.push(sent.err().map(|error| Err(GroupError::Call(error))));
+        }
+        if results.iter().all(Option::is_some) {
+            return Err(self.decide(now, &groups, &results));
+        }
+        self.room.borrow_mut().enter(
+            request,
+            Waiting {
+                caller,
+                groups,
+                results,
+                since: now,
+                deadline,
+            },
+        );
+        self.wake(now);
+        Ok(request)
+    }
+
+    /// The caller has gone away.
+    pub fn leave(&self, request: u64) {
+        self.room.borrow_mut().leave(request);
+    }
+
+    pub fn on_tick(&self) {
+        let now = Instant::now();
+        self.tick.set(None);
+        let mut completed = Vec::new();
+        self.redis.borrow_mut().on_tick(now, &mut completed);
+        self.settle(now, completed);
+        self.send_again(now);
+        loop {
+            let overdue = self.room.borrow_mut().overdue(now);
+            match overdue {
+                Some(waiting) => self.finish(now, waiting),
+                None => break,
+            }
+        }
+        self.wake(now);
+        if self.tick.get().is_none() {
+            host::set_tick_period(0);
+        }
+    }
+
+    pub fn on_message(&self, stream: u32, message: &[u8]) {
+        let now = Instant::now();
+        let mut completed = Vec::new();
+        self.redis
+            .borrow_mut()
+            .on_message(now, StreamId(stream), message, &mut completed);
+        self.settle(now, completed);
+        self.wake(now);
+    }
+
+    pub fn on_close(&self, stream: u32) {
+        let now = Instant::now();
+        let mut completed = Vec::new();
+        self.redis
+            .borrow_mut()
+            .on_close(now, StreamId(stream), &mut completed);
+        self.settle(now, completed);
+        self.wake(now);
+    }
+
+    fn settle(&self, now: Instant, completed: Vec<Completed>) {
+        for Completed { token, call, reply } in completed {
+            let between = matches!(&reply, Ok(Value::Error(text)) if text.starts_with(b"TRYAGAIN"));
+            if !(between && self.try_again(now, token, call)) {
+                let result = self.room.borrow().group(token).map(|group| group_result(group, reply));
+                if let Some(result) = result {
+                    self.answer(now, token, result);
+                }
+            }
+        }
+    }
+
+    fn answer(&self, now: Instant, token: CallToken, result: GroupResult) {
+        let finished = self.room.borrow_mut().answer(token, result);
+        if let Some(waiting) = finished {
+            self.finish(now, waiting);
+        }
+    }
+
+    /// A slot is moving, and the keys of one call are not all on one node: once more in a moment, and in the second
+    /// half of the time one call a key. `false`: it is to be answered as it is.
+    fn try_again(&self, now: Instant, token: CallToken, call: ScriptCall) -> bool {
+        let late = self
+            .room
+            .borrow()
+            .get(token)
+            .map(|waiting| now.duration_since(waiting.since) + TRY_AGAIN > self.policy.redis.timeout / 2);
+        match late {
+            None => true,
+            Some(false) => {
+                self.again.borrow_mut().push_back((now + TRY_AGAIN, token, call));
+                true
+            }
+            Some(true) => {
+                let tokens = self.room.borrow_mut().split(token);
+                for token in &tokens {
+                    let group = self
+                        .room
+                        .borrow()
+                        .get(*token)
+                        .and_then(|waiting| waiting.group(*token).cloned());
+                    if let Some(group) = group {
+                        self.send(now, *token, script_call(&group, script::Mode::Count));
+                    }
+                }
+                !tokens.is_empty()
+            }
+        }
+    }
+
+    fn send_again(&self, now: Instant) {
+        let due = |(at, ..): &(Instant, CallToken, ScriptCall)| *at <= now;
+        while self.again.borrow().front().is_some_and(due) {
+            let first = self.again.borrow_mut().pop_front();
+            if let Some((_, token, call)) = first {
+                self.send(now, token, call);
+            }
+        }
+    }
+
+    /// Sends a call of a request that waits already.
+    fn send(&self, now: Instant, token: CallToken, call: ScriptCall) {
+        let Some(deadline) = self.room.borrow().get(token).map(|waiting| waiting.deadline) else {
+            return;
+        };
+        let sent = self.redis.borrow_mut().call(now, deadline, token, call);
+        if let Err(error) = sent {
+            self.answer(now, token, Err(GroupError::Call(error)));
+        }
+    }
+
+    /// Returns what a refused request was charged for by groups that had room, by one call each that nobody waits
+    /// for: a lost one over-counts and never under-counts.
+    fn give_back(&self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
+        for (group, result) in groups.iter().zip(results) {
+            let Some(Ok(reply)) = result else { continue };
+            if !reply.admitted {
+                continue;
+            }
+            let token = CallToken {
+                request: self.room.borrow_mut().number(),
+                part: 0,
+            };
+            let call = script_call(group, script::Mode::GiveBack(reply));
+            let _not_repeated =
+                self.redis
+                    .borrow_mut()
+                    .call(now, now + self.policy.redis.timeout, token, call);
+        }
+    }
+
+    /// Wakes a request whose results are all there.
+    fn finish(&self, now: Instant, waiting: Waiting<Rc<Caller>>) {
+        let Waiting {
+            caller,
+            groups,
+            results,
+            since,
+            ..
+        } = waiting;
+        let decision = self.decide(now, &groups, &results);
+        if decision.refuses() && groups.len() > 1 {
+            self.give_back(now, &groups, &results);
+        }
+        if !host::speak_for(caller.context) {
+            return;
+        }
+        let redis_us = now.duration_since(since).as_micros() as u64;
+        let facts = Facts {
+            client: caller.client.as_deref(),
+            redis_us: Some(redis_us),
+        };
+        let afterwards = outcome::carry_out(&self.policy, &decision, &facts, caller.grpc);
+        *caller.afterwards.borrow_mut() = afterwards;
+        if !decision.refuses() {
+            host::resume_request();
+        }
+    }
+
+    fn decide(&self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) -> Decision {
+        let error = results.iter().flatten().find_map(|result| result.as_ref().err());
+        let report = self.failures.note(now, error.is_some());
+        match (report, error) {
+            (Some(Report::Failing { requests }), Some(error)) => {
+                log::warn!(
+                    "headgate: Redis did not count {requests} request(s), on_error decides them: {error}"
+                );
+            }
+            (Some(Report::Recovered), _) => log::info!("headgate: Redis counts again"),
+            _ => {}
+        }
+        Decision::from_counted(&self.policy.limits, counted(groups, results))
+    }
+
+    /// Asks the host for a tick at the next deadline, or when the streams want one.
+    fn wake(&self, now: Instant) {
+        let again = self.again.borrow().front().map(|(at, ..)| *at);
+        let next = [
+            self.room.borrow().next_deadline(),
+            self.redis.borrow().wakeup(),
+            again,
+        ];
+        let Some(at) = next.into_iter().flatten().min() else {
+            return;
+        };
+        if self.tick.get().is_some_and(|tick| tick <= at) {
+            return;
+        }
+        let wait = at.saturating_duration_since(now).max(SHORTEST_TICK);
+        self.tick.set(Some(now + wait));
+        // Up to the next whole millisecond: a tick before its deadline would find nothing to do.
+        host::set_tick_period(wait.as_micros().div_ceil(1_000) as u32);
+    }
+}
+
+fn script_call(group: &Group, mode: script::Mode) -> ScriptCall {
+    let mut tail = Vec::with_capacity(256);
+    let parts = script::arguments(group, mode, &mut tail);
+    ScriptCall {
+        slot: group.slot,
+        parts,
+        tail,
+    }
+}
+
+/// Every counter of the request with its verdict, where there is one.
+fn counted<'a>(groups: &'a [Group], results: &'a [Option<GroupResult>]) -> impl Iterator<Item = Counted<'a>> {
+    groups.iter().zip(results).flat_map(|(group, result)| {
+        let verdicts = result
+            .as_ref()
+            .and_then(|result| result.as_ref().ok())
+            .map(|reply| &reply.verdicts);
+        group.charges.iter().enumerate().map(move |(n, charge)| Counted {
+            charge,
+            verdict: verdicts.and_then(|verdicts| verdicts.get(n)).copied(),
+            by: CountedBy::Redis,
+        })
+    })
+}

@@ -1,0 +1,86 @@
+//! How a decision reads in headers: X-RateLimit-* and Retry-After, and the IETF draft's RateLimit fields.
+//!
+//! The draft's names stand here and nowhere else: draft-ietf-httpapi-ratelimit-headers-11.
+
+use crate::config::{ResetForm, ResponseSettings};
+use crate::decision::{Decision, Figures};
+use crate::limit::{Limit, Percent, Quota};
+use std::fmt::Write;
+
+/// Names of headers that are ours to set; a caller's never reach the upstream.
+pub const PREFIX: &str = "x-ratelimit-";
+pub const LIMIT: &str = "x-ratelimit-limit";
+pub const REMAINING: &str = "x-ratelimit-remaining";
+pub const RESET: &str = "x-ratelimit-reset";
+/// On the request to the upstream: a limit in shadow would have denied it.
+pub const LIMITED: &str = "x-ratelimit-limited";
+pub const RETRY_AFTER: &str = "retry-after";
+/// Envoy's retry policies leave a reply with this header alone.
+pub const ENVOY_RATELIMITED: &str = "x-envoy-ratelimited";
+const IETF_POLICY: &str = "ratelimit-policy";
+const IETF_STATE: &str = "ratelimit";
+
+/// A header to set.
+pub type Header = (&'static str, String);
+
+/// Whole seconds, rounded up.
+pub fn seconds(ms: u64) -> u64 {
+    ms.div_ceil(1_000)
+}
+
+/// The figures of the shown limit, for the response and for the request to the upstream; `unix_ms`: the wall clock.
+pub fn quota(
+    settings: &ResponseSettings,
+    limits: &[Limit],
+    decision: &Decision,
+    unix_ms: u64,
+) -> Vec<Header> {
+    let mut headers = Vec::with_capacity(5);
+    if let (true, Some(figures)) = (settings.x_ratelimit, decision.shown.as_ref()) {
+        headers.push((LIMIT, figures.quota.to_string()));
+        headers.push((REMAINING, figures.remaining.to_string()));
+        headers.push((
+            RESET,
+            reset(settings.reset, figures.reset_ms, unix_ms).to_string(),
+        ));
+    }
+    if settings.ietf && decision.shown.is_some() {
+        let (mut policy, mut state) = (String::new(), String::new());
+        for figures in &decision.applied {
+            ietf(&mut policy, &mut state, limits, figures);
+        }
+        headers.push((IETF_POLICY, policy));
+        headers.push((IETF_STATE, state));
+    }
+    headers
+}
+
+/// In seconds: at least 1, and up to `jitter` more; `random` is in [0, 1).
+pub fn retry_after(decision: &Decision, jitter: Percent, random: f64) -> u64 {
+    let wait = seconds(decision.retry_after_ms).max(1);
+    let most = wait as f64 * f64::from(jitter.basis_points()) / 10_000.0;
+    wait + (most * random).round() as u64
+}
+
+/// Where the quota is whole again: Envoy's clock plus the relative wait, or the wait itself, in seconds.
+pub fn reset(form: ResetForm, reset_ms: u64, unix_ms: u64) -> u64 {
+    match form {
+        ResetForm::Unix => seconds(unix_ms.saturating_add(reset_ms)),
+        ResetForm::Delta => seconds(reset_ms),
+    }
+}
+
+fn ietf(policy: &mut String, state: &mut String, limits: &[Limit], figures: &Figures) {
+    let Some(limit) = limits.get(figures.limit) else {
+        return;
+    };
+    let separator = if policy.is_empty() { "" } else { ", " };
+    let (name, quota) = (&limit.name, figures.quota);
+    // Names are tokens or rates: nothing in them wants escaping in a structured field's string.
+    let _ = write!(policy, "{separator}\"{name}\";q={quota}");
+    if let Quota::Limited(rate) = limit.quota {
+        let _ = write!(policy, ";w={}", seconds(rate.period.as_millis()));
+    }
+    let (remaining, reset) = (figures.remaining, seconds(figures.reset_ms));
+    let _ = write!(state, "{separator}\"{name}\";r={remaining};t={reset}");
+}

@@ -1,0 +1,132 @@
+//! The filter's own replies: 429 when a limit is spent, 503 when nothing could be counted, 403 without a client.
+
+use crate::config::{BodyFormat, Policy};
+use crate::decision::{Decision, Outcome};
+use crate::headers::{self, Header};
+use serde_json::json;
+
+/// A reply in the upstream's stead.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// For callers of HTTP.
+    pub status: u16,
+    /// For callers of gRPC.
+    pub grpc_status: u32,
+    pub headers: Vec<Header>,
+    pub body: String,
+    /// In seconds, as sent; `None` where none is.
+    pub retry_after: Option<u64>,
+}
+
+/// gRPC status codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
+const PERMISSION_DENIED: u32 = 7;
+const RESOURCE_EXHAUSTED: u32 = 8;
+const UNAVAILABLE: u32 = 14;
+
+const PROBLEM_TYPES: &str = "https://iana.org/assignments/http-problem-types";
+const NOT_COUNTED: &str = "Rate limit could not be checked, try again";
+const NO_CLIENT: &str = "Client could not be identified";
+
+impl Reply {
+    /// `unix_ms`: the wall clock; `random` in [0, 1) draws the jitter. `None` where the decision refuses nothing.
+    pub fn new(policy: &Policy, decision: &Decision, unix_ms: u64, random: f64) -> Option<Reply> {
+        let settings = &policy.response;
+        let mut reply = match decision.outcome {
+            Outcome::Denied => {
+                let wait = headers::retry_after(decision, settings.retry_after_jitter, random);
+                Reply {
+                    status: settings.status,
+                    grpc_status: RESOURCE_EXHAUSTED,
+                    headers: headers::quota(settings, &policy.limits, decision, unix_ms),
+                    body: text(policy, decision, wait),
+                    retry_after: Some(wait),
+                }
+            }
+            Outcome::FailedClosed => Reply::plain(settings.error_status, UNAVAILABLE, NOT_COUNTED, Some(1)),
+            Outcome::NoClient { refused: true } => Reply::plain(403, PERMISSION_DENIED, NO_CLIENT, None),
+            Outcome::Allowed | Outcome::FailedOpen | Outcome::Exempt | Outcome::NoClient { .. } => {
+                return None
+            }
+        };
+        let content_type = match settings.format {
+            BodyFormat::Text => "text/plain; charset=utf-8",
+            BodyFormat::ProblemJson => {
+                reply.body = problem(policy, decision, &reply);
+                "application/problem+json"
+            }
+        };
+        reply.headers.push(("content-type", content_type.to_owned()));
+        if let Some(wait) = reply.retry_after {
+            reply.headers.push((headers::RETRY_AFTER, wait.to_string()));
+        }
+        reply
+            .headers
+            .push((headers::ENVOY_RATELIMITED, "true".to_owned()));
+        Some(reply)
+    }
+
+    fn plain(status: u16, grpc_status: u32, body: &str, retry_after: Option<u64>) -> Reply {
+        Reply {
+            status,
+            grpc_status,
+            headers: Vec::new(),
+            body: body.to_owned(),
+            retry_after,
+        }
+    }
+}
+
+/// The configured body with its fields; those of a hidden limit are empty.
+fn text(policy: &Policy, decision: &Decision, retry_after: u64) -> String {
+    let body = &policy.response.body;
+    if !body.contains('{') {
+        return body.clone();
+    }
+    let shown = decision.shown.as_ref();
+    let name = shown
+        .and_then(|figures| policy.limits.get(figures.limit))
+        .map_or("", |limit| &limit.name);
+    body.replace(
+        "{limit}",
+        &shown.map_or_else(String::new, |figures| figures.quota.to_string()),
+    )
+    .replace(
+        "{remaining}",
+        &shown.map_or_else(String::new, |figures| figures.remaining.to_string()),
+    )
+    .replace("{retry_after}", &retry_after.to_string())
+    .replace("{name}", name)
+}
+
+/// RFC 9457, with the types of the RateLimit draft.
+fn problem(policy: &Policy, decision: &Decision, reply: &Reply) -> String {
+    let mut problem = match decision.outcome {
+        Outcome::Denied => {
+            let violated: Vec<&str> = decision
+                .applied
+                .iter()
+                .filter(|figures| figures.wait_ms > 0)
+                .filter_map(|figures| policy.limits.get(figures.limit))
+                .map(|limit| limit.name.as_str())
+                .collect();
+            json!({
+                "type": format!("{PROBLEM_TYPES}#quota-exceeded"),
+                "title": "Quota exceeded",
+                "violated-policies": violated,
+            })
+        }
+        Outcome::FailedClosed => json!({
+            "type": format!("{PROBLEM_TYPES}#temporary-reduced-capacity"),
+            "title": "Temporary reduced capacity",
+        }),
+        _ => json!({"type": "about:blank", "title": "Forbidden"}),
+    };
+    if let Some(members) = problem.as_object_mut() {
+        members.insert("status".into(), reply.status.into());
+        members.insert("detail".into(), reply.body.as_str().into());
+        if let Some(wait) = reply.retry_after {
+            members.insert("retry-after".into(), wait.into());
+        }
+    }
+    problem.to_string()
+}

@@ -1,0 +1,85 @@
+//! Redis Cluster: every node counts its own share, no call goes to a wrong node, scripts are loaded once.
+
+use crate::harness::*;
+use std::time::Duration;
+
+/// 128 streams by slot range, one worker.
+const STREAMS: u64 = 128;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_keys_are_counted_right_on_all_nodes_without_a_detour() {
+    let cluster = RedisCluster::start(3, 0);
+    let policy = "{redis: {timeout: 5s}, limits: [{name: x, rate: 5/hour}, {name: ceiling, rate: 100000/hour, key: [address]}]}";
+    let envoy = Envoy::with(&cluster).concurrency(1).policy(policy).start();
+    cluster.reset_stats();
+    let call = |number: usize| envoy.get("/").header("x-api-key", format!("key-{number}"));
+    for round in 1..=5 {
+        for response in envoy.at_once(1_000, call).await {
+            assert_eq!(
+                (response.status, response.number("x-ratelimit-remaining")),
+                (200, Some(5 - round)),
+                "{response:?}"
+            );
+        }
+    }
+    assert_eq!(cluster.errors("MOVED"), 0);
+    let evals = cluster.calls("eval");
+    let calls = cluster.calls("evalsha");
+    assert!(
+        calls.iter().all(|count| *count > 1_000),
+        "every node counts: {calls:?}"
+    );
+    assert!(
+        evals.iter().sum::<u64>() <= STREAMS + 2 + 3,
+        "one body a stream and node: {evals:?}"
+    );
+    // One EVALSHA for each request and hash tag; those that met a node without the script were sent again.
+    let unknown = cluster.errors("NOSCRIPT");
+    assert_eq!(
+        calls.iter().sum::<u64>() - unknown + evals.iter().sum::<u64>(),
+        5_000 * 2
+    );
+    for response in envoy.at_once(1_000, call).await {
+        assert_eq!(response.status, 429, "{response:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flushed_scripts_are_sent_again_once_a_stream_and_nothing_is_lost() {
+    let cluster = RedisCluster::start(3, 0);
+    let policy = "{redis: {timeout: 5s}, on_error: deny, limits: [{name: x, rate: 1000000/hour, algorithm: fixed_window}]}";
+    let envoy = Envoy::with(&cluster).concurrency(1).policy(policy).start();
+    let load = Load::on(envoy.port)
+        .connections(16)
+        .duration(Duration::from_secs(3))
+        .source(|connection, _| Load::get("/", &[("x-api-key", &format!("key-{connection}"))]));
+    let load = tokio::spawn(load.run());
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.reset_stats();
+        cluster.flush_scripts();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let bodies: u64 = cluster.calls("eval").iter().sum();
+        assert!(
+            (1..=STREAMS + 3).contains(&bodies),
+            "{bodies} bodies after one flush"
+        );
+    }
+    let report = load.await.unwrap();
+    assert_eq!(report.status(200), report.latencies.len() as u64, "{report:?}");
+    assert_eq!(report.errors, 0);
+    let mut left = 0;
+    for connection in 0..16 {
+        let response = envoy
+            .get("/")
+            .header("x-api-key", format!("key-{connection}"))
+            .send()
+            .await;
+        left += 1_000_000 - response.number("x-ratelimit-remaining").unwrap() as u64 - 1;
+    }
+    assert_eq!(
+        left,
+        report.latencies.len() as u64,
+        "every request is counted once"
+    );
+}

@@ -1,0 +1,57 @@
+//! Configurations that Envoy refuses to start with, and why it says it does.
+
+use crate::harness::*;
+
+#[test]
+fn envoy_refuses_a_broken_policy_and_its_log_names_the_path() {
+    let broken = [
+        ("limits: [{rate: 100/fortnight}]", "limits[0].rate"),
+        ("{limits: [{rate: 1/s}], limit: 3}", "limit"),
+        ("{limits: [{rate: 1/s, algoritm: gcra}]}", "limits[0].algoritm"),
+        ("{redis: {timeout: 100}, limits: [{rate: 1/s}]}", "redis.timeout"),
+        (
+            "{identify: [{header: x-a}, {header: x-a}], limits: [{rate: 1/s}]}",
+            "identify[1]",
+        ),
+        (
+            "{limits: [{name: a, rate: 1/s}, {name: a, rate: 2/s}]}",
+            "limits[1].name",
+        ),
+        ("{limits: [{rate: 1/s, lease: 10%}]}", "limits[0].lease"),
+        ("{role: redis_call, limits: [{rate: 1/s}]}", "limits"),
+    ];
+    for (policy, path) in broken {
+        let log = Envoy::alone().policy(policy).refused();
+        let line = log.lines().find(|line| line.contains(&format!("{path}:")));
+        assert!(line.is_some(), "{policy}: no line with {path} in\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_policy_at_all_is_refused_too() {
+    for raw in ["", "not json", "[]", "{\"limits\":"] {
+        let log = Envoy::alone().raw_policy(raw).refused();
+        assert!(log.contains("headgate"), "{raw:?}: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_envoy_keeps_its_policy_when_the_next_is_broken() {
+    let envoy = Envoy::with(RedisCluster::shared())
+        .dynamic()
+        .policy("limits: [{rate: 2/hour}]")
+        .start();
+    assert_eq!(envoy.get("/").send().await.number("x-ratelimit-limit"), Some(2));
+    envoy.try_reload("limits: [{rate: 9/fortnight}]");
+    envoy.wait_for_log("limits[0].rate");
+    assert_eq!(envoy.get("/").send().await.number("x-ratelimit-limit"), Some(2));
+    envoy.reload("limits: [{rate: 9/hour}]");
+    assert_eq!(
+        Client::http1(envoy.port)
+            .get("/")
+            .send()
+            .await
+            .number("x-ratelimit-limit"),
+        Some(9)
+    );
+}

@@ -1,0 +1,185 @@
+//! Redis away, stuck or back: nobody waits longer than the deadline, and counting goes on by itself.
+
+use crate::harness::*;
+use std::time::{Duration, Instant};
+
+/// `redis.timeout`, and what a busy machine may add to it.
+const TIMEOUT: Duration = Duration::from_millis(100);
+const SLACK: Duration = Duration::from_millis(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_requests_after_a_start_are_counted_too() {
+    let envoy = Envoy::with(RedisCluster::shared())
+        .concurrency(2)
+        .policy("{redis: {timeout: 2s}, on_error: allow, limits: [{rate: 10/hour}]}")
+        .start();
+    let responses = envoy
+        .at_once(40, |_| {
+            Client::http1(envoy.port).get("/").header("x-api-key", "a")
+        })
+        .await;
+    assert_eq!(
+        responses.iter().filter(|response| response.status == 200).count(),
+        10
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_may_fail_closed_where_the_others_fail_open() {
+    let policy = "{on_error: allow, limits: [{rate: 9/hour}, {name: strict, rate: 9/hour, on_error: deny, match: {source: [api_key]}}]}";
+    let envoy = Envoy::alone().policy(policy).start();
+    assert_eq!(envoy.get("/").send().await.status, 200);
+    assert_eq!(envoy.get("/").header("x-api-key", "a").send().await.status, 503);
+}
+
+mod quiet {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_redis_away_calls_pass_or_get_503_in_time_and_are_counted_again_when_it_is_back() {
+        let redis = SingleRedis::start();
+        let allow = Envoy::with(&redis)
+            .policy("{on_error: allow, limits: [{rate: 3/hour}]}")
+            .start();
+        let deny = Envoy::with(&redis)
+            .policy("{on_error: deny, limits: [{rate: 3/hour}]}")
+            .start();
+        assert_eq!(
+            allow.get("/").send().await.number("x-ratelimit-remaining"),
+            Some(2)
+        );
+        assert_eq!(
+            deny.get("/").send().await.number("x-ratelimit-remaining"),
+            Some(2)
+        );
+        for frozen in [true, false] {
+            if frozen {
+                redis.freeze();
+            } else {
+                redis.kill();
+            }
+            for _ in 0..5 {
+                let start = Instant::now();
+                let response = allow.get("/").send().await;
+                assert!(start.elapsed() < TIMEOUT + SLACK, "{:?}", start.elapsed());
+                assert_eq!(
+                    (response.status, response.header("x-ratelimit-limit")),
+                    (200, None)
+                );
+                let start = Instant::now();
+                let response = deny.get("/").send().await;
+                assert!(start.elapsed() < TIMEOUT + SLACK, "{:?}", start.elapsed());
+                assert_eq!((response.status, response.number("retry-after")), (503, Some(1)));
+                assert_eq!(response.text(), "Rate limit could not be checked, try again");
+                assert_eq!(response.header("x-envoy-ratelimited").as_deref(), Some("true"));
+            }
+            if frozen {
+                redis.thaw();
+            } else {
+                redis.restart();
+            }
+            let counted = |envoy: &Envoy| {
+                let request = envoy.get("/").header("x-api-key", "fresh");
+                async move { request.send().await.header("x-ratelimit-limit").is_some() }
+            };
+            for envoy in [&allow, &deny] {
+                let start = Instant::now();
+                while !counted(envoy).await {
+                    assert!(
+                        start.elapsed() < Duration::from_secs(5),
+                        "counting does not come back"
+                    );
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        for (envoy, decision) in [(&allow, "failed_open"), (&deny, "failed_closed")] {
+            let log = envoy.access_log(10);
+            assert!(
+                log.iter()
+                    .filter(|entry| entry["ratelimit_decision"] == decision)
+                    .count()
+                    >= 10
+            );
+            let lines = envoy.log().matches("Redis did not count").count();
+            assert!((1..=4).contains(&lines), "{lines} lines for 10 failures and more");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn beyond_the_calls_in_flight_the_failure_policy_answers_at_once() {
+        let redis = SingleRedis::start();
+        let policy = "{redis: {timeout: 1s, max_in_flight: 8}, on_error: deny, limits: [{rate: 9000/hour}]}";
+        let envoy = Envoy::with(&redis).concurrency(1).policy(policy).start();
+        assert_eq!(envoy.get("/").send().await.status, 200);
+        redis.freeze();
+        let waiting: Vec<_> = (0..8)
+            .map(|_| tokio::spawn(Client::http1(envoy.port).get("/").send()))
+            .collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let start = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(envoy.get("/").send().await.status, 503);
+        }
+        assert!(
+            start.elapsed() < Duration::from_millis(100),
+            "{:?}",
+            start.elapsed()
+        );
+        for request in waiting {
+            assert_eq!(request.await.unwrap().status, 503);
+        }
+        redis.thaw();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_frozen_master_costs_its_own_callers_the_deadline_and_the_others_nothing() {
+        let cluster = RedisCluster::start(3, 0);
+        let policy = "{on_error: deny, limits: [{name: x, rate: 100000000/hour}]}";
+        let envoy = Envoy::with(&cluster).concurrency(2).policy(policy).start();
+        let frozen = &cluster.masters()[1];
+        let hasher = headgate::identify::Hasher::new(None);
+        let key = |name: &str| {
+            format!(
+                "{}:main:{{api_key:{}}}",
+                envoy.key_prefix,
+                hasher.digest(name.as_bytes())
+            )
+        };
+        let on = |node: &Node, stem: &str| cluster.name_on(node, stem, key);
+        let healthy: Vec<String> = (0..16)
+            .map(|n| {
+                on(
+                    &cluster.masters()[if n % 2 == 0 { 0 } else { 2 }],
+                    &format!("healthy-{n}-"),
+                )
+            })
+            .collect();
+        let stuck: Vec<String> = (0..4).map(|n| on(frozen, &format!("stuck-{n}-"))).collect();
+        let load = |names: Vec<String>| {
+            Load::on(envoy.port)
+                .connections(names.len())
+                .duration(Duration::from_secs(2))
+                .source(move |connection, _| Load::get("/", &[("x-api-key", &names[connection])]))
+        };
+        let _warm = tokio::join!(load(healthy.clone()).run(), load(stuck.clone()).run());
+        let mut shares = Vec::new();
+        for _ in 0..3 {
+            let before = load(healthy.clone()).run().await;
+            frozen.freeze();
+            let (during, held) = tokio::join!(load(healthy.clone()).run(), load(stuck.clone()).run());
+            frozen.thaw();
+            assert_eq!(during.status(200), during.latencies.len() as u64, "{during:?}");
+            assert_eq!(held.status(503), held.latencies.len() as u64, "{held:?}");
+            let [p50, p99] = [0.5, 0.99].map(|share| held.percentile(share));
+            assert!(p50 < TIMEOUT + Duration::from_millis(10), "the frozen one's callers: {held:?}");
+            assert!(p99 < TIMEOUT + Duration::from_millis(100), "the frozen one's callers: {held:?}");
+            println!("before {before:?}\nduring {during:?}\nheld {held:?}");
+            shares.push(during.rate() / before.rate());
+            cluster.wait_until_ready();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        shares.sort_by(f64::total_cmp);
+        assert!(shares[1] >= 0.8, "share of the throughput kept: {shares:?}");
+    }
+}
