@@ -1,6 +1,6 @@
 //! Limits: what is counted, by which algorithm, for whom. Knows no host and no Redis.
 
-mod algorithm;
+pub mod algorithm;
 mod compiled;
 mod cost;
 #[cfg(test)]
