@@ -83,8 +83,10 @@ impl RootContext for Root {
                 Role::Filter(Rc::new(Worker::new(*policy, hasher)))
             }
             Ok(Plugin::RedisCall { key_prefix }) => {
-                let bodies: Vec<&[u8]> =
-                    std::iter::once(&script::body()).chain(script::PREVIOUS_BODIES).map(|body| body.as_bytes()).collect();
+                let bodies: Vec<&[u8]> = std::iter::once(&script::body())
+                    .chain(script::PREVIOUS_BODIES)
+                    .map(|body| body.as_bytes())
+                    .collect();
                 Role::RedisCall(Listener::new(&key_prefix, &bodies))
             }
             Err(errors) => {

@@ -125,7 +125,8 @@ impl Policy {
     /// Whether values of callers are hashed that could be secrets: those of sources that are not plain, and those of
     /// headers, queries and cookies in keys.
     pub fn holds_secrets(&self) -> bool {
-        let keyed = |part: &KeyPart| matches!(part, KeyPart::Header(_) | KeyPart::Query(_) | KeyPart::Cookie(_));
+        let keyed =
+            |part: &KeyPart| matches!(part, KeyPart::Header(_) | KeyPart::Query(_) | KeyPart::Cookie(_));
         let secret = |source: &Source| !source.plain && !matches!(source.kind, SourceKind::Address { .. });
         self.identify.iter().any(secret) || self.limits.iter().flat_map(|limit| &limit.key).any(keyed)
     }

@@ -117,7 +117,7 @@ fn parse_millis(text: &str) -> Option<u64> {
 fn show_millis(millis: u64) -> String {
     match millis {
         0 => "0s".to_owned(),
-        _ if millis % 1_000 == 0 => format!("{}s", millis / 1_000),
+        _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
         _ => format!("{millis}ms"),
     }
 }

@@ -104,17 +104,17 @@ impl Decision {
         let mut denying: Option<Figures> = None;
         let mut denying_shown: Option<Figures> = None;
         let mut failure: Option<OnError> = None;
+        let (mut enforced, mut shadow_failed) = (false, false);
         for Counted { charge, verdict, by } in counted {
             let Some(limit) = limits.get(charge.limit) else {
                 continue;
             };
+            enforced |= charge.enforced;
             let Some(verdict) = verdict else {
-                let on_error = if charge.enforced {
-                    limit.on_error
-                } else {
-                    OnError::Allow
-                };
-                failure = failure.max(Some(on_error));
+                match charge.enforced {
+                    true => failure = failure.max(Some(limit.on_error)),
+                    false => shadow_failed = true,
+                }
                 continue;
             };
             decision.by = strongest(decision.by, by);
@@ -151,7 +151,7 @@ impl Decision {
                 None => told.wait_ms.div_ceil(MINUTE_MS).max(1) * MINUTE_MS,
             };
             (decision.shown, decision.told) = (denying_shown, denying);
-        } else if let Some(on_error) = failure {
+        } else if let Some(on_error) = failure.or((shadow_failed && !enforced).then_some(OnError::Allow)) {
             decision.outcome = match on_error {
                 OnError::Deny => Outcome::FailedClosed,
                 OnError::Allow | OnError::Local => Outcome::FailedOpen,

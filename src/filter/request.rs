@@ -3,7 +3,7 @@
 use super::attributes::RequestAttributes;
 use super::host;
 use super::outcome::{self, Afterwards, Facts};
-use super::worker::Worker;
+use super::worker::{Counting, Worker};
 use crate::decision::{Decision, Outcome};
 use crate::headers;
 use crate::identify::{Attributes, Lookup};
@@ -109,12 +109,12 @@ impl HttpContext for Request {
             afterwards,
         });
         match self.worker.count(caller.clone(), groups) {
-            Ok(number) => {
+            Counting::UnderWay { number } => {
                 self.waiting.set(Some(number));
                 self.caller = Some(caller);
                 Action::Pause
             }
-            Err(decision) => self.decided(&decision, caller.client.as_deref(), grpc),
+            Counting::Decided(decision) => self.decided(&decision, caller.client.as_deref(), grpc),
         }
     }
 

@@ -37,12 +37,23 @@ pub struct Worker {
     failures: FailureLog,
 }
 
+/// What became of a request's calls.
+pub enum Counting {
+    /// The request waits under this number.
+    UnderWay { number: u64 },
+    /// Not one of them could be sent.
+    Decided(Box<Decision>),
+}
+
 impl Worker {
     pub fn new(policy: Policy, hasher: Hasher) -> Worker {
         let settings = &policy.redis;
         let streams = Streams::new(
             GrpcStreams::new(&settings.cluster),
-            Script { body: script::body(), sha1_hex: script::sha1_hex() },
+            Script {
+                body: script::body(),
+                sha1_hex: script::sha1_hex(),
+            },
             settings.max_in_flight,
             settings.timeout,
         );
@@ -57,9 +68,8 @@ impl Worker {
         }
     }
 
-    /// Sends the calls of a request, all at once, and gives the number under which it waits; a decision where not
-    /// one of them could be sent.
-    pub fn count(&self, caller: Rc<Caller>, groups: Vec<Group>) -> Result<u64, Decision> {
+    /// Sends the calls of a request, all at once.
+    pub fn count(&self, caller: Rc<Caller>, groups: Vec<Group>) -> Counting {
         let now = Instant::now();
         let deadline = now + self.policy.redis.timeout;
         let request = self.room.borrow_mut().number();
@@ -74,7 +84,7 @@ impl Worker {
             results.push(sent.err().map(|error| Err(GroupError::Call(error))));
         }
         if results.iter().all(Option::is_some) {
-            return Err(self.decide(now, &groups, &results));
+            return Counting::Decided(Box::new(self.decide(now, &groups, &results)));
         }
         self.room.borrow_mut().enter(
             request,
@@ -87,7 +97,7 @@ impl Worker {
             },
         );
         self.wake(now);
-        Ok(request)
+        Counting::UnderWay { number: request }
     }
 
     /// The caller has gone away.
@@ -139,7 +149,11 @@ impl Worker {
         for Completed { token, call, reply } in completed {
             let between = matches!(&reply, Ok(Value::Error(text)) if text.starts_with(b"TRYAGAIN"));
             if !(between && self.try_again(now, token, call)) {
-                let result = self.room.borrow().group(token).map(|group| group_result(group, reply));
+                let result = self
+                    .room
+                    .borrow()
+                    .group(token)
+                    .map(|group| group_result(group, reply));
                 if let Some(result) = result {
                     self.answer(now, token, result);
                 }
@@ -171,11 +185,7 @@ impl Worker {
             Some(true) => {
                 let tokens = self.room.borrow_mut().split(token);
                 for token in &tokens {
-                    let group = self
-                        .room
-                        .borrow()
-                        .get(*token)
-                        .and_then(|waiting| waiting.group(*token).cloned());
+                    let group = self.room.borrow().group(*token).cloned();
                     if let Some(group) = group {
                         self.send(now, *token, script_call(&group, script::Mode::Count));
                     }

@@ -1,6 +1,8 @@
 //! Redis Cluster: every node counts its own share, no call goes to a wrong node, scripts are loaded once.
 
 use crate::harness::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// 128 streams by slot range, one worker.
@@ -49,9 +51,12 @@ async fn flushed_scripts_are_sent_again_once_a_stream_and_nothing_is_lost() {
     let cluster = RedisCluster::start(3, 0);
     let policy = "{redis: {timeout: 5s}, on_error: deny, limits: [{name: x, rate: 1000000/hour, algorithm: fixed_window}]}";
     let envoy = Envoy::with(&cluster).concurrency(1).policy(policy).start();
+    let done = Arc::new(AtomicBool::new(false));
+    let ended = done.clone();
     let load = Load::on(envoy.port)
         .connections(16)
-        .duration(Duration::from_secs(3))
+        .duration(Duration::from_secs(60))
+        .until(move || ended.load(Ordering::Relaxed))
         .source(|connection, _| Load::get("/", &[("x-api-key", &format!("key-{connection}"))]));
     let load = tokio::spawn(load.run());
     for _ in 0..5 {
@@ -65,6 +70,7 @@ async fn flushed_scripts_are_sent_again_once_a_stream_and_nothing_is_lost() {
             "{bodies} bodies after one flush"
         );
     }
+    done.store(true, Ordering::Relaxed);
     let report = load.await.unwrap();
     assert_eq!(report.status(200), report.latencies.len() as u64, "{report:?}");
     assert_eq!(report.errors, 0);

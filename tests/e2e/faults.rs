@@ -172,8 +172,14 @@ mod quiet {
             assert_eq!(during.status(200), during.latencies.len() as u64, "{during:?}");
             assert_eq!(held.status(503), held.latencies.len() as u64, "{held:?}");
             let [p50, p99] = [0.5, 0.99].map(|share| held.percentile(share));
-            assert!(p50 < TIMEOUT + Duration::from_millis(10), "the frozen one's callers: {held:?}");
-            assert!(p99 < TIMEOUT + Duration::from_millis(100), "the frozen one's callers: {held:?}");
+            assert!(
+                p50 < TIMEOUT + Duration::from_millis(10),
+                "the frozen one's callers: {held:?}"
+            );
+            assert!(
+                p99 < TIMEOUT + Duration::from_millis(100),
+                "the frozen one's callers: {held:?}"
+            );
             println!("before {before:?}\nduring {during:?}\nheld {held:?}");
             shares.push(during.rate() / before.rate());
             cluster.wait_until_ready();

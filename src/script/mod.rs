@@ -1,0 +1,135 @@
+//! The counting script: what is sent to Redis for one group of limits, and what comes back.
+//!
+//! The script decides; here is only how it is asked. How a call travels is not known here.
+
+mod arguments;
+mod live;
+mod reply;
+
+pub use arguments::{arguments, Mode};
+pub use live::LiveQuota;
+pub use reply::{Reply, ReplyError};
+
+use sha1::{Digest as _, Sha1};
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+/// The Lua text, for EVAL.
+pub fn body() -> &'static str {
+    include_str!("counting.lua")
+}
+
+/// The bodies of the release before this one, for the guard: during a rolling upgrade both are under way.
+pub const PREVIOUS_BODIES: &[&str] = &[];
+
+/// The commands that the script calls. Redis checks them against the caller's ACL user as well.
+pub const COMMANDS: &[&str] = &[
+    "HGETALL",
+    "HMGET",
+    "HSET",
+    "PERSIST",
+    "PEXPIRE",
+    "PTTL",
+    "TIME",
+    "ZADD",
+    "ZCARD",
+    "ZCOUNT",
+    "ZRANGE",
+    "ZREMRANGEBYRANK",
+];
+
+/// The script's name for EVALSHA: the SHA-1 of its body in 40 lower-case hex digits.
+pub fn sha1_hex() -> &'static str {
+    static HEX: OnceLock<String> = OnceLock::new();
+    HEX.get_or_init(|| {
+        let mut hex = String::with_capacity(40);
+        for byte in Sha1::digest(body()) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::{Algorithm, Charge, Group, Period, Rate};
+    use crate::redis::HashSlot;
+    use std::collections::BTreeSet;
+
+    /// The commands in the Lua text: every `call('NAME'`.
+    fn called() -> BTreeSet<&'static str> {
+        body()
+            .split("call('")
+            .skip(1)
+            .filter_map(|rest| rest.split('\'').next())
+            .collect()
+    }
+
+    /// So many counters of one hash.
+    pub(super) fn group(charges: usize) -> Group {
+        let period = Period::from_millis(60_000).unwrap();
+        Group {
+            slot: HashSlot::of(b"hash"),
+            keys: vec![b"hash".to_vec()],
+            charges: (0..charges)
+                .map(|limit| Charge {
+                    limit,
+                    key: 0,
+                    field: format!("{limit}:counter:60000").into(),
+                    algorithm: Algorithm::SlidingWindowCounter,
+                    rate: Rate { limit: 10, period },
+                    cost: 1,
+                    later: false,
+                    enforced: true,
+                    phase_ms: 0,
+                    live: None,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_list_of_commands_is_what_the_script_calls() {
+        assert_eq!(called(), COMMANDS.iter().copied().collect());
+        assert!(COMMANDS.is_sorted());
+        let every_call = body().matches("call(").count();
+        assert_eq!(
+            every_call,
+            body().matches("call('").count(),
+            "a call of a name in a variable"
+        );
+    }
+
+    #[test]
+    fn every_key_that_the_script_touches_is_one_of_its_keys() {
+        let elsewhere = |rest: &&str| !rest.starts_with("TIME')") && !rest.contains("', KEYS[");
+        let calls = body().split("call('").skip(1);
+        let first_lines = calls.filter_map(|rest| rest.lines().next());
+        assert_eq!(
+            first_lines.filter(elsewhere).collect::<Vec<_>>(),
+            Vec::<&str>::new()
+        );
+    }
+
+    #[test]
+    fn the_clock_is_read_at_one_place() {
+        assert_eq!(body().matches("TIME'").count(), 1);
+        assert_eq!(body().matches("redis.call('TIME')").count(), 1);
+    }
+
+    #[test]
+    fn the_name_is_the_bodys_sha1() {
+        assert_eq!(sha1_hex().len(), 40);
+        // FIPS 180-4's example, to know the digits' order.
+        assert_eq!(Sha1::digest("abc")[..2], [0xa9, 0x99]);
+        assert!(sha1_hex().starts_with(&format!("{:02x}", Sha1::digest(body())[0])));
+    }
+
+    #[test]
+    fn the_script_leaves_no_globals_and_makes_no_closures() {
+        // `local` at every first assignment is Redis's own check; functions would be made anew with every call.
+        assert!(!body().contains("function"));
+        assert!(!body().contains("_G"));
+    }
+}
