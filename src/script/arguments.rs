@@ -186,3 +186,136 @@ fn push_u16(out: &mut Vec<u8>, number: u16) {
 fn place(index: usize) -> u16 {
     u16::try_from(index + 1).unwrap_or(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::algorithm::Mark;
+    use crate::limit::LiveOverride;
+    use crate::redis::resp::{array, Decoder, Value};
+    use crate::script::tests::group;
+
+    /// The arguments, as Redis would take them.
+    fn parts(group: &Group, mode: Mode<'_>) -> Vec<Vec<u8>> {
+        let mut tail = Vec::new();
+        let count = arguments(group, mode, &mut tail);
+        let mut bytes = Vec::new();
+        array(&mut bytes, count);
+        bytes.extend_from_slice(&tail);
+        let mut decoder = Decoder::new();
+        decoder.push(&bytes);
+        let Ok(Some(Value::Array(Some(items)))) = decoder.next() else {
+            panic!("no array of {count} in {:?}", String::from_utf8_lossy(&bytes));
+        };
+        let texts = items.into_iter().map(|item| match item {
+            Value::Bulk(Some(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        });
+        texts.collect()
+    }
+
+    /// The charge at `index` of a plan: its bytes and places, then N, period, cost and parameter.
+    fn charge(plan: &[u8], keys: usize, index: usize) -> (Vec<u8>, Vec<u16>, Vec<f64>) {
+        let bytes = &plan[1 + 2 * keys + CHARGE_BYTES * index..][..CHARGE_BYTES];
+        let places = bytes[3..13]
+            .chunks(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        let numbers = bytes[13..]
+            .chunks(8)
+            .map(|eight| f64::from_le_bytes(eight.try_into().unwrap()));
+        (bytes[..3].to_vec(), places.collect(), numbers.collect())
+    }
+
+    /// A fixed window, a log beside it and a counter in a hash of its own with a live override.
+    fn mixed() -> Group {
+        let mut group = group(3);
+        group.keys.extend([b"log".to_vec(), b"own".to_vec()]);
+        group.charges[0].algorithm = Algorithm::FixedWindow { align: Align::Client };
+        group.charges[0].phase_ms = 7;
+        group.charges[0].enforced = false;
+        group.charges[1].algorithm = Algorithm::SlidingWindowLog;
+        group.charges[1].key = 1;
+        group.charges[2].key = 2;
+        group.charges[2].later = true;
+        group.charges[2].live = Some(LiveOverride {
+            key: 0,
+            field: "2:override".into(),
+            unlimited: true,
+        });
+        group
+    }
+
+    #[test]
+    fn the_arguments_are_keys_plan_and_the_fields_in_the_order_of_the_keys() {
+        let parts = parts(&mixed(), Mode::Count);
+        let texts: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part)).collect();
+        assert_eq!(texts[..4], ["3", "hash", "log", "own"]);
+        assert_eq!(texts[5..], ["0:counter:60000", "2:override", "2:counter:60000"]);
+
+        let plan = &parts[4];
+        assert_eq!(plan.len(), 1 + 3 * 2 + 3 * CHARGE_BYTES);
+        assert_eq!(
+            plan[..7],
+            [0, 2, 0, 0, 0, 1, 0],
+            "the mode, and fields read from each key"
+        );
+        let first = (vec![1, 1, 0], vec![1, 1, 2, 0, 0], vec![10.0, 60_000.0, 1.0, 7.0]);
+        assert_eq!(charge(plan, 3, 0), first);
+        let log = (vec![4, 0, 0], vec![2, 0, 0, 0, 0], vec![10.0, 60_000.0, 1.0, 0.0]);
+        assert_eq!(charge(plan, 3, 1), log);
+        let later = (vec![2, 0, 1], vec![3, 1, 4, 1, 2], vec![-1.0, 60_000.0, 0.0, 0.0]);
+        assert_eq!(charge(plan, 3, 2), later);
+    }
+
+    #[test]
+    fn each_form_has_its_word_and_its_parameter() {
+        let mut group = group(1);
+        for (algorithm, form, parameter) in [
+            (Algorithm::FixedWindow { align: Align::Epoch }, 1, 0.0),
+            (
+                Algorithm::FixedWindow {
+                    align: Align::FirstCall,
+                },
+                1,
+                -1.0,
+            ),
+            (Algorithm::SlidingWindowCounter, 2, 0.0),
+            (Algorithm::Gcra { burst: 5 }, 3, 5.0),
+            (Algorithm::SlidingWindowLog, 4, 0.0),
+        ] {
+            group.charges[0].algorithm = algorithm;
+            let (bytes, _, numbers) = charge(&parts(&group, Mode::Count)[2], 1, 0);
+            assert_eq!((bytes[0], numbers[3]), (form, parameter), "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn giving_back_names_the_marks_of_what_was_charged_and_costs_0_of_the_rest() {
+        let mut group = group(2);
+        group.charges[0].cost = 4;
+        let numbers = [1, 1, 9, 5, 0, 0, 77, 0, 9, 0, 0, 60_000, 78];
+        let items = numbers.map(Value::Int).to_vec();
+        let reply = Reply::decode(&group, &Value::Array(Some(items))).unwrap();
+        assert_eq!(reply.charged(0), Some(Mark(77)));
+        let plan = &parts(&group, Mode::GiveBack(&reply))[2];
+        assert_eq!(plan[0], 1);
+        assert_eq!(charge(plan, 1, 0).2[2..], [4.0, 77.0]);
+        assert_eq!(charge(plan, 1, 1).2[2..], [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_cost_above_all_limits_stays_in_the_range_of_exact_numbers() {
+        let mut group = group(1);
+        group.charges[0].cost = u64::MAX;
+        let plan = &parts(&group, Mode::Charge)[2];
+        assert_eq!(plan[0], 2);
+        assert_eq!(charge(plan, 1, 0).2[2], ((1_u64 << 53) / 60_000 + 1) as f64);
+    }
+
+    #[test]
+    fn what_stands_in_the_buffer_stays() {
+        let mut out = b"before".to_vec();
+        arguments(&group(1), Mode::Count, &mut out);
+        assert!(out.starts_with(b"before$1\r\n1\r\n$4\r\nhash\r\n"));
+    }
+}

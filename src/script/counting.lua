@@ -178,14 +178,14 @@ repeat
       mark, left = now, floor((burst * period - level) / period)
       if mode == COUNT and need > left then
         state, wait = DENIED, period
-        if need <= burst then wait = ceil((level - (burst - need) * period) / limit) + now - ms end
+        if need <= burst then wait = ceil((level - (burst - need) * period) / limit) + (now - ms) end
       elseif books then
         level = level + cost * period
         if mode == CHARGE then level = math.min(level, 9007199254740992) end
         value = pack('<I6I7', now, level)
-        stop = ceil(level / limit) + now - ms
+        stop = ceil(level / limit) + (now - ms)
       end
-      reset = level > 0 and ceil(level / limit) + now - ms or 0
+      reset = level > 0 and ceil(level / limit) + (now - ms) or 0
       limit = burst
 
     else -- LOG, in µs; a member begins with its time
@@ -216,7 +216,7 @@ repeat
         end
       elseif books then
         last, entries = now, entries + cost
-        stop = ceil((now + span - us) / 1000)
+        stop = ceil((now + span) / 1000) - ms
         zadds, cuts = zadds or {}, cuts or {}
         zadds[#zadds + 1] = {key, now, number, cost}
         -- Trimmed in steps, so that nobody waits for thousands of entries to go at once.

@@ -119,14 +119,6 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_the_bodys_sha1() {
-        assert_eq!(sha1_hex().len(), 40);
-        // FIPS 180-4's example, to know the digits' order.
-        assert_eq!(Sha1::digest("abc")[..2], [0xa9, 0x99]);
-        assert!(sha1_hex().starts_with(&format!("{:02x}", Sha1::digest(body())[0])));
-    }
-
-    #[test]
     fn the_script_leaves_no_globals_and_makes_no_closures() {
         // `local` at every first assignment is Redis's own check; functions would be made anew with every call.
         assert!(!body().contains("function"));

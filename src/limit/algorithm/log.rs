@@ -63,7 +63,8 @@ impl Log {
         let live = self.live(clock_us, span_us(terms));
         let (now, expired, ahead) = (live.now_us, live.expired, live.ahead);
         let at = self.times_us.len() - ahead;
-        self.times_us.splice(at..at, (0..cost.min(MAX_LOG)).map(|_| now));
+        self.times_us
+            .splice(at..at, (0..cost.min(MAX_LOG + 1)).map(|_| now));
         let most = usize::try_from(cost.saturating_add(TRIM)).unwrap_or(usize::MAX);
         self.times_us.truncate(self.times_us.len() - ahead.min(most));
         self.times_us.drain(..expired.min(most));

@@ -1,0 +1,5 @@
+//! The counting script on a real Redis: it does what the algorithms' laws say, and keeps its own promises.
+
+mod model;
+mod sequences;
+mod server;
