@@ -1,7 +1,150 @@
 //! What ships in `envoy/`: each configuration starts as it stands, on every supported Envoy, and limits.
 
 use crate::harness::*;
-use serde_json::{json, Value};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const VERSIONS: [&str; 2] = ["1.36.2", DEFAULT_ENVOY];
+
+/// The shipped policy: 100 a minute for each API key.
+async fn limits_by_api_key(builder: EnvoyBuilder, nodes: u64) {
+    let envoy = builder.patient().start();
+    envoy.wait_for_redis(nodes);
+    for key in ["alice", "bob"] {
+        let responses = envoy
+            .at_once(120, |_| envoy.get("/").header("x-api-key", key))
+            .await;
+        let passed = responses.iter().filter(|response| response.status == 200).count();
+        let denied = responses.iter().filter(|response| response.status == 429).count();
+        assert_eq!(
+            (passed, denied),
+            (100, 20),
+            "{key}; Envoy's log:\n{}",
+            envoy.log()
+        );
+    }
+    let denied = envoy.get("/").header("x-api-key", "alice").send().await;
+    assert_eq!(denied.number("x-ratelimit-limit"), Some(100));
+    assert_eq!(denied.number("x-ratelimit-remaining"), Some(0));
+    assert!(
+        denied
+            .number("retry-after")
+            .is_some_and(|seconds| (1..=60).contains(&seconds)),
+        "{denied:?}"
+    );
+    let entry = envoy.access_log(241).pop().unwrap_or_default();
+    for (field, value) in [
+        ("decision", "denied"),
+        ("by", "redis"),
+        ("name", "per-client"),
+        ("remaining", "0"),
+    ] {
+        assert_eq!(entry[format!("ratelimit_{field}")], value, "{entry:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_variant_limits_on_every_supported_envoy() {
+    for version in VERSIONS {
+        limits_by_api_key(Envoy::with(RedisCluster::shared()).version(version), 3).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_single_redis_variant_limits_on_every_supported_envoy() {
+    let redis = SingleRedis::start();
+    for version in VERSIONS {
+        limits_by_api_key(Envoy::with(&redis).version(version), 1).await;
+    }
+}
+
+/// TLS and a user who may only count; the certificate authority's place is the only change besides ports.
+fn secured(redis: &RedisCluster, dir: &std::path::Path) -> EnvoyBuilder {
+    let ca = dir.join("ca.pem");
+    Envoy::with(redis)
+        .file("envoy/tls-auth.yaml")
+        .key_prefix("ratelimit")
+        .edit(move |config| {
+            let tls = &mut config::cluster(config, "redis")["transport_socket"]["typed_config"]
+                ["common_tls_context"];
+            tls["validation_context"]["trusted_ca"]["filename"] = json!(ca);
+        })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tls_variant_limits_as_a_user_who_may_only_count() {
+    let dir = new_dir("tls");
+    let redis = RedisCluster::start_secured(&dir);
+    let forbidden = |user: &str, command: &[&str]| {
+        let verdict: String = redis.nodes[0].call(&[&["ACL", "DRYRUN", user], command].concat());
+        assert_ne!(verdict, "OK", "{command:?} as {user}");
+    };
+    for command in [
+        &["FLUSHALL"][..],
+        &["KEYS", "*"],
+        &["CONFIG", "GET", "*"],
+        &["SCRIPT", "FLUSH"],
+    ] {
+        forbidden("headgate", command);
+    }
+    forbidden("headgate", &["EVAL", "return 1", "1", "someone:else"]);
+    for version in VERSIONS {
+        redis
+            .masters()
+            .iter()
+            .for_each(|node| node.call::<()>(&["FLUSHALL"]));
+        let envoy = secured(&redis, &dir).env("HEADGATE_REDIS_PASSWORD", "change-me");
+        limits_by_api_key(envoy.version(version), 3).await;
+        assert_eq!(redis.errors("NOPERM"), 0, "the shipped user lacks a right");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_wrong_password_nothing_is_counted_and_requests_pass_in_time() {
+    let dir = new_dir("tls-wrong");
+    let redis = RedisCluster::start_secured(&dir);
+    let envoy = secured(&redis, &dir)
+        .env("HEADGATE_REDIS_PASSWORD", "wrong")
+        .start();
+    let response = envoy.get("/").header("x-api-key", "alice").send().await;
+    assert_eq!(response.status, 200);
+    assert!(response.elapsed < Duration::from_secs(1), "{response:?}");
+    assert_eq!(redis.keys("*"), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_starts_and_serves_while_redis_is_away_and_counts_when_it_comes() {
+    let single = SingleRedis::start();
+    let cluster = RedisCluster::start(3, 0);
+    let nodes = || cluster.nodes.iter().chain([&*single]);
+    nodes().for_each(Node::kill);
+    let builders: [EnvoyBuilder; 2] = [Envoy::with(&single), Envoy::with(&cluster)];
+    let envoys = builders.map(|builder| {
+        builder
+            .policy("limits: [{rate: 5/minute}]\non_error: allow")
+            .start()
+    });
+    for envoy in &envoys {
+        let response = envoy.get("/").header("x-api-key", "a").send().await;
+        assert_eq!(
+            (response.status, response.header("x-ratelimit-limit")),
+            (200, None),
+            "{response:?}"
+        );
+        assert!(response.elapsed < Duration::from_secs(1), "{response:?}");
+    }
+    nodes().for_each(Node::restart);
+    cluster.wait_until_ready();
+    for envoy in &envoys {
+        let mut denied = 0;
+        for _ in 0..100 {
+            denied += usize::from(envoy.get("/").header("x-api-key", "a").send().await.status == 429);
+            tokio::time::sleep(Duration::from_millis(if denied == 0 { 100 } else { 1 })).await;
+        }
+        assert!(denied > 0, "never counted again; Envoy's log:\n{}", envoy.log());
+    }
+}
 
 /// The variants are copies, so that each starts by itself; this keeps the copies together.
 #[test]
@@ -13,6 +156,29 @@ fn the_variants_differ_from_the_main_one_in_the_redis_cluster_alone() {
         config::cluster(&mut other, "redis").take();
         assert_eq!(other, main, "envoy/{variant}.yaml");
     }
+}
+
+#[test]
+fn the_shipped_redis_user_may_run_what_the_script_calls_and_no_more() {
+    let script = std::fs::read_to_string(root().join("src/script/counting.lua")).expect("the script");
+    // redis.call('X', …), or call('X', …) where it is a local
+    let quoted = script
+        .split("call('")
+        .skip(1)
+        .filter_map(|rest| rest.split('\'').next());
+    let mut needed: BTreeSet<String> = quoted.map(str::to_lowercase).collect();
+    needed.extend(["eval", "evalsha", "cluster|slots", "asking"].map(String::from));
+    let users = std::fs::read_to_string(root().join("envoy/redis-users.acl")).expect("the users");
+    let user = users
+        .lines()
+        .find(|line| line.starts_with("user headgate "))
+        .expect("the user headgate");
+    let may: BTreeSet<String> = user
+        .split(' ')
+        .filter_map(|word| word.strip_prefix('+'))
+        .map(String::from)
+        .collect();
+    assert_eq!(may, needed);
 }
 
 /// A value that one of the files has in a place where the limiter's promises hang on it.
@@ -31,9 +197,7 @@ fn the_settings_that_faults_are_survived_by_are_all_there() {
         "redirect_refresh_threshold": 1, "failure_refresh_threshold": 1, "host_degraded_refresh_threshold": 1,
     });
     assert_eq!(refresh, &expected);
-    let filters = &mut config::listener(&mut main, "redis_call")["filter_chains"][0]["filters"];
-    let proxy: &Value = config::named(filters, "envoy.filters.network.redis_proxy");
-    let settings = &proxy["typed_config"]["settings"];
+    let settings = &config::redis_proxy(&mut main)["settings"];
     let expected = json!({"op_timeout": "0.2s", "enable_redirection": true, "enable_hashtagging": true,
         "max_buffer_size_before_flush": 0});
     assert_eq!(settings, &expected);
