@@ -14,13 +14,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The version that tests run on unless they say otherwise.
 pub const DEFAULT_ENVOY: &str = "1.40.0";
 
 /// How long Envoy may take to be ready, on a machine that is busy.
 const READY: Duration = Duration::from_secs(30);
+
+/// How long it may take to find Redis before the test goes on regardless.
+const KNOWN: Duration = Duration::from_secs(5);
 
 type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
@@ -36,6 +39,7 @@ pub struct EnvoyBuilder {
     key_prefix: String,
     as_text: bool,
     patient: bool,
+    cold: bool,
     filter: bool,
     dynamic: bool,
     expose_redis_call: bool,
@@ -79,10 +83,16 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Waits 5 s for a count in place of the policy's and Envoy's own time-outs: for tests that count exactly, as a
-    /// busy machine is no failure of Redis.
+    /// Waits 5 s for a count, whatever the policy says: for tests that count exactly, as a busy machine is no failure
+    /// of Redis. (So does a policy with `redis: {timeout: 5s}`: Envoy's own time-out for Redis is raised with it.)
     pub fn patient(mut self) -> Self {
         self.patient = true;
+        self
+    }
+
+    /// Does not wait until Envoy knows the nodes of Redis, a few ms after it takes requests.
+    pub fn cold(mut self) -> Self {
+        self.cold = true;
         self
     }
 
@@ -158,10 +168,17 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Starts it and waits until it takes requests.
+    /// Starts it and waits until it takes requests and, where Redis can be reached, knows its nodes.
     pub fn start(self) -> Envoy {
+        let redis = !self.cold && self.filter && self.seeds.iter().any(|port| connects(*port));
         match self.try_start() {
-            Ok(envoy) => envoy,
+            Ok(envoy) => {
+                let start = Instant::now();
+                while redis && envoy.stat("cluster.redis.membership_total") == 0 && start.elapsed() < KNOWN {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                envoy
+            }
             Err(log) => panic!("Envoy does not start:\n{}", tail(&log)),
         }
     }
@@ -265,8 +282,8 @@ impl EnvoyBuilder {
         if !self.seeds.is_empty() {
             config::set_endpoints(config::cluster(config, "redis"), &self.seeds);
         }
-        if self.patient {
-            config::redis_proxy(config)["settings"]["op_timeout"] = json!("5s");
+        if self.waits_for_seconds() {
+            config::redis_proxy(config)["settings"]["op_timeout"] = json!("10s");
         }
         let plugin = config::redis_call(config);
         plugin["vm_config"]["code"]["local"]["filename"] = json!(wasm);
@@ -284,6 +301,15 @@ impl EnvoyBuilder {
                 .expect("listeners")
                 .push(open);
         }
+    }
+
+    /// Whether a request may wait for its count longer than Envoy would wait for Redis.
+    fn waits_for_seconds(&self) -> bool {
+        let written = match &self.policy {
+            Policy::Value(policy) => policy["redis"]["timeout"].as_str().unwrap_or_default(),
+            _ => "",
+        };
+        self.patient || (written.ends_with('s') && !written.ends_with("ms"))
     }
 
     /// A plugin's configuration with this builder's key prefix, in the form that it wants.
@@ -345,6 +371,7 @@ impl Envoy {
             key_prefix: format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed)),
             as_text: false,
             patient: false,
+            cold: false,
             filter: true,
             dynamic: false,
             expose_redis_call: false,
@@ -420,13 +447,6 @@ impl Envoy {
     /// A counter or gauge by its whole name; 0 where it does not exist (yet).
     pub fn stat(&self, name: &str) -> u64 {
         self.stats(name).get(name).copied().unwrap_or(0)
-    }
-
-    /// Waits until Envoy knows so many nodes of Redis. It takes requests before that, so as to start without Redis.
-    pub fn wait_for_redis(&self, nodes: u64) {
-        wait_for("Envoy to find Redis", READY, || {
-            (self.stat("cluster.redis.membership_total") >= nodes).then_some(())
-        });
     }
 
     /// What Envoy and the filter have logged.
@@ -515,9 +535,13 @@ impl Envoy {
             let live = self
                 .try_admin("GET", "/ready")
                 .is_ok_and(|body| body.trim() == "LIVE");
-            (live && TcpStream::connect(("127.0.0.1", self.port)).is_ok()).then_some(Ok(()))
+            (live && connects(self.port)).then_some(Ok(()))
         })
     }
+}
+
+fn connects(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 /// Envoy takes up a file that is moved into its place.
