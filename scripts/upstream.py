@@ -6,6 +6,7 @@ import sys
 
 class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: two of them wait 40 ms for each other
 
     def do_GET(self):
         self.rfile.read(int(self.headers.get("content-length") or 0))

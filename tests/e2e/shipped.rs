@@ -202,3 +202,18 @@ fn the_settings_that_faults_are_survived_by_are_all_there() {
         "max_buffer_size_before_flush": 0});
     assert_eq!(settings, &expected);
 }
+
+mod quiet {
+    use super::*;
+
+    #[test]
+    fn envoy_knows_a_redis_behind_tls_as_soon_as_it_takes_requests() {
+        let dir = new_dir("tls-cold");
+        let redis = RedisCluster::start_secured(&dir);
+        let builder = secured(&redis, &dir).env("HEADGATE_REDIS_PASSWORD", "change-me");
+        let envoy = builder.cold().start();
+        wait_for("Envoy to find Redis", Duration::from_millis(600), || {
+            (envoy.stat("cluster.redis.membership_total") == 3).then_some(())
+        });
+    }
+}
