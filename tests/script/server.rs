@@ -17,6 +17,10 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Server {
+        Server::start_with(&[])
+    }
+
+    pub fn start_with(arguments: &[&str]) -> Server {
         let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
         for _ in 0..20 {
             let port = TcpListener::bind("127.0.0.1:0")
@@ -36,6 +40,7 @@ impl Server {
                     "--appendonly",
                     "no",
                 ])
+                .args(arguments)
                 .current_dir(std::env::temp_dir())
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
