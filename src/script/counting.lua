@@ -191,7 +191,7 @@ repeat
     else -- LOG, in µs; a member begins with its time
       local span, now, number, last = period * 1000, us, 0, 0
       local entries, expired, ahead = 0, 0, 0
-      local newest = call('ZRANGE', KEYS[key], -1, -1)[1]
+      local newest = call('ZRANGE', KEYS[key], 0, 0, 'REV')[1]
       if newest then
         last = tonumber(newest) or tonumber(string.match(newest, '^%d+'))
         if last > us + span then

@@ -53,7 +53,8 @@ pub fn sha1_hex() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{Algorithm, Charge, Group, Period, Rate};
+    use crate::limit::algorithm::{EXACT, MAX_LOG, TRIM};
+    use crate::limit::{Algorithm, Charge, Group, Period, Rate, MAX_LIMIT};
     use crate::redis::HashSlot;
     use std::collections::BTreeSet;
 
@@ -110,6 +111,20 @@ mod tests {
             first_lines.filter(elsewhere).collect::<Vec<_>>(),
             Vec::<&str>::new()
         );
+    }
+
+    #[test]
+    fn the_script_has_the_bounds_of_the_algorithms() {
+        for bound in [
+            format!("form == LOG and {MAX_LOG} or {MAX_LIMIT}, floor({EXACT} / period)"),
+            format!("math.min(expired, cost + {TRIM})"),
+            format!("math.min(ahead, cost + {TRIM})"),
+            format!("math.min(level, {EXACT})"),
+            format!("math.min(count, floor({EXACT} / period))"),
+            format!("math.min(current, floor({EXACT} / period))"),
+        ] {
+            assert!(body().contains(&bound), "{bound}");
+        }
     }
 
     #[test]

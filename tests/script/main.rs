@@ -4,3 +4,4 @@ mod model;
 mod promises;
 mod sequences;
 mod server;
+mod speed;

@@ -248,7 +248,7 @@ fn a_key_lives_as_long_as_its_counter_matters() {
             cost: 2,
             ..charge(algorithm, 8, hour as u64)
         };
-        client.count(&group(&[charge.clone()]));
+        client.count(&group(std::slice::from_ref(&charge)));
         let ttl = pttl(&mut client, key(&charge));
         assert!(
             (expected - 1_000..=expected + 1).contains(&ttl),
@@ -389,7 +389,7 @@ fn a_charge_after_the_fact_may_overdraw_and_extends_the_expiry() {
             later: true,
             ..charge(form, 10, hour)
         };
-        let asked = group(&[later.clone()]);
+        let asked = group(std::slice::from_ref(&later));
         assert_eq!(left(&client.count(&asked)), [10], "{form:?} takes nothing yet");
         assert_eq!(client.int(&["EXISTS", HASH]), 0);
         let charged = group(&[Charge { cost: 25, ..later }]);

@@ -1,7 +1,7 @@
 //! The script against the model: random limits, calls, costs, clock steps, overrides, give backs and charges; every
 //! decision, N, remaining, reset and wait must be the same.
 //!
-//! 500 sequences for each algorithm; `SCRIPT_SEQUENCES=10000 cargo test --test script` for more.
+//! 500 sequences for each algorithm; the ignored tests run 10,000.
 
 use crate::model::{Marks, Model};
 use crate::server::{text, texts, Client, Server};
@@ -348,9 +348,7 @@ fn decode(group: &Group, value: &Value) -> Reply {
 }
 
 /// Runs sequences whose first limit counts by the algorithm; the others by any.
-fn script_and_model_agree(algorithm: impl Strategy<Value = Algorithm>) {
-    let cases =
-        std::env::var("SCRIPT_SEQUENCES").map_or(500, |text| text.parse().expect("a number of sequences"));
+fn script_and_model_agree(algorithm: impl Strategy<Value = Algorithm>, cases: u32) {
     let server = Server::start();
     let client = std::cell::RefCell::new(server.client());
     let body = include_str!("virtual_time.lua").to_owned() + headgate::script::body();
@@ -389,20 +387,44 @@ fn script_and_model_agree(algorithm: impl Strategy<Value = Algorithm>) {
 
 #[test]
 fn fixed_windows_agree_with_their_model() {
-    script_and_model_agree(fixed());
+    script_and_model_agree(fixed(), 500);
+}
+
+#[test]
+#[ignore = "slow"]
+fn fixed_windows_agree_with_their_model_in_10_000_sequences() {
+    script_and_model_agree(fixed(), 10_000);
 }
 
 #[test]
 fn sliding_window_counters_agree_with_their_model() {
-    script_and_model_agree(Just(Algorithm::SlidingWindowCounter));
+    script_and_model_agree(Just(Algorithm::SlidingWindowCounter), 500);
+}
+
+#[test]
+#[ignore = "slow"]
+fn sliding_window_counters_agree_with_their_model_in_10_000_sequences() {
+    script_and_model_agree(Just(Algorithm::SlidingWindowCounter), 10_000);
 }
 
 #[test]
 fn sliding_window_logs_agree_with_their_model() {
-    script_and_model_agree(Just(Algorithm::SlidingWindowLog));
+    script_and_model_agree(Just(Algorithm::SlidingWindowLog), 500);
 }
 
 #[test]
-fn gcra_agrees_with_its_model() {
-    script_and_model_agree(gcra());
+#[ignore = "slow"]
+fn sliding_window_logs_agree_with_their_model_in_10_000_sequences() {
+    script_and_model_agree(Just(Algorithm::SlidingWindowLog), 10_000);
+}
+
+#[test]
+fn gcra_buckets_agree_with_their_model() {
+    script_and_model_agree(gcra(), 500);
+}
+
+#[test]
+#[ignore = "slow"]
+fn gcra_buckets_agree_with_their_model_in_10_000_sequences() {
+    script_and_model_agree(gcra(), 10_000);
 }

@@ -70,7 +70,8 @@ impl Server {
                 return false;
             }
             if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-                if Client::new(stream).run(&["PING"]) == Value::Simple(b"PONG".to_vec()) {
+                let info = text(&Client::new(stream).run(&["INFO", "server"]));
+                if info.contains(&format!("process_id:{}\r\n", self.child.id())) {
                     return true;
                 }
             }
