@@ -1,7 +1,13 @@
-//! The counting script on a real Redis: it does what the algorithms' laws say, and keeps its own promises.
+//! The counting script on a real Redis: it does what the algorithms' laws say, and keeps its promises.
 
+mod atomic;
+mod deployment;
+mod entries;
+mod expiry;
+mod figures;
+mod fixtures;
 mod model;
-mod promises;
 mod sequences;
 mod server;
 mod speed;
+mod traffic;
