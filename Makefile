@@ -1,5 +1,6 @@
 # make run    everything for a first look: Redis Cluster, Envoy with the filter, a small upstream
 # make stop   ends it
+# make cli    the native command, as target/headgate
 # make test   every check and every test but the slow ones
 #
 # Each sets up by itself what it needs. Ports: make run PORT=… ADMIN_PORT=… UPSTREAM_PORT=… REDIS_PORT=… (the first
@@ -11,8 +12,10 @@ CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
 LOCKED    := $(if $(CI),--locked)
 # Tests wait more than they compute. Those in a `mod quiet` measure time and run one by one.
 THREADS   := --test-threads 4
+# The native command, in tests and lints; never in the module.
+CLI       := --features cli
 
-.PHONY: run stop test test-all lint build setup setup-run clean
+.PHONY: run stop test test-all lint build cli setup setup-run clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -21,23 +24,28 @@ stop:
 	@scripts/run.sh stop
 
 test: lint build
-	cargo test $(LOCKED) --doc
-	cargo test $(LOCKED) --test e2e -- --test-threads 1 quiet::
-	cargo test $(LOCKED) --lib --bins --tests -- $(THREADS) --skip quiet::
+	cargo test $(LOCKED) $(CLI) --doc
+	cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
+	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- $(THREADS) --skip quiet::
 
 test-all: lint build
-	cargo test $(LOCKED) --doc
-	cargo test $(LOCKED) --test e2e -- --include-ignored --test-threads 1 quiet::
-	cargo test $(LOCKED) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
+	cargo test $(LOCKED) $(CLI) --doc
+	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
+	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
 
 lint: setup
 	cargo fmt --check
-	cargo clippy $(LOCKED) --all-targets -- -D warnings
+	cargo clippy $(LOCKED) $(CLI) --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --lib --target wasm32-wasip1 -- -D warnings
 
 build: setup-run
 	cargo build $(LOCKED) --release --lib --target wasm32-wasip1
 	@scripts/wasm.sh $(CARGO_OUT)/wasm32-wasip1/release/headgate.wasm target/headgate.wasm
+
+cli: setup-run
+	cargo build $(LOCKED) $(CLI) --release --bin headgate
+	@mkdir -p target
+	@cmp -s $(CARGO_OUT)/release/headgate target/headgate || cp $(CARGO_OUT)/release/headgate target/headgate
 
 setup:
 	@scripts/setup.sh test

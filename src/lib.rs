@@ -13,6 +13,8 @@
     )
 )]
 
+#[cfg(all(feature = "cli", not(target_family = "wasm")))]
+pub mod cli;
 pub mod config;
 pub mod decision;
 #[cfg(target_family = "wasm")]

@@ -1,0 +1,448 @@
+//! YAML and JSON files as trees in which every value knows its line, so that an error can point at it.
+//!
+//! Knows how Envoy and Kubernetes read a plain scalar, and no field of any configuration.
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use serde_json::{Map, Number, Value};
+use std::collections::HashMap;
+
+/// The most values that a file may have, those that aliases repeat included: anchors must not explode.
+const MOST_VALUES: usize = 1_000_000;
+/// Deeper than this is no configuration.
+const DEEPEST: usize = 200;
+
+/// Where something stands in a file: line and column, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub place: Place,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+pub enum Kind {
+    Scalar {
+        text: String,
+        style: ScalarStyle,
+    },
+    List(Vec<Node>),
+    /// In the order written.
+    Map(Vec<Entry>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub key: String,
+    pub key_place: Place,
+    pub value: Node,
+}
+
+/// Who will read the file: what a plain scalar means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// `yes` and `on` are true; only whole numbers of 32 bits are numbers, `1.5` is text.
+    Envoy,
+    /// `yes` and `on` are true; `1.5` is a number.
+    Kubernetes,
+}
+
+/// A file that is no YAML.
+#[derive(Debug)]
+pub struct DocumentError {
+    pub place: Place,
+    pub message: String,
+}
+
+/// All documents of a YAML stream; JSON is YAML.
+pub fn parse(text: &str) -> Result<Vec<Node>, DocumentError> {
+    let mut loader = Loader::default();
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((event, span)) => loader.take(event, place(span))?,
+            Err(error) => {
+                let marker = error.marker();
+                return Err(DocumentError {
+                    place: Place {
+                        line: marker.line(),
+                        column: marker.col() + 1,
+                    },
+                    message: format!("not YAML: {}", error.info()),
+                });
+            }
+        }
+    }
+    Ok(loader.documents)
+}
+
+fn place(span: Span) -> Place {
+    Place {
+        line: span.start.line(),
+        column: span.start.col() + 1,
+    }
+}
+
+/// A list or an object that is still open.
+struct Open {
+    node: Node,
+    anchor: usize,
+    /// The key that waits for its value.
+    key: Option<(String, Place)>,
+}
+
+#[derive(Default)]
+struct Loader {
+    documents: Vec<Node>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    values: usize,
+}
+
+impl Loader {
+    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), DocumentError> {
+        let fail = |message: &str| {
+            Err(DocumentError {
+                place,
+                message: message.to_owned(),
+            })
+        };
+        self.values += 1;
+        if self.values > MOST_VALUES || self.open.len() > DEEPEST {
+            return fail("too large, or nested too deeply");
+        }
+        match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let text = text.into_owned();
+                let kind = Kind::Scalar { text, style };
+                self.close(Node { place, kind }, anchor)
+            }
+            Event::SequenceStart(anchor, _) => self.begin(place, Kind::List(Vec::new()), anchor),
+            Event::MappingStart(anchor, _) => self.begin(place, Kind::Map(Vec::new()), anchor),
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(open) = self.open.pop() {
+                    self.close(open.node, open.anchor);
+                }
+            }
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                    return fail("an alias without its anchor");
+                };
+                self.values += node.size();
+                self.close(node, 0)
+            }
+            _ => return Ok(()),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, place: Place, kind: Kind, anchor: usize) {
+        let node = Node { place, kind };
+        self.open.push(Open {
+            node,
+            anchor,
+            key: None,
+        });
+    }
+
+    /// Puts a complete value where it belongs.
+    fn close(&mut self, node: Node, anchor: usize) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.documents.push(node);
+            return;
+        };
+        match (&mut open.node.kind, open.key.take()) {
+            (Kind::List(items), _) => items.push(node),
+            (Kind::Map(entries), Some((key, key_place))) => entries.push(Entry {
+                key,
+                key_place,
+                value: node,
+            }),
+            (_, _) => open.key = Some((node.text().unwrap_or_default().to_owned(), node.place)),
+        }
+    }
+}
+
+impl Node {
+    fn size(&self) -> usize {
+        match &self.kind {
+            Kind::Scalar { .. } => 1,
+            Kind::List(items) => 1 + items.iter().map(Node::size).sum::<usize>(),
+            Kind::Map(entries) => 1 + entries.iter().map(|entry| entry.value.size()).sum::<usize>(),
+        }
+    }
+
+    /// A scalar's text.
+    pub fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn items(&self) -> &[Node] {
+        match &self.kind {
+            Kind::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        match &self.kind {
+            Kind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The field's value; of two with one name the last, as for Envoy.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries()
+            .iter()
+            .rev()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
+    }
+
+    /// The value at the end of such fields.
+    pub fn at(&self, keys: &[&str]) -> Option<&Node> {
+        keys.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    /// Fields that stand twice in one object, anywhere within: their names and second places.
+    pub fn repeated(&self) -> Vec<(&str, Place)> {
+        let mut found = Vec::new();
+        for (index, entry) in self.entries().iter().enumerate() {
+            if self
+                .entries()
+                .iter()
+                .take(index)
+                .any(|other| other.key == entry.key)
+            {
+                found.push((entry.key.as_str(), entry.key_place));
+            }
+            found.extend(entry.value.repeated());
+        }
+        found.extend(self.items().iter().flat_map(Node::repeated));
+        found
+    }
+
+    /// As JSON, plain scalars read as that reader does.
+    pub fn value(&self, reader: Reader) -> Value {
+        match &self.kind {
+            Kind::Scalar { text, style } if *style != ScalarStyle::Plain => Value::from(text.as_str()),
+            Kind::Scalar { text, .. } => plain(text, reader),
+            Kind::List(items) => items.iter().map(|item| item.value(reader)).collect(),
+            Kind::Map(entries) => {
+                let fields = entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), entry.value.value(reader)));
+                Value::Object(fields.collect::<Map<_, _>>())
+            }
+        }
+    }
+
+    /// Where a path such as `limits[2].rate` or `redis["odd name"]` leads, or as far as it leads: a field's key, an
+    /// element's begin.
+    pub fn locate(&self, path: &str) -> Place {
+        let mut place = self.place;
+        let mut here = self;
+        for step in steps(path) {
+            match step {
+                Step::Field(name) => {
+                    let Some(entry) = here.entries().iter().rev().find(|entry| entry.key == name) else {
+                        break;
+                    };
+                    (place, here) = (entry.key_place, &entry.value);
+                }
+                Step::Element(index) => {
+                    let Some(item) = here.items().get(index) else {
+                        break;
+                    };
+                    (place, here) = (item.place, item);
+                }
+            }
+        }
+        place
+    }
+}
+
+enum Step {
+    Field(String),
+    Element(usize),
+}
+
+/// The steps of a path as [`crate::config::ConfigError::path`] has it.
+fn steps(path: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut rest = path;
+    while !rest.is_empty() {
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+        if let Some(quoted) = rest.strip_prefix('[').filter(|rest| rest.starts_with('"')) {
+            let mut names = serde_json::Deserializer::from_str(quoted).into_iter::<String>();
+            let Some(Ok(name)) = names.next() else { break };
+            let end = names.byte_offset() + 1; // the bracket
+            steps.push(Step::Field(name));
+            rest = quoted.get(end..).unwrap_or_default();
+        } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            let Ok(index) = index.parse() else { break };
+            steps.push(Step::Element(index));
+            rest = after;
+        } else {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            let (name, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            steps.push(Step::Field(name.to_owned()));
+            rest = after;
+        }
+    }
+    steps
+}
+
+/// What a scalar without quotes means. Envoy's rules are those of its `parseYamlNode` on yaml-cpp.
+fn plain(text: &str, reader: Reader) -> Value {
+    if ["", "~", "null", "Null", "NULL"].contains(&text) {
+        return Value::Null;
+    }
+    for (words, flag) in [
+        (["y", "yes", "true", "on"], true),
+        (["n", "no", "false", "off"], false),
+    ] {
+        if words.iter().any(|word| is_spelling(text, word)) {
+            return Value::Bool(flag);
+        }
+    }
+    if let Some(whole) = integer(text) {
+        let is_number = reader != Reader::Envoy || i32::try_from(whole).is_ok();
+        return if is_number {
+            Value::from(whole)
+        } else {
+            Value::from(whole.to_string())
+        };
+    }
+    let number = (reader == Reader::Kubernetes
+        && text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)))
+    .then(|| text.parse().ok().and_then(Number::from_f64))
+    .flatten();
+    number.map_or_else(|| Value::from(text), Value::Number)
+}
+
+/// The word itself, capitalised or in capitals.
+fn is_spelling(text: &str, word: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let tail = text.get(1..).unwrap_or_default();
+    let even = |test: fn(&u8) -> bool| tail.as_bytes().iter().all(test);
+    lower == word
+        && (even(u8::is_ascii_lowercase)
+            || (even(u8::is_ascii_uppercase) && text.starts_with(|c: char| c.is_ascii_uppercase())))
+}
+
+fn integer(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix(['-', '+']) {
+        Some(digits) => (if text.starts_with('-') { -1 } else { 1 }, digits),
+        None => (1, text),
+    };
+    let parse = |digits: &str, radix| {
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        plain.then(|| i64::from_str_radix(digits, radix).ok()).flatten()
+    };
+    let number = match digits.strip_prefix("0x") {
+        Some(hex) => parse(hex, 16),
+        None if digits.len() > 1 && digits.starts_with('0') => parse(digits, 8),
+        None => parse(digits, 10),
+    };
+    number.map(|number| sign * number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn one(text: &str) -> Node {
+        parse(text).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_plain_scalar_means_what_its_reader_makes_of_it() {
+        for (text, envoy, kubernetes) in [
+            ("5", json!(5), json!(5)),
+            ("1.5", json!("1.5"), json!(1.5)),
+            ("5000000000", json!("5000000000"), json!(5_000_000_000_i64)),
+            ("on", json!(true), json!(true)),
+            ("No", json!(false), json!(false)),
+            ("nO", json!("nO"), json!("nO")),
+            ("~", json!(null), json!(null)),
+            ("'5'", json!("5"), json!("5")),
+            ("0x10", json!(16), json!(16)),
+            ("-3", json!(-3), json!(-3)),
+            ("100/minute", json!("100/minute"), json!("100/minute")),
+            (
+                "12345678901234567890123456789012",
+                json!("12345678901234567890123456789012"),
+                json!("12345678901234567890123456789012".parse::<f64>().unwrap()),
+            ),
+            ("infinity", json!("infinity"), json!("infinity")),
+        ] {
+            assert_eq!(one(text).value(Reader::Envoy), envoy, "{text}");
+            assert_eq!(one(text).value(Reader::Kubernetes), kubernetes, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_leads_to_a_line_or_as_near_as_it_can() {
+        let node = one("a:\n  b:\n  - x: 1\n  -\n    y: 2\n  \"odd name\":\n    c: 3\n");
+        for (path, line) in [
+            ("", 1),
+            ("a", 1),
+            ("a.b", 2),
+            ("a.b[0]", 3),
+            ("a.b[0].x", 3),
+            ("a.b[1]", 5),
+            ("a.b[1].y", 5),
+            ("a.b[1].z", 5),
+            ("a[\"odd name\"]", 6),
+            ("a[\"odd name\"].c", 7),
+            ("a.b[7].x", 2),
+        ] {
+            assert_eq!(node.locate(path).line, line, "{path}");
+        }
+    }
+
+    #[test]
+    fn aliases_repeat_their_anchors_and_cannot_explode() {
+        let node = one("a: &x {b: 1}\nc: *x\n");
+        assert_eq!(node.value(Reader::Envoy), json!({"a": {"b": 1}, "c": {"b": 1}}));
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let below = vec![format!("*a{}", level - 1); 8].join(", ");
+            bomb += &format!("a{level}: &a{level} [{below}]\n");
+        }
+        assert!(parse(&bomb).unwrap_err().message.contains("too large"));
+    }
+
+    #[test]
+    fn a_field_that_stands_twice_is_found() {
+        let node = one("a: 1\nb:\n- {c: 1, c: 2}\na: 3\n");
+        let found: Vec<(&str, usize)> = node
+            .repeated()
+            .into_iter()
+            .map(|(name, place)| (name, place.line))
+            .collect();
+        assert_eq!(found, [("c", 3), ("a", 4)]);
+    }
+
+    #[test]
+    fn what_is_no_yaml_says_where() {
+        let error = parse("a: [1\nb: 2\n").unwrap_err();
+        assert!(
+            error.place.line >= 1 && error.message.starts_with("not YAML"),
+            "{error:?}"
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! Files and what else the command reads from outside.
+
+use super::Failure;
+use crate::identify::Hasher;
+use std::io::Read;
+
+/// A file's text; `-` is standard input.
+pub fn read(file: &str) -> Result<String, Failure> {
+    let bytes = match file {
+        "-" => stdin()?,
+        _ => std::fs::read(file).map_err(|error| Failure::new(format!("{file}: {error}")))?,
+    };
+    String::from_utf8(bytes).map_err(|_| Failure::new(format!("{file}: not UTF-8")))
+}
+
+pub fn stdin() -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    match std::io::stdin().lock().read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(Failure::new(format!("standard input: {error}"))),
+    }
+}
+
+/// Hashes as the filter does, by the key in HEADGATE_HASH_KEY.
+pub fn hasher() -> Hasher {
+    let key = std::env::var_os(super::find::HASH_KEY);
+    Hasher::new(key.as_ref().map(|key| key.as_encoded_bytes()))
+}

@@ -1,0 +1,81 @@
+//! `headgate`, the native command: for people who write policies, and for those who are on call.
+//!
+//! Behind the cargo feature `cli`, so that nothing of it gets into the wasm module. Decides nothing about limits:
+//! that is the core's, which it shows at work.
+
+mod advice;
+mod check;
+mod document;
+mod envoy;
+mod find;
+mod hash;
+mod input;
+mod report;
+
+use clap::{Parser, Subcommand};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Checks, explains and tries out Headgate's policies, and looks after its counters in Redis.
+///
+/// Exit status: 0 if all is well, 1 if what was asked for is not so (errors in a policy, no such client), 2 if it
+/// could not be done (wrong usage, a file or a Redis that cannot be read).
+#[derive(Parser)]
+#[command(name = "headgate", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find mistakes in a configuration, each with line and path, and what is unwise about it
+    #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
+    Check(check::Args),
+    /// Print the hash under which a secret stands in Redis, in logs and in overrides
+    ///
+    /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
+    #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
+    Hash(hash::Args),
+}
+
+/// What a subcommand prints, and its exit status.
+struct Output {
+    text: String,
+    status: u8,
+}
+
+impl Output {
+    fn text(text: String) -> Output {
+        Output { text, status: 0 }
+    }
+}
+
+/// Why a subcommand could not do its work: exit status 2.
+#[derive(Debug)]
+struct Failure(String);
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Failure {
+        Failure(message.into())
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Hash(args) => hash::run(&args),
+    };
+    match result {
+        Ok(output) => {
+            // Whoever reads may have heard enough (`headgate … | head`).
+            let _ = std::io::stdout().write_all(output.text.as_bytes());
+            ExitCode::from(output.status)
+        }
+        Err(Failure(message)) => {
+            eprintln!("headgate: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
