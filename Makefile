@@ -38,8 +38,10 @@ lint: setup
 	cargo clippy $(LOCKED) $(CLI) --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --lib --target wasm32-wasip1 -- -D warnings
 
+# As a cdylib alone it is an eighth smaller than beside an rlib. Panic messages in it name no paths of this machine.
 build: setup-run
-	cargo build $(LOCKED) --release --lib --target wasm32-wasip1
+	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo --remap-path-prefix=$(CURDIR)=." \
+		cargo rustc $(LOCKED) --release --lib --target wasm32-wasip1 --crate-type cdylib
 	@scripts/wasm.sh $(CARGO_OUT)/wasm32-wasip1/release/headgate.wasm target/headgate.wasm
 
 cli: setup-run
