@@ -17,11 +17,29 @@ pub const LIMITED: &str = "x-ratelimit-limited";
 pub const RETRY_AFTER: &str = "retry-after";
 /// Envoy's retry policies leave a reply with this header alone.
 pub const ENVOY_RATELIMITED: &str = "x-envoy-ratelimited";
-const IETF_POLICY: &str = "ratelimit-policy";
-const IETF_STATE: &str = "ratelimit";
+pub const IETF_POLICY: &str = "ratelimit-policy";
+pub const IETF_STATE: &str = "ratelimit";
 
 /// A header to set.
 pub type Header = (&'static str, String);
+
+/// The two ways to say a quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    XRateLimit,
+    Ietf,
+}
+
+impl Family {
+    /// Of which family a header is, by its name in lower case; `None`: of neither.
+    pub fn of(name: &[u8]) -> Option<Family> {
+        match name {
+            _ if name.starts_with(PREFIX.as_bytes()) => Some(Family::XRateLimit),
+            _ if name == IETF_POLICY.as_bytes() || name == IETF_STATE.as_bytes() => Some(Family::Ietf),
+            _ => None,
+        }
+    }
+}
 
 /// Whole seconds, rounded up.
 pub fn seconds(ms: u64) -> u64 {

@@ -23,6 +23,7 @@ mod entry;
 mod filter;
 pub mod headers;
 pub mod identify;
+pub mod instances;
 pub mod limit;
 pub mod redis;
 pub mod redis_call;

@@ -8,6 +8,7 @@ mod grpc;
 mod host;
 mod outcome;
 mod request;
+mod response;
 mod worker;
 
 pub use request::Request;

@@ -4,6 +4,8 @@ use super::host;
 use crate::config::Policy;
 use crate::decision::{CountedBy, Decision, Outcome};
 use crate::headers::{self, Header};
+use crate::instances::{self, Share};
+use crate::limit::Group;
 use crate::reply::Reply;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,53 +13,93 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What is left to do when the response passes.
 #[derive(Debug, Default)]
 pub enum Afterwards {
-    /// Nothing: no figures, or the reply is our own and has them.
+    /// Nothing: the filter is off, or the reply is our own.
     #[default]
     Nothing,
-    /// The upstream's response gets the figures.
-    Show(Vec<Header>),
+    /// The upstream's response gets these figures, if any, and what it says to have cost is charged.
+    Answered { figures: Vec<Header>, later: Vec<Group> },
 }
 
-/// What operators may know of the request beside the decision.
+/// What is known of the request beside the decision.
 pub struct Facts<'a> {
     /// `source:value or hash`; `None`: nobody was told apart.
     pub client: Option<&'a str>,
     /// How long Redis took, in µs.
     pub redis_us: Option<u64>,
+    /// Callers of gRPC are answered in its own way.
+    pub grpc: bool,
+    /// Another instance has decided before this one.
+    pub earlier: bool,
 }
 
 /// Sets filter state and request headers, or replies. The caller resumes a paused request unless this replied.
-pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, grpc: bool) -> Afterwards {
+/// `groups` is what was counted.
+pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Vec<Group>) -> Afterwards {
     let unix_ms = unix_ms();
+    let earlier = match facts.earlier {
+        true => shown_earlier(),
+        false => Vec::new(),
+    };
     let reply = Reply::new(policy, decision, unix_ms, fastrand::f64());
     tell(policy, decision, facts, reply.as_ref(), unix_ms);
-    if let Some(reply) = reply {
+    if let Some(mut reply) = reply {
+        reply.headers = instances::merge(earlier, reply.headers, true);
+        hand_over(policy, &[]);
         host::reply(
             reply.status,
-            grpc.then_some(reply.grpc_status),
+            facts.grpc.then_some(reply.grpc_status),
             &reply.headers,
             &reply.body,
         );
         return Afterwards::Nothing;
     }
-    let figures = headers::quota(&policy.response, &policy.limits, decision, unix_ms);
-    for (name, value) in &figures {
-        host::set_header(host::Map::Request, name, value);
+    let mut figures = headers::quota(&policy.response, &policy.limits, decision, unix_ms);
+    if !figures.is_empty() {
+        figures = instances::merge(earlier, figures, false);
+        hand_over(policy, &figures);
+        for (name, value) in &figures {
+            host::set_header(host::Map::Request, name, value);
+        }
     }
     if !decision.shadow.is_empty() {
         host::set_header(host::Map::Request, headers::LIMITED, "true");
     }
-    match figures.is_empty() {
-        true => Afterwards::Nothing,
-        false => Afterwards::Show(figures),
-    }
+    let mut later = groups;
+    later.retain(Group::has_later);
+    Afterwards::Answered { figures, later }
 }
 
-/// Filter state: `wasm.ratelimit_*`, for access logs, traces and other filters.
+fn shown_earlier() -> Vec<Header> {
+    instances::shown(&text_property(instances::HANDOVER))
+}
+
+fn hand_over(policy: &Policy, figures: &[Header]) {
+    let text = instances::handover(&policy.instance, figures);
+    host::set_filter_state(instances::HANDOVER, text.as_bytes());
+}
+
+fn text_property(name: &str) -> String {
+    let value = host::property(name.as_bytes()).unwrap_or_default();
+    String::from_utf8(value).unwrap_or_default()
+}
+
+fn number_property(name: &str) -> Option<u64> {
+    text_property(name).parse().ok()
+}
+
+/// Filter state: `wasm.ratelimit_*`, for access logs, traces and other filters. Where an earlier instance has told
+/// something, the two are told as one: the refusal or the tighter limit, both shadows, the sum of both waits.
 fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Reply>, unix_ms: u64) {
-    host::set_filter_state("ratelimit_decision", word(decision.outcome).as_bytes());
+    let word = word(decision.outcome);
+    let decided = facts.earlier.then(|| text_property(DECISION));
+    if !decided.is_some_and(|earlier| instances::stays(earlier.as_bytes(), word, reply.is_some())) {
+        host::set_filter_state(DECISION, word.as_bytes());
+    }
     if let Some(by) = decision.by {
-        host::set_filter_state("ratelimit_by", by_word(by).as_bytes());
+        let certain = by == CountedBy::Redis;
+        if !(facts.earlier && certain && !text_property("ratelimit_by").is_empty()) {
+            host::set_filter_state("ratelimit_by", by_word(by).as_bytes());
+        }
     }
     if let Some(client) = facts.client {
         host::set_filter_state("ratelimit_client", client.as_bytes());
@@ -69,30 +111,71 @@ fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Repl
         host::set_filter_state(name, digits.as_bytes());
     };
     if let Some(figures) = decision.told.as_ref() {
-        if let Some(limit) = policy.limits.get(figures.limit) {
-            host::set_filter_state("ratelimit_name", limit.name.as_bytes());
+        let share = Share {
+            quota: figures.quota,
+            remaining: figures.remaining,
+            reset: headers::reset(policy.response.reset, figures.reset_ms, unix_ms),
+        };
+        let tighter = || told_earlier().is_some_and(|earlier| earlier.tighter(&share));
+        if !(facts.earlier && reply.is_none() && tighter()) {
+            if let Some(limit) = policy.limits.get(figures.limit) {
+                host::set_filter_state("ratelimit_name", limit.name.as_bytes());
+            }
+            number(LIMIT, share.quota);
+            number(REMAINING, share.remaining);
+            number(RESET, share.reset);
         }
-        number("ratelimit_limit", figures.quota);
-        number("ratelimit_remaining", figures.remaining);
-        number(
-            "ratelimit_reset",
-            headers::reset(policy.response.reset, figures.reset_ms, unix_ms),
-        );
     }
     if let Some(wait) = reply.and_then(|reply| reply.retry_after) {
         number("ratelimit_retry_after", wait);
     }
     if let Some(micros) = facts.redis_us {
-        number("ratelimit_redis_us", micros);
+        let before = facts.earlier.then(|| number_property("ratelimit_redis_us"));
+        number("ratelimit_redis_us", micros + before.flatten().unwrap_or(0));
     }
     if !decision.shadow.is_empty() {
-        let names = decision
+        let mut names = match facts.earlier {
+            true => text_property("ratelimit_shadow"),
+            false => String::new(),
+        };
+        for limit in decision
             .shadow
             .iter()
-            .filter_map(|&limit| policy.limits.get(limit));
-        let names: Vec<&str> = names.map(|limit| limit.name.as_str()).collect();
-        host::set_filter_state("ratelimit_shadow", names.join(",").as_bytes());
+            .filter_map(|&limit| policy.limits.get(limit))
+        {
+            if !names.is_empty() {
+                names.push(',');
+            }
+            names.push_str(&limit.name);
+        }
+        host::set_filter_state("ratelimit_shadow", names.as_bytes());
     }
+}
+
+const DECISION: &str = "ratelimit_decision";
+const LIMIT: &str = "ratelimit_limit";
+const REMAINING: &str = "ratelimit_remaining";
+const RESET: &str = "ratelimit_reset";
+
+fn told_earlier() -> Option<Share> {
+    Some(Share {
+        quota: number_property(LIMIT)?,
+        remaining: number_property(REMAINING)?,
+        reset: number_property(RESET)?,
+    })
+}
+
+/// Whether an instance of the chain has decided already.
+pub fn decided_earlier() -> bool {
+    host::property(DECISION.as_bytes()).is_some_and(|word| !word.is_empty())
+}
+
+/// Whether the response comes from an instance: of those that let a request pass, one behind may still have refused.
+pub fn refused_later() -> bool {
+    matches!(
+        text_property(DECISION).as_str(),
+        "denied" | "failed_closed" | "no_client"
+    )
 }
 
 fn word(outcome: Outcome) -> &'static str {

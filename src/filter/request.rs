@@ -3,9 +3,10 @@
 use super::attributes::RequestAttributes;
 use super::host;
 use super::outcome::{self, Afterwards, Facts};
+use super::response;
 use super::worker::{Counting, Worker};
 use crate::decision::{Decision, Outcome};
-use crate::headers;
+use crate::headers::Family;
 use crate::identify::{Attributes, Lookup};
 use crate::limit::{Group, Plan};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -18,8 +19,21 @@ pub struct Caller {
     /// The host's number of the request.
     pub context: u32,
     pub grpc: bool,
+    /// Another instance has decided before this one.
+    pub earlier: bool,
     pub client: Option<String>,
     pub afterwards: RefCell<Afterwards>,
+}
+
+impl Caller {
+    pub fn facts(&self, redis_us: Option<u64>) -> Facts<'_> {
+        Facts {
+            client: self.client.as_deref(),
+            redis_us,
+            grpc: self.grpc,
+            earlier: self.earlier,
+        }
+    }
 }
 
 /// The HTTP context.
@@ -50,7 +64,12 @@ impl Request {
         let name = client.as_ref().map(ToString::to_string);
         let next = match worker.planner.plan(attributes, client.as_ref()) {
             Plan::Exempt => Err(Decision::uncounted(Outcome::Exempt)),
-            Plan::Count { groups, no_client } => {
+            Plan::Count {
+                groups,
+                no_client,
+                broken_costs,
+            } => {
+                worker.note_broken_costs(broken_costs);
                 let without = no_client
                     .then(|| Decision::no_client(&worker.policy, !groups.is_empty()))
                     .flatten();
@@ -65,12 +84,8 @@ impl Request {
     }
 
     /// Carries out a decision that needed no waiting.
-    fn decided(&mut self, decision: &Decision, client: Option<&str>, grpc: bool) -> Action {
-        let facts = Facts {
-            client,
-            redis_us: None,
-        };
-        self.afterwards = outcome::carry_out(&self.worker.policy, decision, &facts, grpc);
+    fn decided(&mut self, decision: &Decision, caller: &Caller, groups: Vec<Group>) -> Action {
+        self.afterwards = outcome::carry_out(&self.worker.policy, decision, &caller.facts(None), groups);
         if decision.refuses() {
             Action::Pause
         } else {
@@ -94,27 +109,30 @@ impl HttpContext for Request {
             return Action::Continue;
         }
         let attributes = RequestAttributes::read();
-        strip(&attributes);
+        let earlier = outcome::decided_earlier();
+        if !earlier {
+            strip(&attributes);
+        }
         let grpc = is_grpc(&attributes);
         let (client, next) = self.plan(&attributes);
-        let groups = match next {
-            Ok(groups) => groups,
-            Err(decision) => return self.decided(&decision, client.as_deref(), grpc),
-        };
-        let afterwards = RefCell::new(Afterwards::Nothing);
         let caller = Rc::new(Caller {
             context: self.context,
             grpc,
+            earlier,
             client,
-            afterwards,
+            afterwards: RefCell::default(),
         });
+        let groups = match next {
+            Ok(groups) => groups,
+            Err(decision) => return self.decided(&decision, &caller, Vec::new()),
+        };
         match self.worker.count(caller.clone(), groups) {
             Counting::UnderWay { number } => {
                 self.waiting.set(Some(number));
                 self.caller = Some(caller);
                 Action::Pause
             }
-            Counting::Decided(decision) => self.decided(&decision, caller.client.as_deref(), grpc),
+            Counting::Decided { decision, groups } => self.decided(&decision, &caller, groups),
         }
     }
 
@@ -123,19 +141,18 @@ impl HttpContext for Request {
             Some(caller) => caller.afterwards.take(),
             None => std::mem::take(&mut self.afterwards),
         };
-        if let Afterwards::Show(figures) = afterwards {
-            for (name, value) in &figures {
-                host::set_header(host::Map::Response, name, value);
-            }
+        if let Afterwards::Answered { figures, later } = afterwards {
+            response::answered(&self.worker, &figures, &later);
         }
         Action::Continue
     }
 }
 
-/// Takes away what only the filter may say. A header named twice is removed by its first removal.
+/// Takes away what only the filter may say: the first one in the chain, as the next finds the first's figures here.
+/// A header named twice is removed by its first removal.
 fn strip(attributes: &RequestAttributes) {
     for (name, _) in attributes.headers().iter() {
-        if name.starts_with(headers::PREFIX.as_bytes()) {
+        if Family::of(name).is_some() {
             if let Ok(name) = std::str::from_utf8(name) {
                 host::remove_header(host::Map::Request, name);
             }

@@ -2,7 +2,7 @@
 
 use super::grpc::GrpcStreams;
 use super::host;
-use super::outcome::{self, Facts};
+use super::outcome;
 use super::request::Caller;
 use crate::config::Policy;
 use crate::decision::{Counted, CountedBy, Decision};
@@ -13,6 +13,8 @@ use crate::redis::{CallToken, Completed, RedisCall, Script, ScriptCall, StreamId
 use crate::script;
 use crate::telemetry::{FailureLog, Report};
 use crate::waiting::{group_result, GroupError, GroupResult, Waiting, WaitingRoom};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::MetricType;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,6 +25,9 @@ const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
 /// How soon a call is sent again that came between two nodes, while its slot moves.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// Costs that were no number, or missing in a response; they count as 1.
+const BROKEN_COSTS: &str = "headgate_broken_costs_total";
 
 /// The shared state of one worker under one configuration.
 pub struct Worker {
@@ -35,6 +40,8 @@ pub struct Worker {
     /// When the host was asked to tick.
     tick: Cell<Option<Instant>>,
     failures: FailureLog,
+    /// The metric of costs that could not be read.
+    broken_costs: Option<u32>,
 }
 
 /// What became of a request's calls.
@@ -42,7 +49,10 @@ pub enum Counting {
     /// The request waits under this number.
     UnderWay { number: u64 },
     /// Not one of them could be sent.
-    Decided(Box<Decision>),
+    Decided {
+        decision: Box<Decision>,
+        groups: Vec<Group>,
+    },
 }
 
 impl Worker {
@@ -64,6 +74,7 @@ impl Worker {
             again: RefCell::default(),
             tick: Cell::new(None),
             failures: FailureLog::default(),
+            broken_costs: hostcalls::define_metric(MetricType::Counter, BROKEN_COSTS).ok(),
             policy,
         }
     }
@@ -84,7 +95,8 @@ impl Worker {
             results.push(sent.err().map(|error| Err(GroupError::Call(error))));
         }
         if results.iter().all(Option::is_some) {
-            return Counting::Decided(Box::new(self.decide(now, &groups, &results)));
+            let decision = Box::new(self.decide(now, &groups, &results));
+            return Counting::Decided { decision, groups };
         }
         self.room.borrow_mut().enter(
             request,
@@ -236,6 +248,31 @@ impl Worker {
         }
     }
 
+    /// Charges what responses said to have cost, by one call a group that nobody waits for and that is not repeated.
+    pub fn charge(&self, groups: Vec<Group>) {
+        let now = Instant::now();
+        for group in &groups {
+            let token = CallToken {
+                request: self.room.borrow_mut().number(),
+                part: 0,
+            };
+            let call = script_call(group, script::Mode::Charge);
+            let _not_repeated =
+                self.redis
+                    .borrow_mut()
+                    .call(now, now + self.policy.redis.timeout, token, call);
+        }
+        if !groups.is_empty() {
+            self.wake(now);
+        }
+    }
+
+    pub fn note_broken_costs(&self, costs: u32) {
+        if let (Some(metric), true) = (self.broken_costs, costs > 0) {
+            let _uncounted = hostcalls::increment_metric(metric, i64::from(costs));
+        }
+    }
+
     /// Wakes a request whose results are all there.
     fn finish(&self, now: Instant, waiting: Waiting<Rc<Caller>>) {
         let Waiting {
@@ -253,11 +290,8 @@ impl Worker {
             return;
         }
         let redis_us = now.duration_since(since).as_micros() as u64;
-        let facts = Facts {
-            client: caller.client.as_deref(),
-            redis_us: Some(redis_us),
-        };
-        let afterwards = outcome::carry_out(&self.policy, &decision, &facts, caller.grpc);
+        let facts = caller.facts(Some(redis_us));
+        let afterwards = outcome::carry_out(&self.policy, &decision, &facts, groups);
         *caller.afterwards.borrow_mut() = afterwards;
         if !decision.refuses() {
             host::resume_request();

@@ -3,20 +3,42 @@
 use super::Cost;
 use crate::identify::Lookup;
 
+/// What a header says of a cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadCost {
+    /// At most the maximum.
+    Cost(u64),
+    Missing,
+    /// Negative, no number, or there twice.
+    Broken,
+}
+
+impl ReadCost {
+    /// The cost to charge: 1 where none could be read, at most `max`.
+    pub fn or_one(self, max: u64) -> u64 {
+        match self {
+            ReadCost::Cost(cost) => cost,
+            ReadCost::Missing | ReadCost::Broken => 1.min(max),
+        }
+    }
+}
+
 impl Cost {
-    /// What a cost header says, at most `max`; 1 where it is missing, negative or broken, or comes twice. Only
-    /// plain decimal digits are a cost: `1.5`, `+5` and `1e3` are broken.
-    pub fn read(header: &Lookup<'_>, max: u64) -> u64 {
-        let Lookup::One(value) = header else {
-            return 1.min(max);
+    /// Reads a cost header; what is above `max` is `max`. Only plain decimal digits are a cost: `1.5`, `+5` and `1e3`
+    /// are broken.
+    pub fn read(header: &Lookup<'_>, max: u64) -> ReadCost {
+        let value = match header {
+            Lookup::One(value) => value,
+            Lookup::Absent => return ReadCost::Missing,
+            Lookup::Several => return ReadCost::Broken,
         };
         let digits = value.trim_ascii();
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return 1.min(max);
+            return ReadCost::Broken;
         }
         // What does not fit is above any maximum.
         let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-        digits.iter().fold(0, add).min(max)
+        ReadCost::Cost(digits.iter().fold(0, add).min(max))
     }
 }
 
@@ -26,6 +48,7 @@ mod tests {
 
     #[test]
     fn a_cost_is_digits_up_to_the_maximum_and_else_1() {
+        let read = |value: &'static str| Cost::read(&Lookup::One(value.as_bytes().into()), 100);
         for (value, cost) in [
             ("0", 0),
             ("7", 7),
@@ -34,22 +57,20 @@ mod tests {
             ("100", 100),
             ("101", 100),
             ("99999999999999999999999999", 100),
-            ("", 1),
-            ("-5", 1),
-            ("+5", 1),
-            ("1.5", 1),
-            ("1e3", 1),
-            ("0x10", 1),
-            ("7, 8", 1),
-            ("\u{0663}", 1),
         ] {
-            assert_eq!(
-                Cost::read(&Lookup::One(value.as_bytes().into()), 100),
-                cost,
-                "{value:?}"
-            );
+            assert_eq!(read(value), ReadCost::Cost(cost), "{value:?}");
         }
-        assert_eq!(Cost::read(&Lookup::Absent, 100), 1);
-        assert_eq!(Cost::read(&Lookup::Several, 100), 1);
+        for value in ["", "-5", "+5", "1.5", "1e3", "0x10", "7, 8", "\u{0663}"] {
+            assert_eq!(read(value), ReadCost::Broken, "{value:?}");
+        }
+        assert_eq!(Cost::read(&Lookup::Absent, 100), ReadCost::Missing);
+        assert_eq!(Cost::read(&Lookup::Several, 100), ReadCost::Broken);
+    }
+
+    #[test]
+    fn a_cost_that_cannot_be_read_is_1_within_the_maximum() {
+        assert_eq!(ReadCost::Broken.or_one(100), 1);
+        assert_eq!(ReadCost::Missing.or_one(0), 0);
+        assert_eq!(ReadCost::Cost(7).or_one(100), 7);
     }
 }

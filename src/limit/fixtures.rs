@@ -107,7 +107,9 @@ pub(crate) fn planner(identify: Vec<Source>, limits: Vec<Limit>) -> Planner {
 pub(crate) fn counted(planner: &Planner, request: &FakeRequest) -> (Vec<Group>, bool) {
     let client = planner.identify(request);
     match planner.plan(request, client.as_ref()) {
-        Plan::Count { groups, no_client } => (groups, no_client),
+        Plan::Count {
+            groups, no_client, ..
+        } => (groups, no_client),
         Plan::Exempt => panic!("exempt"),
     }
 }

@@ -3,7 +3,7 @@
 use super::compiled::{Compiled, CompiledCost};
 use super::keys::{push_address, push_client, Tag};
 use super::request::Request;
-use super::{Algorithm, Align, Charge, Cost, Group, LiveOverride, Quota, Rate};
+use super::{Algorithm, Align, Charge, Cost, Group, LiveOverride, Quota, Rate, ReadCost};
 use crate::identify::Source;
 use crate::redis::HashSlot;
 use std::rc::Rc;
@@ -39,6 +39,7 @@ pub(crate) struct Groups<'p> {
     /// Which group has the client's tag, which the address's.
     client: Option<usize>,
     address: Option<usize>,
+    broken_costs: u32,
 }
 
 impl<'p> Groups<'p> {
@@ -56,6 +57,7 @@ impl<'p> Groups<'p> {
             groups: Vec::new(),
             client: None,
             address: None,
+            broken_costs: 0,
         }
     }
 
@@ -82,7 +84,11 @@ impl<'p> Groups<'p> {
         };
         let (cost, later) = match limit.cost {
             CompiledCost::Fixed(cost) => (cost, false),
-            CompiledCost::Header { header, max } => (Cost::read(request.header(header), max), false),
+            CompiledCost::Header { header, max } => {
+                let read = Cost::read(request.header(header), max);
+                self.broken_costs += u32::from(read == ReadCost::Broken);
+                (read.or_one(max), false)
+            }
             CompiledCost::Later => (1, true),
         };
         let phase_ms = match limit.algorithm {
@@ -158,9 +164,10 @@ impl<'p> Groups<'p> {
         key
     }
 
-    /// The groups, without the hashes that no charge uses.
-    pub fn finish(self) -> Vec<Group> {
-        self.groups.into_iter().map(Growing::finish).collect()
+    /// The groups, without the hashes that no charge uses, and how many costs were broken.
+    pub fn finish(self) -> (Vec<Group>, u32) {
+        let groups = self.groups.into_iter().map(Growing::finish).collect();
+        (groups, self.broken_costs)
     }
 }
 

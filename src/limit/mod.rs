@@ -18,6 +18,7 @@ mod request;
 mod template;
 
 pub use algorithm::{Algorithm, Align, Form, Verdict};
+pub use cost::ReadCost;
 pub use path::normalise;
 pub use pattern::{bare_host, HostPattern, PathPattern, PatternError, ValuePattern};
 pub use plan::{Charge, Group, LiveOverride, Plan};

@@ -14,6 +14,8 @@ pub enum Plan {
         groups: Vec<Group>,
         /// A limit that keys by client, and is not in shadow, matched, and no source named one.
         no_client: bool,
+        /// Cost headers that were there and no cost, and so count as 1.
+        broken_costs: u32,
     },
 }
 
@@ -45,6 +47,48 @@ impl Group {
             (!group.charges.is_empty()).then_some(group)
         };
         self.keys.iter().enumerate().filter_map(single).collect()
+    }
+
+    /// Whether a cost is still to come with the response.
+    pub fn has_later(&self) -> bool {
+        self.charges.iter().any(|charge| charge.later)
+    }
+
+    /// The charges whose costs have come with the response, at the cost that `cost` says for the limit of an index;
+    /// `None` where there is nothing to charge.
+    pub fn afterwards(&self, mut cost: impl FnMut(usize) -> u64) -> Option<Group> {
+        let mut group = Group {
+            slot: self.slot,
+            keys: Vec::new(),
+            charges: Vec::new(),
+        };
+        for charge in self.charges.iter().filter(|charge| charge.later) {
+            let cost = cost(charge.limit);
+            if cost == 0 {
+                continue;
+            }
+            let key = self.key_in(charge.key, &mut group.keys);
+            let live = charge.live.as_ref().map(|live| LiveOverride {
+                key: self.key_in(live.key, &mut group.keys),
+                ..live.clone()
+            });
+            group.charges.push(Charge {
+                key,
+                cost,
+                live,
+                ..charge.clone()
+            });
+        }
+        (!group.charges.is_empty()).then_some(group)
+    }
+
+    /// Where a key of this group stands in `keys`, added where it does not yet.
+    fn key_in(&self, key: usize, keys: &mut Vec<Vec<u8>>) -> usize {
+        let name = self.keys.get(key).map(Vec::as_slice).unwrap_or_default();
+        keys.iter().position(|known| known == name).unwrap_or_else(|| {
+            keys.push(name.to_vec());
+            keys.len() - 1
+        })
     }
 }
 
@@ -93,4 +137,50 @@ pub struct LiveOverride {
     pub field: Rc<str>,
     /// Where none stands, this client is not limited, and of [`Charge::rate`] only the period means anything.
     pub unlimited: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Period;
+
+    #[test]
+    fn what_is_charged_afterwards_is_the_later_costs_alone_with_their_keys() {
+        let charge = |limit, key, later| Charge {
+            limit,
+            key,
+            field: "f".into(),
+            algorithm: Algorithm::SlidingWindowCounter,
+            rate: Rate {
+                limit: 10,
+                period: Period::from_millis(1_000).unwrap(),
+            },
+            cost: 1,
+            later,
+            enforced: true,
+            phase_ms: 0,
+            live: None,
+        };
+        let mut group = Group {
+            slot: HashSlot::of(b"a"),
+            keys: vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()],
+            charges: vec![charge(0, 1, false), charge(1, 2, true), charge(2, 1, true)],
+        };
+        group.charges[1].live = Some(LiveOverride {
+            key: 0,
+            field: "o".into(),
+            unlimited: false,
+        });
+        assert!(group.has_later());
+        let costs = |limit| [9, 7, 0][limit];
+        let after = group.afterwards(costs).unwrap();
+        assert_eq!(after.keys, [b"c".to_vec(), b"a".to_vec()]);
+        assert_eq!(after.charges.len(), 1);
+        let only = &after.charges[0];
+        assert_eq!((only.limit, only.key, only.cost), (1, 0, 7));
+        assert_eq!(only.live.as_ref().map(|live| live.key), Some(1));
+        group.charges.truncate(1);
+        assert_eq!(group.afterwards(costs), None);
+        assert!(!group.has_later());
+    }
 }

@@ -80,9 +80,11 @@ impl Planner {
         for held in held.iter().flatten() {
             groups.add(held);
         }
+        let (groups, broken_costs) = groups.finish();
         Plan::Count {
-            groups: groups.finish(),
+            groups,
             no_client,
+            broken_costs,
         }
     }
 

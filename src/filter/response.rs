@@ -1,0 +1,78 @@
+//! The response on its way: what it cost is charged, the caller is told of its quota.
+
+use super::host::{self, HeaderMap};
+use super::outcome::refused_later;
+use super::worker::Worker;
+use crate::config::UpstreamHeaders;
+use crate::headers::{Family, Header};
+use crate::identify::Lookup;
+use crate::instances;
+use crate::limit::{Cost, Group, ReadCost};
+use std::borrow::Cow;
+
+/// For the effective context, whose response is not this instance's own reply.
+pub fn answered(worker: &Worker, figures: &[Header], later: &[Group]) {
+    let headers = HeaderMap::read(host::Map::Response);
+    if !later.is_empty() && !refused_later() {
+        charge(worker, &headers, later);
+    }
+    let handover = host::property(instances::HANDOVER.as_bytes()).unwrap_or_default();
+    let handover = std::str::from_utf8(&handover).unwrap_or_default();
+    if handover.is_empty() || instances::is_own(handover, &worker.policy.instance) {
+        show(worker.policy.response.upstream_headers, &headers, figures);
+    }
+}
+
+/// Nobody waits for it, and it is not repeated: a lost one under-counts a request that has been served.
+fn charge(worker: &Worker, headers: &HeaderMap, later: &[Group]) {
+    let mut broken = 0;
+    let mut cost = |limit: usize| {
+        let Some(Cost::ResponseHeader { name, max }) =
+            worker.policy.limits.get(limit).map(|limit| &limit.cost)
+        else {
+            return 0;
+        };
+        let read = Cost::read(&lookup(headers, name), *max);
+        broken += u32::from(!matches!(read, ReadCost::Cost(_)));
+        read.or_one(*max)
+    };
+    let groups = later.iter().filter_map(|group| group.afterwards(&mut cost));
+    worker.charge(groups.collect());
+    worker.note_broken_costs(broken);
+}
+
+/// What the upstream itself says of quotas goes, or stays in place of ours; the two are never mixed in one family.
+fn show(upstream: UpstreamHeaders, headers: &HeaderMap, figures: &[Header]) {
+    let (mut x_ratelimit, mut ietf) = (false, false);
+    for (name, _) in headers.iter() {
+        match (upstream, Family::of(name)) {
+            (_, None) => {}
+            (UpstreamHeaders::Replace, Some(_)) => {
+                if let Ok(name) = std::str::from_utf8(name) {
+                    host::remove_header(host::Map::Response, name);
+                }
+            }
+            (UpstreamHeaders::Keep, Some(Family::XRateLimit)) => x_ratelimit = true,
+            (UpstreamHeaders::Keep, Some(Family::Ietf)) => ietf = true,
+        }
+    }
+    for (name, value) in figures {
+        let kept = match Family::of(name.as_bytes()) {
+            Some(Family::XRateLimit) => x_ratelimit,
+            Some(Family::Ietf) => ietf,
+            None => false,
+        };
+        if !kept {
+            host::set_header(host::Map::Response, name, value);
+        }
+    }
+}
+
+fn lookup<'a>(headers: &'a HeaderMap, name: &str) -> Lookup<'a> {
+    let mut values = headers.iter().filter(|(known, _)| *known == name.as_bytes());
+    match (values.next(), values.next()) {
+        (None, _) => Lookup::Absent,
+        (Some((_, value)), None) => Lookup::One(Cow::Borrowed(value)),
+        (Some(_), Some(_)) => Lookup::Several,
+    }
+}

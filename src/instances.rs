@@ -1,0 +1,206 @@
+//! Two instances in one chain (before and after authentication): what they tell together.
+//!
+//! Each leaves in the filter state what it has shown; one that finds another's merges. Counting is not shared: each
+//! instance has counters of its own.
+
+use crate::headers::{self, Family, Header};
+
+/// Filter state: an instance's name, then the headers that it and those before it show, a line each.
+pub const HANDOVER: &str = "ratelimit_headers";
+
+/// What an instance leaves for the next, and for itself when the response passes.
+pub fn handover(instance: &str, figures: &[Header]) -> String {
+    let mut text = String::with_capacity(128);
+    text.push_str(instance);
+    for (name, value) in figures {
+        text.push('\n');
+        text.push_str(name);
+        text.push(' ');
+        text.push_str(value);
+    }
+    text
+}
+
+/// Whether a handover is this instance's own: none after it has shown anything, or refused.
+pub fn is_own(handover: &str, instance: &str) -> bool {
+    handover.lines().next() == Some(instance)
+}
+
+/// The headers of a handover; what is not known is left out.
+pub fn shown(handover: &str) -> Vec<Header> {
+    const KNOWN: [&str; 5] = [
+        headers::LIMIT,
+        headers::REMAINING,
+        headers::RESET,
+        headers::IETF_POLICY,
+        headers::IETF_STATE,
+    ];
+    let header = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        let name = KNOWN.into_iter().find(|known| *known == name)?;
+        Some((name, value.to_owned()))
+    };
+    handover.lines().skip(1).filter_map(header).collect()
+}
+
+/// One set of headers for the caller: of X-RateLimit-* the tighter, or those of the denial; of the draft's lists both.
+/// A denial that shows none hides those of the instance before as well. Headers of neither family stay.
+pub fn merge(earlier: Vec<Header>, mut ours: Vec<Header>, denied: bool) -> Vec<Header> {
+    let has = |list: &[Header], family| list.iter().any(|(name, _)| family_of(name) == Some(family));
+    if denied && !has(&ours, Family::XRateLimit) && !has(&ours, Family::Ietf) {
+        return ours;
+    }
+    let keeps_earlier = !denied
+        && match (share(&earlier), share(&ours)) {
+            (Some(earlier), Some(ours)) => earlier.tighter(&ours),
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+    if keeps_earlier {
+        ours.retain(|(name, _)| family_of(name) != Some(Family::XRateLimit));
+    }
+    for (name, value) in earlier {
+        match family_of(name) {
+            Some(Family::XRateLimit) if keeps_earlier => ours.push((name, value)),
+            Some(Family::Ietf) => match ours.iter_mut().find(|(ours, _)| *ours == name) {
+                Some((_, list)) => *list = format!("{value}, {list}"),
+                None => ours.push((name, value)),
+            },
+            _ => {}
+        }
+    }
+    ours
+}
+
+/// Whether a decision's word stays although a later instance decided: a later refusal always wins, a later pass only
+/// where it is no less telling. Of passes, one that could not be counted tells most, one that needed no count least.
+pub fn stays(earlier: &[u8], later: &str, later_refuses: bool) -> bool {
+    let telling = |word: &[u8]| match word {
+        b"exempt" | b"no_client" => 0,
+        b"allowed" => 1,
+        _ => 2,
+    };
+    !later_refuses && telling(earlier) > telling(later.as_bytes())
+}
+
+/// Quota, remaining and reset, to compare which limit is the tighter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub quota: u64,
+    pub remaining: u64,
+    pub reset: u64,
+}
+
+impl Share {
+    /// A smaller share left; a tie: the longer reset.
+    pub fn tighter(&self, other: &Share) -> bool {
+        let mine = u128::from(self.remaining) * u128::from(other.quota.max(1));
+        let theirs = u128::from(other.remaining) * u128::from(self.quota.max(1));
+        mine < theirs || (mine == theirs && self.reset > other.reset)
+    }
+}
+
+fn share(list: &[Header]) -> Option<Share> {
+    let number = |name| list.iter().find(|(known, _)| *known == name)?.1.parse().ok();
+    Some(Share {
+        quota: number(headers::LIMIT)?,
+        remaining: number(headers::REMAINING)?,
+        reset: number(headers::RESET)?,
+    })
+}
+
+fn family_of(name: &str) -> Option<Family> {
+    Family::of(name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(quota: u64, remaining: u64, reset: u64) -> Vec<Header> {
+        vec![
+            (headers::LIMIT, quota.to_string()),
+            (headers::REMAINING, remaining.to_string()),
+            (headers::RESET, reset.to_string()),
+        ]
+    }
+
+    fn ietf(name: &str) -> Vec<Header> {
+        vec![
+            (headers::IETF_POLICY, format!("\"{name}\";q=1")),
+            (headers::IETF_STATE, format!("\"{name}\";r=0")),
+        ]
+    }
+
+    fn sorted(mut list: Vec<Header>) -> Vec<Header> {
+        list.sort();
+        list
+    }
+
+    #[test]
+    fn a_handover_is_read_as_it_was_written() {
+        let list = [figures(10, 9, 60), ietf("a")].concat();
+        let text = handover("edge", &list);
+        assert!(is_own(&text, "edge"));
+        assert!(!is_own(&text, "edg") && !is_own(&text, "user") && !is_own("", "edge"));
+        assert_eq!(shown(&text), list);
+        assert_eq!(shown("edge\nx-forged 1\nnothing"), Vec::new());
+        assert_eq!(shown(""), Vec::new());
+    }
+
+    #[test]
+    fn the_tighter_of_both_is_shown_and_the_longer_reset_where_they_are_even() {
+        for (earlier, ours, shown) in [
+            (figures(10, 5, 60), figures(100, 51, 60), figures(10, 5, 60)),
+            (figures(10, 5, 60), figures(100, 49, 60), figures(100, 49, 60)),
+            (figures(10, 5, 61), figures(100, 50, 60), figures(10, 5, 61)),
+            (figures(10, 5, 60), figures(100, 50, 60), figures(100, 50, 60)),
+            (figures(10, 5, 60), vec![], figures(10, 5, 60)),
+            (vec![], figures(10, 5, 60), figures(10, 5, 60)),
+        ] {
+            assert_eq!(sorted(merge(earlier, ours, false)), sorted(shown));
+        }
+    }
+
+    #[test]
+    fn a_denial_shows_its_own_figures_or_none_at_all() {
+        let denial = [figures(100, 0, 60), vec![("retry-after", "7".to_owned())]].concat();
+        assert_eq!(merge(figures(10, 0, 99), denial.clone(), true), denial);
+        let hidden = vec![("retry-after", "60".to_owned())];
+        assert_eq!(
+            merge([figures(10, 0, 99), ietf("a")].concat(), hidden.clone(), true),
+            hidden
+        );
+    }
+
+    #[test]
+    fn the_lists_of_the_draft_are_joined_in_the_order_of_the_chain() {
+        let merged = merge(ietf("a"), [figures(10, 5, 60), ietf("b")].concat(), false);
+        let expected = vec![
+            (headers::IETF_POLICY, "\"a\";q=1, \"b\";q=1".to_owned()),
+            (headers::IETF_STATE, "\"a\";r=0, \"b\";r=0".to_owned()),
+        ];
+        assert_eq!(sorted(merged), sorted([figures(10, 5, 60), expected].concat()));
+        assert_eq!(merge(ietf("a"), ietf("b"), true).len(), 2);
+    }
+
+    #[test]
+    fn the_most_telling_decision_stays() {
+        for (earlier, later, refuses, stay) in [
+            ("allowed", "exempt", false, true),
+            ("allowed", "no_client", false, true),
+            ("allowed", "no_client", true, false),
+            ("allowed", "allowed", false, false),
+            ("exempt", "allowed", false, false),
+            ("failed_open", "allowed", false, true),
+            ("failed_open", "denied", true, false),
+            ("allowed", "failed_open", false, false),
+        ] {
+            assert_eq!(
+                stays(earlier.as_bytes(), later, refuses),
+                stay,
+                "{earlier}, then {later}"
+            );
+        }
+    }
+}
