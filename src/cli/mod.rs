@@ -7,10 +7,15 @@ mod advice;
 mod check;
 mod document;
 mod envoy;
+mod explain;
 mod find;
 mod hash;
 mod input;
+mod policies;
+mod reasons;
 mod report;
+mod request;
+mod table;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -32,6 +37,11 @@ enum Command {
     /// Find mistakes in a configuration, each with line and path, and what is unwise about it
     #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
     Check(check::Args),
+    /// Tell which limits hold for a request, why the others do not, and which counters it meets
+    #[command(
+        after_help = "Example: headgate explain envoy/envoy.yaml --request 'POST /login' --header 'x-api-key: k'"
+    )]
+    Explain(explain::Args),
     /// Print the hash under which a secret stands in Redis, in logs and in overrides
     ///
     /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
@@ -65,6 +75,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Hash(args) => hash::run(&args),
     };
     match result {

@@ -22,6 +22,8 @@ pub use cost::ReadCost;
 pub use path::normalise;
 pub use pattern::{bare_host, HostPattern, PathPattern, PatternError, ValuePattern};
 pub use plan::{Charge, Group, LiveOverride, Plan};
+#[cfg(feature = "cli")]
+pub use planner::explain::{Explained, Standing};
 pub use planner::Planner;
 pub use rate::{Period, Quota, Rate, RateError, MAX_LIMIT};
 

@@ -180,6 +180,10 @@ fn replacing_first(limits: &[Limit]) -> Vec<usize> {
     order
 }
 
+#[cfg(feature = "cli")]
+#[path = "explain.rs"]
+pub mod explain;
+
 #[cfg(test)]
 #[path = "planner_tests.rs"]
 mod tests;

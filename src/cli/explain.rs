@@ -1,0 +1,447 @@
+//! `headgate explain`: who a request's caller is, which limits hold for it and why the others do not, and which
+//! counters that means.
+
+use super::policies::{load, Loaded};
+use super::request::{MadeUp, RequestArgs};
+use super::table::Table;
+use super::{input, reasons, Failure, Output};
+use crate::identify::{Attributes, Client};
+use crate::limit::{
+    normalise, Algorithm, Align, Charge, Explained, Form, Group, Limit, OnError, Plan, Planner, Quota, Rate,
+    Standing,
+};
+use serde_json::{json, Value};
+use std::fmt::Write as _;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A file as `headgate check` takes it
+    file: String,
+    /// Only this instance of several
+    #[arg(long)]
+    instance: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<Output, Failure> {
+    let request = args.request.made_up()?;
+    let mut texts = Vec::new();
+    let mut list = Vec::new();
+    for loaded in load(&args.file, args.instance.as_deref())? {
+        let explanation = Explanation::new(&loaded, &request);
+        list.push(explanation.json());
+        texts.push(explanation.text());
+    }
+    Ok(Output::text(match args.json {
+        true => format!("{:#}\n", Value::from(list)),
+        false => texts.join("\n"),
+    }))
+}
+
+struct Explanation<'a> {
+    loaded: &'a Loaded,
+    request: &'a MadeUp,
+    client: Option<Client>,
+    explained: Explained,
+    groups: Vec<Group>,
+}
+
+impl<'a> Explanation<'a> {
+    fn new(loaded: &'a Loaded, request: &'a MadeUp) -> Explanation<'a> {
+        let planner = Planner::new(&loaded.policy, input::hasher());
+        let client = planner.identify(request);
+        let groups = match planner.plan(request, client.as_ref()) {
+            Plan::Exempt => Vec::new(),
+            Plan::Count { groups, .. } => groups,
+        };
+        Explanation {
+            explained: planner.explain(request, client.as_ref()),
+            loaded,
+            request,
+            client,
+            groups,
+        }
+    }
+
+    fn path(&self) -> String {
+        let target = self.request.header(":path").value().unwrap_or_default();
+        String::from_utf8_lossy(&normalise(&target)).into_owned()
+    }
+
+    fn limits(&self) -> impl Iterator<Item = (usize, &Limit, Standing)> {
+        let limits = self.loaded.policy.limits.iter().zip(&self.explained.limits);
+        limits
+            .enumerate()
+            .map(|(index, (limit, standing))| (index, limit, *standing))
+    }
+
+    fn name(&self, index: usize) -> &str {
+        self.loaded
+            .policy
+            .limits
+            .get(index)
+            .map_or("", |limit| &limit.name)
+    }
+
+    /// Why a limit holds or does not.
+    fn reason(&self, index: usize, limit: &Limit, standing: Standing) -> String {
+        match standing {
+            _ if self.explained.exempt.is_some() => "the request is exempt".to_owned(),
+            Standing::NoMatch => {
+                reasons::no_match(self.loaded, index, limit, self.request, self.client.as_ref())
+            }
+            Standing::NoClient => "keys by client, and no source names one".to_owned(),
+            Standing::Replaced(by) => format!("replaced by {}", self.name(by)),
+            Standing::Holds {
+                matched,
+                quota,
+                live,
+                enforced,
+            } => {
+                let mut parts = vec![match (matched, limit.matches.len()) {
+                    (None, _) => "every request".to_owned(),
+                    (Some(_), 1) => "match fits".to_owned(),
+                    (Some(index), _) => format!("match[{index}] fits"),
+                }];
+                if let Some(rule) =
+                    reasons::overridden(self.loaded, limit, self.request, self.client.as_ref())
+                {
+                    parts.push(format!("{rule} grants {}", show_quota(quota)));
+                }
+                if live {
+                    parts.push("a live override may change N".to_owned());
+                }
+                if quota == Quota::Unlimited && !live {
+                    parts.push("not counted".to_owned());
+                }
+                parts.push(
+                    if enforced {
+                        "enforced"
+                    } else {
+                        "in shadow: never denies"
+                    }
+                    .to_owned(),
+                );
+                parts.join("; ")
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let policy = &self.loaded.policy;
+        let mut text = String::new();
+        let header = |name: &str| {
+            String::from_utf8_lossy(&self.request.header(name).value().unwrap_or_default()).into_owned()
+        };
+        let _ = writeln!(text, "instance  {}", policy.instance);
+        let _ = writeln!(
+            text,
+            "request   {} {}, host {}, address {}",
+            header(":method"),
+            self.path(),
+            header(":authority"),
+            self.request
+                .address
+                .map_or_else(|| "-".to_owned(), |address| address.to_string())
+        );
+        let client = match &self.client {
+            Some(client) => format!("{client}, by identify[{}]", client.index),
+            None => "none: no source yields a value".to_owned(),
+        };
+        let _ = writeln!(text, "client    {client}");
+        if let Some(index) = self.explained.exempt {
+            let _ = writeln!(
+                text,
+                "exempt    exempt[{index}] fits: neither limited nor counted"
+            );
+        }
+        let mut table = Table::new(&["limit", "rate", "holds", "why"]);
+        for (index, limit, standing) in self.limits() {
+            let holds = matches!(standing, Standing::Holds { .. }) && self.explained.exempt.is_none();
+            let quota = match standing {
+                Standing::Holds { quota, .. } => quota,
+                _ => limit.quota,
+            };
+            let word = if holds { "yes" } else { "no" };
+            table.row(&[
+                &limit.name,
+                &show_quota(quota),
+                word,
+                &self.reason(index, limit, standing),
+            ]);
+        }
+        let _ = write!(text, "\n{}", table.text());
+        if self.groups.is_empty() {
+            let _ = writeln!(text, "\nno counter: Redis is not asked");
+        }
+        for (number, group) in self.groups.iter().enumerate() {
+            let _ = writeln!(
+                text,
+                "\ncall {} of {}, hash slot {}: all of it is charged, or nothing",
+                number + 1,
+                self.groups.len(),
+                group.slot.get()
+            );
+            let mut table = Table::new(&["limit", "algorithm", "N", "cost", "on_error", "key", "field"]);
+            for charge in &group.charges {
+                table.row(&[
+                    self.name(charge.limit),
+                    &algorithm(charge),
+                    &granted(charge),
+                    &cost(charge),
+                    on_error(policy.limits.get(charge.limit)),
+                    &key(group, charge),
+                    field(charge),
+                ]);
+                if let Some(live) = &charge.live {
+                    let hash = group
+                        .keys
+                        .get(live.key)
+                        .map(|key| String::from_utf8_lossy(key).into_owned());
+                    table.row(&[
+                        "",
+                        "live override",
+                        "",
+                        "",
+                        "",
+                        &hash.unwrap_or_default(),
+                        &live.field,
+                    ]);
+                }
+            }
+            text += &table.text();
+        }
+        if !self.loaded.unbuilt.is_empty() {
+            let _ = writeln!(
+                text,
+                "\nnot supported yet by this release: {}",
+                self.loaded.unbuilt.join(", ")
+            );
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let limits: Vec<Value> = self
+            .limits()
+            .map(|(index, limit, standing)| {
+                let mut value = json!({
+                    "name": limit.name,
+                    "holds": matches!(standing, Standing::Holds { .. }) && self.explained.exempt.is_none(),
+                    "why": self.reason(index, limit, standing),
+                });
+                if let (
+                    Standing::Holds {
+                        quota,
+                        live,
+                        enforced,
+                        ..
+                    },
+                    Some(fields),
+                ) = (standing, value.as_object_mut())
+                {
+                    fields.insert("rate".into(), show_quota(quota).into());
+                    fields.insert("live_override".into(), live.into());
+                    fields.insert("enforced".into(), enforced.into());
+                }
+                value
+            })
+            .collect();
+        let charge = |group: &Group, charge: &Charge| {
+            json!({
+                "limit": self.name(charge.limit),
+                "key": key(group, charge),
+                "field": if charge.algorithm.form() == Form::Log { Value::Null } else { field(charge).into() },
+                "cost": cost(charge),
+                "enforced": charge.enforced,
+            })
+        };
+        let calls: Vec<Value> = self
+            .groups
+            .iter()
+            .map(|group| {
+                let charges: Vec<Value> = group.charges.iter().map(|one| charge(group, one)).collect();
+                json!({"slot": group.slot.get(), "charges": charges})
+            })
+            .collect();
+        json!({
+            "instance": self.loaded.policy.instance,
+            "path": self.path(),
+            "client": self.client.as_ref().map(ToString::to_string),
+            "exempt": self.explained.exempt.is_some(),
+            "limits": limits,
+            "calls": calls,
+            "not_supported_yet": self.loaded.unbuilt,
+        })
+    }
+}
+
+fn key(group: &Group, charge: &Charge) -> String {
+    let key = group.keys.get(charge.key).map(Vec::as_slice).unwrap_or_default();
+    String::from_utf8_lossy(key).into_owned()
+}
+
+fn field(charge: &Charge) -> &str {
+    match charge.algorithm {
+        Algorithm::SlidingWindowLog => "(sorted set)",
+        _ => &charge.field,
+    }
+}
+
+fn granted(charge: &Charge) -> String {
+    match (&charge.live, charge.algorithm) {
+        (Some(live), _) if live.unlimited => "unlimited".to_owned(),
+        (_, Algorithm::Gcra { burst: burst @ 1.. }) => format!("{} (burst {burst})", charge.rate.limit),
+        _ => charge.rate.limit.to_string(),
+    }
+}
+
+fn cost(charge: &Charge) -> String {
+    match charge.later {
+        true => "from the response".to_owned(),
+        false => charge.cost.to_string(),
+    }
+}
+
+fn on_error(limit: Option<&Limit>) -> &'static str {
+    match limit.map(|limit| limit.on_error) {
+        Some(OnError::Allow) => "allow",
+        Some(OnError::Deny) => "deny",
+        Some(OnError::Local) => "local",
+        None => "",
+    }
+}
+
+fn algorithm(charge: &Charge) -> String {
+    match charge.algorithm {
+        Algorithm::FixedWindow { align: Align::Epoch } => "fixed_window".to_owned(),
+        Algorithm::FixedWindow {
+            align: Align::FirstCall,
+        } => "fixed_window from first call".to_owned(),
+        Algorithm::FixedWindow { align: Align::Client } => {
+            format!("fixed_window shifted {} s", charge.phase_ms / 1000)
+        }
+        Algorithm::SlidingWindowLog => "sliding_window_log".to_owned(),
+        Algorithm::SlidingWindowCounter => "sliding_window_counter".to_owned(),
+        Algorithm::Gcra { .. } => "gcra".to_owned(),
+    }
+}
+
+/// As people write it: `100/minute`, `10/30s`.
+pub fn show_quota(quota: Quota) -> String {
+    let Quota::Limited(Rate { limit, period }) = quota else {
+        return "unlimited".to_owned();
+    };
+    let millis = period.as_millis();
+    let units = [
+        (86_400_000, "day", "d"),
+        (3_600_000, "hour", "h"),
+        (60_000, "minute", "m"),
+        (1_000, "second", "s"),
+    ];
+    let unit = units
+        .into_iter()
+        .find(|(unit, _, _)| millis.is_multiple_of(*unit));
+    match unit {
+        Some((unit, word, _)) if millis == unit => format!("{limit}/{word}"),
+        Some((unit, _, letter)) => format!("{limit}/{}{letter}", millis / unit),
+        None => format!("{limit}/{millis}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::policies::loaded;
+    use proptest::prelude::*;
+
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> MadeUp {
+        let mut request = MadeUp::new(method, path, "a.example.com");
+        request.address = "192.0.2.1".parse().ok();
+        let own = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        request.headers.extend(own);
+        request
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_said_to_hold_is_what_is_counted(
+            method in "GET|POST|OPTIONS",
+            path in "/login|/a/login|/search/x|/v1/chat|/healthz|/",
+            key in "|test|other",
+            address in "192.0.2.1|10.1.2.3",
+            test in "0|1",
+            user in any::<bool>(),
+        ) {
+            let loaded = loaded(include_str!("../config/tests/contract.yaml"));
+            let mut request = request(&method, &path, &[("x-app", "web"), ("x-test", &test)]);
+            request.address = address.parse().ok();
+            request.route = Some("login".to_owned());
+            if !key.is_empty() {
+                request.headers.push(("x-api-key".to_owned(), key));
+            }
+            if user {
+                request.metadata.push(("envoy.filters.http.jwt_authn.payload.sub".to_owned(), "partner-7".to_owned()));
+            }
+            let explanation = Explanation::new(&loaded, &request);
+            let holds = explanation.limits().filter_map(|(index, _, standing)| match standing {
+                _ if explanation.explained.exempt.is_some() => None,
+                Standing::Holds { quota: Quota::Unlimited, live: false, .. } => None,
+                Standing::Holds { .. } => Some(index),
+                _ => None,
+            });
+            let mut counted: Vec<usize> = explanation.groups.iter().flat_map(|g| &g.charges).map(|c| c.limit).collect();
+            counted.sort_unstable();
+            prop_assert_eq!(holds.collect::<Vec<_>>(), counted);
+        }
+    }
+
+    #[test]
+    fn a_quota_is_shown_as_people_write_it() {
+        for text in [
+            "5/second",
+            "100/minute",
+            "10/30s",
+            "300/5m",
+            "1000/hour",
+            "7/36h",
+            "5000/day",
+            "unlimited",
+        ] {
+            assert_eq!(show_quota(Quota::parse(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn each_reason_names_the_first_field_that_does_not_fit() {
+        let why = |condition: &str, request: &MadeUp| {
+            let loaded = loaded(&format!(
+                "limits: [{{name: a, rate: 5/s, key: [address], match: {condition}}}]"
+            ));
+            let explanation = Explanation::new(&loaded, request);
+            let (index, limit, standing) = explanation.limits().next().unwrap();
+            explanation.reason(index, limit, standing)
+        };
+        let request = request("GET", "//a/./b/", &[("x-key", "hunter2")]);
+        for (condition, reason) in [
+            ("{methods: [POST]}", "methods [\"POST\"] has not GET"),
+            ("{path: /x/**}", "path /x/** does not fit /a/b"),
+            ("{hosts: [b.com]}", "hosts [\"b.com\"] has not a.example.com"),
+            ("{headers: {x-key: k}}", "header x-key is missing or does not fit"),
+            ("{route: r}", "route r is not none"),
+            ("{not: {path: /a/b}}", "not {\"path\":\"/a/b\"} fits"),
+            (
+                "[{path: /x}, {path: /y}]",
+                "match[0]: path /x does not fit /a/b; match[1]: path /y does not fit /a/b",
+            ),
+            ("{path: /a/b}", "match fits; enforced"),
+        ] {
+            assert_eq!(why(condition, &request), reason);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Why a match does not fit, and which override does, in the words of the configuration.
+
+use super::policies::Loaded;
+use super::request::MadeUp;
+use crate::identify::{Attributes, Client, ClientValue};
+use crate::limit::{bare_host, normalise, Limit, Match, Override};
+use serde_json::Value;
+
+/// Why none of the limit's matches fits: the first field of each that does not.
+pub fn no_match(
+    loaded: &Loaded,
+    index: usize,
+    limit: &Limit,
+    request: &MadeUp,
+    client: Option<&Client>,
+) -> String {
+    let written = loaded.found.content.tree().and_then(|tree| tree.get("limits"));
+    let written = written
+        .and_then(|limits| limits.items().get(index))
+        .and_then(|limit| limit.get("match"));
+    let several = limit.matches.len() > 1;
+    let one = |(number, condition): (usize, &Match)| {
+        let written = match written.map(|node| (node, node.items().get(number))) {
+            Some((_, Some(item))) => Some(item),
+            Some((node, None)) => Some(node),
+            None => None,
+        };
+        let written = written.map_or(Value::Null, |node| node.value(loaded.found.reader));
+        let why = mismatch(condition, &written, request, client);
+        match several {
+            true => format!("match[{number}]: {why}"),
+            false => why,
+        }
+    };
+    limit
+        .matches
+        .iter()
+        .enumerate()
+        .map(one)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn mismatch(condition: &Match, written: &Value, request: &MadeUp, client: Option<&Client>) -> String {
+    let header = |name: &str| {
+        let value = request.header(name).value().unwrap_or_default();
+        String::from_utf8_lossy(&value).into_owned()
+    };
+    let method = header(":method");
+    if !condition.sources.is_empty()
+        && !client.is_some_and(|client| condition.sources.contains(&client.source))
+    {
+        let source = client.map_or("none", |client| client.source.as_str());
+        return format!("source {} is not {source}", show(written, "source"));
+    }
+    if !condition.methods.is_empty() && !condition.methods.contains(&method) {
+        return format!("methods {} has not {method}", show(written, "methods"));
+    }
+    let target = header(":path");
+    let path = normalise(target.as_bytes());
+    if condition
+        .path
+        .as_ref()
+        .is_some_and(|pattern| !pattern.matches(&path))
+    {
+        return format!(
+            "path {} does not fit {}",
+            show(written, "path"),
+            String::from_utf8_lossy(&path)
+        );
+    }
+    let authority = header(":authority");
+    let host = bare_host(authority.as_bytes());
+    if !condition.hosts.is_empty() && !condition.hosts.iter().any(|pattern| pattern.matches(host)) {
+        return format!(
+            "hosts {} has not {}",
+            show(written, "hosts"),
+            String::from_utf8_lossy(host)
+        );
+    }
+    for (name, pattern) in &condition.headers {
+        if !pattern.matches(&request.header(name)) {
+            // The value may be a secret.
+            return format!("header {name} is missing or does not fit");
+        }
+    }
+    if condition.route.is_some() && condition.route != request.route {
+        let route = request.route.as_deref().unwrap_or("none");
+        return format!("route {} is not {route}", show(written, "route"));
+    }
+    format!("not {} fits", show(written, "not"))
+}
+
+fn show(written: &Value, field: &str) -> String {
+    match written.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    }
+}
+
+/// The override that decides what this client is granted, as `overrides[2]`.
+pub fn overridden(
+    loaded: &Loaded,
+    limit: &Limit,
+    request: &MadeUp,
+    client: Option<&Client>,
+) -> Option<String> {
+    let hasher = super::input::hasher();
+    let sources = &loaded.policy.identify;
+    let is_client = |name: &str, value: Option<ClientValue>| {
+        client.is_some_and(|client| client.source == name && Some(&client.value) == value.as_ref())
+    };
+    let fits = |one: &Override| match one {
+        Override::Redis => false,
+        Override::Value { source, value, .. } => {
+            let known = sources.iter().find(|known| known.name == *source);
+            is_client(source, known.and_then(|known| known.client_value(value, &hasher)))
+        }
+        Override::Hash { source, hash, .. } => is_client(source, Some(ClientValue::Digest(*hash))),
+        Override::Cidr { net, .. } => request
+            .address
+            .is_some_and(|address| net.contains(&address.to_canonical())),
+    };
+    let index = limit.overrides.iter().position(fits)?;
+    Some(format!("overrides[{index}]"))
+}
