@@ -191,7 +191,8 @@ impl EnvoyBuilder {
         }
     }
 
-    fn try_start(self) -> Result<Envoy, String> {
+    /// Starts it and waits until it takes requests; where it refuses the configuration or ends, its log.
+    pub fn try_start(self) -> Result<Envoy, String> {
         let binary = envoy_binary(&self.version);
         let dir = new_dir("envoy");
         let upstream = self.upstream.clone().unwrap_or_else(Upstream::start);
@@ -520,6 +521,11 @@ impl Envoy {
         self.process
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The process's.
+    pub fn id(&self) -> u32 {
+        self.process().id()
     }
 
     /// Ends it as an operator would, by SIGTERM.

@@ -8,9 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{mpsc, LazyLock, Mutex};
 
-/// The project's root.
+/// The project's root; of the crate that is built or, as for `bench/`, above it.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_root = |dir: &&Path| dir.join("envoy/envoy.yaml").exists();
+    package.ancestors().find(is_root).unwrap_or(package)
 }
 
 /// A program that was started; killed when dropped.

@@ -92,6 +92,11 @@ impl Node {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The process's.
+    pub fn id(&self) -> u32 {
+        self.process().id()
+    }
+
     fn url(&self) -> String {
         let login = self
             .login
