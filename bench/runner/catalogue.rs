@@ -1,0 +1,227 @@
+//! The setups: what stands side by side.
+
+use crate::load::Callers;
+use crate::options::{Load, Options};
+
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub name: String,
+    /// In a line, for the report.
+    pub what: String,
+    pub kind: Kind,
+    /// The numbers of keys it is measured with; empty: all.
+    keys: &'static [usize],
+}
+
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Envoy without a limiter.
+    Floor,
+    /// Envoy's own local_ratelimit.
+    Local,
+    /// Envoy's own ratelimit with a rate-limit service.
+    Service,
+    Headgate {
+        store: Store,
+        policy: String,
+        callers: Callers,
+    },
+    /// No Envoy: the script of this policy's counting, by redis-benchmark.
+    Script { store: Store, policy: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Cluster,
+    Single,
+}
+
+impl Setup {
+    fn new(name: impl Into<String>, what: impl Into<String>, kind: Kind) -> Setup {
+        Setup {
+            name: name.into(),
+            what: what.into(),
+            kind,
+            keys: &[],
+        }
+    }
+
+    /// Not all setups come with many keys: what they show there the others show already.
+    fn with_few_keys(mut self) -> Setup {
+        self.keys = &[1_000];
+        self
+    }
+
+    pub fn takes(&self, load: Load) -> bool {
+        self.keys.is_empty() || self.keys.contains(&load.keys)
+    }
+
+    /// The load that really comes: a hot key is one key.
+    pub fn load(&self, load: Load) -> Load {
+        let keys = if self.name == LEASE { 1 } else { load.keys };
+        Load { keys, ..load }
+    }
+}
+
+pub const NONE: &str = "none";
+pub const RLS: &str = "rls";
+pub const REDIS_SINGLE: &str = "redis/single";
+pub const SINGLE: &str = "headgate/single";
+pub const FOUR: &str = "headgate/four";
+pub const LEASE: &str = "headgate/lease";
+
+/// The algorithms, each with a rate that no load here reaches. A log must stay short, so its window is.
+pub const ALGORITHMS: [(&str, &str); 4] = [
+    ("fixed_window", "10000000/hour"),
+    ("sliding_window_counter", "10000000/hour"),
+    ("gcra", "10000000/hour"),
+    ("sliding_window_log", "100/3s"),
+];
+
+/// A rate that each client has spent after its first request.
+const SPENT: &str = "1/day";
+
+/// A rate that nobody spends.
+const FREE: &str = "100000000/day";
+
+const PARTNER_SOURCE: &str = "identify: [{header: x-api-key}, {name: partner, header: x-partner}]\n";
+const CLIENTS: &str = ", match: {source: [api_key]}";
+const PARTNERS: &str = ", match: {source: [partner]}";
+
+/// All that are wanted, the floor first.
+pub fn setups(options: &Options) -> Vec<Setup> {
+    let mut all = vec![
+        Setup::new(NONE, "Envoy without a limiter", Kind::Floor),
+        Setup::new(
+            "local",
+            "Envoy's local_ratelimit: one token bucket for all, in memory",
+            Kind::Local,
+        ),
+        Setup::new(
+            RLS,
+            "Envoy's ratelimit filter and a service on limitador; single Redis",
+            Kind::Service,
+        ),
+    ];
+    let script = |name: &str, store, policy| {
+        let place = if store == Store::Single {
+            "; single Redis"
+        } else {
+            ""
+        };
+        let what = format!("no Envoy: the same script by redis-benchmark -P 1{place}");
+        Setup::new(format!("redis/{name}"), what, Kind::Script { store, policy })
+    };
+    let [(fixed, rate), ..] = ALGORITHMS;
+    all.push(script("single", Store::Single, one(fixed, rate)));
+    all.extend(ALGORITHMS.map(|(algorithm, rate)| script(algorithm, Store::Cluster, one(algorithm, rate))));
+    all.push(script("four", Store::Cluster, four(&[day("", FREE)])));
+    all.push(headgate(
+        SINGLE,
+        "fixed window; the same single Redis as rls",
+        Store::Single,
+        one(fixed, rate),
+        Callers::All,
+    ));
+    for (algorithm, rate) in ALGORITHMS {
+        let name = format!("headgate/{algorithm}");
+        let counts = format!("one limit, {}", algorithm.replace('_', " "));
+        all.extend(three_ways(
+            &name,
+            &counts,
+            one(algorithm, rate),
+            one(algorithm, SPENT),
+            half(algorithm, rate),
+        ));
+    }
+    let ways = [
+        four(&[day("", FREE)]),
+        four(&[day("", SPENT)]),
+        four(&[day(CLIENTS, SPENT), day(PARTNERS, FREE)]),
+    ];
+    let [allowed, denied, halved] = ways;
+    let counts = "four limits: two fixed windows, counter, gcra";
+    all.extend(three_ways(
+        FOUR,
+        counts,
+        allowed,
+        denied,
+        PARTNER_SOURCE.to_owned() + &halved,
+    ));
+    let lease =
+        "limits: [{name: hot, rate: 10000000/hour, algorithm: fixed_window, lease: 10%}]\n".to_owned();
+    all.push(
+        headgate(
+            LEASE,
+            "fixed window, one hot key with leases",
+            Store::Cluster,
+            lease,
+            Callers::All,
+        )
+        .with_few_keys(),
+    );
+    all.retain(|setup| options.wants(&setup.name));
+    all
+}
+
+fn headgate(name: &str, what: &str, store: Store, policy: String, callers: Callers) -> Setup {
+    Setup::new(
+        name,
+        what,
+        Kind::Headgate {
+            store,
+            policy,
+            callers,
+        },
+    )
+}
+
+fn three_ways(name: &str, counts: &str, allowed: String, denied: String, half: String) -> [Setup; 3] {
+    let setup = |end: &str, what: &str, policy, callers| {
+        headgate(
+            &format!("{name}{end}"),
+            &format!("{counts}; {what}"),
+            Store::Cluster,
+            policy,
+            callers,
+        )
+    };
+    [
+        setup("", "all allowed", allowed, Callers::All),
+        setup("/half", "half denied", half, Callers::HalfPartners).with_few_keys(),
+        setup("/denied", "all denied", denied, Callers::All).with_few_keys(),
+    ]
+}
+
+fn one(algorithm: &str, rate: &str) -> String {
+    format!("limits: [{{name: one, rate: {rate}, algorithm: {algorithm}}}]\n")
+}
+
+/// Clients have spent theirs, partners never do.
+fn half(algorithm: &str, rate: &str) -> String {
+    format!(
+        "{PARTNER_SOURCE}limits:\n\
+         - {{name: one, rate: {SPENT}, algorithm: {algorithm}{CLIENTS}}}\n\
+         - {{name: two, rate: {rate}, algorithm: {algorithm}{PARTNERS}}}\n"
+    )
+}
+
+/// Four limits of constant size for each client; `last` stands for the fourth.
+fn four(last: &[String]) -> String {
+    format!(
+        "limits:\n\
+         - {{name: second, rate: 1000000/second, algorithm: fixed_window}}\n\
+         - {{name: minute, rate: 1000000/minute, algorithm: sliding_window_counter}}\n\
+         - {{name: hour, rate: 10000000/hour, algorithm: gcra}}\n{}",
+        last.concat()
+    )
+}
+
+fn day(matches: &str, rate: &str) -> String {
+    let name = if matches == PARTNERS {
+        "partners-day"
+    } else {
+        "day"
+    };
+    format!("- {{name: {name}, rate: {rate}, algorithm: fixed_window{matches}}}\n")
+}

@@ -1,0 +1,100 @@
+//! From the shipped configuration to each setup's: what is put in, and what is the same for all.
+
+use crate::harness::{self, free_port};
+use crate::options::Place;
+use serde_json::{json, Value};
+
+/// No access log, and the upstream that all have.
+pub fn common(config: &mut Value, place: Place, upstream: u16) {
+    hcm(config)
+        .as_object_mut()
+        .expect("a connection manager")
+        .remove("access_log");
+    let port = match place {
+        Place::Own => upstream,
+        Place::Envoy => add_upstream(config),
+    };
+    harness::config::set_endpoints(harness::config::cluster(config, "upstream"), &[port]);
+}
+
+/// A listener with a direct response; its port.
+fn add_upstream(config: &mut Value) -> u16 {
+    let port = free_port();
+    let listener = json!({
+        "name": "upstream",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": "upstream",
+                "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+                    {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}},
+                ]}]},
+                "http_filters": [{
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                }],
+            },
+        }]}],
+    });
+    list(&mut config["static_resources"]["listeners"]).push(listener);
+    port
+}
+
+/// Envoy's own limiter without Redis, with a bucket that nothing empties.
+pub fn add_local(config: &mut Value) {
+    let always = json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}});
+    let filter = json!({
+        "name": "envoy.filters.http.local_ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "local",
+            "token_bucket": {"max_tokens": u32::MAX, "tokens_per_fill": u32::MAX, "fill_interval": "1s"},
+            "filter_enabled": always,
+            "filter_enforced": always,
+        },
+    });
+    list(&mut hcm(config)["http_filters"]).insert(0, filter);
+}
+
+/// Envoy's own limiter with a service on this port, asked for each `x-api-key`.
+pub fn add_service(config: &mut Value, port: u16) {
+    let filter = json!({
+        "name": "envoy.filters.http.ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit",
+            "domain": "bench",
+            "timeout": "1s",
+            "failure_mode_deny": true, // a failure is to be seen
+            "rate_limit_service": {
+                "transport_api_version": "V3",
+                "grpc_service": {"envoy_grpc": {"cluster_name": "rls"}},
+            },
+        },
+    });
+    list(&mut hcm(config)["http_filters"]).insert(0, filter);
+    let route = &mut hcm(config)["route_config"]["virtual_hosts"][0]["routes"][0]["route"];
+    assert!(route.is_object(), "a route to the upstream");
+    route["rate_limits"] = json!([{"actions": [{"request_headers": {"header_name": "x-api-key", "descriptor_key": "api_key"}}]}]);
+    let mut cluster = json!({
+        "name": "rls",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }},
+        "load_assignment": {"cluster_name": "rls"},
+    });
+    harness::config::set_endpoints(&mut cluster, &[port]);
+    list(&mut config["static_resources"]["clusters"]).push(cluster);
+}
+
+fn hcm(config: &mut Value) -> &mut Value {
+    harness::config::hcm(config)
+}
+
+fn list(value: &mut Value) -> &mut Vec<Value> {
+    value.as_array_mut().expect("a list")
+}

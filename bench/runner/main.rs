@@ -1,0 +1,106 @@
+//! The benchmark: one machine, one Envoy binary, one load; the limiters side by side. `make bench` runs it.
+//!
+//! Every setup has an Envoy of its own (one worker) and all route to the same small upstream. A round measures each
+//! setup at each load, one after the other, with all other Envoys stopped; ratios are taken within a round, and the
+//! figures are medians over the rounds. So what drifts on the machine drifts for all.
+//!
+//! From the environment: `ROUNDS` (5), `SECONDS` for each measurement (3), `SETUPS` (all; `none,rls,headgate/log`: a
+//! name stands for what begins with it), `CONNECTIONS` (1,32,128), `KEYS` (1000,100000), `UPSTREAM` (`own`: a server of
+//! the runner; `envoy`: a direct response of the same Envoy, whose worker then does that work too), `BENCH_OUT` (the folder
+//! of `results.md` and `results.svg`; bench).
+
+#[path = "../../tests/e2e/harness/mod.rs"]
+mod harness;
+
+mod catalogue;
+mod chart;
+mod config;
+mod cpu;
+mod load;
+mod machine;
+mod options;
+mod redis_benchmark;
+mod report;
+mod results;
+mod running;
+mod script;
+mod start_time;
+mod targets;
+mod upstream;
+
+use options::Options;
+use results::Results;
+use running::{Running, World};
+use std::time::Instant;
+
+fn main() {
+    let options = Options::from_env();
+    let world = World::start(&options);
+    let mut left_out = Vec::new();
+    let mut running = Vec::new();
+    for setup in catalogue::setups(&options) {
+        let name = setup.name.clone();
+        eprintln!("bench: starting {name}");
+        match Running::start(setup, &world) {
+            Ok(started) => running.push(started),
+            Err(why) => {
+                eprintln!("bench: without {name}: {why}");
+                left_out.push(name);
+            }
+        }
+    }
+    let results = measure(&options, &world, &mut running);
+    drop(running);
+    let start = start_time::measure(&options, &world);
+    let report = report::Report {
+        options: &options,
+        results: &results,
+        start: &start,
+        left_out: &left_out,
+    };
+    let text = report.markdown();
+    println!("{text}");
+    let out = options.out.as_path();
+    std::fs::write(out.join("results.md"), text).expect("bench/results.md");
+    std::fs::write(out.join("results.svg"), chart::svg(&results)).expect("bench/results.svg");
+    eprintln!("bench: wrote {0}/results.md and {0}/results.svg", out.display());
+}
+
+/// The rounds. Within a load the setups follow each other, each round beginning with another one.
+fn measure(options: &Options, world: &World, running: &mut [Running]) -> Results {
+    let mut results = Results::new(running.iter().map(|started| started.setup.clone()).collect());
+    for started in running.iter_mut() {
+        started.warm_up(world);
+    }
+    let cells: usize = options
+        .loads()
+        .iter()
+        .map(|load| running.iter().filter(|r| r.setup.takes(*load)).count())
+        .sum();
+    let (start, mut done, all) = (Instant::now(), 0, cells * options.rounds);
+    for round in 0..options.rounds {
+        for load in options.loads() {
+            for turn in 0..running.len() {
+                let index = (turn + round) % running.len();
+                let started = &mut running[index];
+                if !started.setup.takes(load) {
+                    continue;
+                }
+                let sample = started.measure(load, options.seconds, world);
+                done += 1;
+                let left = start
+                    .elapsed()
+                    .mul_f64((all - done) as f64 / done as f64)
+                    .as_secs();
+                eprintln!(
+                    "bench: {done}/{all} ({} min {:02} s left) {load} {}: {sample}",
+                    left / 60,
+                    left % 60,
+                    started.setup.name
+                );
+                results.add(index, load, sample);
+            }
+        }
+    }
+    results
+}

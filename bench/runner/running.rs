@@ -1,0 +1,232 @@
+//! Setups that run, and what a load on one of them shows.
+
+use crate::catalogue::{Kind, Setup, Store};
+use crate::config;
+use crate::cpu::Meter;
+use crate::harness::{
+    free_port, new_dir, wait_for, Envoy, EnvoyBuilder, Node, Process, RedisCluster, SingleRedis, Upstream,
+};
+use crate::load::{self, Callers};
+use crate::options::{Load, Options, Place};
+use crate::redis_benchmark::RedisBenchmark;
+use crate::results::Sample;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+/// What all setups share.
+pub struct World {
+    pub cluster: RedisCluster,
+    pub single: SingleRedis,
+    upstream: u16,
+    place: Place,
+    /// The harness wants one; nothing is sent to it.
+    idle: Upstream,
+}
+
+impl World {
+    pub fn start(options: &Options) -> World {
+        // a busy node is no failed one
+        let patience = ["--cluster-node-timeout", "15000"];
+        World {
+            cluster: RedisCluster::start_with(3, 0, &patience, None),
+            single: SingleRedis::start(),
+            upstream: crate::upstream::start(),
+            place: options.upstream,
+            idle: Upstream::start(),
+        }
+    }
+
+    fn nodes(&self, store: Store) -> Vec<&Node> {
+        match store {
+            Store::Cluster => self.cluster.masters().iter().collect(),
+            Store::Single => vec![&self.single],
+        }
+    }
+
+    /// An Envoy with Headgate, as shipped but for the policy.
+    pub fn headgate(&self, store: Store, policy: &str) -> EnvoyBuilder {
+        let builder = match store {
+            Store::Cluster => Envoy::with(&self.cluster),
+            Store::Single => Envoy::with(&self.single),
+        };
+        // with a secret, as it is to be run
+        self.common(builder.policy(policy))
+            .env("HEADGATE_HASH_KEY", "bench")
+    }
+
+    /// Envoy takes requests before it knows its Redis.
+    pub fn wait_until_known(&self, store: Store, envoy: &Envoy) {
+        let nodes = self.nodes(store).len() as u64;
+        wait_for("Envoy to find Redis", Duration::from_secs(30), || {
+            (envoy.stat("cluster.redis.membership_total") >= nodes).then_some(())
+        });
+    }
+
+    pub fn floor(&self) -> EnvoyBuilder {
+        self.common(Envoy::alone().without_filter())
+    }
+
+    fn common(&self, builder: EnvoyBuilder) -> EnvoyBuilder {
+        let (place, upstream) = (self.place, self.upstream);
+        builder
+            .concurrency(1)
+            .upstream(&self.idle)
+            .edit(move |config| config::common(config, place, upstream))
+    }
+}
+
+pub struct Running {
+    pub setup: Setup,
+    kind: Started,
+    /// Whose Redis it counts in.
+    store: Option<Store>,
+}
+
+enum Started {
+    Envoy {
+        envoy: Box<Envoy>,
+        service: Option<Process>,
+        callers: Callers,
+    },
+    Script(RedisBenchmark),
+}
+
+impl Running {
+    /// Starts it, and stops it at once: it goes on while it is measured. An error says why it cannot be had.
+    pub fn start(setup: Setup, world: &World) -> Result<Running, String> {
+        let (kind, store) = match &setup.kind {
+            Kind::Floor => (envoy(world.floor())?, None),
+            Kind::Local => (envoy(world.floor().edit(config::add_local))?, None),
+            Kind::Service => (service(world)?, Some(Store::Single)),
+            Kind::Headgate {
+                store,
+                policy,
+                callers,
+            } => (headgate(world, *store, policy, *callers)?, Some(*store)),
+            Kind::Script { store, policy } => (script(world, *store, policy)?, Some(*store)),
+        };
+        let running = Running { setup, kind, store };
+        running.signal(libc::SIGSTOP);
+        Ok(running)
+    }
+
+    /// Until all code is compiled, all connections are open, and the callers that are to have spent their quota have.
+    pub fn warm_up(&mut self, world: &World) {
+        for load in [
+            Load {
+                connections: 1,
+                ..Load::FULL
+            },
+            Load::FULL,
+        ] {
+            self.measure(load, 1, world);
+        }
+    }
+
+    pub fn measure(&mut self, load: Load, seconds: u64, world: &World) -> Sample {
+        self.signal(libc::SIGCONT);
+        let nodes = self.store.map(|store| world.nodes(store)).unwrap_or_default();
+        let load = self.setup.load(load);
+        let calls = || {
+            nodes
+                .iter()
+                .flat_map(|node| COUNTED.iter().map(|name| node.calls(name)))
+                .sum::<u64>() as f64
+        };
+        let envoy = Meter::start(self.envoy().map(Envoy::id).into_iter().collect());
+        let before = calls();
+        let redis = Meter::start(nodes.iter().map(|node| node.id()).collect());
+        let outcome = match &mut self.kind {
+            Started::Envoy { envoy, callers, .. } => load::run(envoy.port, load, *callers, seconds),
+            Started::Script(benchmark) => benchmark.run(load, seconds),
+        };
+        let requests = outcome.requests;
+        let sample = Sample {
+            rate: outcome.rate(),
+            p50: outcome.p50,
+            p99: outcome.p99,
+            envoy_cpu: envoy.per_request(requests),
+            redis_cpu: redis.per_request(requests),
+            redis_calls: if nodes.is_empty() {
+                f64::NAN
+            } else {
+                (calls() - before) / requests
+            },
+            denied: outcome.denied / requests,
+        };
+        self.signal(libc::SIGSTOP);
+        sample
+    }
+
+    fn envoy(&self) -> Option<&Envoy> {
+        match &self.kind {
+            Started::Envoy { envoy, .. } => Some(&**envoy),
+            Started::Script(_) => None,
+        }
+    }
+
+    fn signal(&self, signal: i32) {
+        if let Started::Envoy { envoy, service, .. } = &self.kind {
+            let sent = unsafe { libc::kill(envoy.id() as libc::pid_t, signal) };
+            assert_eq!(sent, 0, "signal {signal} to {}", self.setup.name);
+            service.iter().for_each(|service| service.signal(signal));
+        }
+    }
+}
+
+/// Commands by which callers here count, one or two for each request.
+const COUNTED: [&str; 3] = ["evalsha", "eval", "mget"];
+
+fn envoy(builder: EnvoyBuilder) -> Result<Started, String> {
+    let envoy = builder.try_start()?;
+    Ok(Started::Envoy {
+        envoy: Box::new(envoy),
+        service: None,
+        callers: Callers::All,
+    })
+}
+
+fn headgate(world: &World, store: Store, policy: &str, callers: Callers) -> Result<Started, String> {
+    let builder = world.headgate(store, policy);
+    let envoy = builder.try_start().map_err(|log| {
+        match log.lines().find(|line| line.contains("not supported yet")) {
+            Some(line) => line.trim().to_owned(),
+            None => panic!("Envoy does not start with\n{policy}\n{log}"),
+        }
+    })?;
+    world.wait_until_known(store, &envoy);
+    Ok(Started::Envoy {
+        envoy: Box::new(envoy),
+        service: None,
+        callers,
+    })
+}
+
+fn script(world: &World, store: Store, policy: &str) -> Result<Started, String> {
+    let owner = |key: &str| match store {
+        Store::Cluster => world.cluster.owner(key),
+        Store::Single => &*world.single,
+    };
+    RedisBenchmark::prepare(&world.nodes(store), owner, policy).map(Started::Script)
+}
+
+/// The service with a quota that nobody spends, and an Envoy that asks it.
+fn service(world: &World) -> Result<Started, String> {
+    let (port, redis) = (free_port(), format!("redis://127.0.0.1:{}", world.single.port));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rls"));
+    command.args([&port.to_string(), &redis, "10000000", "3600"]);
+    let service = Process::start(command, &new_dir("rls"));
+    wait_for("the rate-limit service", Duration::from_secs(10), || {
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    let envoy = world
+        .floor()
+        .edit(move |config| config::add_service(config, port))
+        .try_start()?;
+    Ok(Started::Envoy {
+        envoy: Box::new(envoy),
+        service: Some(service),
+        callers: Callers::All,
+    })
+}

@@ -1,0 +1,36 @@
+-- The load: GETs from so many clients in turn, told apart by x-api-key; with "half", every second request is of
+-- the same number of other clients, told apart by x-partner. Prints one line of JSON.
+--
+--   wrk … -s wrk.lua URL -- KEYS [half]
+
+local requests, at = {}, 0
+
+local function get(header, name, number)
+  return wrk.format("GET", "/", { [header] = string.format("%s-%06d", name, number) })
+end
+
+function init(arguments)
+  for number = 1, tonumber(arguments[1]) do
+    requests[#requests + 1] = get("x-api-key", "client", number)
+    if arguments[2] == "half" then
+      requests[#requests + 1] = get("x-partner", "partner", number)
+    end
+  end
+  -- not always the same first ones, where there are more than a run gets through
+  math.randomseed(os.time())
+  at = math.random(#requests)
+end
+
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests": %d, "micros": %d, "denied": %d, "broken": %d, "p50": %d, "p99": %d}\n',
+    summary.requests, summary.duration, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50), latency:percentile(99)))
+end
