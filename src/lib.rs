@@ -30,4 +30,5 @@ pub mod redis_call;
 pub mod reply;
 pub mod script;
 pub mod telemetry;
+pub mod verdict_cache;
 pub mod waiting;

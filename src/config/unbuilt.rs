@@ -16,8 +16,6 @@ const UNBUILT: &[Unbuilt] = &[
     ("local.max_counters", &["65536"]),
     ("limits[].on_error", &[r#""allow""#, r#""deny""#]),
     ("limits[].lease", &[r#""0%""#]),
-    ("verdict_cache.max_age", &[r#""1s""#]),
-    ("verdict_cache.entries", &["65536"]),
     ("log.denials_per_second", &["10"]),
     ("metrics.enabled", &["true"]),
     ("metrics.clients[]", &[]),

@@ -5,13 +5,14 @@ use super::host;
 use super::outcome;
 use super::request::Caller;
 use crate::config::Policy;
-use crate::decision::{Counted, CountedBy, Decision};
+use crate::decision::{Counted, CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
 use crate::redis::{CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
 use crate::script;
 use crate::telemetry::{FailureLog, Report};
+use crate::verdict_cache::VerdictCache;
 use crate::waiting::{group_result, GroupError, GroupResult, Waiting, WaitingRoom};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
@@ -35,6 +36,7 @@ pub struct Worker {
     pub planner: Planner,
     redis: RefCell<Streams<GrpcStreams>>,
     room: RefCell<WaitingRoom<Rc<Caller>>>,
+    verdicts: RefCell<VerdictCache>,
     /// Calls to be sent again, by when.
     again: RefCell<VecDeque<(Instant, CallToken, ScriptCall)>>,
     /// When the host was asked to tick.
@@ -71,6 +73,7 @@ impl Worker {
             planner: Planner::new(&policy, hasher),
             redis: RefCell::new(streams),
             room: RefCell::default(),
+            verdicts: RefCell::new(VerdictCache::new(&policy.verdict_cache)),
             again: RefCell::default(),
             tick: Cell::new(None),
             failures: FailureLog::default(),
@@ -82,6 +85,9 @@ impl Worker {
     /// Sends the calls of a request, all at once.
     pub fn count(&self, caller: Rc<Caller>, groups: Vec<Group>) -> Counting {
         let now = Instant::now();
+        if let Some(decision) = self.known_denial(now, &groups) {
+            return Counting::Decided(Box::new(decision));
+        }
         let deadline = now + self.policy.redis.timeout;
         let request = self.room.borrow_mut().number();
         let mut results: Vec<Option<GroupResult>> = Vec::with_capacity(groups.len());
@@ -110,6 +116,25 @@ impl Worker {
         );
         self.wake(now);
         Counting::UnderWay { number: request }
+    }
+
+    /// A denial by what counters said of earlier calls: Redis has nothing to add to it.
+    fn known_denial(&self, now: Instant, groups: &[Group]) -> Option<Decision> {
+        let verdicts = self.verdicts.borrow();
+        let charges = groups
+            .iter()
+            .flat_map(|group| group.charges.iter().map(move |charge| (group, charge)));
+        let known = charges.filter_map(|(group, charge)| {
+            let verdict = verdicts.denied(now, group, charge)?;
+            Some(Counted {
+                charge,
+                verdict: Some(verdict),
+                by: CountedBy::Cache,
+            })
+        });
+        let mut known = known.peekable();
+        known.peek()?;
+        Some(Decision::from_counted(&self.policy.limits, known))
     }
 
     /// The caller has gone away.
@@ -283,6 +308,9 @@ impl Worker {
             ..
         } = waiting;
         let decision = self.decide(now, &groups, &results);
+        if decision.outcome == Outcome::Denied {
+            self.remember(since, &groups, &results);
+        }
         if decision.refuses() && groups.len() > 1 {
             self.give_back(now, &groups, &results);
         }
@@ -295,6 +323,17 @@ impl Worker {
         *caller.afterwards.borrow_mut() = afterwards;
         if !decision.refuses() {
             host::resume_request();
+        }
+    }
+
+    /// Keeps what denied for the next calls of its kind; `sent`: when this one was sent, or before.
+    fn remember(&self, sent: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
+        let mut verdicts = self.verdicts.borrow_mut();
+        for (group, result) in groups.iter().zip(results) {
+            let Some(Ok(reply)) = result else { continue };
+            for (charge, verdict) in group.charges.iter().zip(&reply.verdicts) {
+                verdicts.note(sent, group, charge, verdict);
+            }
         }
     }
 

@@ -10,3 +10,4 @@ mod identity;
 mod limits;
 mod shipped;
 mod smoke;
+mod verdicts;
