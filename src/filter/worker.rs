@@ -86,7 +86,8 @@ impl Worker {
     pub fn count(&self, caller: Rc<Caller>, groups: Vec<Group>) -> Counting {
         let now = Instant::now();
         if let Some(decision) = self.known_denial(now, &groups) {
-            return Counting::Decided(Box::new(decision));
+            let decision = Box::new(decision);
+            return Counting::Decided { decision, groups };
         }
         let deadline = now + self.policy.redis.timeout;
         let request = self.room.borrow_mut().number();

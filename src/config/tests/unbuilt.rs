@@ -63,14 +63,6 @@ fn what_is_not_built_is_refused_where_it_stands() {
         (limit("on_error: local"), "limits[1].on_error"),
         (limit("lease: 10%"), "limits[1].lease"),
         (
-            "{verdict_cache: {max_age: 2s}}".to_owned(),
-            "verdict_cache.max_age",
-        ),
-        (
-            "{verdict_cache: {entries: 5}}".to_owned(),
-            "verdict_cache.entries",
-        ),
-        (
             "{log: {denials_per_second: 5}}".to_owned(),
             "log.denials_per_second",
         ),
