@@ -9,7 +9,7 @@ const VERSIONS: [&str; 2] = ["1.36.2", DEFAULT_ENVOY];
 
 /// The shipped policy: 100 a minute for each API key.
 async fn limits_by_api_key(builder: EnvoyBuilder) {
-    let envoy = builder.patient().start();
+    let envoy = builder.start();
     for key in ["alice", "bob"] {
         let responses = envoy
             .at_once(120, |_| envoy.get("/").header("x-api-key", key))

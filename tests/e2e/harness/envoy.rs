@@ -83,10 +83,9 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Waits 5 s for a count, whatever the policy says: for tests that count exactly, as a busy machine is no failure
-    /// of Redis. (So does a policy with `redis: {timeout: 5s}`: Envoy's own time-out for Redis is raised with it.)
-    pub fn patient(mut self) -> Self {
-        self.patient = true;
+    /// Waits for a count as long as the shipped configuration says, and no longer.
+    pub fn impatient(mut self) -> Self {
+        self.patient = false;
         self
     }
 
@@ -310,7 +309,10 @@ impl EnvoyBuilder {
             Policy::Value(policy) => policy["redis"]["timeout"].as_str().unwrap_or_default(),
             _ => "",
         };
-        self.patient || (written.ends_with('s') && !written.ends_with("ms"))
+        match written {
+            "" => self.patient,
+            _ => written.ends_with('s') && !written.ends_with("ms"),
+        }
     }
 
     /// A plugin's configuration with this builder's key prefix, in the form that it wants.
@@ -322,7 +324,7 @@ impl EnvoyBuilder {
                 if network || !redis.contains_key("key_prefix") {
                     redis.insert("key_prefix".into(), json!(self.key_prefix));
                 }
-                if self.patient && !network {
+                if self.patient && !network && !redis.contains_key("timeout") {
                     redis.insert("timeout".into(), json!("5s"));
                 }
             }
@@ -371,7 +373,9 @@ impl Envoy {
             policy: Policy::Shipped,
             key_prefix: format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed)),
             as_text: false,
-            patient: false,
+            patient: !std::thread::current()
+                .name()
+                .is_some_and(|test| test.contains("quiet::")),
             cold: false,
             filter: true,
             dynamic: false,

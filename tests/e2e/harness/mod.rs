@@ -19,6 +19,8 @@
 //!   that count together. Counts of a node (`INFO commandstats`) are exact on a cluster of one's own only.
 //! - The upstream answers with the request as it came, as JSON ([`Response::upstream_header`]), or as told
 //!   ([`Upstream::answer`], or in the request's header `x-test-answer`).
+//! - Outside of `mod quiet` a request waits 5 s for its count unless the policy has a `redis.timeout`: on a busy
+//!   machine 100 ms pass without a fault anywhere.
 //! - Starting and stopping block, requests are async: use `flavor = "multi_thread"`.
 //! - Whatever a test starts ends with it, also when it fails, and with the test process, also when that is killed.
 //!   Logs and configurations stay in `target/tmp/e2e-<pid>` until the next run.
