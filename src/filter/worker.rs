@@ -9,7 +9,7 @@ use crate::decision::{Counted, CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
-use crate::redis::{CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
+use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
 use crate::script;
 use crate::telemetry::{FailureLog, Report};
 use crate::verdict_cache::VerdictCache;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// No tick is asked for sooner than this.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
-/// How soon a call is sent again that came between two nodes, while its slot moves.
+/// How soon a call is sent again that came before Envoy knows Redis, or between two nodes while its slot moves.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// Costs that were no number, or missing in a response; they count as 1.
@@ -37,6 +37,8 @@ pub struct Worker {
     redis: RefCell<Streams<GrpcStreams>>,
     room: RefCell<WaitingRoom<Rc<Caller>>>,
     verdicts: RefCell<VerdictCache>,
+    /// Whether Redis has ever answered.
+    answered: Cell<bool>,
     /// Calls to be sent again, by when.
     again: RefCell<VecDeque<(Instant, CallToken, ScriptCall)>>,
     /// When the host was asked to tick.
@@ -74,6 +76,7 @@ impl Worker {
             redis: RefCell::new(streams),
             room: RefCell::default(),
             verdicts: RefCell::new(VerdictCache::new(&policy.verdict_cache)),
+            answered: Cell::new(false),
             again: RefCell::default(),
             tick: Cell::new(None),
             failures: FailureLog::default(),
@@ -185,6 +188,10 @@ impl Worker {
 
     fn settle(&self, now: Instant, completed: Vec<Completed>) {
         for Completed { token, call, reply } in completed {
+            if self.too_early(&reply) {
+                self.again.borrow_mut().push_back((now + TRY_AGAIN, token, call));
+                continue;
+            }
             let between = matches!(&reply, Ok(Value::Error(text)) if text.starts_with(b"TRYAGAIN"));
             if !(between && self.try_again(now, token, call)) {
                 let result = self
@@ -196,6 +203,19 @@ impl Worker {
                     self.answer(now, token, result);
                 }
             }
+        }
+    }
+
+    /// Whether Envoy takes requests already and does not know the nodes of Redis yet: nothing was sent, and in a few
+    /// ms it will be. Once Redis has answered, the same words mean that it is gone.
+    fn too_early(&self, reply: &Result<Value, CallError>) -> bool {
+        match reply {
+            Ok(Value::Error(text)) => !self.answered.get() && text == b"no upstream host",
+            Ok(_) => {
+                self.answered.set(true);
+                false
+            }
+            Err(_) => false,
         }
     }
 
