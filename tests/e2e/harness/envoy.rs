@@ -1,5 +1,6 @@
 //! A running Envoy with the filter, from the shipped configuration and a test's policy.
 
+use super::artifacts::{envoy_binary, filter_module, DEFAULT_ENVOY};
 use super::config;
 use super::http::{Client, RawConnection, Request};
 use super::process::{free_port, new_dir, root, Process};
@@ -14,10 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
-
-/// The version that tests run on unless they say otherwise.
-pub const DEFAULT_ENVOY: &str = "1.40.0";
+use std::time::{Duration, Instant};
 
 /// How long Envoy may take to be ready, on a machine that is busy.
 const READY: Duration = Duration::from_secs(30);
@@ -581,53 +579,4 @@ fn join_chunks(mut text: &str) -> String {
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
-}
-
-fn envoy_binary(version: &str) -> PathBuf {
-    let own = std::env::var("ENVOY")
-        .ok()
-        .filter(|path| version == DEFAULT_ENVOY && !path.is_empty());
-    let path = own.map_or_else(
-        || root().join(format!(".tools/envoy-{version}/envoy")),
-        PathBuf::from,
-    );
-    assert!(
-        path.exists(),
-        "no Envoy {version} at {}: run `make setup`",
-        path.display()
-    );
-    path
-}
-
-/// The filter, which must not be older than its source.
-fn filter_module() -> PathBuf {
-    if let Ok(path) = std::env::var("HEADGATE_WASM") {
-        return std::path::absolute(path).expect("a path");
-    }
-    let path = root().join("target/headgate.wasm");
-    let built = modified(&path).unwrap_or_else(|| panic!("no {}: run `make build`", path.display()));
-    let newest = newest(&root().join("src")).max(modified(&root().join("Cargo.toml")));
-    assert!(
-        newest <= Some(built),
-        "{} is older than its source: run `make build`",
-        path.display()
-    );
-    path
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).ok()?.modified().ok()
-}
-
-fn newest(dir: &Path) -> Option<SystemTime> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| {
-            if entry.path().is_dir() {
-                newest(&entry.path())
-            } else {
-                modified(&entry.path())
-            }
-        })
-        .max()?
 }

@@ -31,19 +31,23 @@
 //! `redis-server` and `redis-cli` in the PATH, the filter in `target/headgate.wasm` (or `HEADGATE_WASM=path`).
 #![allow(dead_code, unused_imports)] // not every helper is in use at every time
 
+mod artifacts;
 pub mod config;
 mod envoy;
 mod http;
 mod load;
+mod node;
 mod process;
 mod redis;
 mod upstream;
 
-pub use self::envoy::{Envoy, EnvoyBuilder, DEFAULT_ENVOY};
+pub use self::artifacts::DEFAULT_ENVOY;
+pub use self::envoy::{Envoy, EnvoyBuilder};
 pub use self::http::{Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};
+pub use self::node::Node;
 pub use self::process::{free_port, new_dir, root, Process};
-pub use self::redis::{Node, Redis, RedisCluster, SingleRedis};
+pub use self::redis::{Redis, RedisCluster, SingleRedis};
 pub use self::upstream::Upstream;
 
 use std::time::{Duration, Instant};
