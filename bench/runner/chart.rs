@@ -3,7 +3,7 @@
 use crate::catalogue::{NONE, RLS};
 use crate::options::Load;
 use crate::report::grouped;
-use crate::results::{Metric, Results, P50, P99, RATE, REDIS_CPU};
+use crate::results::{Metric, Results, P50, P99, RATE};
 use std::fmt::Write;
 
 const ROW: f64 = 22.0;
@@ -40,10 +40,13 @@ enum Lighter {
     Part(Metric),
 }
 
-const CPU: Metric = |sample| {
-    let both = [sample.envoy_cpu, sample.redis_cpu];
-    both.iter().filter(|micros| micros.is_finite()).sum()
-};
+const CPU: Metric = |sample| sum([sample.envoy_cpu, sample.service_cpu, sample.redis_cpu]);
+const OTHER_CPU: Metric = |sample| sum([0.0, sample.service_cpu, sample.redis_cpu]);
+
+/// Of those that there are.
+fn sum(micros: [f64; 3]) -> f64 {
+    micros.iter().filter(|micros| micros.is_finite()).sum()
+}
 
 fn columns() -> [Column; 5] {
     let column = |title, load, metric, lighter, show| Column {
@@ -62,7 +65,7 @@ fn columns() -> [Column; 5] {
             "CPU a request",
             Load::FULL,
             CPU,
-            Some(Lighter::Part(REDIS_CPU)),
+            Some(Lighter::Part(OTHER_CPU)),
             micros,
         ),
     ]
@@ -167,7 +170,7 @@ fn legend(out: &mut String, y: f64) {
         text(out, "small", START, (x + 17.0, y), label);
         x += 40.0 + 6.5 * label.len() as f64;
     }
-    let lighter = "Lighter: in latency what none takes too, the rest is added; in CPU Redis’s part. › longer than drawn.";
+    let lighter = "Lighter: in latency what none takes too, the rest is added; in CPU what is not Envoy: Redis, the service. › longer than drawn.";
     text(out, "small", START, (x, y), lighter);
 }
 

@@ -102,5 +102,11 @@ fn measure(options: &Options, world: &World, running: &mut [Running]) -> Results
             }
         }
     }
+    for started in running {
+        let uncounted = started.uncounted();
+        if uncounted > 0 {
+            results.uncounted.insert(started.setup.name.clone(), uncounted);
+        }
+    }
     results
 }

@@ -3,7 +3,9 @@
 use crate::catalogue::{NONE, RLS};
 use crate::machine;
 use crate::options::{Load, Options, Place};
-use crate::results::{Metric, Results, DENIED, ENVOY_CPU, P50, P99, RATE, REDIS_CALLS, REDIS_CPU, TIME};
+use crate::results::{
+    Metric, Results, DENIED, ENVOY_CPU, P50, P99, RATE, REDIS_CALLS, REDIS_CPU, SERVICE_CPU, TIME,
+};
 use crate::start_time::Start;
 use crate::targets::{targets, Bound, Target};
 
@@ -54,6 +56,11 @@ impl Report<'_> {
             text += &format!(
                 "- left out, as not supported yet: `{}`\n",
                 self.left_out.join("`, `")
+            );
+        }
+        for (name, requests) in &self.results.uncounted {
+            text += &format!(
+                "- **`{name}`: {requests} requests in all were not counted in time**; the machine was too busy\n"
             );
         }
         text += "\n![Throughput, latency and processor time of all setups](results.svg)\n\n## Targets\n\n";
@@ -152,6 +159,7 @@ impl Report<'_> {
             "p50 added ms",
             "p99 ms",
             "Envoy CPU µs",
+            "service CPU µs",
             "Redis CPU µs",
             "Redis calls",
             "denied",
@@ -171,12 +179,13 @@ impl Report<'_> {
                 self.added(name, load, P50, 1e3),
                 self.figure(name, load, P99, &millis),
                 self.figure(name, load, ENVOY_CPU, &|micros| format!("{micros:.1}")),
+                self.figure(name, load, SERVICE_CPU, &|micros| format!("{micros:.1}")),
                 self.figure(name, load, REDIS_CPU, &|micros| format!("{micros:.1}")),
                 share(REDIS_CALLS).map_or("–".into(), |calls| format!("{calls:.2}")),
                 share(DENIED).map_or("–".into(), |denied| format!("{:.0}%", denied * 100.0)),
             ]);
         }
-        table(&rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9])
+        table(&rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     }
 
     /// `12,900 (0.78 | 1.71)`: the figure, its ratio to `none`, its ratio to `rls`.

@@ -17,7 +17,9 @@ pub struct Sample {
     pub p99: f64,
     /// µs of processor time a request.
     pub envoy_cpu: f64,
-    /// µs of processor time a request, all nodes.
+    /// The same of the rate-limit service.
+    pub service_cpu: f64,
+    /// The same of all Redis nodes.
     pub redis_cpu: f64,
     /// Commands that counted, a request.
     pub redis_calls: f64,
@@ -31,6 +33,7 @@ pub const RATE: Metric = |sample| sample.rate;
 pub const P50: Metric = |sample| sample.p50;
 pub const P99: Metric = |sample| sample.p99;
 pub const ENVOY_CPU: Metric = |sample| sample.envoy_cpu;
+pub const SERVICE_CPU: Metric = |sample| sample.service_cpu;
 pub const REDIS_CPU: Metric = |sample| sample.redis_cpu;
 pub const REDIS_CALLS: Metric = |sample| sample.redis_calls;
 pub const DENIED: Metric = |sample| sample.denied;
@@ -47,6 +50,9 @@ impl Display for Sample {
         if self.envoy_cpu.is_finite() {
             write!(f, ", Envoy {:.1} µs", self.envoy_cpu)?;
         }
+        if self.service_cpu.is_finite() {
+            write!(f, ", service {:.1} µs", self.service_cpu)?;
+        }
         if self.redis_cpu.is_finite() {
             write!(
                 f,
@@ -62,6 +68,8 @@ pub struct Results {
     pub setups: Vec<Setup>,
     /// By setup and load, the rounds in their order.
     samples: BTreeMap<(usize, Load), Vec<Sample>>,
+    /// By setup, requests that Headgate let its `on_error` decide.
+    pub uncounted: BTreeMap<String, u64>,
 }
 
 impl Results {
@@ -69,6 +77,7 @@ impl Results {
         Results {
             setups,
             samples: BTreeMap::new(),
+            uncounted: BTreeMap::new(),
         }
     }
 

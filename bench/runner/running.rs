@@ -135,6 +135,7 @@ impl Running {
                 .sum::<u64>() as f64
         };
         let envoy = Meter::start(self.envoy().map(Envoy::id).into_iter().collect());
+        let service = Meter::start(self.service().map(Process::id).into_iter().collect());
         let before = calls();
         let redis = Meter::start(nodes.iter().map(|node| node.id()).collect());
         let outcome = match &mut self.kind {
@@ -147,6 +148,7 @@ impl Running {
             p50: outcome.p50,
             p99: outcome.p99,
             envoy_cpu: envoy.per_request(requests),
+            service_cpu: service.per_request(requests),
             redis_cpu: redis.per_request(requests),
             redis_calls: if nodes.is_empty() {
                 f64::NAN
@@ -164,6 +166,23 @@ impl Running {
             Started::Envoy { envoy, .. } => Some(&**envoy),
             Started::Script(_) => None,
         }
+    }
+
+    fn service(&self) -> Option<&Process> {
+        match &self.kind {
+            Started::Envoy { service, .. } => service.as_ref(),
+            Started::Script(_) => None,
+        }
+    }
+
+    /// Requests that were answered without a count from Redis, as Headgate's log has them.
+    pub fn uncounted(&self) -> u64 {
+        let log = self.envoy().map(Envoy::log).unwrap_or_default();
+        let counts = log.lines().filter_map(|line| {
+            let (_, rest) = line.split_once("Redis did not count ")?;
+            rest.split(' ').next()?.parse::<u64>().ok()
+        });
+        counts.sum()
     }
 
     fn signal(&self, signal: i32) {
