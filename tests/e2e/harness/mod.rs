@@ -35,6 +35,7 @@ mod artifacts;
 pub mod config;
 mod envoy;
 mod http;
+pub mod jwt;
 mod load;
 mod node;
 mod process;
