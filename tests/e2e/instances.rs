@@ -217,7 +217,7 @@ async fn before_and_after_authentication_as_shipped() {
     let alice = jwt::bearer(&json!({"sub": "alice"}));
     let as_alice = |number: usize| {
         let request = envoy.get("/").header("authorization", &alice);
-        request.header("x-api-key", if number % 2 == 0 { "a" } else { "b" })
+        request.header("x-api-key", ["a", "b"][number % 2])
     };
     let responses = envoy.at_once(120, as_alice).await;
     let passed = responses.iter().filter(|response| response.status == 200).count();

@@ -90,7 +90,7 @@ async fn a_caller_that_waits_as_told_passes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_denies_leaves_the_others_of_the_client_uncharged() {
     let policy =
-        "limits: [{name: wide, rate: 100/minute, algorithm: fixed_window}, {name: narrow, rate: 2/minute}]";
+        "limits: [{name: wide, rate: 100/minute, algorithm: fixed_window, align: first_call}, {name: narrow, rate: 2/minute}]";
     let envoy = Envoy::with(RedisCluster::shared()).policy(policy).start();
     let mut last = Vec::new();
     for _ in 0..6 {

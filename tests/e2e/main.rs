@@ -19,6 +19,6 @@ mod responses;
 mod shadow;
 mod shipped;
 mod smoke;
-mod verdicts;
 mod sources;
+mod verdicts;
 mod windows;

@@ -3,6 +3,8 @@
 use crate::harness::*;
 use serde_json::json;
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// The names in the draft's list of applied limits, in the policy's order.
 fn applied(response: &Response) -> Vec<String> {
     let list = response.header("ratelimit-policy").unwrap_or_default();
@@ -48,7 +50,7 @@ async fn each_form_of_match_holds_for_what_it_says_and_for_nothing_else() {
         .policy(FORMS)
         .edit(named_routes)
         .start();
-    let cases: &[(&str, &str, &[(&str, &str)], &[&str])] = &[
+    let cases: &[(&str, &str, Headers, &[&str])] = &[
         ("GET", "/", &[], &[]),
         ("GET", "/login", &[], &["exact"]),
         ("GET", "/login?x=1", &[], &["exact"]),
@@ -133,7 +135,7 @@ async fn each_kind_of_key_says_what_shares_a_counter() {
         .policy(&policy)
         .edit(named_routes)
         .start();
-    let cases: &[(&str, &str, &[(&str, &str)], i64)] = &[
+    let cases: &[(&str, &str, Headers, i64)] = &[
         ("GET", "/path/1", &[], 99),
         ("GET", "/path/2", &[], 98), // by the pattern
         ("GET", "/path/2", &[("x-api-key", "b")], 99),

@@ -267,7 +267,7 @@ async fn drf_num_proxies_is_envoys_trusted_hops() {
 #[tokio::test(flavor = "multi_thread")]
 async fn drf_wait_is_retry_after_and_windows_slide_or_are_fixed() {
     let envoy = start(
-        "limits: [{name: slides, rate: 2/3s, match: {path: /slides}}, \
+        "limits: [{name: slides, rate: 2/3s, algorithm: auto, match: {path: /slides}}, \
          {name: log, rate: 2/3s, algorithm: sliding_window_log, match: {path: /log}}, \
          {name: counter, rate: 2/3s, algorithm: sliding_window_counter, match: {path: /counter}}, \
          {name: fixed, rate: 2/3s, algorithm: fixed_window, align: first_call, match: {path: /fixed}}, \

@@ -56,17 +56,13 @@ async fn a_bucket_gives_its_burst_at_once_and_then_its_rate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fixed_window_begins_with_the_clock_with_the_first_call_or_with_a_phase_of_the_clients_own() {
-    let limit = |name: &str, align: &str| {
-        format!("{{name: {name}, rate: 9/hour, algorithm: fixed_window, align: {align}, match: {{path: /{name}}}}}")
-    };
-    let limits = [
-        limit("epoch", "epoch"),
-        limit("first", "first_call"),
-        limit("client", "client"),
-    ];
     let envoy = Envoy::with(RedisCluster::shared())
         .patient()
-        .policy(&format!("limits: [{}]", limits.join(", ")))
+        .policy(
+            "limits: [{name: epoch, rate: 9/hour, algorithm: fixed_window, align: epoch, match: {path: /epoch}}, \
+             {name: first, rate: 9/hour, algorithm: fixed_window, align: first_call, match: {path: /first}}, \
+             {name: client, rate: 9/hour, algorithm: fixed_window, align: client, match: {path: /client}}]",
+        )
         .start();
     let hour = 3_600;
     let reset = async |path: &str, key: &str| {
