@@ -8,7 +8,6 @@ const ORIGIN: &str = "https://app.example.com";
 async fn a_page_may_read_a_denial_and_its_headers_and_preflights_cost_nothing() {
     let policy = "{exempt: [{methods: [OPTIONS], headers: {access-control-request-method: '*'}}], limits: [{rate: 2/hour}]}";
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .file("envoy/cors.yaml")
         .policy(policy)
         .start();

@@ -16,10 +16,7 @@ fn broken(envoy: &Envoy) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cost_is_taken_at_once_or_not_at_all() {
-    let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
-        .policy(COSTS)
-        .start();
+    let envoy = Envoy::with(RedisCluster::shared()).policy(COSTS).start();
     let mut seen = Vec::new();
     for _ in 0..4 {
         let response = envoy.get("/fixed").send().await;
@@ -71,10 +68,7 @@ async fn a_cost_is_taken_at_once_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cost_from_the_response_is_charged_afterwards_and_refuses_only_what_comes_next() {
-    let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
-        .policy(COSTS)
-        .start();
+    let envoy = Envoy::with(RedisCluster::shared()).policy(COSTS).start();
     let answering = |headers: &str| {
         envoy
             .get("/tokens")

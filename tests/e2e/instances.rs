@@ -26,7 +26,6 @@ fn behind(config: &mut Value, policy: &str, vm: &str) {
 
 fn pair(edge: &str, user: &'static str, vm: &'static str) -> Envoy {
     Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(edge)
         .edit(move |config| behind(config, user, vm))
         .start()
@@ -202,7 +201,6 @@ async fn the_lists_of_the_draft_are_one_and_the_upstreams_own_headers_are_the_se
 #[tokio::test(flavor = "multi_thread")]
 async fn before_and_after_authentication_as_shipped() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .file("envoy/two-stage.yaml")
         .edit(|config| {
             let first = config::headgate(config).clone();

@@ -46,7 +46,6 @@ const FORMS: &str = r#"
 #[tokio::test(flavor = "multi_thread")]
 async fn each_form_of_match_holds_for_what_it_says_and_for_nothing_else() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(FORMS)
         .edit(named_routes)
         .start();
@@ -131,7 +130,6 @@ async fn each_kind_of_key_says_what_shares_a_counter() {
         r#"[{path: "/routed/**"}, {path: /route}]"#,
     );
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(&policy)
         .edit(named_routes)
         .start();
@@ -204,7 +202,6 @@ const SPELLINGS: [&str; 12] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_of_a_path_slips_past_its_limit() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(
             "{response: {headers: [ietf]}, limits: [{name: login, rate: 2/hour, match: {path: /login}}, \
              {name: other, rate: 1000/hour, match: {not: {path: /login}}}]}",

@@ -23,7 +23,6 @@ const OVERRIDES: &str = r#"
 async fn the_first_override_that_fits_says_what_a_client_is_granted() {
     let digest = "9f86d081884c7d659a2feaa0c55ad015"; // of `test`
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(&OVERRIDES.replace("HASH", digest))
         .edit(|config| config::hcm(config)["xff_num_trusted_hops"] = 1.into())
         .start();
@@ -64,7 +63,7 @@ async fn the_first_override_that_fits_says_what_a_client_is_granted() {
 async fn a_live_override_holds_from_the_next_call_on_and_survives_idle_times() {
     let redis = RedisCluster::shared();
     let policy = "limits: [{name: live, rate: 2/s, overrides: [{from: redis}]}, {name: log, rate: 100/m}]";
-    let envoy = Envoy::with(redis).patient().policy(policy).start();
+    let envoy = Envoy::with(redis).policy(policy).start();
     let limit = async || {
         let response = envoy.get("/").header("x-api-key", "test").send().await;
         (response.status, response.number("x-ratelimit-limit"))

@@ -5,10 +5,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 fn start(policy: &str) -> Envoy {
-    Envoy::with(RedisCluster::shared())
-        .patient()
-        .policy(policy)
-        .start()
+    Envoy::with(RedisCluster::shared()).policy(policy).start()
 }
 
 async fn statuses(count: usize, request: impl Fn() -> Request) -> Vec<u16> {
@@ -22,7 +19,6 @@ async fn statuses(count: usize, request: impl Fn() -> Request) -> Vec<u16> {
 #[tokio::test(flavor = "multi_thread")]
 async fn middleware_api_key_else_address_with_the_quota_on_the_request_and_before_authentication() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .after(&jwt::filter().replace(r#"{"allow_missing":{}}"#, r#"{"provider_name":"issuer"}"#))
         .policy("limits: [{rate: 100/60s}]")
         .start();
@@ -181,7 +177,6 @@ async fn django_ratelimit_fail_open_or_closed_cache_enable_and_key_prefix() {
         .start();
     assert_eq!(statuses(2, || off.get("/")).await, [200, 200]);
     let prefixed = Envoy::with(redis)
-        .patient()
         .key_prefix("my-prefix")
         .policy(&format!(
             "{{instance: my-instance, redis: {{key_prefix: my-prefix}}, {limits}}}"
@@ -207,7 +202,6 @@ const THROTTLES: &str = r#"
 #[tokio::test(flavor = "multi_thread")]
 async fn drf_anon_user_and_scoped_throttles_with_named_rates_and_overrides_of_the_defaults() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .before(&jwt::filter())
         .policy(THROTTLES)
         .start();
@@ -247,7 +241,6 @@ async fn drf_anon_user_and_scoped_throttles_with_named_rates_and_overrides_of_th
 #[tokio::test(flavor = "multi_thread")]
 async fn drf_num_proxies_is_envoys_trusted_hops() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy("limits: [{rate: 1/h, key: [address]}]")
         .edit(|config| config::hcm(config)["xff_num_trusted_hops"] = 2.into())
         .start();

@@ -15,7 +15,6 @@ fn shown(response: &Response) -> Vec<Option<String>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_kinds_of_headers_waits_as_deltas_and_a_problem_for_a_body() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(
             "{limits: [{name: a, rate: 2/hour}, {name: b, rate: 9/5m, algorithm: fixed_window, align: first_call}], \
              response: {headers: [x-ratelimit, ietf], reset: delta, format: problem_json, body: 'Wait {retry_after} s for {name}'}}",
@@ -56,7 +55,6 @@ async fn both_kinds_of_headers_waits_as_deltas_and_a_problem_for_a_body() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_without_headers_shows_none_but_retry_after_with_its_jitter() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy("{limits: [{rate: 0/10s}], response: {headers: [], retry_after_jitter: 100%}}")
         .start();
     let mut waits = Vec::new();
@@ -79,12 +77,8 @@ async fn a_policy_without_headers_shows_none_but_retry_after_with_its_jitter() {
 async fn what_the_upstream_says_of_quotas_gives_way_or_stays_and_is_never_mixed_with_ours() {
     let redis = RedisCluster::shared();
     let limits = "exempt: [{path: /exempt}], limits: [{name: a, rate: 7/minute}]";
-    let replace = Envoy::with(redis)
-        .patient()
-        .policy(&format!("{{{limits}}}"))
-        .start();
+    let replace = Envoy::with(redis).policy(&format!("{{{limits}}}")).start();
     let keep = Envoy::with(redis)
-        .patient()
         .policy(&format!(
             "{{{limits}, response: {{headers: [x-ratelimit, ietf], upstream_headers: keep}}}}"
         ))
@@ -137,11 +131,9 @@ async fn what_the_upstream_says_of_quotas_gives_way_or_stays_and_is_never_mixed_
 async fn a_caller_of_grpc_is_answered_in_grpc_whatever_the_refusal() {
     let redis = RedisCluster::shared();
     let denied = Envoy::with(redis)
-        .patient()
         .policy("{limits: [{rate: 0/minute}], response: {format: problem_json}}")
         .start();
     let stranger = Envoy::with(redis)
-        .patient()
         .policy("{on_no_client: deny, identify: [{header: x-api-key}], limits: [{rate: 9/minute}]}")
         .start();
     let unchecked = Envoy::with(redis)

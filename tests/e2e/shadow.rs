@@ -7,7 +7,6 @@ const LIMITED: &str = "x-ratelimit-limited";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_in_shadow_reports_to_the_upstream_and_stands_in_nobodys_way() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(
             "limits: [{name: dark, rate: 1/hour, enforce: false}, {name: bright, rate: 4/hour}, \
              {name: dim, rate: 2/hour, enforce: false}]",
@@ -62,7 +61,6 @@ async fn a_limit_in_shadow_reports_to_the_upstream_and_stands_in_nobodys_way() {
 async fn a_whole_policy_in_shadow_denies_nobody_and_a_share_always_the_same() {
     let redis = RedisCluster::shared();
     let shadow = Envoy::with(redis)
-        .patient()
         .policy("{enforce: false, limits: [{rate: 1/hour}]}")
         .start();
     for round in 0..3 {
@@ -76,7 +74,6 @@ async fn a_whole_policy_in_shadow_denies_nobody_and_a_share_always_the_same() {
     }
     // The limit's own word holds over the policy's.
     let canary = Envoy::with(redis)
-        .patient()
         .policy(
             "{enforce: false, limits: [{name: a, rate: 1/hour, enforce: 40%}, {name: b, rate: 1/hour, enforce: 40%}]}",
         )
@@ -114,7 +111,6 @@ async fn nothing_of_a_hidden_limit_is_anywhere_that_a_caller_can_see() {
         "format: problem_json",
     ] {
         let envoy = Envoy::with(RedisCluster::shared())
-            .patient()
             .policy(&HIDDEN.replace("BODY", body))
             .start();
         let call = |hidden: bool| match hidden {

@@ -17,7 +17,6 @@ fn clients(envoy: &Envoy, requests: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_cookies_queries_and_composites_tell_callers_apart() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(
             r#"
             identify:
@@ -85,7 +84,6 @@ async fn claims_of_a_token_that_envoy_has_verified_tell_callers_apart() {
         claim("org", "org, id")
     );
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .before(&jwt::filter())
         .policy(&policy)
         .start();
@@ -200,7 +198,6 @@ async fn a_peer_is_told_apart_by_its_verified_certificate() {
     let policy = "{identify: [{name: peer, tls: uri_san, as: plain}, {name: host, tls: dns_san, as: plain}, \
                   {name: subject, tls: subject, as: plain}, {address: {}}], limits: [{rate: 100/minute}]}";
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(policy)
         .edit(move |config| mutual_tls(config, &dir, ports))
         .start();

@@ -10,7 +10,6 @@ fn unix_ms() -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_gives_its_burst_at_once_and_then_its_rate() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(
             "limits: [{name: search, rate: 60/minute, algorithm: gcra, burst: 5, match: {path: /search}}, \
              {name: bare, rate: 3/hour, algorithm: gcra, match: {path: /bare}}]",
@@ -57,7 +56,6 @@ async fn a_bucket_gives_its_burst_at_once_and_then_its_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fixed_window_begins_with_the_clock_with_the_first_call_or_with_a_phase_of_the_clients_own() {
     let envoy = Envoy::with(RedisCluster::shared())
-        .patient()
         .policy(
             "limits: [{name: epoch, rate: 9/hour, algorithm: fixed_window, align: epoch, match: {path: /epoch}}, \
              {name: first, rate: 9/hour, algorithm: fixed_window, align: first_call, match: {path: /first}}, \
