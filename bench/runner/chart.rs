@@ -11,14 +11,14 @@ const TOP: f64 = 92.0;
 const NAMES: f64 = 272.0;
 const COLUMN: f64 = 226.0;
 /// The longest bar; the number stands behind it.
-const BAR: f64 = 84.0;
+const BAR: f64 = 72.0;
 
 /// Colours are those of the page: dark on light, light on dark. The picture has no background of its own.
 const STYLE: &str = "
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-weight: 600; font-size: 15px } .head { font-weight: 600 } .small { fill: #57606a; font-size: 11px }
 .floor { fill: #8c959f } .other { fill: #bf8700 } .redis { fill: #cf222e } .headgate { fill: #0969da }
-.lighter { opacity: .45 } .rule { stroke: #8c959f; stroke-opacity: .35 }
+.faint { opacity: .45 } .rule { stroke: #8c959f; stroke-opacity: .35 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .small { fill: #9198a1 }
   .floor { fill: #767e88 } .other { fill: #d29922 } .redis { fill: #f85149 } .headgate { fill: #4493f8 }
@@ -29,12 +29,12 @@ struct Column {
     title: &'static str,
     load: Load,
     metric: Metric,
-    /// What is drawn lighter: a part of the whole.
-    lighter: Option<Lighter>,
+    /// What is drawn faint: a part of the whole.
+    faint: Option<Faint>,
     show: fn(f64) -> String,
 }
 
-enum Lighter {
+enum Faint {
     /// What Envoy without a limiter takes.
     Floor,
     Part(Metric),
@@ -49,23 +49,23 @@ fn sum(micros: [f64; 3]) -> f64 {
 }
 
 fn columns() -> [Column; 5] {
-    let column = |title, load, metric, lighter, show| Column {
+    let column = |title, load, metric, faint, show| Column {
         title,
         load,
         metric,
-        lighter,
+        faint,
         show,
     };
     [
         column("requests/s", Load::FULL, RATE, None, grouped as fn(f64) -> String),
-        column("p50", Load::LONE, P50, Some(Lighter::Floor), millis),
-        column("p50", Load::FULL, P50, Some(Lighter::Floor), millis),
-        column("p99", Load::FULL, P99, Some(Lighter::Floor), millis),
+        column("p50", Load::LONE, P50, Some(Faint::Floor), millis),
+        column("p50", Load::FULL, P50, Some(Faint::Floor), millis),
+        column("p99", Load::FULL, P99, Some(Faint::Floor), millis),
         column(
             "CPU a request",
             Load::FULL,
             CPU,
-            Some(Lighter::Part(OTHER_CPU)),
+            Some(Faint::Part(OTHER_CPU)),
             micros,
         ),
     ]
@@ -136,14 +136,14 @@ fn bars(out: &mut String, results: &Results, column: &Column, names: &[&str], x:
             continue;
         };
         let y = TOP + ROW * row as f64;
-        let lighter = match column.lighter {
-            Some(Lighter::Floor) => value(NONE),
-            Some(Lighter::Part(metric)) => results.median(name, column.load, metric),
+        let faint = match column.faint {
+            Some(Faint::Floor) => value(NONE),
+            Some(Faint::Part(metric)) => results.median(name, column.load, metric),
             None => None,
         };
         let length = (whole / longest).min(1.0) * BAR;
-        let light = (lighter.unwrap_or(0.0) / longest * BAR).min(length);
-        bar(out, &format!("{} lighter", class(name)), (x, y), light);
+        let light = (faint.unwrap_or(0.0) / longest * BAR).min(length);
+        bar(out, &format!("{} faint", class(name)), (x, y), light);
         bar(out, class(name), (x + light, y), length - light);
         let beyond = if whole > longest { "› " } else { "" };
         let figure = format!("{beyond}{}", (column.show)(whole));
@@ -170,8 +170,8 @@ fn legend(out: &mut String, y: f64) {
         text(out, "small", START, (x + 17.0, y), label);
         x += 40.0 + 6.5 * label.len() as f64;
     }
-    let lighter = "Lighter: in latency what none takes too, the rest is added; in CPU what is not Envoy: Redis, the service. › longer than drawn.";
-    text(out, "small", START, (x, y), lighter);
+    let faint = "Faint: in latency what none takes too, the rest is added; in CPU what is not Envoy: Redis, the service. › longer than drawn.";
+    text(out, "small", START, (x, y), faint);
 }
 
 fn bar(out: &mut String, class: &str, (x, y): (f64, f64), length: f64) {
