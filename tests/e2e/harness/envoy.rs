@@ -240,7 +240,8 @@ impl EnvoyBuilder {
         config::set_port(config::listener(&mut config, "http"), port);
         let service = config::cluster(&mut config, "upstream");
         config::set_endpoints(service, &[upstream.port]);
-        // a test's thousands at once are no question of Envoy's own bounds
+        // a test's thousands at once are no question of Envoy's own bounds, nor of this machine's
+        service["connect_timeout"] = json!("10s");
         service["circuit_breakers"] = json!({"thresholds":
             [{"max_connections": 65536, "max_pending_requests": 65536, "max_requests": 65536}]});
         config::set_access_log(&mut config, &dir.join("access.log"), self.access_log.as_ref());
