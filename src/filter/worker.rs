@@ -68,6 +68,7 @@ impl Worker {
                 body: script::body(),
                 sha1_hex: script::sha1_hex(),
             },
+            &settings.key_prefix,
             settings.max_in_flight,
             settings.timeout,
         );
@@ -156,13 +157,26 @@ impl Worker {
         loop {
             let overdue = self.room.borrow_mut().overdue(now);
             match overdue {
-                Some(waiting) => self.finish(now, waiting),
+                Some(waiting) => {
+                    self.note_time_outs(now, &waiting);
+                    self.finish(now, waiting);
+                }
                 None => break,
             }
         }
         self.wake(now);
         if self.tick.get().is_none() {
             host::set_tick_period(0);
+        }
+    }
+
+    /// Tells the road to Redis which shards kept a caller waiting for all of its time.
+    fn note_time_outs(&self, now: Instant, waiting: &Waiting<Rc<Caller>>) {
+        let mut redis = self.redis.borrow_mut();
+        for (group, result) in waiting.groups.iter().zip(&waiting.results) {
+            if matches!(result, Some(Err(GroupError::TimedOut))) {
+                redis.timed_out(now, waiting.since, group.slot);
+            }
         }
     }
 

@@ -35,6 +35,9 @@ pub enum CallError {
     TooManyInFlight,
     /// There is no connection now, nor could one be had before the deadline; nothing was sent.
     Unavailable,
+    /// The shard has failed again and again, or has been silent; nothing was sent, and nothing will be until it
+    /// answers again.
+    BreakerOpen,
     /// The connection broke with the call under way: it may have been charged.
     Lost,
     /// Redis answered what is no reply to this call.
@@ -46,6 +49,7 @@ impl fmt::Display for CallError {
         f.write_str(match self {
             CallError::TooManyInFlight => "more calls are under way than redis.max_in_flight allows",
             CallError::Unavailable => "no connection to the Redis call's cluster",
+            CallError::BreakerOpen => "the shard does not answer and is left alone until it does",
             CallError::Lost => "the connection to the Redis call's cluster broke",
             CallError::Unintelligible => "the reply is none to this call",
         })
@@ -72,6 +76,9 @@ pub trait RedisCall {
         token: CallToken,
         call: ScriptCall,
     ) -> Result<(), CallError>;
+
+    /// The caller of a call to `slot`, made at `since`, waits no longer for its reply.
+    fn timed_out(&mut self, now: Instant, since: Instant, slot: HashSlot);
 
     /// When the transport wants [`RedisCall::on_tick`] next; `None`: not until something else happens.
     fn wakeup(&self) -> Option<Instant>;

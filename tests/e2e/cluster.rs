@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// 128 streams by slot range, one worker.
-const STREAMS: u64 = 128;
+/// One worker: a stream a shard, and before the borders are known one for each of eight ranges.
+const STREAMS: u64 = 3 + 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_keys_are_counted_right_on_all_nodes_without_a_detour() {

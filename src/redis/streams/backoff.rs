@@ -1,4 +1,4 @@
-//! How long to leave a stream alone that does not stay open.
+//! How long to leave alone what has just failed: a stream that does not stay open, a shard that does not answer.
 
 use std::time::{Duration, Instant};
 
@@ -6,22 +6,38 @@ const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Exponential backoff with full jitter on the upper half: after the nth failure in a row between half and all of
-/// 20 ms × 2ⁿ⁻¹, at most 5 s.
-#[derive(Debug, Default)]
+/// 20 ms × 2ⁿ⁻¹, up to a ceiling.
+#[derive(Debug)]
 pub(super) struct Backoff {
+    longest: Duration,
     failures: u32,
     retry_at: Option<Instant>,
 }
 
+impl Default for Backoff {
+    /// Up to 5 s.
+    fn default() -> Self {
+        Backoff::up_to(LONGEST)
+    }
+}
+
 impl Backoff {
+    pub fn up_to(longest: Duration) -> Backoff {
+        Backoff {
+            longest,
+            failures: 0,
+            retry_at: None,
+        }
+    }
+
     pub fn failed(&mut self, now: Instant) {
-        let ceiling = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+        let ceiling = FIRST.saturating_mul(1 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now + ceiling.mul_f64(0.5 + fastrand::f64() / 2.0));
     }
 
     pub fn succeeded(&mut self) {
-        *self = Backoff::default();
+        *self = Backoff::up_to(self.longest);
     }
 
     /// The earliest moment at which it may be tried again; `None`: now.

@@ -1,22 +1,36 @@
 //! The road on stock Envoy: gRPC streams to an internal listener in front of `redis_proxy`.
 //!
-//! Hash slots are cut into ranges with a stream each, so that a stuck shard delays only the calls of its own
-//! ranges. This file decides which stream a call takes and when streams are opened; [`stream`] keeps one stream's
-//! order. The host is a trait, so that all of it is tested natively.
+//! Each shard of the cluster has a stream and a breaker of its own, so that a stuck one delays and fails only the
+//! calls of its own slots. This file decides which shard a call belongs to, when streams are opened and when they
+//! end; [`stream`] keeps one stream's order, [`borders`] knows whose a slot is, and [`discovery`] asks. The host is
+//! a trait, so that all of it is tested natively.
 
 mod backoff;
+mod borders;
+mod breaker;
+mod discovery;
+mod shard;
 mod stream;
 
-use crate::redis::{resp, CallError, CallToken, Completed, RedisCall, ScriptCall};
+use crate::redis::{resp, CallError, CallToken, Completed, HashSlot, RedisCall, ScriptCall};
+use borders::{Borders, NoBorders};
+use discovery::Discovery;
+use shard::Shard;
 use std::time::{Duration, Instant};
-use stream::Stream;
+use stream::{Ends, Pending, Purpose};
 
-/// Streams for each worker. Each has a connection of its own at `redis_proxy`, which answers in order on each; 16,384
-/// slots over 128 leave one range in 43 astride the border of two of three shards.
-const STREAMS: usize = 128;
+/// Ranges of slots while the borders are not known yet: the first calls need not wait for them.
+const WIDE: u16 = 8;
+
+/// Ranges where nobody tells the borders (Envoy 1.36): 16,384 slots over 128 leave one range in 43 astride the border
+/// of two of three shards.
+const NARROW: u16 = 128;
 
 /// A stream whose oldest call has waited this much longer than any caller would is broken.
 const STUCK: Duration = Duration::from_secs(2);
+
+/// The name of a script that no node knows.
+const UNKNOWN_SHA1: &str = "0000000000000000000000000000000000000000";
 
 /// What the streams need of the proxy.
 pub trait StreamHost {
@@ -43,72 +57,149 @@ pub struct Script {
 pub struct Streams<H> {
     host: H,
     script: Script,
-    streams: Vec<Stream>,
+    key_prefix: String,
+    borders: Borders,
+    /// In the order of `borders.shards`.
+    shards: Vec<Shard>,
+    /// Shards that are no more; their streams end after their last reply.
+    retired: Vec<Shard>,
+    discovery: Discovery,
     max_in_flight: usize,
     in_flight: usize,
-    stuck_after: Duration,
+    timeout: Duration,
     wakeup: Option<Instant>,
     scratch: Vec<u8>,
+    ends: Ends,
 }
 
 impl<H: StreamHost> Streams<H> {
-    /// `timeout`: the longest that a caller waits, as configured.
-    pub fn new(host: H, script: Script, max_in_flight: usize, timeout: Duration) -> Self {
-        Streams {
+    /// `timeout`: the longest that a caller waits, as configured; `key_prefix`: without its colon.
+    pub fn new(host: H, script: Script, key_prefix: &str, max_in_flight: usize, timeout: Duration) -> Self {
+        let mut streams = Streams {
             host,
             script,
-            streams: (0..STREAMS).map(|_| Stream::default()).collect(),
+            key_prefix: key_prefix.to_owned(),
+            borders: Borders::fixed(WIDE),
+            shards: Vec::new(),
+            retired: Vec::new(),
+            discovery: Discovery::default(),
             max_in_flight,
             in_flight: 0,
-            stuck_after: timeout + STUCK,
+            timeout,
             wakeup: None,
             scratch: Vec::new(),
-        }
+            ends: Ends::new(),
+        };
+        streams.cut(Instant::now());
+        streams
     }
 
     /// A message from Redis on `id`: one or more replies, or a part of one.
     pub fn on_message(&mut self, now: Instant, id: StreamId, message: &[u8], completed: &mut Vec<Completed>) {
-        let before = completed.len();
-        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id() == Some(id)) {
-            let mut link = Link {
-                host: &self.host,
-                script: &self.script,
-                scratch: &mut self.scratch,
-            };
-            stream.on_message(now, message, &mut link, completed);
-            let wakeup = stream.wakeup(self.stuck_after);
-            self.wake_at(wakeup);
+        if self.discovery.stream() == Some(id) {
+            let answer = self.discovery.on_message(now, message, &self.host);
+            self.learn(now, answer);
+            return self.plan_ticks();
         }
-        self.settle(before, completed);
+        self.on_shard(now, id, completed, |shard, link, ends| {
+            shard.stream.on_message(now, message, link, ends);
+        });
     }
 
     /// The host says that `id` has ended. What was under way on it is lost.
     pub fn on_close(&mut self, now: Instant, id: StreamId, completed: &mut Vec<Completed>) {
-        let before = completed.len();
-        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id() == Some(id)) {
-            stream.on_close(now, completed);
-            let wakeup = stream.wakeup(self.stuck_after);
-            self.wake_at(wakeup);
+        if self.discovery.stream() == Some(id) {
+            self.discovery.on_close(now);
+            return self.plan_ticks();
         }
-        self.settle(before, completed);
+        self.on_shard(now, id, completed, |shard, _, ends| {
+            shard.stream.on_close(now, ends)
+        });
     }
 
-    /// How many streams are open.
-    pub fn open(&self) -> usize {
-        self.streams.iter().filter(|stream| stream.id().is_some()).count()
-    }
-
-    fn settle(&mut self, before: usize, completed: &[Completed]) {
-        self.in_flight = self
-            .in_flight
-            .saturating_sub(completed.len().saturating_sub(before));
-    }
-
-    fn wake_at(&mut self, at: Option<Instant>) {
-        self.wakeup = match (self.wakeup, at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+    /// Something happened on a stream, of a shard of today or of yesterday.
+    fn on_shard(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        completed: &mut Vec<Completed>,
+        event: impl FnOnce(&mut Shard, &mut Link, &mut Ends),
+    ) {
+        let mut all = self.shards.iter_mut().chain(&mut self.retired);
+        let Some(shard) = all.find(|shard| shard.stream.id() == Some(id)) else {
+            return;
         };
+        let mut link = Link {
+            host: &self.host,
+            script: &self.script,
+            scratch: &mut self.scratch,
+        };
+        let before = completed.len();
+        event(shard, &mut link, &mut self.ends);
+        shard.ended(now, &mut self.ends, completed);
+        self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
+        let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.timeout));
+        self.wake(now, hint, wakeup);
+    }
+
+    /// After an event at one shard.
+    fn wake(&mut self, now: Instant, hint: bool, wakeup: Option<Instant>) {
+        if hint {
+            self.discovery.hint(now);
+        }
+        let all = [wakeup, self.discovery.wakeup(), self.wakeup];
+        self.wakeup = all.into_iter().flatten().min();
+    }
+
+    /// How many shards are told apart, or ranges where their borders are not known.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// How many of them are left alone, because they do not answer.
+    pub fn breakers_open(&self) -> usize {
+        self.shards.iter().filter(|shard| shard.is_open()).count()
+    }
+
+    /// How many streams are open for calls, those included that end after their last reply.
+    pub fn open(&self) -> usize {
+        let all = self.shards.iter().chain(&self.retired);
+        all.filter(|shard| shard.stream.id().is_some()).count()
+    }
+
+    fn learn(&mut self, now: Instant, answer: Option<Result<Borders, NoBorders>>) {
+        let borders = match answer {
+            Some(Ok(borders)) => borders,
+            Some(Err(NoBorders::Unsupported)) => Borders::fixed(NARROW),
+            Some(Err(NoBorders::NotNow)) | None => return,
+        };
+        if borders != self.borders {
+            self.borders = borders;
+            self.cut(now);
+        }
+    }
+
+    /// Gives each shard its stream: those that are known keep theirs, the others get new ones.
+    fn cut(&mut self, now: Instant) {
+        let mut old = std::mem::take(&mut self.shards);
+        for name in &self.borders.shards {
+            let known = old.iter().position(|shard| shard.name == *name);
+            self.shards.push(match known {
+                Some(at) => old.swap_remove(at),
+                None => Shard::new(now, name.clone()),
+            });
+        }
+        for shard in &mut old {
+            shard.retired = true;
+        }
+        self.retired.append(&mut old);
+    }
+
+    /// After an event at all of them.
+    fn plan_ticks(&mut self) {
+        let all = self.shards.iter().chain(&self.retired);
+        let shards = all.filter_map(|shard| shard.wakeup(self.timeout));
+        self.wakeup = shards.chain(self.discovery.wakeup()).min();
     }
 }
 
@@ -123,18 +214,27 @@ impl<H: StreamHost> RedisCall for Streams<H> {
         if self.in_flight >= self.max_in_flight {
             return Err(CallError::TooManyInFlight);
         }
-        let index = usize::from(call.slot.get()) * STREAMS / usize::from(crate::redis::HashSlot::COUNT);
-        let stream = self.streams.get_mut(index).ok_or(CallError::Unavailable)?;
+        self.discovery.in_use(now);
+        let at = self.borders.shard(call.slot);
+        let shard = self.shards.get_mut(at).ok_or(CallError::Unavailable)?;
         let mut link = Link {
             host: &self.host,
             script: &self.script,
             scratch: &mut self.scratch,
         };
-        stream.call(now, deadline, token, call, &mut link)?;
+        shard.call(now, deadline, token, call, &mut link)?;
         self.in_flight += 1;
-        let wakeup = stream.wakeup(self.stuck_after);
-        self.wake_at(wakeup);
+        let wakeup = shard.wakeup(self.timeout);
+        self.wake(now, false, wakeup);
         Ok(())
+    }
+
+    fn timed_out(&mut self, now: Instant, since: Instant, slot: HashSlot) {
+        if let Some(shard) = self.shards.get_mut(self.borders.shard(slot)) {
+            shard.timed_out(now, since);
+            let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.timeout));
+            self.wake(now, hint, wakeup);
+        }
     }
 
     fn wakeup(&self) -> Option<Instant> {
@@ -146,21 +246,43 @@ impl<H: StreamHost> RedisCall for Streams<H> {
             return;
         }
         let before = completed.len();
+        let stuck_after = self.timeout + STUCK;
         let mut link = Link {
             host: &self.host,
             script: &self.script,
             scratch: &mut self.scratch,
         };
-        self.wakeup = None;
-        for stream in &mut self.streams {
-            stream.on_tick(now, self.stuck_after, &mut link, completed);
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            shard.probe(
+                now,
+                self.timeout,
+                index,
+                &self.borders,
+                &self.key_prefix,
+                &mut link,
+            );
+            shard.stream.on_tick(now, stuck_after, &mut link, &mut self.ends);
+            shard.ended(now, &mut self.ends, completed);
         }
-        self.wakeup = self
-            .streams
-            .iter()
-            .filter_map(|stream| stream.wakeup(self.stuck_after))
-            .min();
-        self.settle(before, completed);
+        self.retired.retain_mut(|shard| {
+            shard.stream.on_tick(now, stuck_after, &mut link, &mut self.ends);
+            shard.ended(now, &mut self.ends, completed);
+            let idle = shard.stream.is_idle();
+            if idle {
+                shard.stream.end(&mut link);
+            }
+            !idle
+        });
+        self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
+        if self
+            .shards
+            .iter_mut()
+            .fold(false, |hint, shard| shard.take_hint() | hint)
+        {
+            self.discovery.hint(now);
+        }
+        self.discovery.on_tick(now, &self.host);
+        self.plan_ticks();
     }
 
     fn in_flight(&self) -> usize {
@@ -177,16 +299,17 @@ struct Link<'a> {
 
 impl Link<'_> {
     /// Sends one call as one message; `false`: the stream is gone.
-    fn send(&mut self, stream: StreamId, call: &ScriptCall, with_body: bool) -> bool {
+    fn send(&mut self, stream: StreamId, pending: &Pending) -> bool {
         self.scratch.clear();
-        let (name, script) = match with_body {
-            true => ("EVAL", self.script.body),
-            false => ("EVALSHA", self.script.sha1_hex),
+        let (name, script) = match (pending.purpose, pending.with_body) {
+            (Purpose::Probe, _) => ("EVALSHA", UNKNOWN_SHA1),
+            (Purpose::Call(_), true) => ("EVAL", self.script.body),
+            (Purpose::Call(_), false) => ("EVALSHA", self.script.sha1_hex),
         };
-        resp::array(self.scratch, call.parts + 2);
+        resp::array(self.scratch, pending.call.parts + 2);
         resp::bulk(self.scratch, name.as_bytes());
         resp::bulk(self.scratch, script.as_bytes());
-        self.scratch.extend_from_slice(&call.tail);
+        self.scratch.extend_from_slice(&pending.call.tail);
         self.host.send(stream, self.scratch)
     }
 }

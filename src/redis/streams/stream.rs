@@ -6,7 +6,7 @@
 use super::backoff::Backoff;
 use super::{Link, StreamId};
 use crate::redis::resp::{Decoder, Value};
-use crate::redis::{CallError, CallToken, Completed, ScriptCall};
+use crate::redis::{CallError, CallToken, ScriptCall};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -26,13 +26,25 @@ pub(super) struct Stream {
     decoder: Decoder,
 }
 
-struct Pending {
+/// Calls that have come to an end, in the order of their replies.
+pub(super) type Ends = Vec<(Pending, Result<Value, CallError>)>;
+
+/// Why a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Somebody waits for it.
+    Call(CallToken),
+    /// To see whether the shard answers; calls a script that no node knows.
+    Probe,
+}
+
+pub(super) struct Pending {
     /// When it was queued or sent.
     since: Instant,
-    deadline: Instant,
-    token: CallToken,
-    call: ScriptCall,
-    with_body: bool,
+    pub deadline: Instant,
+    pub purpose: Purpose,
+    pub call: ScriptCall,
+    pub with_body: bool,
     sends: u8,
 }
 
@@ -41,11 +53,23 @@ impl Stream {
         self.id
     }
 
+    /// Nothing is under way, nor waits to be sent.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.sent.is_empty()
+    }
+
+    /// Ends an idle stream; no reply can be lost with it.
+    pub fn end(&mut self, link: &mut Link) {
+        if let Some(id) = self.id.take() {
+            link.host.cancel(id);
+        }
+    }
+
     pub fn call(
         &mut self,
         now: Instant,
         deadline: Instant,
-        token: CallToken,
+        purpose: Purpose,
         call: ScriptCall,
         link: &mut Link,
     ) -> Result<(), CallError> {
@@ -56,7 +80,7 @@ impl Stream {
             Pending {
                 since: now,
                 deadline,
-                token,
+                purpose,
                 call,
                 with_body: false,
                 sends: 0,
@@ -79,13 +103,7 @@ impl Stream {
         [queue, sent].into_iter().flatten().min()
     }
 
-    pub fn on_message(
-        &mut self,
-        now: Instant,
-        message: &[u8],
-        link: &mut Link,
-        completed: &mut Vec<Completed>,
-    ) {
+    pub fn on_message(&mut self, now: Instant, message: &[u8], link: &mut Link, ends: &mut Ends) {
         self.decoder.push(message);
         loop {
             let reply = match self.decoder.next() {
@@ -98,39 +116,34 @@ impl Stream {
             };
             self.backoff.succeeded();
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
-            if is_noscript(&reply) && pending.deadline > now && pending.sends < MAX_SENDS {
+            let call = matches!(pending.purpose, Purpose::Call(_));
+            if call && is_noscript(&reply) && pending.deadline > now && pending.sends < MAX_SENDS {
                 pending.with_body = self.bodies == 0;
                 pending.since = now;
                 self.send_or_queue(pending, link);
             } else {
-                completed.push(pending.ended(Ok(reply)));
+                ends.push((pending, Ok(reply)));
             }
         }
         // What came is no answer to what was asked: nothing on this stream can be trusted any more.
-        self.abandon(now, CallError::Unintelligible, link, completed);
+        self.abandon(now, CallError::Unintelligible, link, ends);
     }
 
-    pub fn on_close(&mut self, now: Instant, completed: &mut Vec<Completed>) {
+    pub fn on_close(&mut self, now: Instant, ends: &mut Ends) {
         self.id = None;
         self.backoff.failed(now);
-        self.give_up(CallError::Lost, completed);
+        self.give_up(CallError::Lost, ends);
     }
 
-    pub fn on_tick(
-        &mut self,
-        now: Instant,
-        stuck_after: Duration,
-        link: &mut Link,
-        completed: &mut Vec<Completed>,
-    ) {
+    pub fn on_tick(&mut self, now: Instant, stuck_after: Duration, link: &mut Link, ends: &mut Ends) {
         if self.id.is_none() {
-            self.give_up(CallError::Lost, completed);
+            self.give_up(CallError::Lost, ends);
         } else if self
             .sent
             .front()
             .is_some_and(|first| first.since + stuck_after <= now)
         {
-            self.abandon(now, CallError::Lost, link, completed);
+            self.abandon(now, CallError::Lost, link, ends);
         }
         if self.id.is_none() && !self.queue.is_empty() && self.backoff.retry_at().is_none_or(|at| at <= now) {
             self.id = link.host.open();
@@ -140,7 +153,7 @@ impl Stream {
         }
         for pending in std::mem::take(&mut self.queue) {
             if pending.deadline <= now {
-                completed.push(pending.ended(Err(CallError::Unavailable)));
+                ends.push((pending, Err(CallError::Unavailable)));
             } else {
                 self.send_or_queue(pending, link);
             }
@@ -149,7 +162,7 @@ impl Stream {
 
     fn send_or_queue(&mut self, mut pending: Pending, link: &mut Link) {
         if let Some(id) = self.id {
-            if link.send(id, &pending.call, pending.with_body) {
+            if link.send(id, &pending) {
                 pending.sends += 1;
                 self.bodies += usize::from(pending.with_body);
                 self.sent.push_back(pending);
@@ -160,28 +173,18 @@ impl Stream {
         self.queue.push_back(pending);
     }
 
-    fn abandon(&mut self, now: Instant, reason: CallError, link: &mut Link, completed: &mut Vec<Completed>) {
+    fn abandon(&mut self, now: Instant, reason: CallError, link: &mut Link, ends: &mut Ends) {
         if let Some(id) = self.id.take() {
             link.host.cancel(id);
         }
         self.backoff.failed(now);
-        self.give_up(reason, completed);
+        self.give_up(reason, ends);
     }
 
-    fn give_up(&mut self, reason: CallError, completed: &mut Vec<Completed>) {
+    fn give_up(&mut self, reason: CallError, ends: &mut Ends) {
         self.decoder = Decoder::default();
         self.bodies = 0;
-        completed.extend(self.sent.drain(..).map(|pending| pending.ended(Err(reason))));
-    }
-}
-
-impl Pending {
-    fn ended(self, reply: Result<Value, CallError>) -> Completed {
-        Completed {
-            token: self.token,
-            call: self.call,
-            reply,
-        }
+        ends.extend(self.sent.drain(..).map(|pending| (pending, Err(reason))));
     }
 }
 
