@@ -19,7 +19,7 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all bench lint build cli setup setup-run setup-bench clean
+.PHONY: run stop test test-all chaos bench lint build build-drill cli setup setup-run setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -27,12 +27,12 @@ run: setup-run build
 stop:
 	@scripts/run.sh stop
 
-test: lint build
+test: lint build build-drill
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint build
+test-all: lint build build-drill
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
@@ -46,10 +46,21 @@ lint: setup
 	cargo clippy $(LOCKED) --lib --target wasm32-wasip1 -- -D warnings
 
 # As a cdylib alone it is an eighth smaller than beside an rlib. Panic messages in it name no paths of this machine.
+WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo --remap-path-prefix=$(CURDIR)=." \
+	cargo rustc $(LOCKED) --release --lib --target wasm32-wasip1 --crate-type cdylib
+
 build: setup-run
-	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo --remap-path-prefix=$(CURDIR)=." \
-		cargo rustc $(LOCKED) --release --lib --target wasm32-wasip1 --crate-type cdylib
+	$(WASM_RUSTC)
 	@scripts/wasm.sh $(CARGO_OUT)/wasm32-wasip1/release/headgate.wasm target/headgate.wasm
+
+# For tests only: as if it were the next release (another script), and it dies when told to.
+build-drill: setup-run
+	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
+	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
+
+# The fault suite: about a quarter of an hour; writes its table into docs/reliability.md.
+chaos: setup build build-drill
+	cargo test $(LOCKED) --release --test chaos -- --nocapture
 
 cli: setup-run
 	cargo build $(LOCKED) $(CLI) --release --bin headgate

@@ -17,6 +17,8 @@
 pub mod cli;
 pub mod config;
 pub mod decision;
+#[cfg(feature = "drill")]
+pub mod drill;
 #[cfg(target_family = "wasm")]
 mod entry;
 #[cfg(target_family = "wasm")]

@@ -111,6 +111,10 @@ impl HttpContext for Request {
         let attributes = RequestAttributes::read();
         let earlier = outcome::decided_earlier();
         if !earlier {
+            #[cfg(feature = "drill")]
+            if let Lookup::One(value) = attributes.header("x-headgate-drill") {
+                crate::drill::trap_on(&value, b"headgate-drill-filter");
+            }
             strip(&attributes);
         }
         let grpc = is_grpc(&attributes);

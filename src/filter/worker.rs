@@ -30,6 +30,9 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 /// Costs that were no number, or missing in a response; they count as 1.
 const BROKEN_COSTS: &str = "headgate_broken_costs_total";
 
+/// Calls that were cut into one a key, because a slot was moving: what they count is right, but not all or nothing.
+const SPLIT_CALLS: &str = "headgate_split_calls_total";
+
 /// The shared state of one worker under one configuration.
 pub struct Worker {
     pub policy: Policy,
@@ -46,6 +49,8 @@ pub struct Worker {
     failures: FailureLog,
     /// The metric of costs that could not be read.
     broken_costs: Option<u32>,
+    /// The metric of calls that were split.
+    split_calls: Option<u32>,
 }
 
 /// What became of a request's calls.
@@ -82,6 +87,7 @@ impl Worker {
             tick: Cell::new(None),
             failures: FailureLog::default(),
             broken_costs: hostcalls::define_metric(MetricType::Counter, BROKEN_COSTS).ok(),
+            split_calls: hostcalls::define_metric(MetricType::Counter, SPLIT_CALLS).ok(),
             policy,
         }
     }
@@ -107,6 +113,7 @@ impl Worker {
         }
         if results.iter().all(Option::is_some) {
             let decision = Box::new(self.decide(now, &groups, &results));
+            self.wake(now);
             return Counting::Decided { decision, groups };
         }
         self.room.borrow_mut().enter(
@@ -256,6 +263,9 @@ impl Worker {
             }
             Some(true) => {
                 let tokens = self.room.borrow_mut().split(token);
+                if let (Some(metric), false) = (self.split_calls, tokens.is_empty()) {
+                    let _unsaid = hostcalls::increment_metric(metric, 1);
+                }
                 for token in &tokens {
                     let group = self.room.borrow().group(*token).cloned();
                     if let Some(group) = group {

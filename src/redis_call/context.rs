@@ -132,6 +132,8 @@ impl StreamContext for Connection {
         let Ok(Some(bytes)) = hostcalls::get_buffer(BufferType::DownstreamData, 0, size) else {
             return self.close(size, &"its data cannot be read");
         };
+        #[cfg(feature = "drill")]
+        crate::drill::trap_on(&bytes, b"headgate-drill-redis-call");
         self.out.clear();
         match inbound.receive(&bytes, &mut self.out) {
             Ok(refused) => self.reports.refused(refused),

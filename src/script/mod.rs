@@ -15,12 +15,23 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 /// The Lua text, for EVAL.
+#[cfg(not(feature = "drill"))]
 pub fn body() -> &'static str {
     include_str!("counting.lua")
 }
 
 /// The bodies of the release before this one, for the guard: during a rolling upgrade both are under way.
+#[cfg(not(feature = "drill"))]
 pub const PREVIOUS_BODIES: &[&str] = &[];
+
+/// As if this were the next release: another body, and today's as the one before.
+#[cfg(feature = "drill")]
+pub fn body() -> &'static str {
+    concat!(include_str!("counting.lua"), "-- the next release\n")
+}
+
+#[cfg(feature = "drill")]
+pub const PREVIOUS_BODIES: &[&str] = &[include_str!("counting.lua")];
 
 /// The commands that the script calls. Redis checks them against the caller's ACL user as well.
 pub const COMMANDS: &[&str] = &[

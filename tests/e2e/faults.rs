@@ -157,36 +157,41 @@ mod quiet {
             })
             .collect();
         let stuck: Vec<String> = (0..4).map(|n| on(frozen, &format!("stuck-{n}-"))).collect();
-        let load = |names: Vec<String>| {
+        let load = |names: &[String], pause: u64| {
+            let names = names.to_vec();
             Load::on(envoy.port)
                 .connections(names.len())
                 .duration(Duration::from_secs(2))
+                .pause(Duration::from_millis(pause))
                 .source(move |connection, _| Load::get("/", &[("x-api-key", &names[connection])]))
         };
-        let _warm = tokio::join!(load(healthy.clone()).run(), load(stuck.clone()).run());
-        let mut shares = Vec::new();
-        for _ in 0..3 {
-            let before = load(healthy.clone()).run().await;
+        // Those of the frozen shard come at a pace: a 503 in no time would have them come faster than before.
+        let both = || async { tokio::join!(load(&healthy, 0).run(), load(&stuck, 5).run()) };
+        both().await;
+        let (mut shares, mut tails) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            let (before, _) = both().await;
             frozen.freeze();
-            let (during, held) = tokio::join!(load(healthy.clone()).run(), load(stuck.clone()).run());
+            let (during, held) = both().await;
             frozen.thaw();
+            println!("before {before:?}\nduring {during:?}\nheld {held:?}");
             assert_eq!(during.status(200), during.latencies.len() as u64, "{during:?}");
             assert_eq!(held.status(503), held.latencies.len() as u64, "{held:?}");
-            let [p50, p99] = [0.5, 0.99].map(|share| held.percentile(share));
+            let waited = held.latencies.iter().filter(|took| **took >= TIMEOUT / 2).count();
             assert!(
-                p50 < TIMEOUT + Duration::from_millis(50),
-                "the frozen one's callers: {held:?}"
+                waited <= stuck.len() * 4,
+                "each of the {} waits once, and a probe's luck aside never again: {waited}",
+                stuck.len()
             );
-            assert!(
-                p99 < TIMEOUT + Duration::from_millis(100),
-                "the frozen one's callers: {held:?}"
-            );
-            println!("before {before:?}\nduring {during:?}\nheld {held:?}");
             shares.push(during.rate() / before.rate());
+            tails.push(during.percentile(0.99).as_secs_f64() / before.percentile(0.99).as_secs_f64());
             cluster.wait_until_ready();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         shares.sort_by(f64::total_cmp);
-        assert!(shares[1] >= 0.8, "share of the throughput kept: {shares:?}");
+        tails.sort_by(f64::total_cmp);
+        println!("share of the throughput kept {shares:.2?}, p99 as a multiple {tails:.2?}");
+        assert!(shares[2] >= 0.8, "share of the throughput kept: {shares:?}");
+        assert!(tails[2] <= 2.0, "p99 as a multiple: {tails:?}");
     }
 }

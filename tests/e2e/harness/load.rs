@@ -13,6 +13,7 @@ pub struct Load {
     port: u16,
     connections: usize,
     duration: Duration,
+    pause: Duration,
     source: Arc<Source>,
     done: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -24,6 +25,7 @@ impl Load {
             port,
             connections: 16,
             duration: Duration::from_secs(2),
+            pause: Duration::ZERO,
             source,
             done: Arc::new(|| false),
         }
@@ -41,6 +43,12 @@ impl Load {
 
     pub fn source(mut self, source: impl Fn(usize, usize) -> Vec<u8> + Send + Sync + 'static) -> Load {
         self.source = Arc::new(source);
+        self
+    }
+
+    /// Each connection waits so long after each response.
+    pub fn pause(mut self, pause: Duration) -> Load {
+        self.pause = pause;
         self
     }
 
@@ -65,9 +73,13 @@ impl Load {
         let end = start + self.duration;
         let tasks: Vec<_> = (0..self.connections)
             .map(|connection| {
-                let (port, source, done) = (self.port, self.source.clone(), self.done.clone());
+                let (port, pause) = (self.port, self.pause);
+                let (source, done) = (self.source.clone(), self.done.clone());
                 tokio::spawn(async move {
-                    one(port, connection, &*source, || Instant::now() >= end || done()).await
+                    one(port, connection, &*source, pause, || {
+                        Instant::now() >= end || done()
+                    })
+                    .await
                 })
             })
             .collect();
@@ -81,7 +93,13 @@ impl Load {
     }
 }
 
-async fn one(port: u16, connection: usize, source: &Source, done: impl Fn() -> bool) -> Report {
+async fn one(
+    port: u16,
+    connection: usize,
+    source: &Source,
+    pause: Duration,
+    done: impl Fn() -> bool,
+) -> Report {
     let mut report = Report::default();
     let mut raw = RawConnection::open(port).await;
     let mut number = 0;
@@ -99,6 +117,9 @@ async fn one(port: u16, connection: usize, source: &Source, done: impl Fn() -> b
                 report.errors += 1;
                 raw = RawConnection::open(port).await;
             }
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
     report
