@@ -424,7 +424,15 @@ mod hash {
 #[test]
 fn help_names_every_subcommand_and_what_exit_statuses_mean() {
     let shown = good(&["--help"], "");
-    for word in ["check", "explain", "hash", "Exit status"] {
+    for word in [
+        "check",
+        "explain",
+        "hash",
+        "show",
+        "reset",
+        "override",
+        "Exit status",
+    ] {
         assert!(shown.contains(word), "{shown}");
     }
     assert_eq!(headgate(&["chekc"], "").status.code(), Some(2));

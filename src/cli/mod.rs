@@ -5,17 +5,22 @@
 
 mod advice;
 mod check;
+mod counters;
 mod document;
 mod envoy;
 mod explain;
 mod find;
 mod hash;
 mod input;
+mod overrides;
 mod policies;
 mod reasons;
 mod report;
 mod request;
+mod show;
+mod store;
 mod table;
+mod target;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -47,6 +52,21 @@ enum Command {
     /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
     #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
     Hash(hash::Args),
+    /// Show a client's counters: what is used, what is left, and when it comes back
+    #[command(
+        after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
+    )]
+    Show(show::ShowArgs),
+    /// Forget what a client has used; its live overrides stay
+    ///
+    /// Each Envoy may remember a denial for verdict_cache.max_age (1 s) more. A limit with key: [address] counts for
+    /// the address: reset address:192.0.2.1 for that.
+    #[command(after_help = "Example: headgate reset api_key:k --limit login")]
+    Reset(show::ResetArgs),
+    /// Set, show and take away live overrides: another N for one client, without a reload anywhere
+    ///
+    /// Only limits with overrides: [{from: redis}] read them.
+    Override(overrides::Args),
 }
 
 /// What a subcommand prints, and its exit status.
@@ -77,6 +97,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Hash(args) => hash::run(&args),
+        Command::Show(args) => show::show(&args),
+        Command::Reset(args) => show::reset(&args),
+        Command::Override(args) => overrides::run(&args),
     };
     match result {
         Ok(output) => {

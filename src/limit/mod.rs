@@ -19,6 +19,8 @@ mod template;
 
 pub use algorithm::{Algorithm, Align, Form, Verdict};
 pub use cost::ReadCost;
+#[cfg(feature = "cli")]
+pub(crate) use keys::push_client;
 pub use path::normalise;
 pub use pattern::{bare_host, HostPattern, PathPattern, PatternError, ValuePattern};
 pub use plan::{Charge, Group, LiveOverride, Plan};

@@ -13,6 +13,8 @@ mod identity;
 mod instances;
 mod limits;
 mod matching;
+#[cfg(feature = "cli")]
+mod oncall;
 mod overrides;
 mod parity;
 mod responses;

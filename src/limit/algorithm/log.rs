@@ -20,6 +20,16 @@ pub struct Log {
     times_us: Vec<u64>,
 }
 
+/// From times in order.
+#[cfg(feature = "cli")]
+impl FromIterator<u64> for Log {
+    fn from_iter<T: IntoIterator<Item = u64>>(times_us: T) -> Log {
+        Log {
+            times_us: times_us.into_iter().collect(),
+        }
+    }
+}
+
 /// The entries that count now.
 struct Live<'a> {
     /// The clock, or the newest entry where that is later.

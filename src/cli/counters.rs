@@ -1,0 +1,314 @@
+//! A client's counters as they lie in Redis: found, unpacked into the core's own states, and explained.
+
+use super::store::Store;
+use super::target::{Place, Target};
+use super::Failure;
+use crate::identify::ClientValue;
+use crate::limit::algorithm::{Counter, Fixed, Gcra, Log, State, Terms, EXACT};
+use crate::limit::{Algorithm, Align, Form, Limit, Override, Period, Quota, Rate, Verdict};
+use crate::script::LiveQuota;
+use ::redis::cmd;
+
+/// What stands at the end of a live override's field.
+pub const OVERRIDE: &str = ":override";
+/// The field of a hash with one counter only.
+const ONLY_FIELD: &[u8] = b"c";
+
+/// One counter of a client.
+pub struct Stored {
+    /// The limit's name.
+    pub limit: String,
+    pub form: Form,
+    pub period: Period,
+    /// What else is in its key: a path, a method …; empty for the client alone.
+    pub components: String,
+    pub key: Vec<u8>,
+    /// `None`: the whole key is the counter.
+    pub field: Option<Vec<u8>>,
+    /// `None`: not readable by this release.
+    pub state: Option<State>,
+}
+
+/// Everything that Redis has of a client.
+pub struct Everything {
+    pub counters: Vec<Stored>,
+    /// Live overrides by the limit's name, those that have ended included.
+    pub overrides: Vec<(String, LiveQuota)>,
+    /// Redis's clock.
+    pub clock_us: u64,
+}
+
+/// What is known of a counter now.
+pub struct Standing {
+    /// N (for gcra the burst); `None`: neither a policy nor a live override says.
+    pub limit: Option<Quota>,
+    pub used: u64,
+    pub verdict: Verdict,
+}
+
+/// Reads all counters of a client.
+pub fn read(store: &mut Store, target: &Target) -> Result<Everything, Failure> {
+    let mut everything = Everything {
+        counters: Vec::new(),
+        overrides: Vec::new(),
+        clock_us: store.clock_us(&target.hash)?,
+    };
+    for key in store.keys_of(&target.hash)? {
+        let suffix = key.get(target.hash.len()..).unwrap_or_default();
+        if suffix.is_empty() {
+            for (field, value) in fields(store, &key)? {
+                let name = String::from_utf8_lossy(&field).into_owned();
+                if let Some(limit) = name.strip_suffix(OVERRIDE) {
+                    if let Some(quota) = LiveQuota::parse(&value) {
+                        everything.overrides.push((unescape(limit), quota));
+                    }
+                } else if let Some(mut stored) = label(&name, &key) {
+                    stored.state = unpack(stored.form, &value);
+                    stored.field = Some(field);
+                    everything.counters.push(stored);
+                }
+            }
+        } else if let Some(mut stored) = std::str::from_utf8(suffix)
+            .ok()
+            .and_then(|suffix| label(suffix.strip_prefix(':')?, &key))
+        {
+            stored.state = match stored.form {
+                Form::Log => Some(State::Log(log(store, &key)?)),
+                form => {
+                    let fields = fields(store, &key)?;
+                    let only = fields.into_iter().find(|(field, _)| field == ONLY_FIELD);
+                    only.and_then(|(_, value)| unpack(form, &value))
+                }
+            };
+            everything.counters.push(stored);
+        }
+    }
+    everything
+        .counters
+        .sort_by(|a, b| (&a.limit, &a.components).cmp(&(&b.limit, &b.components)));
+    everything.overrides.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(everything)
+}
+
+pub fn fields(store: &mut Store, key: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
+    store.on(key, |connection| cmd("HGETALL").arg(key).query(connection))
+}
+
+fn log(store: &mut Store, key: &[u8]) -> Result<Log, Failure> {
+    let members: Vec<Vec<u8>> = store.on(key, |connection| {
+        cmd("ZRANGE").arg(key).arg(0).arg(-1).query(connection)
+    })?;
+    // A member begins with its time.
+    let time = |member: &Vec<u8>| {
+        let digits = member.split(|byte| *byte == b':').next()?;
+        std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
+    };
+    Ok(members.iter().filter_map(time).collect())
+}
+
+/// `<limit>:<form>:<period ms>[:<component>…]`
+fn label(text: &str, key: &[u8]) -> Option<Stored> {
+    let mut parts = text.splitn(4, ':');
+    let (limit, form, period) = (parts.next()?, parts.next()?, parts.next()?);
+    let form = [Form::Fixed, Form::Counter, Form::Gcra, Form::Log]
+        .into_iter()
+        .find(|known| known.word() == form)?;
+    Some(Stored {
+        limit: unescape(limit),
+        form,
+        period: Period::from_millis(period.parse().ok()?)?,
+        components: parts.next().unwrap_or_default().to_owned(),
+        key: key.to_vec(),
+        field: None,
+        state: None,
+    })
+}
+
+/// A limit's name as it is written; `%XX` in a key.
+pub fn unescape(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let pair = match after {
+            [high, low, ..] if *first == b'%' => crate::identify::hex_pair(Some(high), Some(low)),
+            _ => None,
+        };
+        out.push(pair.unwrap_or(*first));
+        rest = after
+            .get(if pair.is_some() { 2 } else { 0 }..)
+            .unwrap_or_default();
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A packed value of `counting.lua`: little-endian whole numbers of six bytes, a bucket's level of seven.
+fn unpack(form: Form, value: &[u8]) -> Option<State> {
+    let number = |at: usize, length: usize| {
+        let bytes = value.get(at..at + length)?;
+        Some(
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+        )
+    };
+    let expected = match form {
+        Form::Fixed => 12,
+        Form::Counter => 18,
+        Form::Gcra => 13,
+        Form::Log => return None,
+    };
+    if value.len() != expected {
+        return None;
+    }
+    Some(match form {
+        Form::Fixed => State::Fixed(Fixed {
+            start_ms: number(0, 6)?,
+            count: number(6, 6)?,
+        }),
+        Form::Counter => State::Counter(Counter {
+            window: number(0, 6)?,
+            current: number(6, 6)?,
+            previous: number(12, 6)?,
+        }),
+        _ => State::Gcra(Gcra {
+            time_ms: number(0, 6)?,
+            level: number(6, 7)?,
+        }),
+    })
+}
+
+impl Everything {
+    /// How a counter stands, by the policy where one is known, and by live overrides.
+    pub fn standing(&self, stored: &Stored, place: &Place, target: &Target) -> Option<Standing> {
+        let state = stored.state.as_ref()?;
+        let limit = place.loaded.as_ref().and_then(|loaded| {
+            // A counter of another form or period is left over from another policy.
+            let same = |limit: &&Limit| {
+                limit.name == stored.limit
+                    && limit.algorithm.form() == stored.form
+                    && period_of(limit) == Some(stored.period)
+            };
+            loaded.policy.limits.iter().find(same)
+        });
+        let quota = self
+            .live(stored, limit)
+            .or_else(|| limit.map(|limit| granted(limit, target, place)));
+        let algorithm = limit.map_or(
+            match stored.form {
+                Form::Fixed => Algorithm::FixedWindow { align: Align::Epoch },
+                Form::Counter => Algorithm::SlidingWindowCounter,
+                Form::Gcra => Algorithm::Gcra { burst: 0 },
+                Form::Log => Algorithm::SlidingWindowLog,
+            },
+            |limit| limit.algorithm,
+        );
+        // Without a known N, the largest there can be: what is used and when it comes back does not depend on it.
+        let most = EXACT / stored.period.as_millis();
+        let n = match quota {
+            Some(Quota::Limited(rate)) => rate.limit,
+            _ => most,
+        };
+        let terms = Terms {
+            algorithm,
+            rate: Rate {
+                limit: n,
+                period: stored.period,
+            },
+            phase_ms: 0,
+        };
+        let verdict = state.check(self.clock_us, &terms, 1);
+        let used = match (state, quota) {
+            // How fast a bucket drains is N's business.
+            (State::Gcra(bucket), None | Some(Quota::Unlimited)) => {
+                bucket.level.div_ceil(stored.period.as_millis())
+            }
+            _ => {
+                let whole = Terms {
+                    rate: Rate {
+                        limit: most,
+                        ..terms.rate
+                    },
+                    algorithm: match algorithm {
+                        Algorithm::Gcra { .. } => return Some(self.bucket(state, &terms, quota, verdict)),
+                        other => other,
+                    },
+                    ..terms
+                };
+                most.saturating_sub(state.check(self.clock_us, &whole, 0).remaining)
+            }
+        };
+        Some(Standing {
+            limit: quota,
+            used,
+            verdict,
+        })
+    }
+
+    fn bucket(&self, state: &State, terms: &Terms, quota: Option<Quota>, verdict: Verdict) -> Standing {
+        let left = state.check(self.clock_us, terms, 0);
+        Standing {
+            limit: quota,
+            used: left.limit.unwrap_or(0).saturating_sub(left.remaining),
+            verdict,
+        }
+    }
+
+    /// What a live override grants, where one holds and the limit reads it.
+    fn live(&self, stored: &Stored, limit: Option<&Limit>) -> Option<Quota> {
+        if limit.is_some_and(|limit| !limit.overrides.contains(&Override::Redis)) {
+            return None;
+        }
+        let holds =
+            |(name, quota): &&(String, LiveQuota)| *name == stored.limit && quota.holds(self.clock_us / 1000);
+        let (_, quota) = self.overrides.iter().find(holds)?;
+        Some(match quota.limit_for(stored.form, stored.period) {
+            None => Quota::Unlimited,
+            Some(limit) => Quota::Limited(Rate {
+                limit,
+                period: stored.period,
+            }),
+        })
+    }
+}
+
+/// The period of a limit and its overrides; `None` where all are unlimited.
+pub fn period_of(limit: &Limit) -> Option<Period> {
+    let quotas = limit.overrides.iter().filter_map(Override::quota);
+    std::iter::once(limit.quota)
+        .chain(quotas)
+        .find_map(|quota| match quota {
+            Quota::Limited(rate) => Some(rate.period),
+            Quota::Unlimited => None,
+        })
+}
+
+/// What the policy grants this client, but for live overrides.
+fn granted(limit: &Limit, target: &Target, place: &Place) -> Quota {
+    let hasher = super::input::hasher();
+    let sources = place
+        .loaded
+        .as_ref()
+        .map(|loaded| loaded.policy.identify.as_slice())
+        .unwrap_or_default();
+    let is_client = |source: &str, value: Option<ClientValue>| {
+        target
+            .client
+            .as_ref()
+            .is_some_and(|client| client.source == source && Some(&client.value) == value.as_ref())
+    };
+    let fits = |one: &&Override| match one {
+        Override::Redis => false,
+        Override::Value { source, value, .. } => {
+            let known = sources.iter().find(|known| known.name == *source);
+            is_client(source, known.and_then(|known| known.client_value(value, &hasher)))
+        }
+        Override::Hash { source, hash, .. } => is_client(source, Some(ClientValue::Digest(*hash))),
+        Override::Cidr { net, .. } => match target.client.as_ref().map(|client| &client.value) {
+            Some(ClientValue::Address(address)) => net.contains(address),
+            _ => false,
+        },
+    };
+    let fitting = limit.overrides.iter().find(fits);
+    fitting.and_then(Override::quota).unwrap_or(limit.quota)
+}
