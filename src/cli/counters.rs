@@ -90,7 +90,10 @@ pub fn read(store: &mut Store, target: &Target) -> Result<Everything, Failure> {
     Ok(everything)
 }
 
-pub fn fields(store: &mut Store, key: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
+/// A hash's fields and values.
+pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+pub fn fields(store: &mut Store, key: &[u8]) -> Result<Fields, Failure> {
     store.on(key, |connection| cmd("HGETALL").arg(key).query(connection))
 }
 

@@ -3,7 +3,7 @@
 //! Works on fields of the client's hash as `script::LiveQuota` has them. A hash with a live override does not expire:
 //! `set` takes its expiry away, `unset` gives it one again.
 
-use super::counters::{fields, period_of, unescape, OVERRIDE};
+use super::counters::{fields, period_of, unescape, Fields, OVERRIDE};
 use super::explain::show_quota;
 use super::show::span;
 use super::store::{Store, StoreArgs};
@@ -217,7 +217,7 @@ fn check_period(
 }
 
 /// What stands in a hash: limits with their live overrides.
-fn overrides(fields: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(String, LiveQuota)> {
+fn overrides(fields: Fields) -> Vec<(String, LiveQuota)> {
     let one = |(field, value): (Vec<u8>, Vec<u8>)| {
         let name = String::from_utf8(field).ok()?;
         let limit = unescape(name.strip_suffix(OVERRIDE)?);
@@ -311,9 +311,7 @@ fn expire(store: &mut Store, key: &[u8]) -> Result<(), Failure> {
 fn list(place: &Place, store: &mut Store, json: bool) -> Result<Output, Failure> {
     let start = format!("{}{{", place.start);
     let hashes = store.hashes(start.as_bytes(), |connection, key| {
-        cmd("HGETALL")
-            .arg(key)
-            .query::<Vec<(Vec<u8>, Vec<u8>)>>(connection)
+        cmd("HGETALL").arg(key).query::<Fields>(connection)
     })?;
     let clock_ms = store.clock_us(start.as_bytes())? / 1000;
     let mut table = Table::new(&["client", "limit", "override"]);
