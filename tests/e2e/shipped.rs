@@ -160,6 +160,70 @@ fn the_variants_differ_from_the_main_one_in_the_redis_cluster_alone() {
     }
 }
 
+/// The recipes change who is asked, not how Redis is reached.
+#[test]
+fn the_recipes_differ_from_the_main_file_in_the_http_filters_and_the_virtual_host_alone() {
+    let rest = |file: &str| {
+        let mut config = config::load(&root().join(file));
+        let manager = config::hcm(&mut config);
+        manager["http_filters"].take();
+        let host = &mut manager["route_config"]["virtual_hosts"][0];
+        host.as_object_mut()
+            .expect("a host")
+            .remove("typed_per_filter_config");
+        config
+    };
+    for recipe in ["two-stage", "cors"] {
+        let file = format!("envoy/{recipe}.yaml");
+        assert_eq!(rest(&file), rest("envoy/envoy.yaml"), "{file}");
+    }
+}
+
+/// On the oldest promised Envoy, whose handling of filter state and of cors might differ; the newest runs them in
+/// `instances` and `cors`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipes_limit_on_the_oldest_envoy_as_well() {
+    let redis = RedisCluster::shared();
+    let oldest = |file: &str| Envoy::with(redis).file(file).version("1.36.2");
+    let pages = oldest("envoy/cors.yaml").start();
+    let call = || {
+        pages
+            .get("/")
+            .header("x-api-key", "a")
+            .header("origin", "https://app.example.com")
+    };
+    let responses = pages.at_once(101, |_| call()).await;
+    let denied: Vec<_> = responses
+        .iter()
+        .filter(|response| response.status == 429)
+        .collect();
+    assert_eq!(denied.len(), 1);
+    assert_eq!(
+        denied[0].header("access-control-allow-origin").as_deref(),
+        Some("https://app.example.com")
+    );
+    let stages = oldest("envoy/two-stage.yaml")
+        .edit(|config| {
+            let first = config::headgate(config).clone();
+            let filters = &mut config::hcm(config)["http_filters"];
+            let second = &mut config::named(filters, "headgate-user")["typed_config"]["config"];
+            second["vm_config"]["code"] = first["vm_config"]["code"].clone();
+            let policy = &mut second["configuration"]["value"];
+            policy["redis"] = first["configuration"]["value"]["redis"].clone();
+            policy["identify"] = json!([{"name": "user", "header": "x-user"}]);
+        })
+        .start();
+    let call = || stages.get("/").header("x-user", "u");
+    let responses = stages.at_once(101, |_| call()).await;
+    let passed = responses.iter().filter(|response| response.status == 200).count();
+    assert_eq!(passed, 100);
+    let denied = call().send().await;
+    assert_eq!(
+        (denied.status, denied.number("x-ratelimit-limit")),
+        (429, Some(100))
+    );
+}
+
 #[test]
 fn the_shipped_redis_user_may_run_what_the_script_calls_and_no_more() {
     let script = std::fs::read_to_string(root().join("src/script/counting.lua")).expect("the script");
