@@ -156,7 +156,15 @@ impl Advice<'_> {
 
     /// Another limit on the same counter is always spent first.
     fn never_tightest(&mut self, index: usize, limit: &Limit) {
+        // One that may be replaced does not hold everywhere.
+        let is_replaced = |index: usize| {
+            self.policy
+                .limits
+                .iter()
+                .any(|limit| limit.replaces.contains(&index))
+        };
         let limits = self.policy.limits.iter().enumerate();
+        let limits = limits.filter(|(other, _)| !is_replaced(*other));
         let tighter = limits
             .filter(|(other, _)| *other != index)
             .find(|(other, tighter)| {
@@ -339,6 +347,7 @@ mod tests {
             "{name: a, rate: 10/s, key: [client, method]}, {name: b, rate: 5000/m}",
             "{name: a, rate: 10/s, overrides: [{cidr: 10.0.0.0/8, rate: unlimited}]}, {name: b, rate: 5000/m}",
             "{name: a, rate: 10/s, algorithm: gcra, burst: 6000}, {name: b, rate: 5000/m}",
+            "{name: a, rate: 10/s}, {name: b, rate: 5000/m, match: {path: /b}, replaces: a}",
         ] {
             let text = format!("{{limits: [{limits}, {{name: top, rate: 9000/m, key: [address]}}]}}");
             assert!(advice(&text).is_empty(), "{text}\n{:?}", advice(&text));

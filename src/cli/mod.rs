@@ -7,20 +7,26 @@ mod advice;
 mod check;
 mod counters;
 mod document;
+mod engine;
 mod envoy;
 mod explain;
 mod find;
 mod hash;
+mod import;
 mod input;
 mod overrides;
+mod plot;
 mod policies;
 mod reasons;
+mod replay;
 mod report;
 mod request;
 mod show;
+mod simulate;
 mod store;
 mod table;
 mod target;
+mod traffic;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -47,11 +53,22 @@ enum Command {
         after_help = "Example: headgate explain envoy/envoy.yaml --request 'POST /login' --header 'x-api-key: k'"
     )]
     Explain(explain::Args),
+    /// Try out a policy on made-up traffic or on an access log, without a Redis
+    ///
+    /// Counts with the filter's own algorithms on simulated time; no cost of a response, no live override and no
+    /// failure of Redis is part of it.
+    #[command(
+        after_help = "Example: headgate simulate envoy/envoy.yaml --traffic '200/s for 60s, clients 50, zipf 1.1, path /' --svg out.svg"
+    )]
+    Simulate(simulate::Args),
     /// Print the hash under which a secret stands in Redis, in logs and in overrides
     ///
     /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
     #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
     Hash(hash::Args),
+    /// Turn another limiter's configuration into one of ours, and say what it cannot carry over
+    #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
+    Import(import::Args),
     /// Show a client's counters: what is used, what is left, and when it comes back
     #[command(
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
@@ -96,7 +113,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Hash(args) => hash::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Show(args) => show::show(&args),
         Command::Reset(args) => show::reset(&args),
         Command::Override(args) => overrides::run(&args),
