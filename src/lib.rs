@@ -27,6 +27,7 @@ pub mod headers;
 pub mod identify;
 pub mod instances;
 pub mod limit;
+pub mod local;
 pub mod redis;
 pub mod redis_call;
 pub mod reply;

@@ -54,6 +54,15 @@ impl std::error::Error for ReplyError {}
 const FIELDS: usize = 6;
 
 impl Reply {
+    /// What another store than Redis answers: a verdict and a mark for each charge.
+    pub(crate) fn new(admitted: bool, verdicts: Vec<Verdict>, marks: Vec<Mark>) -> Reply {
+        Reply {
+            admitted,
+            verdicts,
+            marks,
+        }
+    }
+
     /// Reads the reply to a call for the group.
     pub fn decode(group: &Group, value: &Value) -> Result<Reply, ReplyError> {
         let Value::Array(Some(items)) = value else {
@@ -105,7 +114,7 @@ impl Reply {
     }
 
     /// Under what the charge was taken; `None` if it was not.
-    pub(super) fn charged(&self, index: usize) -> Option<Mark> {
+    pub(crate) fn charged(&self, index: usize) -> Option<Mark> {
         let verdict = self.verdicts.get(index)?;
         let taken = self.admitted && verdict.allowed && verdict.limit.is_some();
         self.marks.get(index).copied().filter(|_| taken)

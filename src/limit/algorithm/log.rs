@@ -51,6 +51,16 @@ impl Log {
         self.times_us.is_empty()
     }
 
+    /// The times of all entries, in unix µs, in order.
+    pub fn times(&self) -> &[u64] {
+        &self.times_us
+    }
+
+    /// A log of these entries; `None` where they are not in order.
+    pub fn from_times(times_us: Vec<u64>) -> Option<Log> {
+        times_us.is_sorted().then_some(Log { times_us })
+    }
+
     pub(super) fn check(&self, clock_us: u64, terms: &Terms, need: u64) -> Verdict {
         let (limit, span) = (terms.rate.limit, span_us(terms));
         let live = self.live(clock_us, span);

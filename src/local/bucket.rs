@@ -1,0 +1,206 @@
+//! How counters lie in one shared value: slots one after the other, the longest unused first.
+//!
+//! | | |
+//! |---|---|
+//! | u16 | bytes of the state |
+//! | u8 | version of the format of this slot; one that is not known is an empty slot |
+//! | u8 | form: 1 fixed, 2 counter, 3 gcra, 4 log |
+//! | u64 | the counter's id |
+//! | u64 | unix ms from which nothing of it matters any more |
+//! | u64 | unix ms of its last use |
+//! | … | the state: its numbers as u64 |
+//!
+//! All little endian. What cannot be read to its end is as if it were not there.
+
+use crate::limit::algorithm::{Counter, Fixed, Gcra, Log, State};
+use crate::limit::Form;
+
+const VERSION: u8 = 1;
+const HEADER: usize = 2 + 1 + 1 + 3 * 8;
+
+/// A counter as stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot<'a> {
+    pub id: u64,
+    pub ends_ms: u64,
+    pub used_ms: u64,
+    form: u8,
+    state: &'a [u8],
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
+impl Slot<'_> {
+    /// Nothing of it matters any more, or nobody knows what it says.
+    pub fn is_over(&self, now_ms: u64) -> bool {
+        self.ends_ms <= now_ms
+    }
+
+    /// `None`: it is no state of this form.
+    pub fn state(&self, form: Form) -> Option<State> {
+        if self.form != number(form) {
+            return None;
+        }
+        let mut numbers = self.state.chunks_exact(8).filter_map(read_u64);
+        let mut next = || numbers.next();
+        let state = match form {
+            Form::Fixed => State::Fixed(Fixed {
+                start_ms: next()?,
+                count: next()?,
+            }),
+            Form::Counter => State::Counter(Counter {
+                window: next()?,
+                current: next()?,
+                previous: next()?,
+            }),
+            Form::Gcra => State::Gcra(Gcra {
+                time_ms: next()?,
+                level: next()?,
+            }),
+            Form::Log => State::Log(Log::from_times(numbers.by_ref().collect())?),
+        };
+        Some(state)
+    }
+}
+
+/// All slots of a bucket, in their order. One of an unknown version ends at once.
+pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> {
+    std::iter::from_fn(move || {
+        let [low, high, version, form, ..] = *bytes else {
+            return None;
+        };
+        let size = HEADER + usize::from(u16::from_le_bytes([low, high]));
+        let (slot, rest) = bytes.split_at_checked(size)?;
+        let (header, state) = slot.split_at_checked(HEADER)?;
+        let number = |at: usize| header.get(at..at + 8).and_then(read_u64);
+        bytes = rest;
+        Some(Slot {
+            id: number(4)?,
+            ends_ms: if version == VERSION { number(12)? } else { 0 },
+            used_ms: number(20)?,
+            form: if version == VERSION { form } else { 0 },
+            state,
+            bytes: slot,
+        })
+    })
+}
+
+/// Appends a slot.
+pub(super) fn push(out: &mut Vec<u8>, id: u64, ends_ms: u64, used_ms: u64, state: &State) {
+    let start = out.len();
+    let form = match state {
+        State::Fixed(_) => Form::Fixed,
+        State::Counter(_) => Form::Counter,
+        State::Gcra(_) => Form::Gcra,
+        State::Log(_) => Form::Log,
+    };
+    out.extend_from_slice(&[0, 0, VERSION, number(form)]);
+    let mut add = |numbers: &[u64]| {
+        for number in numbers {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    };
+    add(&[id, ends_ms, used_ms]);
+    match state {
+        State::Fixed(Fixed { start_ms, count }) => add(&[*start_ms, *count]),
+        State::Counter(Counter {
+            window,
+            current,
+            previous,
+        }) => add(&[*window, *current, *previous]),
+        State::Gcra(Gcra { time_ms, level }) => add(&[*time_ms, *level]),
+        State::Log(log) => add(log.times()),
+    }
+    // A log has a few hundred entries at the most.
+    let size = u16::try_from(out.len() - start - HEADER).unwrap_or(u16::MAX);
+    if let Some(place) = out.get_mut(start..start + 2) {
+        place.copy_from_slice(&size.to_le_bytes());
+    }
+}
+
+fn number(form: Form) -> u8 {
+    match form {
+        Form::Fixed => 1,
+        Form::Counter => 2,
+        Form::Gcra => 3,
+        Form::Log => 4,
+    }
+}
+
+pub(super) fn read_u64(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn states() -> [State; 4] {
+        [
+            State::Fixed(Fixed {
+                start_ms: 1,
+                count: 2,
+            }),
+            State::Counter(Counter {
+                window: 3,
+                current: 4,
+                previous: 5,
+            }),
+            State::Gcra(Gcra { time_ms: 6, level: 7 }),
+            State::Log(Log::from_times(vec![8, 9, 9]).unwrap()),
+        ]
+    }
+
+    const FORMS: [Form; 4] = [Form::Fixed, Form::Counter, Form::Gcra, Form::Log];
+
+    fn bucket() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (n, state) in states().iter().enumerate() {
+            push(&mut bytes, n as u64, 100 + n as u64, 50, state);
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_was_pushed_is_read_and_no_other_form() {
+        let bytes = bucket();
+        let read: Vec<Slot> = slots(&bytes).collect();
+        assert_eq!(read.len(), 4);
+        for (n, (slot, state)) in read.iter().zip(states()).enumerate() {
+            assert_eq!(
+                (slot.id, slot.ends_ms, slot.used_ms),
+                (n as u64, 100 + n as u64, 50)
+            );
+            for (m, form) in FORMS.into_iter().enumerate() {
+                assert_eq!(slot.state(form), (m == n).then(|| state.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_of_an_unknown_version_is_empty_and_over_and_the_others_stay() {
+        let mut bytes = bucket();
+        bytes[2] = VERSION + 1;
+        let read: Vec<Slot> = slots(&bytes).collect();
+        assert_eq!(read.len(), 4);
+        assert!(read[0].is_over(0) && read[0].state(Form::Fixed).is_none());
+        assert!(!read[1].is_over(0) && read[1].state(Form::Counter).is_some());
+    }
+
+    #[test]
+    fn broken_bytes_are_no_slots_and_no_states() {
+        let bytes = bucket();
+        for cut in 0..bytes.len() {
+            assert!(slots(&bytes[..cut]).count() < 4);
+        }
+        for at in 0..bytes.len() {
+            for value in [0, 1, 255] {
+                let mut broken = bytes.clone();
+                broken[at] = value;
+                for slot in slots(&broken) {
+                    let _whatever = FORMS.map(|form| slot.state(form));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What must hold of the table: nothing lost between threads, nothing forgotten early, nothing kept for ever.
+
+use super::*;
+use crate::limit::{Align, Period, Rate};
+use crate::redis::HashSlot;
+use std::thread;
+
+const NOW: u64 = 1_700_000_000_000_000;
+const MINUTE: u64 = 60_000_000;
+
+fn store(host: &Memory, max_counters: usize) -> LocalStore<&Memory> {
+    shared(host, max_counters, 10_000)
+}
+
+fn shared(host: &Memory, max_counters: usize, share: u16) -> LocalStore<&Memory> {
+    let settings = LocalSettings {
+        share: Percent::from_basis_points(share).unwrap(),
+        max_counters,
+    };
+    LocalStore::new(host, "ratelimit:main", &settings, [1, 2])
+}
+
+fn charge(limit: usize, algorithm: Algorithm, n: u64) -> Charge {
+    let period = Period::from_millis(60_000).unwrap();
+    Charge {
+        limit,
+        key: 0,
+        field: format!("{limit}:{}:60000", algorithm.form().word()).into(),
+        algorithm,
+        rate: Rate { limit: n, period },
+        cost: 1,
+        later: false,
+        enforced: true,
+        phase_ms: 0,
+        live: None,
+    }
+}
+
+fn group(client: &str, charges: Vec<Charge>) -> Group {
+    let key = format!("ratelimit:main:{{api_key:{client}}}").into_bytes();
+    Group {
+        slot: HashSlot::of(&key),
+        keys: vec![key],
+        charges,
+    }
+}
+
+/// One fixed window of so many a minute.
+fn window(client: &str, n: u64) -> Group {
+    let algorithm = Algorithm::FixedWindow {
+        align: Align::FirstCall,
+    };
+    group(client, vec![charge(0, algorithm, n)])
+}
+
+fn passes(store: &LocalStore<&Memory>, group: &Group, clock_us: u64) -> bool {
+    store.count(group, |_| true, clock_us).unwrap().admitted
+}
+
+#[test]
+fn eight_threads_take_exactly_n_of_every_counter() {
+    let host = Memory::default();
+    let forms = [
+        Algorithm::SlidingWindowLog,
+        Algorithm::SlidingWindowCounter,
+        Algorithm::Gcra { burst: 0 },
+    ];
+    let passed: u64 = thread::scope(|scope| {
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let (host, forms) = (&host, &forms);
+                scope.spawn(move || {
+                    // A worker of its own, with a seed of its own: the first one's holds.
+                    let store = store(host, 1_000);
+                    let mut passed = 0;
+                    for round in 0..50 {
+                        for client in 0..20 {
+                            let charges = forms
+                                .iter()
+                                .enumerate()
+                                .map(|(n, form)| charge(n, *form, 40 + n as u64));
+                            let group = group(&format!("c{client}"), charges.collect());
+                            passed += u64::from(passes(&store, &group, NOW + round));
+                        }
+                    }
+                    passed
+                })
+            })
+            .collect();
+        tasks.into_iter().map(|task| task.join().unwrap()).sum()
+    });
+    assert_eq!(passed, 20 * 40, "400 calls a client, the tightest limit is 40");
+}
+
+#[test]
+fn threads_that_fill_the_table_at_once_forget_nobody_and_count_right() {
+    let host = Memory::default();
+    let forgotten: u64 = thread::scope(|scope| {
+        let tasks: Vec<_> = (0..4)
+            .map(|task| {
+                let host = &host;
+                scope.spawn(move || {
+                    let store = store(host, 4_000);
+                    for client in 0..1_000 {
+                        assert!(passes(&store, &window(&format!("{task}-{client}"), 1), NOW));
+                    }
+                    for client in 0..1_000 {
+                        assert!(!passes(&store, &window(&format!("{task}-{client}"), 1), NOW));
+                    }
+                    store.take_evicted()
+                })
+            })
+            .collect();
+        tasks.into_iter().map(|task| task.join().unwrap()).sum()
+    });
+    assert_eq!(forgotten, 0);
+}
+
+#[test]
+fn beyond_its_bound_the_longest_unused_is_forgotten_and_counted() {
+    let host = Memory::default();
+    let store = store(&host, 3);
+    for (n, client) in ["a", "b", "c"].into_iter().enumerate() {
+        assert!(passes(&store, &window(client, 1), NOW + n as u64 * 1_000));
+    }
+    // `a` is denied, and so in use.
+    assert!(!passes(&store, &window("a", 1), NOW + 5_000_000));
+    assert_eq!(store.take_evicted(), 0);
+    assert!(passes(&store, &window("d", 1), NOW + 6_000_000));
+    assert_eq!(store.take_evicted(), 1);
+    assert!(!passes(&store, &window("a", 1), NOW + 7_000_000));
+    assert!(!passes(&store, &window("c", 1), NOW + 7_000_000));
+    assert!(
+        passes(&store, &window("b", 1), NOW + 7_000_000),
+        "b was the idlest"
+    );
+}
+
+#[test]
+fn memory_stays_bounded_under_ever_new_clients() {
+    let host = Memory::default();
+    let store = store(&host, 1_000);
+    for client in 0..20_000 {
+        assert!(passes(&store, &window(&client.to_string(), 5), NOW + client));
+    }
+    let evicted = store.take_evicted();
+    assert!(
+        (18_900..=19_000).contains(&evicted),
+        "{evicted} of 20,000 in 1,000"
+    );
+    let (values, bytes) = host.size();
+    assert!(values <= 65, "{values}");
+    assert!(bytes <= 1_064 * 44 + 100, "{bytes}");
+}
+
+#[test]
+fn what_is_over_makes_room_and_nobody_is_forgotten_for_it() {
+    let host = Memory::default();
+    let store = store(&host, 1_000);
+    for minute in 0..5 {
+        let clock = NOW + minute * 2 * MINUTE;
+        for round in 0..2 {
+            for client in 0..1_000 {
+                let group = window(&format!("{minute}-{client}"), 1);
+                assert_eq!(passes(&store, &group, clock), round == 0, "{minute} {client}");
+            }
+        }
+    }
+    assert_eq!(store.take_evicted(), 0);
+}
+
+#[test]
+fn one_caller_of_many_counters_pushes_out_its_own() {
+    let host = Memory::default();
+    let store = store(&host, 100_000);
+    assert!(passes(&store, &window("other", 1), NOW));
+    for path in 0..5_000 {
+        let mut group = window("a", 1);
+        let own = [&*group.keys[0], format!(":x:fixed:60000:/{path}").as_bytes()].concat();
+        group.keys = vec![own];
+        assert!(passes(&store, &group, NOW + path));
+    }
+    let evicted = store.take_evicted();
+    assert!((3_000..4_000).contains(&evicted), "{evicted}");
+    assert!(host.size().1 < 80 << 10, "{:?}", host.size());
+    assert!(!passes(&store, &window("other", 1), NOW));
+}
+
+#[test]
+fn values_of_an_unknown_version_are_empty_and_overwritten() {
+    let host = Memory::default();
+    assert!(passes(&store(&host, 10), &window("a", 1), NOW));
+    for name in host.names() {
+        let (mut value, _) = host.get(&name).unwrap();
+        let version = if name.ends_with("census") { 0 } else { 2 };
+        value[version] = 99;
+        host.put(&name, &value);
+    }
+    let store = store(&host, 10);
+    assert!(passes(&store, &window("a", 1), NOW), "an empty slot");
+    assert!(!passes(&store, &window("a", 1), NOW));
+}
+
+#[test]
+fn a_denying_limit_leaves_the_others_uncharged_and_what_was_charged_is_given_back() {
+    let host = Memory::default();
+    let store = store(&host, 10);
+    let wide = charge(0, Algorithm::SlidingWindowCounter, 10);
+    let narrow = charge(1, Algorithm::SlidingWindowLog, 1);
+    let both = group("a", vec![wide.clone(), narrow]);
+    let first = store.count(&both, |_| true, NOW).unwrap();
+    assert_eq!((first.admitted, first.verdicts[0].remaining), (true, 9));
+    let denied = store.count(&both, |_| true, NOW).unwrap();
+    assert_eq!((denied.admitted, denied.verdicts[0].remaining), (false, 9));
+    store.give_back(&both, &denied, NOW).unwrap();
+    store.give_back(&both, &first, NOW).unwrap();
+    let alone = store.count(&group("a", vec![wide]), |_| true, NOW).unwrap();
+    assert_eq!(alone.verdicts[0].remaining, 9, "only this call is charged");
+    assert!(passes(&store, &both, NOW));
+}
+
+#[test]
+fn what_is_not_counted_here_reads_as_unlimited_and_stays_uncharged() {
+    let host = Memory::default();
+    let store = store(&host, 10);
+    let charges = vec![
+        charge(0, Algorithm::SlidingWindowCounter, 0),
+        charge(1, Algorithm::SlidingWindowCounter, 5),
+    ];
+    let reply = store
+        .count(&group("a", charges), |charge| charge.limit == 1, NOW)
+        .unwrap();
+    assert!(reply.admitted);
+    assert_eq!(reply.verdicts[0], Verdict::UNLIMITED);
+    assert_eq!(reply.verdicts[1].remaining, 4);
+    assert_eq!((reply.charged(0), reply.charged(1).is_some()), (None, true));
+}
+
+#[test]
+fn this_envoy_grants_its_share_and_at_least_one_but_of_nothing_nothing() {
+    let host = Memory::default();
+    let store = shared(&host, 100, 2_500);
+    let granted = |algorithm, n| {
+        let group = group(&format!("{n}"), vec![charge(n as usize, algorithm, n)]);
+        let first = store.count(&group, |_| true, NOW).unwrap().verdicts[0];
+        let more = (1..200).filter(|_| passes(&store, &group, NOW)).count() as u64;
+        assert_eq!(first.limit, Some(u64::from(first.allowed) + more));
+        first.limit.unwrap()
+    };
+    let counter = Algorithm::SlidingWindowCounter;
+    assert_eq!([0, 1, 7, 8, 100].map(|n| granted(counter, n)), [0, 1, 1, 2, 25]);
+    assert_eq!(granted(Algorithm::Gcra { burst: 10 }, 60), 2);
+}
+
+#[test]
+fn a_log_of_more_than_64_is_counted_as_a_counter() {
+    let host = Memory::default();
+    let store = store(&host, 10);
+    let reset = |n| {
+        let group = group(&format!("{n}"), vec![charge(0, Algorithm::SlidingWindowLog, n)]);
+        store.count(&group, |_| true, NOW).unwrap().verdicts[0].reset_ms
+    };
+    assert_eq!(
+        reset(64),
+        60_000,
+        "a log is whole again a period after its newest entry"
+    );
+    assert!(reset(65) > 60_000, "a counter remembers the window before");
+}
+
+#[test]
+fn a_cost_that_comes_later_needs_one_left_and_may_overdraw() {
+    let host = Memory::default();
+    let store = store(&host, 10);
+    let mut later = charge(0, Algorithm::SlidingWindowCounter, 100);
+    later.later = true;
+    let call = group("a", vec![later.clone()]);
+    assert!(passes(&store, &call, NOW) && passes(&store, &call, NOW));
+    later.cost = 250;
+    let reply = store.charge(&group("a", vec![later]), |_| true, NOW).unwrap();
+    assert_eq!(reply.verdicts[0].remaining, 0);
+    assert!(!passes(&store, &call, NOW));
+}
+
+#[test]
+fn a_live_override_that_alone_would_limit_does_not_limit_here() {
+    let host = Memory::default();
+    let mut unlimited = charge(0, Algorithm::SlidingWindowCounter, 0);
+    unlimited.live = Some(crate::limit::LiveOverride {
+        key: 0,
+        field: "0:override".into(),
+        unlimited: true,
+    });
+    let reply = store(&host, 10)
+        .count(&group("a", vec![unlimited]), |_| true, NOW)
+        .unwrap();
+    assert_eq!((reply.admitted, reply.verdicts[0]), (true, Verdict::UNLIMITED));
+}
+
+#[test]
+fn a_clock_that_steps_back_grants_no_second_window() {
+    let host = Memory::default();
+    let store = store(&host, 10);
+    assert!(passes(&store, &window("a", 1), NOW));
+    for back in [1, 1_000_000, MINUTE] {
+        assert!(!passes(&store, &window("a", 1), NOW - back), "{back}");
+    }
+}
+
+#[test]
+fn a_denial_writes_nothing_but_once_a_second() {
+    let host = Memory::default();
+    let store = store(&host, 10);
+    let written = || {
+        host.names()
+            .iter()
+            .filter_map(|name| host.get(name))
+            .map(|(_, Version(v))| v)
+            .max()
+    };
+    assert!(passes(&store, &window("a", 1), NOW));
+    let after = written();
+    for ms in 0..1_000 {
+        assert!(!passes(&store, &window("a", 1), NOW + ms * 1_000));
+    }
+    assert_eq!(written(), after);
+    assert!(!passes(&store, &window("a", 1), NOW + 1_000_000));
+    assert_ne!(written(), after);
+}
