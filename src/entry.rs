@@ -1,10 +1,12 @@
 //! What Envoy loads: a root context for each configuration, which becomes one of the two roles.
 
-use crate::config::{self, Plugin};
+use crate::config::{self, Plugin, Policy};
 use crate::filter::{Request, Worker};
 use crate::identify::Hasher;
+use crate::local;
 use crate::redis_call::Listener;
 use crate::script;
+use log::Level;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
 use proxy_wasm::types::{BufferType, ContextType, LogLevel};
@@ -48,11 +50,24 @@ fn hasher() -> Hasher {
 }
 
 /// Logs a line once for all workers: the VM of the main thread is configured before theirs.
-fn warn_once(text: &str) {
+fn say_once(level: Level, text: &str) {
     let said = hostcalls::get_shared_data(text).is_ok_and(|(value, _)| value.is_some());
     if !said {
-        log::warn!("headgate: {text}");
+        log::log!(level, "headgate: {text}");
         let _unsaid = hostcalls::set_shared_data(text, Some(b"said"), None);
+    }
+}
+
+fn say_what_is_approximated(policy: &Policy) {
+    let names = local::approximated(policy);
+    if !names.is_empty() {
+        let text = format!(
+            "a log of more than {} calls is not kept in Envoy's memory: where this Envoy counts by itself, these \
+             limits are counted as sliding_window_counter: {}",
+            local::LONGEST_LOG,
+            names.join(", ")
+        );
+        say_once(Level::Info, &text);
     }
 }
 
@@ -78,8 +93,9 @@ impl RootContext for Root {
             Ok(Plugin::Filter(policy)) => {
                 let hasher = hasher();
                 if !hasher.is_keyed() && policy.holds_secrets() {
-                    warn_once(NO_HASH_KEY);
+                    say_once(Level::Warn, NO_HASH_KEY);
                 }
+                say_what_is_approximated(&policy);
                 Role::Filter(Rc::new(Worker::new(*policy, hasher)))
             }
             Ok(Plugin::RedisCall { key_prefix }) => {

@@ -1,5 +1,6 @@
 //! What operators are told. For now: that counting fails, and that it works again, without a line for each request.
 
+use crate::limit::{Limit, OnError};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -56,9 +57,28 @@ impl FailureLog {
     }
 }
 
+/// What becomes of requests that are not counted, in words.
+pub fn on_error_words(limits: &[Limit]) -> String {
+    let mut words = String::new();
+    for (on_error, does) in [
+        (OnError::Deny, "on_error: deny refuses them"),
+        (OnError::Local, "on_error: local counts them in this Envoy alone"),
+        (OnError::Allow, "on_error: allow lets them pass"),
+    ] {
+        if limits.iter().any(|limit| limit.on_error == on_error) {
+            if !words.is_empty() {
+                words.push_str(" or ");
+            }
+            words.push_str(does);
+        }
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::fixtures::limit;
 
     #[test]
     fn one_line_in_ten_seconds_of_failures_and_one_when_they_end() {
@@ -74,5 +94,22 @@ mod tests {
         assert_eq!(log.note(at(20), false), Some(Report::Recovered));
         assert_eq!(log.note(at(21), false), None);
         assert_eq!(log.note(at(22), true), Some(Report::Failing { requests: 1 }));
+    }
+
+    #[test]
+    fn the_line_says_what_on_error_does_by_the_limits_that_there_are() {
+        let on_error = |on_error| Limit {
+            on_error,
+            ..limit("a", &[])
+        };
+        let local = [on_error(OnError::Local), on_error(OnError::Local)];
+        assert_eq!(
+            on_error_words(&local),
+            "on_error: local counts them in this Envoy alone"
+        );
+        assert_eq!(
+            on_error_words(&[on_error(OnError::Allow), on_error(OnError::Deny)]),
+            "on_error: deny refuses them or on_error: allow lets them pass"
+        );
     }
 }

@@ -10,11 +10,6 @@ use serde_json::Value;
 type Unbuilt = (&'static str, &'static [&'static str]);
 
 const UNBUILT: &[Unbuilt] = &[
-    ("store", &[r#""redis""#]),
-    ("on_error", &[r#""allow""#, r#""deny""#]),
-    ("local.share", &[r#""100%""#]),
-    ("local.max_counters", &["65536"]),
-    ("limits[].on_error", &[r#""allow""#, r#""deny""#]),
     ("limits[].lease", &[r#""0%""#]),
     ("log.denials_per_second", &["10"]),
     ("metrics.enabled", &["true"]),

@@ -96,7 +96,8 @@ impl Decision {
     }
 
     /// Decides from every counter of the request. A known denial wins over a failure; else the strictest `on_error`
-    /// of the enforced limits that failed. A limit in shadow is never in the way.
+    /// of the enforced limits that failed: deny, local, allow. A limit that was counted locally has followed its own,
+    /// and so outweighs one that lets pass. A limit in shadow is never in the way.
     pub fn from_counted<'a>(limits: &[Limit], counted: impl IntoIterator<Item = Counted<'a>>) -> Decision {
         let mut decision = Decision::uncounted(Outcome::Allowed);
         let mut tightest: Option<Figures> = None;
@@ -104,7 +105,7 @@ impl Decision {
         let mut denying: Option<Figures> = None;
         let mut denying_shown: Option<Figures> = None;
         let mut failure: Option<OnError> = None;
-        let (mut enforced, mut shadow_failed) = (false, false);
+        let (mut enforced, mut shadow_failed, mut locally) = (false, false, false);
         for Counted { charge, verdict, by } in counted {
             let Some(limit) = limits.get(charge.limit) else {
                 continue;
@@ -118,6 +119,7 @@ impl Decision {
                 continue;
             };
             decision.by = strongest(decision.by, by);
+            locally |= charge.enforced && by == CountedBy::Local;
             if !charge.enforced {
                 if !verdict.allowed {
                     decision.shadow.push(charge.limit);
@@ -144,6 +146,7 @@ impl Decision {
                 keep(shown, figures, before);
             }
         }
+        let failure = failure.filter(|on_error| !(locally && *on_error == OnError::Allow));
         if let Some(told) = denying {
             decision.outcome = Outcome::Denied;
             decision.retry_after_ms = match denying_shown {
@@ -162,6 +165,22 @@ impl Decision {
             (decision.shown, decision.told) = (tightest_shown, tightest);
         }
         decision
+    }
+
+    /// Whether counters that Redis did not count are to be counted locally, where their limits say so: not where one
+    /// denies already, nor where one that failed refuses by itself.
+    pub fn asks_locally<'a>(limits: &[Limit], counted: impl IntoIterator<Item = Counted<'a>>) -> bool {
+        let mut asks = false;
+        for Counted { charge, verdict, .. } in counted {
+            let on_error = limits.get(charge.limit).map(|limit| limit.on_error);
+            match (verdict, on_error) {
+                (Some(verdict), _) if charge.enforced && !verdict.allowed => return false,
+                (None, Some(OnError::Deny)) if charge.enforced => return false,
+                (None, Some(OnError::Local)) => asks = true,
+                _ => {}
+            }
+        }
+        asks
     }
 
     /// Whether the filter answers instead of the upstream.

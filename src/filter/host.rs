@@ -5,10 +5,13 @@
 //! a `false`.
 
 use crate::headers::Header;
+use crate::local::{Refused, SharedData, Version};
 use std::ptr::{null, null_mut};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 type Status = u32;
 const OK: Status = 0;
+const CAS_MISMATCH: Status = 8;
 
 #[link(wasm_import_module = "env")]
 extern "C" {
@@ -36,6 +39,20 @@ extern "C" {
     fn proxy_set_effective_context(context: u32) -> Status;
     fn proxy_continue_stream(stream: u32) -> Status;
     fn proxy_set_tick_period_milliseconds(period: u32) -> Status;
+    fn proxy_get_shared_data(
+        name: *const u8,
+        name_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        version: *mut u32,
+    ) -> Status;
+    fn proxy_set_shared_data(
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+        version: u32,
+    ) -> Status;
 }
 
 /// Whose headers.
@@ -187,4 +204,37 @@ pub fn set_tick_period(millis: u32) {
     unsafe {
         proxy_set_tick_period_milliseconds(millis);
     }
+}
+
+/// Values that all workers share whose VMs have one `vm_id`.
+pub struct SharedValues;
+
+impl SharedData for SharedValues {
+    fn get(&self, name: &str) -> Option<(Vec<u8>, Version)> {
+        let (mut data, mut size, mut version) = (null_mut(), 0, 0);
+        // SAFETY: as for the headers; the host writes the version, too.
+        let value = unsafe {
+            let status = proxy_get_shared_data(name.as_ptr(), name.len(), &mut data, &mut size, &mut version);
+            owned(status, data, size)
+        };
+        Some((value?, Version(version)))
+    }
+
+    fn replace(&self, name: &str, value: &[u8], Version(version): Version) -> Result<(), Refused> {
+        // SAFETY: the host reads both during the call only.
+        let status =
+            unsafe { proxy_set_shared_data(name.as_ptr(), name.len(), value.as_ptr(), value.len(), version) };
+        match status {
+            OK => Ok(()),
+            CAS_MISMATCH => Err(Refused::Changed),
+            _ => Err(Refused::Failed),
+        }
+    }
+}
+
+/// The wall clock, in µs: for windows and for what callers are told. Waits and caches are on the monotonic clock.
+pub fn unix_us() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as u64)
 }

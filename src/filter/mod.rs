@@ -6,6 +6,7 @@
 mod attributes;
 mod grpc;
 mod host;
+mod local;
 mod outcome;
 mod request;
 mod response;

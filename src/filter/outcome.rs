@@ -8,7 +8,6 @@ use crate::instances::{self, Share};
 use crate::limit::Group;
 use crate::reply::Reply;
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is left to do when the response passes.
 #[derive(Debug, Default)]
@@ -17,7 +16,11 @@ pub enum Afterwards {
     #[default]
     Nothing,
     /// The upstream's response gets these figures, if any, and what it says to have cost is charged.
-    Answered { figures: Vec<Header>, later: Vec<Group> },
+    Answered {
+        figures: Vec<Header>,
+        later: Vec<Group>,
+        by: Option<CountedBy>,
+    },
 }
 
 /// What is known of the request beside the decision.
@@ -35,7 +38,7 @@ pub struct Facts<'a> {
 /// Sets filter state and request headers, or replies. The caller resumes a paused request unless this replied.
 /// `groups` is what was counted.
 pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Vec<Group>) -> Afterwards {
-    let unix_ms = unix_ms();
+    let unix_ms = host::unix_us() / 1000;
     let earlier = match facts.earlier {
         true => shown_earlier(),
         false => Vec::new(),
@@ -66,7 +69,11 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     }
     let mut later = groups;
     later.retain(Group::has_later);
-    Afterwards::Answered { figures, later }
+    Afterwards::Answered {
+        figures,
+        later,
+        by: decision.by,
+    }
 }
 
 fn shown_earlier() -> Vec<Header> {
@@ -195,11 +202,4 @@ fn by_word(by: CountedBy) -> &'static str {
         CountedBy::Local => "local",
         CountedBy::Cache => "cache",
     }
-}
-
-/// The wall clock, in ms; the only use of it: waits and caches are on the monotonic clock.
-fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }

@@ -145,8 +145,8 @@ impl HttpContext for Request {
             Some(caller) => caller.afterwards.take(),
             None => std::mem::take(&mut self.afterwards),
         };
-        if let Afterwards::Answered { figures, later } = afterwards {
-            response::answered(&self.worker, &figures, &later);
+        if let Afterwards::Answered { figures, later, by } = afterwards {
+            response::answered(&self.worker, &figures, &later, by);
         }
         Action::Continue
     }

@@ -4,6 +4,7 @@ use super::host::{self, HeaderMap};
 use super::outcome::refused_later;
 use super::worker::Worker;
 use crate::config::UpstreamHeaders;
+use crate::decision::CountedBy;
 use crate::headers::{Family, Header};
 use crate::identify::Lookup;
 use crate::instances;
@@ -11,10 +12,10 @@ use crate::limit::{Cost, Group, ReadCost};
 use std::borrow::Cow;
 
 /// For the effective context, whose response is not this instance's own reply.
-pub fn answered(worker: &Worker, figures: &[Header], later: &[Group]) {
+pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option<CountedBy>) {
     let headers = HeaderMap::read(host::Map::Response);
     if !later.is_empty() && !refused_later() {
-        charge(worker, &headers, later);
+        charge(worker, &headers, later, by);
     }
     let handover = host::property(instances::HANDOVER.as_bytes()).unwrap_or_default();
     let handover = std::str::from_utf8(&handover).unwrap_or_default();
@@ -24,7 +25,7 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group]) {
 }
 
 /// Nobody waits for it, and it is not repeated: a lost one under-counts a request that has been served.
-fn charge(worker: &Worker, headers: &HeaderMap, later: &[Group]) {
+fn charge(worker: &Worker, headers: &HeaderMap, later: &[Group], by: Option<CountedBy>) {
     let mut broken = 0;
     let mut cost = |limit: usize| {
         let Some(Cost::ResponseHeader { name, max }) =
@@ -37,7 +38,7 @@ fn charge(worker: &Worker, headers: &HeaderMap, later: &[Group]) {
         read.or_one(*max)
     };
     let groups = later.iter().filter_map(|group| group.afterwards(&mut cost));
-    worker.charge(groups.collect());
+    worker.charge(groups.collect(), by);
     worker.note_broken_costs(broken);
 }
 

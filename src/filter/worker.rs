@@ -2,22 +2,24 @@
 
 use super::grpc::GrpcStreams;
 use super::host;
+use super::local::Local;
 use super::outcome;
 use super::request::Caller;
-use crate::config::Policy;
+use crate::config::{Policy, Store};
 use crate::decision::{Counted, CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
 use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
-use crate::script;
-use crate::telemetry::{FailureLog, Report};
+use crate::script::{self, Reply};
+use crate::telemetry::{on_error_words, FailureLog, Report};
 use crate::verdict_cache::VerdictCache;
 use crate::waiting::{group_result, GroupError, GroupResult, Waiting, WaitingRoom};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,7 @@ pub struct Worker {
     pub planner: Planner,
     redis: RefCell<Streams<GrpcStreams>>,
     room: RefCell<WaitingRoom<Rc<Caller>>>,
+    local: Local,
     verdicts: RefCell<VerdictCache>,
     /// Whether Redis has ever answered.
     answered: Cell<bool>,
@@ -81,6 +84,7 @@ impl Worker {
             planner: Planner::new(&policy, hasher),
             redis: RefCell::new(streams),
             room: RefCell::default(),
+            local: Local::new(&policy),
             verdicts: RefCell::new(VerdictCache::new(&policy.verdict_cache)),
             answered: Cell::new(false),
             again: RefCell::default(),
@@ -95,6 +99,10 @@ impl Worker {
     /// Sends the calls of a request, all at once.
     pub fn count(&self, caller: Rc<Caller>, groups: Vec<Group>) -> Counting {
         let now = Instant::now();
+        if self.policy.store == Store::Local {
+            let decision = Box::new(self.decide_locally(now, &groups));
+            return Counting::Decided { decision, groups };
+        }
         if let Some(decision) = self.known_denial(now, &groups) {
             let decision = Box::new(decision);
             return Counting::Decided { decision, groups };
@@ -318,9 +326,18 @@ impl Worker {
         }
     }
 
-    /// Charges what responses said to have cost, by one call a group that nobody waits for and that is not repeated.
-    pub fn charge(&self, groups: Vec<Group>) {
+    /// Charges what responses said to have cost, by one call a group that nobody waits for and that is not repeated;
+    /// `by`: who counted the request.
+    pub fn charge(&self, groups: Vec<Group>, by: Option<CountedBy>) {
         let now = Instant::now();
+        if by == Some(CountedBy::Local) {
+            for group in &groups {
+                self.local.charge(&self.policy.limits, group);
+            }
+        }
+        if self.policy.store == Store::Local {
+            return;
+        }
         for group in &groups {
             let token = CallToken {
                 request: self.room.borrow_mut().number(),
@@ -382,19 +399,90 @@ impl Worker {
         }
     }
 
+    /// Decides by what Redis said and, where it said nothing, by the failure policy: what is to be counted locally
+    /// then, is.
     fn decide(&self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) -> Decision {
         let error = results.iter().flatten().find_map(|result| result.as_ref().err());
-        let report = self.failures.note(now, error.is_some());
-        match (report, error) {
-            (Some(Report::Failing { requests }), Some(error)) => {
-                log::warn!(
-                    "headgate: Redis did not count {requests} request(s), on_error decides them: {error}"
-                );
+        self.report(now, "Redis", error);
+        let limits = &self.policy.limits;
+        let mut locally = Vec::new();
+        if error.is_some() && Decision::asks_locally(limits, self.counted(groups, results, &[])) {
+            let count = |(group, result): (&Group, &Option<GroupResult>)| match result {
+                Some(Ok(_)) => None,
+                _ => self.local.count(limits, group).ok(),
+            };
+            locally = groups.iter().zip(results).map(count).collect();
+        }
+        let decision = Decision::from_counted(limits, self.counted(groups, results, &locally));
+        self.return_locally(&decision, groups, &locally);
+        decision
+    }
+
+    /// Decides without Redis.
+    fn decide_locally(&self, now: Instant, groups: &[Group]) -> Decision {
+        let limits = &self.policy.limits;
+        let mut error = None;
+        let mut locally = Vec::with_capacity(groups.len());
+        for group in groups {
+            let counted = self.local.count(limits, group);
+            error = error.or(counted.as_ref().err().copied());
+            locally.push(counted.ok());
+        }
+        self.report(now, "Envoy", error.as_ref());
+        let decision = Decision::from_counted(limits, self.counted(groups, &[], &locally));
+        self.return_locally(&decision, groups, &locally);
+        decision
+    }
+
+    /// A refused request takes nothing of the local counters that had room for it either.
+    fn return_locally(&self, decision: &Decision, groups: &[Group], locally: &[Option<Reply>]) {
+        if !decision.refuses() {
+            return;
+        }
+        for (group, reply) in groups.iter().zip(locally) {
+            if let Some(reply) = reply.as_ref().filter(|reply| reply.admitted) {
+                self.local.give_back(group, reply);
             }
-            (Some(Report::Recovered), _) => log::info!("headgate: Redis counts again"),
+        }
+    }
+
+    /// Every counter of the request with its verdict, where there is one.
+    fn counted<'a>(
+        &'a self,
+        groups: &'a [Group],
+        results: &'a [Option<GroupResult>],
+        locally: &'a [Option<Reply>],
+    ) -> impl Iterator<Item = Counted<'a>> {
+        let limits = &self.policy.limits;
+        groups.iter().enumerate().flat_map(move |(at, group)| {
+            let result = results.get(at).and_then(Option::as_ref);
+            let redis = result.and_then(|result| result.as_ref().ok());
+            let local = locally.get(at).and_then(Option::as_ref);
+            group.charges.iter().enumerate().map(move |(n, charge)| {
+                let local = local.filter(|_| self.local.counts(limits, charge));
+                let reply = redis.or(local);
+                Counted {
+                    charge,
+                    verdict: reply.and_then(|reply| reply.verdicts.get(n)).copied(),
+                    by: match redis {
+                        Some(_) => CountedBy::Redis,
+                        None => CountedBy::Local,
+                    },
+                }
+            })
+        })
+    }
+
+    /// Says in the log that requests are not counted as they should be, and when they are again.
+    fn report(&self, now: Instant, who: &str, error: Option<&impl Display>) {
+        match (self.failures.note(now, error.is_some()), error) {
+            (Some(Report::Failing { requests }), Some(error)) => log::warn!(
+                "headgate: {who} did not count {requests} request(s), {}: {error}",
+                on_error_words(&self.policy.limits)
+            ),
+            (Some(Report::Recovered), _) => log::info!("headgate: {who} counts again"),
             _ => {}
         }
-        Decision::from_counted(&self.policy.limits, counted(groups, results))
     }
 
     /// Asks the host for a tick at the next deadline, or when the streams want one.
@@ -426,19 +514,4 @@ fn script_call(group: &Group, mode: script::Mode) -> ScriptCall {
         parts,
         tail,
     }
-}
-
-/// Every counter of the request with its verdict, where there is one.
-fn counted<'a>(groups: &'a [Group], results: &'a [Option<GroupResult>]) -> impl Iterator<Item = Counted<'a>> {
-    groups.iter().zip(results).flat_map(|(group, result)| {
-        let verdicts = result
-            .as_ref()
-            .and_then(|result| result.as_ref().ok())
-            .map(|reply| &reply.verdicts);
-        group.charges.iter().enumerate().map(move |(n, charge)| Counted {
-            charge,
-            verdict: verdicts.and_then(|verdicts| verdicts.get(n)).copied(),
-            by: CountedBy::Redis,
-        })
-    })
 }
