@@ -82,7 +82,11 @@ redis_answers() { redis_cli -p "$1" ping | grep -q PONG; }
 redis_serves() { redis_cli -p "$1" cluster info | grep -q cluster_state:ok; }
 
 redis_ports() {
-    if [ "$VARIANT" = single-redis ]; then echo "$REDIS_PORT"; else seq "$REDIS_PORT" $((REDIS_PORT + 2)); fi
+    case $VARIANT in
+    local) ;;
+    single-redis) echo "$REDIS_PORT" ;;
+    *) seq "$REDIS_PORT" $((REDIS_PORT + 2)) ;;
+    esac
 }
 
 start_redis() {
@@ -141,7 +145,7 @@ start)
     stop
     ports_are_free
     trap 'code=$?; if [ $code != 0 ]; then stop; fi' EXIT
-    start_redis
+    [ -z "$(redis_ports)" ] || start_redis
     begin upstream python3 scripts/upstream.py "$UPSTREAM_PORT"
     until_true "the upstream" upstream curl -sf "http://127.0.0.1:$UPSTREAM_PORT/"
     start_envoy

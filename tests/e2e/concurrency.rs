@@ -17,20 +17,24 @@ fn passed(responses: &[Response]) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_five_hundred_at_once_over_four_workers_exactly_a_hundred_pass() {
-    for algorithm in ["sliding_window_log", "sliding_window_counter", "fixed_window"] {
-        let policy = format!(
-            "{{redis: {{timeout: 5s}}, limits: [{{name: x, rate: 100/hour, algorithm: {algorithm}}}]}}"
-        );
-        let envoy = Envoy::with(RedisCluster::shared())
-            .concurrency(4)
-            .policy(&policy)
-            .start();
+    for (algorithm, builder) in [
+        "sliding_window_log",
+        "sliding_window_counter",
+        "fixed_window",
+        "gcra",
+    ]
+    .into_iter()
+    .flat_map(|algorithm| Envoy::of_each_store().map(|builder| (algorithm, builder)))
+    {
+        let policy = format!("{{limits: [{{name: x, rate: 100/hour, algorithm: {algorithm}}}]}}");
+        let store = builder.store();
+        let envoy = builder.concurrency(4).policy(&policy).start();
         let responses = envoy
             .at_once(500, |_| {
                 Client::http1(envoy.port).get("/").header("x-api-key", "a")
             })
             .await;
-        assert_eq!(passed(&responses), 100, "{algorithm}");
+        assert_eq!(passed(&responses), 100, "{algorithm} in {store}");
     }
 }
 

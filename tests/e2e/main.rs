@@ -12,6 +12,7 @@ mod harness;
 mod identity;
 mod instances;
 mod limits;
+mod local;
 mod matching;
 #[cfg(feature = "cli")]
 mod oncall;

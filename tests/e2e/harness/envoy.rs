@@ -37,6 +37,7 @@ pub struct EnvoyBuilder {
     key_prefix: String,
     as_text: bool,
     patient: bool,
+    local: bool,
     cold: bool,
     filter: bool,
     dynamic: bool,
@@ -189,6 +190,14 @@ impl EnvoyBuilder {
         }
     }
 
+    /// The word for who counts, in filter state.
+    pub fn store(&self) -> &'static str {
+        match self.local {
+            true => "local",
+            false => "redis",
+        }
+    }
+
     /// Expects that Envoy refuses the configuration; returns its log.
     pub fn refused(self) -> String {
         match self.try_start() {
@@ -330,6 +339,9 @@ impl EnvoyBuilder {
     fn plugin(&self, mut value: Value) -> Value {
         let network = value["role"] == "redis_call";
         if let Some(fields) = value.as_object_mut() {
+            if self.local && !network {
+                fields.insert("store".into(), json!("local"));
+            }
             let redis = fields.entry("redis").or_insert_with(|| json!({}));
             if let Some(redis) = redis.as_object_mut() {
                 if network || !redis.contains_key("key_prefix") {
@@ -372,6 +384,19 @@ impl Envoy {
         builder
     }
 
+    /// An Envoy without Redis, of the shipped file for that: whatever the policy, it says `store: local`.
+    pub fn local() -> EnvoyBuilder {
+        let mut builder = Envoy::alone();
+        builder.file = root().join("envoy/local.yaml");
+        builder.local = true;
+        builder
+    }
+
+    /// One of each store: for what must hold of both.
+    pub fn of_each_store() -> [EnvoyBuilder; 2] {
+        [Envoy::with(super::RedisCluster::shared()), Envoy::local()]
+    }
+
     /// An Envoy whose Redis is where the shipped file says, and so most likely nowhere.
     pub fn alone() -> EnvoyBuilder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -387,6 +412,7 @@ impl Envoy {
             patient: !std::thread::current()
                 .name()
                 .is_some_and(|test| test.contains("quiet::")),
+            local: false,
             cold: false,
             filter: true,
             dynamic: false,

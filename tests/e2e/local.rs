@@ -1,0 +1,302 @@
+//! Counting in Envoy's own memory: what is its own beside what holds of each store, and `on_error: local`.
+
+use crate::harness::*;
+use std::time::Duration;
+
+const EVICTED: &str = "wasmcustom.headgate_local_evicted_total";
+
+async fn call(envoy: &Envoy, key: &str) -> Response {
+    envoy.get("/").header("x-api-key", key).send().await
+}
+
+/// How many of so many calls pass.
+async fn passed(envoy: &Envoy, key: &str, calls: usize) -> usize {
+    let mut passed = 0;
+    for _ in 0..calls {
+        passed += usize::from(call(envoy, key).await.status == 200);
+    }
+    passed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_every_limit_of_the_shipped_file_holds_on_every_supported_envoy() {
+    for version in ["1.36.2", DEFAULT_ENVOY] {
+        let envoy = Envoy::local().concurrency(4).version(version).start();
+        let responses = envoy
+            .at_once(200, |_| {
+                Client::http1(envoy.port).get("/").header("x-api-key", "a")
+            })
+            .await;
+        let passed = responses.iter().filter(|response| response.status == 200).count();
+        assert_eq!(passed, 100);
+        let denied = call(&envoy, "a").await;
+        assert_eq!(
+            (denied.status, denied.number("x-ratelimit-limit")),
+            (429, Some(100))
+        );
+        assert_eq!(denied.number("x-ratelimit-remaining"), Some(0));
+        assert!(denied
+            .number("retry-after")
+            .is_some_and(|wait| (1..=120).contains(&wait)));
+        assert_eq!(call(&envoy, "b").await.status, 200);
+        envoy.wait_for_log("these limits are counted as sliding_window_counter: per-client");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_keys_from_one_address_meet_the_ceiling_and_forget_nobody() {
+    let policy = "limits: [{rate: 2/hour}, {name: ceiling, rate: 3000/hour, key: [address]}]";
+    let envoy = Envoy::local().concurrency(4).policy(policy).start();
+    assert_eq!(passed(&envoy, "me", 3).await, 2);
+    let mut through = 2;
+    for round in 0..20 {
+        let responses = envoy
+            .at_once(500, |n| {
+                Client::http1(envoy.port)
+                    .get("/")
+                    .header("x-api-key", &format!("{round}-{n}"))
+            })
+            .await;
+        through += responses.iter().filter(|response| response.status == 200).count();
+    }
+    assert_eq!(
+        through, 3_000,
+        "what the ceiling denies is not charged to the client"
+    );
+    assert_eq!(call(&envoy, "me").await.status, 429);
+    assert_eq!(envoy.stat(EVICTED), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_max_counters_the_longest_unused_is_forgotten_and_counted() {
+    let policy = "{local: {max_counters: 3}, limits: [{rate: 1/hour}]}";
+    let envoy = Envoy::local().policy(policy).start();
+    for key in ["a", "b", "c"] {
+        assert_eq!(passed(&envoy, key, 2).await, 1, "{key}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(envoy.stat(EVICTED), 0);
+    assert_eq!(passed(&envoy, "d", 2).await, 1);
+    wait_for("the metric", Duration::from_secs(10), || {
+        (envoy.stat(EVICTED) == 1).then_some(())
+    });
+    for key in ["b", "c", "d"] {
+        assert_eq!(call(&envoy, key).await.status, 429, "{key}");
+    }
+    assert_eq!(call(&envoy, "a").await.status, 200, "a was the longest unused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_envoy_grants_its_share_and_says_so() {
+    let policy = "{local: {share: 25%}, limits: [{rate: 10/hour, match: {source: [api_key]}}, {name: few, rate: 3/hour, key: [address]}]}";
+    let envoy = Envoy::local().policy(policy).start();
+    let first = call(&envoy, "a").await;
+    assert_eq!((first.status, first.number("x-ratelimit-limit")), (200, Some(1)));
+    let denied = call(&envoy, "a").await;
+    assert_eq!(
+        (denied.status, denied.number("x-ratelimit-limit")),
+        (429, Some(1))
+    );
+    let quota = "{local: {share: 25%}, limits: [{rate: 10/hour}]}";
+    let envoy = Envoy::local().policy(quota).start();
+    assert_eq!(passed(&envoy, "a", 5).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_denies_leaves_those_of_its_tag_and_of_others_uncharged() {
+    let policy =
+        "limits: [{name: wide, rate: 50/minute, algorithm: fixed_window}, {name: narrow, rate: 2/minute}, \
+                  {name: address, rate: 40/minute, key: [address], algorithm: gcra}]";
+    let envoy = Envoy::local().policy(policy).start();
+    assert_eq!(passed(&envoy, "a", 10).await, 2);
+    let other = call(&envoy, "b").await;
+    assert_eq!(other.number("x-ratelimit-limit"), Some(2));
+    let policy = policy.replace(", {name: narrow, rate: 2/minute}", "");
+    assert!(!policy.contains("narrow"));
+    let fresh = Envoy::local().policy(&policy).start();
+    assert_eq!(
+        passed(&fresh, "a", 60).await,
+        40,
+        "another Envoy knows nothing of this one's"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_outlive_a_new_configuration() {
+    let policy = "limits: [{name: x, rate: 3/hour}]";
+    let envoy = Envoy::local().dynamic().policy(policy).start();
+    assert_eq!(passed(&envoy, "a", 2).await, 2);
+    envoy.reload("{limits: [{name: x, rate: 3/hour}], response: {status: 430}}");
+    let fresh = || Client::http1(envoy.port).get("/").header("x-api-key", "a").send();
+    let statuses = [fresh().await.status, fresh().await.status];
+    assert_eq!(statuses, [200, 430]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_response_cost_is_charged_to_the_local_counter() {
+    let policy = "limits: [{name: tokens, rate: 100/hour, algorithm: sliding_window_counter, cost: {response_header: x-tokens, max: 100}}]";
+    let envoy = Envoy::local().policy(policy).start();
+    let answer = r#"{"headers": {"x-tokens": "60"}}"#;
+    for expected in [200, 200, 429] {
+        let request = envoy.get("/").header("x-test-answer", answer);
+        assert_eq!(request.send().await.status, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_local_opens_no_way_to_redis() {
+    let redis = SingleRedis::start();
+    let envoy = Envoy::with(&redis)
+        .policy("{store: local, limits: [{rate: 2/hour}]}")
+        .start();
+    redis.reset_stats();
+    assert_eq!(passed(&envoy, "a", 5).await, 2);
+    assert_eq!(redis.calls("eval") + redis.calls("evalsha"), 0);
+    assert_eq!(envoy.stat("cluster.redis_call.upstream_cx_total"), 0);
+    assert_eq!(redis.keys(&format!("{}:*", envoy.key_prefix)), [""; 0]);
+}
+
+/// `on_error: local`
+mod failing {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_redis_each_envoy_grants_its_share_and_then_denies_and_says_who_counted() {
+        let redis = SingleRedis::start();
+        let policy = "{redis: {timeout: 200ms}, local: {share: 50%}, limits: [{name: x, rate: 10/hour}]}";
+        let builder = Envoy::with(&redis).policy(policy);
+        let envoys = [builder.clone().start(), builder.start()];
+        assert_eq!(
+            call(&envoys[0], "a").await.number("x-ratelimit-remaining"),
+            Some(9)
+        );
+        redis.kill();
+        for (envoy, before) in envoys.iter().zip([1, 0]) {
+            for left in (0..5).rev() {
+                let response = call(envoy, "a").await;
+                assert_eq!(response.status, 200, "{response:?}");
+                assert_eq!(response.number("x-ratelimit-limit"), Some(5));
+                assert_eq!(
+                    response.number("x-ratelimit-remaining"),
+                    Some(left),
+                    "it starts empty"
+                );
+                assert_eq!(
+                    response.upstream_header("x-ratelimit-limit").as_deref(),
+                    Some("5")
+                );
+            }
+            for _ in 0..3 {
+                let denied = call(envoy, "a").await;
+                assert_eq!(
+                    (denied.status, denied.number("x-ratelimit-limit")),
+                    (429, Some(5))
+                );
+                assert!(denied
+                    .number("retry-after")
+                    .is_some_and(|wait| (1..=3_600).contains(&wait)));
+            }
+            assert_eq!(call(envoy, "b").await.status, 200);
+            let log = envoy.access_log(before + 9);
+            let entry = &log[before];
+            assert_eq!(
+                (&entry["ratelimit_decision"], &entry["ratelimit_by"]),
+                (&"allowed".into(), &"local".into())
+            );
+            let entry = &log[before + 7];
+            assert_eq!(
+                (&entry["ratelimit_decision"], &entry["ratelimit_by"]),
+                (&"denied".into(), &"local".into())
+            );
+            let words = "on_error: local counts them in this Envoy alone";
+            let lines = envoy.log().matches(words).count();
+            assert!((1..=4).contains(&lines), "{lines} lines for 9 failures");
+        }
+        redis.restart();
+        let back = wait_for_redis(&envoys[0], "a").await;
+        // A call that was given up while Redis came back may be charged.
+        let fresh = back.is_some_and(|left| (7..=9).contains(&left));
+        assert!(fresh, "nothing is written back, and Redis has lost its own: {back:?}");
+    }
+
+    /// What is left when Redis counts again.
+    async fn wait_for_redis(envoy: &Envoy, key: &str) -> Option<i64> {
+        for _ in 0..200 {
+            let response = call(envoy, key).await;
+            if response.number("x-ratelimit-limit") == Some(10) {
+                return response.number("x-ratelimit-remaining");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_limits_that_fail_the_strictest_decides_deny_then_local_then_allow() {
+        let limit = |name: &str, rate: u32, on_error: &str, source: &str| {
+            format!(
+                "{{name: {name}, rate: {rate}/hour, on_error: {on_error}, match: {{source: [{source}]}}}}"
+            )
+        };
+        let limits = [
+            limit("wide", 2, "allow", "mixed, strict, open"),
+            limit("counted", 3, "local", "mixed, strict"),
+            limit("strict", 9, "deny", "strict"),
+        ];
+        let policy = format!(
+            "{{redis: {{timeout: 100ms}}, identify: [{{name: mixed, header: x-mixed}}, {{name: strict, header: x-strict}}, \
+             {{name: open, header: x-open}}], limits: [{}]}}",
+            limits.join(",")
+        );
+        let envoy = Envoy::alone().policy(&policy).start();
+        let send = |header: &'static str| envoy.get("/").header(header, "a").send();
+        for expected in [200, 200, 200, 429] {
+            let response = send("x-mixed").await;
+            assert_eq!(
+                (response.status, response.number("x-ratelimit-limit")),
+                (expected, Some(3))
+            );
+        }
+        assert_eq!(send("x-strict").await.status, 503);
+        for _ in 0..4 {
+            let open = send("x-open").await;
+            assert_eq!((open.status, open.header("x-ratelimit-limit")), (200, None));
+        }
+        let log = envoy.access_log(9);
+        let by = |n: usize| {
+            (
+                log[n]["ratelimit_decision"].clone(),
+                log[n]["ratelimit_by"].clone(),
+            )
+        };
+        assert_eq!(by(0), ("allowed".into(), "local".into()));
+        assert_eq!(by(3), ("denied".into(), "local".into()));
+        assert_eq!(by(4).0, "failed_closed");
+        assert_eq!(by(5), ("failed_open".into(), serde_json::Value::Null));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn over_four_workers_exactly_the_share_passes() {
+        let policy = "{redis: {timeout: 100ms}, limits: [{name: x, rate: 100/hour}]}";
+        let envoy = Envoy::alone().concurrency(4).policy(policy).start();
+        let responses = envoy
+            .at_once(500, |_| {
+                Client::http1(envoy.port).get("/").header("x-api-key", "a")
+            })
+            .await;
+        let passed = responses.iter().filter(|response| response.status == 200).count();
+        let denied = responses.iter().filter(|response| response.status == 429).count();
+        assert_eq!((passed, denied), (100, 400));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn in_shadow_a_local_count_is_told_and_denies_nothing() {
+        let policy = "{redis: {timeout: 100ms}, limits: [{name: x, rate: 1/hour, enforce: false}]}";
+        let envoy = Envoy::alone().policy(policy).start();
+        for limited in [None, Some("true".to_owned())] {
+            let response = call(&envoy, "a").await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.upstream_header("x-ratelimit-limited"), limited);
+        }
+    }
+}
