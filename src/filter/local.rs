@@ -35,7 +35,7 @@ impl Local {
     pub fn count(&self, limits: &[Limit], group: &Group) -> Result<Reply, LocalError> {
         let reply = self
             .store
-            .count(group, |charge| self.counts(limits, charge), host::unix_us());
+            .count(group, &|charge| self.counts(limits, charge), host::unix_us());
         self.note_evicted();
         reply
     }
@@ -44,7 +44,7 @@ impl Local {
     pub fn charge(&self, limits: &[Limit], group: &Group) {
         let _lost = self
             .store
-            .charge(group, |charge| self.counts(limits, charge), host::unix_us());
+            .charge(group, &|charge| self.counts(limits, charge), host::unix_us());
         self.note_evicted();
     }
 

@@ -88,10 +88,10 @@ impl<H: SharedData> LocalStore<H> {
     pub fn count(
         &self,
         group: &Group,
-        counts: impl Fn(&Charge) -> bool,
+        counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
     ) -> Result<Reply, LocalError> {
-        self.update(group, counts, clock_us, |counters| {
+        self.update(group, counts, clock_us, &|counters| {
             let check = |counter: &Counter<'_>| match &counter.terms {
                 Some(terms) => counter.state.check(clock_us, terms, need(counter.charge)),
                 None => Verdict::UNLIMITED,
@@ -119,10 +119,10 @@ impl<H: SharedData> LocalStore<H> {
     pub fn charge(
         &self,
         group: &Group,
-        counts: impl Fn(&Charge) -> bool,
+        counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
     ) -> Result<Reply, LocalError> {
-        self.update(group, counts, clock_us, |counters| {
+        self.update(group, counts, clock_us, &|counters| {
             let mut verdicts = vec![Verdict::UNLIMITED; counters.len()];
             let take = |(counter, verdict): (&mut Counter<'_>, &mut Verdict)| counter.take(clock_us, verdict);
             let marks = counters.iter_mut().zip(&mut verdicts).map(take).collect();
@@ -135,26 +135,21 @@ impl<H: SharedData> LocalStore<H> {
     /// # Errors
     /// Nothing was given back: too much stays counted.
     pub fn give_back(&self, group: &Group, reply: &Reply, clock_us: u64) -> Result<(), LocalError> {
-        let given = self.update(
-            group,
-            |_| true,
-            clock_us,
-            |counters| {
-                for (index, counter) in counters.iter_mut().enumerate() {
-                    let Charge { cost, later, .. } = *counter.charge;
-                    let (Some(mark), Some(kept), Some(terms)) =
-                        (reply.charged(index), counter.kept, &counter.terms)
-                    else {
-                        continue;
-                    };
-                    if cost > 0 && !later {
-                        counter.state.give_back(clock_us, terms, cost, mark);
-                        counter.write = Some(kept.ends_ms);
-                    }
+        let given = self.update(group, &|_| true, clock_us, &|counters| {
+            for (index, counter) in counters.iter_mut().enumerate() {
+                let Charge { cost, later, .. } = *counter.charge;
+                let (Some(mark), Some(kept), Some(terms)) =
+                    (reply.charged(index), counter.kept, &counter.terms)
+                else {
+                    continue;
+                };
+                if cost > 0 && !later {
+                    counter.state.give_back(clock_us, terms, cost, mark);
+                    counter.write = Some(kept.ends_ms);
                 }
-                Reply::new(true, Vec::new(), Vec::new())
-            },
-        );
+            }
+            Reply::new(true, Vec::new(), Vec::new())
+        });
         given.map(|_| ())
     }
 
@@ -166,9 +161,9 @@ impl<H: SharedData> LocalStore<H> {
     fn update(
         &self,
         group: &Group,
-        counts: impl Fn(&Charge) -> bool,
+        counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
-        change: impl Fn(&mut [Counter<'_>]) -> Reply,
+        change: &dyn Fn(&mut [Counter<'_>]) -> Reply,
     ) -> Result<Reply, LocalError> {
         let place = self.table.place(group);
         let counter = |charge: &'_ Charge| -> Option<Terms> { counts(charge).then(|| self.terms(charge))? };

@@ -130,7 +130,7 @@ impl<H: SharedData> Table<H> {
         place: &Place,
         counters: &mut [Counter<'_>],
         now_ms: u64,
-        change: impl Fn(&mut [Counter<'_>]) -> Reply,
+        change: &dyn Fn(&mut [Counter<'_>]) -> Reply,
     ) -> Result<Reply, LocalError> {
         for _ in 0..ATTEMPTS {
             let (bytes, version) = self.read(place.bucket);
@@ -208,7 +208,7 @@ impl<H: SharedData> Table<H> {
         if !any {
             return 0;
         }
-        self.drop_from(bucket, &bytes, version, |slot| slot.is_over(now_ms))
+        self.drop_from(bucket, &bytes, version, &|slot| slot.is_over(now_ms))
     }
 
     /// Forgets the longest unused of some counters; those among them that are over go as well. How many went.
@@ -220,7 +220,7 @@ impl<H: SharedData> Table<H> {
             let bucket = (first + look) % self.buckets;
             let (bytes, version) = self.read(bucket);
             if slots(&bytes).any(|slot| slot.is_over(now_ms)) {
-                over += self.drop_from(bucket, &bytes, version, |slot| slot.is_over(now_ms));
+                over += self.drop_from(bucket, &bytes, version, &|slot| slot.is_over(now_ms));
             }
             for slot in slots(&bytes).filter(|slot| !slot.is_over(now_ms)) {
                 seen += 1;
@@ -236,7 +236,7 @@ impl<H: SharedData> Table<H> {
             return over;
         };
         let (bytes, version) = self.read(bucket);
-        let evicted = self.drop_from(bucket, &bytes, version, |slot| slot.id == id);
+        let evicted = self.drop_from(bucket, &bytes, version, &|slot| slot.id == id);
         self.note_evicted(evicted);
         evicted
     }
@@ -246,7 +246,7 @@ impl<H: SharedData> Table<H> {
         bucket: u64,
         bytes: &[u8],
         version: Version,
-        drops: impl Fn(&Slot<'_>) -> bool,
+        drops: &dyn Fn(&Slot<'_>) -> bool,
     ) -> u64 {
         let mut out = Vec::with_capacity(bytes.len());
         let mut dropped = 0;

@@ -54,7 +54,7 @@ fn window(client: &str, n: u64) -> Group {
 }
 
 fn passes(store: &LocalStore<&Memory>, group: &Group, clock_us: u64) -> bool {
-    store.count(group, |_| true, clock_us).unwrap().admitted
+    store.count(group, &|_| true, clock_us).unwrap().admitted
 }
 
 #[test]
@@ -208,13 +208,13 @@ fn a_denying_limit_leaves_the_others_uncharged_and_what_was_charged_is_given_bac
     let wide = charge(0, Algorithm::SlidingWindowCounter, 10);
     let narrow = charge(1, Algorithm::SlidingWindowLog, 1);
     let both = group("a", vec![wide.clone(), narrow]);
-    let first = store.count(&both, |_| true, NOW).unwrap();
+    let first = store.count(&both, &|_| true, NOW).unwrap();
     assert_eq!((first.admitted, first.verdicts[0].remaining), (true, 9));
-    let denied = store.count(&both, |_| true, NOW).unwrap();
+    let denied = store.count(&both, &|_| true, NOW).unwrap();
     assert_eq!((denied.admitted, denied.verdicts[0].remaining), (false, 9));
     store.give_back(&both, &denied, NOW).unwrap();
     store.give_back(&both, &first, NOW).unwrap();
-    let alone = store.count(&group("a", vec![wide]), |_| true, NOW).unwrap();
+    let alone = store.count(&group("a", vec![wide]), &|_| true, NOW).unwrap();
     assert_eq!(alone.verdicts[0].remaining, 9, "only this call is charged");
     assert!(passes(&store, &both, NOW));
 }
@@ -228,7 +228,7 @@ fn what_is_not_counted_here_reads_as_unlimited_and_stays_uncharged() {
         charge(1, Algorithm::SlidingWindowCounter, 5),
     ];
     let reply = store
-        .count(&group("a", charges), |charge| charge.limit == 1, NOW)
+        .count(&group("a", charges), &|charge| charge.limit == 1, NOW)
         .unwrap();
     assert!(reply.admitted);
     assert_eq!(reply.verdicts[0], Verdict::UNLIMITED);
@@ -242,7 +242,7 @@ fn this_envoy_grants_its_share_and_at_least_one_but_of_nothing_nothing() {
     let store = shared(&host, 100, 2_500);
     let granted = |algorithm, n| {
         let group = group(&format!("{n}"), vec![charge(n as usize, algorithm, n)]);
-        let first = store.count(&group, |_| true, NOW).unwrap().verdicts[0];
+        let first = store.count(&group, &|_| true, NOW).unwrap().verdicts[0];
         let more = (1..200).filter(|_| passes(&store, &group, NOW)).count() as u64;
         assert_eq!(first.limit, Some(u64::from(first.allowed) + more));
         first.limit.unwrap()
@@ -258,7 +258,7 @@ fn a_log_of_more_than_64_is_counted_as_a_counter() {
     let store = store(&host, 10);
     let reset = |n| {
         let group = group(&format!("{n}"), vec![charge(0, Algorithm::SlidingWindowLog, n)]);
-        store.count(&group, |_| true, NOW).unwrap().verdicts[0].reset_ms
+        store.count(&group, &|_| true, NOW).unwrap().verdicts[0].reset_ms
     };
     assert_eq!(
         reset(64),
@@ -277,7 +277,7 @@ fn a_cost_that_comes_later_needs_one_left_and_may_overdraw() {
     let call = group("a", vec![later.clone()]);
     assert!(passes(&store, &call, NOW) && passes(&store, &call, NOW));
     later.cost = 250;
-    let reply = store.charge(&group("a", vec![later]), |_| true, NOW).unwrap();
+    let reply = store.charge(&group("a", vec![later]), &|_| true, NOW).unwrap();
     assert_eq!(reply.verdicts[0].remaining, 0);
     assert!(!passes(&store, &call, NOW));
 }
@@ -292,7 +292,7 @@ fn a_live_override_that_alone_would_limit_does_not_limit_here() {
         unlimited: true,
     });
     let reply = store(&host, 10)
-        .count(&group("a", vec![unlimited]), |_| true, NOW)
+        .count(&group("a", vec![unlimited]), &|_| true, NOW)
         .unwrap();
     assert_eq!((reply.admitted, reply.verdicts[0]), (true, Verdict::UNLIMITED));
 }

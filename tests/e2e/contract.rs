@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Built by other parts, with tests of their own when they are there.
-const ELSEWHERE: [&str; 6] = ["lease", "verdict_cache", "log", "metrics", "store", "local"];
+const ELSEWHERE: [&str; 4] = ["lease", "verdict_cache", "log", "metrics"];
 
 /// Words that a field may be set to, beside its default.
 const WORDS: &[&str] = &[
@@ -25,6 +25,8 @@ const WORDS: &[&str] = &[
     "rate: unlimited",
     "on_error: deny",
     "on_error: allow",
+    "on_error: local",
+    "store: local",
     "on_no_client: deny",
     "reset: delta",
     "format: problem_json",

@@ -54,7 +54,7 @@ async fn ten_thousand_keys_from_one_address_meet_the_ceiling_and_forget_nobody()
             .at_once(500, |n| {
                 Client::http1(envoy.port)
                     .get("/")
-                    .header("x-api-key", &format!("{round}-{n}"))
+                    .header("x-api-key", format!("{round}-{n}"))
             })
             .await;
         through += responses.iter().filter(|response| response.status == 200).count();
@@ -163,7 +163,7 @@ mod failing {
     #[tokio::test(flavor = "multi_thread")]
     async fn without_redis_each_envoy_grants_its_share_and_then_denies_and_says_who_counted() {
         let redis = SingleRedis::start();
-        let policy = "{redis: {timeout: 200ms}, local: {share: 50%}, limits: [{name: x, rate: 10/hour}]}";
+        let policy = "{redis: {timeout: 200ms}, on_error: local, local: {share: 50%}, limits: [{name: x, rate: 10/hour}]}";
         let builder = Envoy::with(&redis).policy(policy);
         let envoys = [builder.clone().start(), builder.start()];
         assert_eq!(
@@ -216,7 +216,10 @@ mod failing {
         let back = wait_for_redis(&envoys[0], "a").await;
         // A call that was given up while Redis came back may be charged.
         let fresh = back.is_some_and(|left| (7..=9).contains(&left));
-        assert!(fresh, "nothing is written back, and Redis has lost its own: {back:?}");
+        assert!(
+            fresh,
+            "nothing is written back, and Redis has lost its own: {back:?}"
+        );
     }
 
     /// What is left when Redis counts again.

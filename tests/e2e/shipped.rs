@@ -225,6 +225,23 @@ async fn the_recipes_limit_on_the_oldest_envoy_as_well() {
 }
 
 #[test]
+fn the_variant_without_redis_is_the_main_one_without_the_way_to_it() {
+    let mut main = config::load(&root().join("envoy/envoy.yaml"));
+    let plugin = &mut config::headgate(&mut main)["configuration"]["value"];
+    plugin["store"] = json!("local");
+    let top = main.as_object_mut().expect("a configuration");
+    top.remove("bootstrap_extensions");
+    for (list, way) in [
+        ("listeners", &["redis_call"][..]),
+        ("clusters", &["redis_call", "redis"][..]),
+    ] {
+        let elements = main["static_resources"][list].as_array_mut().expect("a list");
+        elements.retain(|element| !way.iter().any(|name| element["name"] == *name));
+    }
+    assert_eq!(config::load(&root().join("envoy/local.yaml")), main);
+}
+
+#[test]
 fn the_shipped_redis_user_may_run_what_the_script_calls_and_no_more() {
     let script = std::fs::read_to_string(root().join("src/script/counting.lua")).expect("the script");
     // redis.call('X', …), or call('X', …) where it is a local
