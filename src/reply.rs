@@ -14,6 +14,8 @@ pub struct Reply {
     pub grpc_status: u32,
     pub headers: Vec<Header>,
     pub body: String,
+    /// What callers of gRPC read, where the body is not for them.
+    pub grpc_message: Option<String>,
     /// In seconds, as sent; `None` where none is.
     pub retry_after: Option<u64>,
 }
@@ -39,6 +41,7 @@ impl Reply {
                     grpc_status: RESOURCE_EXHAUSTED,
                     headers: headers::quota(settings, &policy.limits, decision, unix_ms),
                     body: text(policy, decision, wait),
+                    grpc_message: None,
                     retry_after: Some(wait),
                 }
             }
@@ -51,7 +54,8 @@ impl Reply {
         let content_type = match settings.format {
             BodyFormat::Text => "text/plain; charset=utf-8",
             BodyFormat::ProblemJson => {
-                reply.body = problem(policy, decision, &reply);
+                let problem = problem(policy, decision, &reply);
+                reply.grpc_message = Some(std::mem::replace(&mut reply.body, problem));
                 "application/problem+json"
             }
         };
@@ -71,6 +75,7 @@ impl Reply {
             grpc_status,
             headers: Vec::new(),
             body: body.to_owned(),
+            grpc_message: None,
             retry_after,
         }
     }

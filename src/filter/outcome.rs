@@ -48,12 +48,12 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     if let Some(mut reply) = reply {
         reply.headers = instances::merge(earlier, reply.headers, true);
         hand_over(policy, &[]);
-        host::reply(
-            reply.status,
-            facts.grpc.then_some(reply.grpc_status),
-            &reply.headers,
-            &reply.body,
-        );
+        let (grpc_status, body) = match (facts.grpc, &reply.grpc_message) {
+            (true, Some(message)) => (Some(reply.grpc_status), message),
+            (true, None) => (Some(reply.grpc_status), &reply.body),
+            (false, _) => (None, &reply.body),
+        };
+        host::reply(reply.status, grpc_status, &reply.headers, body);
         return Afterwards::Nothing;
     }
     let mut figures = headers::quota(&policy.response, &policy.limits, decision, unix_ms);

@@ -166,6 +166,11 @@ async fn a_caller_of_grpc_is_answered_in_grpc_whatever_the_refusal() {
             "{response:?}"
         );
         assert!(response.body.is_empty(), "in headers, with no body");
+        let message = response.header("grpc-message").unwrap_or_default();
+        assert!(
+            !message.is_empty() && !message.contains('{'),
+            "a text, whatever the format of bodies: {message}"
+        );
         assert_eq!(envoy.get("/").send().await.status, http);
     }
 }
