@@ -51,7 +51,7 @@ impl Attributes for RequestAttributes {
             property.push(0);
             property.extend_from_slice(part.as_bytes());
         }
-        host::property(&property).map(number_as_text)
+        host::property(&property).and_then(as_text)
     }
 
     fn tls(&self, field: TlsField) -> Option<Vec<u8>> {
@@ -67,13 +67,12 @@ impl Attributes for RequestAttributes {
     }
 }
 
-/// A number in metadata comes as the eight bytes of a double, with nothing to say so; no text of eight characters
-/// has a control character in it, and nearly every number has.
-fn number_as_text(value: Vec<u8>) -> Vec<u8> {
-    match <[u8; 8]>::try_from(value.as_slice()) {
-        Ok(bytes) if bytes.iter().any(u8::is_ascii_control) => {
-            f64::from_le_bytes(bytes).to_string().into_bytes()
-        }
-        _ => value,
+/// Text is what it is. A number comes as the eight bytes of a double, with nothing to say so; but no text has control
+/// characters in it, and nearly every number has. So have lists, objects and booleans, which are nobody's name.
+fn as_text(value: Vec<u8>) -> Option<Vec<u8>> {
+    if !value.iter().any(u8::is_ascii_control) {
+        return Some(value);
     }
+    let number = f64::from_le_bytes(value.try_into().ok()?);
+    Some(number.to_string().into_bytes())
 }

@@ -97,6 +97,11 @@ async fn claims_of_a_token_that_envoy_has_verified_tell_callers_apart() {
         (json!({"org": {"id": "acme"}}), "org:acme"),
         (json!({"org": {"id": 7}, "uid": 8}), "uid:8"),
         (json!({"org": "acme"}), "address:127.0.0.1"),
+        (json!({"uid": {"id": "a"}}), "address:127.0.0.1"),
+        (json!({"uid": ["a"]}), "address:127.0.0.1"),
+        (json!({"uid": ["a", "b"]}), "address:127.0.0.1"),
+        (json!({"uid": true}), "address:127.0.0.1"),
+        (json!({"uid": null}), "address:127.0.0.1"),
         (json!({"other": "x"}), "address:127.0.0.1"),
     ];
     for (claims, _) in &cases {
