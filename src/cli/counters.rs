@@ -2,7 +2,7 @@
 
 use super::store::Store;
 use super::target::{Place, Target};
-use super::Failure;
+use super::{reasons, Failure};
 use crate::identify::ClientValue;
 use crate::limit::algorithm::{Counter, Fixed, Gcra, Log, State, Terms, EXACT};
 use crate::limit::{Algorithm, Align, Form, Limit, Override, Period, Quota, Rate, Verdict};
@@ -286,32 +286,19 @@ pub fn period_of(limit: &Limit) -> Option<Period> {
         })
 }
 
-/// What the policy grants this client, but for live overrides.
+/// What the policy grants this client, but for live overrides. One told apart by something else than its address
+/// meets no override by CIDR here.
 fn granted(limit: &Limit, target: &Target, place: &Place) -> Quota {
-    let hasher = super::input::hasher();
     let sources = place
         .loaded
         .as_ref()
         .map(|loaded| loaded.policy.identify.as_slice())
         .unwrap_or_default();
-    let is_client = |source: &str, value: Option<ClientValue>| {
-        target
-            .client
-            .as_ref()
-            .is_some_and(|client| client.source == source && Some(&client.value) == value.as_ref())
+    let address = match target.client.as_ref().map(|client| &client.value) {
+        Some(ClientValue::Address(address)) => Some(*address),
+        _ => None,
     };
-    let fits = |one: &&Override| match one {
-        Override::Redis => false,
-        Override::Value { source, value, .. } => {
-            let known = sources.iter().find(|known| known.name == *source);
-            is_client(source, known.and_then(|known| known.client_value(value, &hasher)))
-        }
-        Override::Hash { source, hash, .. } => is_client(source, Some(ClientValue::Digest(*hash))),
-        Override::Cidr { net, .. } => match target.client.as_ref().map(|client| &client.value) {
-            Some(ClientValue::Address(address)) => net.contains(address),
-            _ => false,
-        },
-    };
-    let fitting = limit.overrides.iter().find(fits);
+    let fitting = reasons::overridden(sources, limit, target.client.as_ref(), address);
+    let fitting = fitting.and_then(|index| limit.overrides.get(index));
     fitting.and_then(Override::quota).unwrap_or(limit.quota)
 }

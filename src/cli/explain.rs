@@ -5,11 +5,13 @@ use super::policies::{load, Loaded};
 use super::request::{MadeUp, RequestArgs};
 use super::table::Table;
 use super::{input, reasons, Failure, Output};
+use crate::config::OnNoClient;
 use crate::identify::{Attributes, Client};
 use crate::limit::{
     normalise, Algorithm, Align, Charge, Explained, Form, Group, Limit, OnError, Plan, Planner, Quota, Rate,
     Standing,
 };
+use ipnet::IpNet;
 use serde_json::{json, Value};
 use std::fmt::Write as _;
 
@@ -22,6 +24,7 @@ pub struct Args {
     instance: Option<String>,
     #[command(flatten)]
     request: RequestArgs,
+    /// JSON, for scripts
     #[arg(long)]
     json: bool,
 }
@@ -106,10 +109,13 @@ impl<'a> Explanation<'a> {
                     (Some(_), 1) => "match fits".to_owned(),
                     (Some(index), _) => format!("match[{index}] fits"),
                 }];
-                if let Some(rule) =
-                    reasons::overridden(self.loaded, limit, self.request, self.client.as_ref())
-                {
-                    parts.push(format!("{rule} grants {}", show_quota(quota)));
+                let address = self
+                    .request
+                    .address
+                    .map(|address| IpNet::from(address.to_canonical()));
+                let sources = &self.loaded.policy.identify;
+                if let Some(index) = reasons::overridden(sources, limit, self.client.as_ref(), address) {
+                    parts.push(format!("overrides[{index}] grants {}", show_quota(quota)));
                 }
                 if live {
                     parts.push("a live override may change N".to_owned());
@@ -149,7 +155,10 @@ impl<'a> Explanation<'a> {
         );
         let client = match &self.client {
             Some(client) => format!("{client}, by identify[{}]", client.index),
-            None => "none: no source yields a value".to_owned(),
+            None => match policy.on_no_client {
+                OnNoClient::Allow => "none: no source yields a value; on_no_client: allow".to_owned(),
+                OnNoClient::Deny => "none: no source yields a value; 403 where a limit needs one".to_owned(),
+            },
         };
         let _ = writeln!(text, "client    {client}");
         if let Some(index) = self.explained.exempt {

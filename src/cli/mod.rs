@@ -55,8 +55,8 @@ enum Command {
     Explain(explain::Args),
     /// Try out a policy on made-up traffic or on an access log, without a Redis
     ///
-    /// Counts with the filter's own algorithms on simulated time; no cost of a response, no live override and no
-    /// failure of Redis is part of it.
+    /// Counts with the filter's own algorithms on simulated time. What a response costs is 1 where nothing is said;
+    /// live overrides and failures of Redis are no part of it.
     #[command(
         after_help = "Example: headgate simulate envoy/envoy.yaml --traffic '200/s for 60s, clients 50, zipf 1.1, path /' --svg out.svg"
     )]
@@ -130,5 +130,15 @@ pub fn main() -> ExitCode {
             eprintln!("headgate: {message}");
             ExitCode::from(2)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_subcommand_is_well_defined() {
+        super::Cli::command().debug_assert();
     }
 }

@@ -58,6 +58,7 @@ enum Command {
         place: PlaceArgs,
         #[command(flatten)]
         store: StoreArgs,
+        /// JSON, for scripts
         #[arg(long)]
         json: bool,
     },
@@ -71,6 +72,7 @@ struct Of {
     place: PlaceArgs,
     #[command(flatten)]
     store: StoreArgs,
+    /// JSON, for scripts
     #[arg(long)]
     json: bool,
 }

@@ -2,8 +2,9 @@
 
 use super::policies::Loaded;
 use super::request::MadeUp;
-use crate::identify::{Attributes, Client, ClientValue};
+use crate::identify::{Attributes, Client, ClientValue, Source};
 use crate::limit::{bare_host, normalise, Limit, Match, Override};
+use ipnet::IpNet;
 use serde_json::Value;
 
 /// Why none of the limit's matches fits: the first field of each that does not.
@@ -99,15 +100,14 @@ fn show(written: &Value, field: &str) -> String {
     }
 }
 
-/// The override that decides what this client is granted, as `overrides[2]`.
+/// The override that decides what this client is granted, live ones left aside: its place in the limit's list.
 pub fn overridden(
-    loaded: &Loaded,
+    sources: &[Source],
     limit: &Limit,
-    request: &MadeUp,
     client: Option<&Client>,
-) -> Option<String> {
+    address: Option<IpNet>,
+) -> Option<usize> {
     let hasher = super::input::hasher();
-    let sources = &loaded.policy.identify;
     let is_client = |name: &str, value: Option<ClientValue>| {
         client.is_some_and(|client| client.source == name && Some(&client.value) == value.as_ref())
     };
@@ -118,10 +118,7 @@ pub fn overridden(
             is_client(source, known.and_then(|known| known.client_value(value, &hasher)))
         }
         Override::Hash { source, hash, .. } => is_client(source, Some(ClientValue::Digest(*hash))),
-        Override::Cidr { net, .. } => request
-            .address
-            .is_some_and(|address| net.contains(&address.to_canonical())),
+        Override::Cidr { net, .. } => address.is_some_and(|address| net.contains(&address)),
     };
-    let index = limit.overrides.iter().position(fits)?;
-    Some(format!("overrides[{index}]"))
+    limit.overrides.iter().position(fits)
 }

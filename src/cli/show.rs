@@ -21,6 +21,7 @@ pub struct ShowArgs {
     place: PlaceArgs,
     #[command(flatten)]
     store: StoreArgs,
+    /// JSON, for scripts
     #[arg(long)]
     json: bool,
 }
@@ -36,6 +37,7 @@ pub struct ResetArgs {
     place: PlaceArgs,
     #[command(flatten)]
     store: StoreArgs,
+    /// JSON, for scripts
     #[arg(long)]
     json: bool,
 }

@@ -33,6 +33,7 @@ pub struct Args {
     /// So many clients in the table, those with most denials first
     #[arg(long, default_value_t = 10, value_name = "N")]
     clients: usize,
+    /// JSON, for scripts
     #[arg(long)]
     json: bool,
 }
