@@ -52,6 +52,9 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
         events.extend(traffic::generate(line, &loaded.policy, &hasher)?);
     }
     let mut notes = Vec::new();
+    if !loaded.policy.enabled {
+        notes.push("enabled: false: the filter lets everything by; this is what it would do".to_owned());
+    }
     if let Some(file) = &args.replay {
         let replay = replay::read(&input::read(file)?, &loaded.policy, &hasher)?;
         if replay.skipped > 0 {

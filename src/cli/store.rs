@@ -101,11 +101,16 @@ impl Store {
         let mut seed = self.connect(&addr)?;
         let slots: RedisResult<Vec<Vec<Value>>> = cmd("CLUSTER").arg("SLOTS").query(&mut seed.connection);
         self.nodes.clear();
-        let Ok(slots) = slots else {
-            // No cluster, or a user who may not ask: then a wrong node says so (MOVED).
-            seed.slots = vec![0..=u16::MAX];
-            self.nodes.push(seed);
-            return Ok(());
+        let slots = match slots {
+            Ok(slots) => slots,
+            // Nobody knows then whether it is a cluster.
+            Err(error) if error.code() == Some("NOPERM") => return Err(failed(&seed.name, &error)),
+            // "cluster support disabled"
+            Err(_) => {
+                seed.slots = vec![0..=u16::MAX];
+                self.nodes.push(seed);
+                return Ok(());
+            }
         };
         self.is_cluster = true;
         for range in slots {

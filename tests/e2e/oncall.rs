@@ -371,6 +371,52 @@ fn a_cluster_behind_tls_and_a_password_is_reached() {
 }
 
 #[test]
+fn a_user_with_the_rights_that_the_readme_lists_may_do_all_of_it() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    let (_, list) = readme.split_once("Redis users for this need").expect("the list");
+    let (list, _) = list.split_once(".\n").expect("its end");
+    let commands: Vec<String> = list
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .flat_map(str::split_whitespace)
+        .map(|command| format!("+{}", command.to_lowercase()))
+        .collect();
+    assert!(commands.len() > 12, "{commands:?}");
+    let cluster = RedisCluster::start(3, 0);
+    for node in &cluster.nodes {
+        let user = ["ACL", "SETUSER", "oncall", "on", ">secret", "~acl:*"];
+        let all: Vec<&str> = user
+            .into_iter()
+            .chain(commands.iter().map(String::as_str))
+            .collect();
+        node.call::<()>(&all);
+    }
+    let mut headgate = Headgate::on(cluster.nodes[0].port, "acl");
+    headgate.url = format!("redis://oncall:secret@127.0.0.1:{}", cluster.nodes[0].port);
+    let client = "{api_key:k}";
+    let log = "acl:main:{api_key:k}:few:log:60000";
+    cluster
+        .owner(log)
+        .call::<()>(&["ZADD", log, "1795554000000000", "1795554000000000"]);
+    headgate.good(&["override", "set", client, "few", "5", "--ttl", "1h"]);
+    headgate.good(&["override", "list"]);
+    assert!(headgate.good(&["show", client]).contains("few"));
+    headgate.good(&["reset", client]);
+    let counter = ["HSET", "acl:main:{api_key:k}", "few:fixed:60000", "x"];
+    cluster.owner(counter[1]).call::<()>(&counter);
+    headgate.good(&["override", "unset", client, "few"]);
+    let left = cluster.owner(counter[1]).call::<i64>(&["PTTL", counter[1]]);
+    assert!((1..=180_000).contains(&left), "{left}");
+
+    for node in &cluster.nodes {
+        node.call::<()>(&["ACL", "SETUSER", "oncall", "-cluster|slots"]);
+    }
+    let (text, status) = headgate.text(&["show", client]);
+    assert!(status == 2 && text.contains("needs more rights"), "{text}");
+}
+
+#[test]
 fn a_redis_that_is_away_is_another_exit_status() {
     let (text, status) = Headgate::on(free_port(), "away").text(&["show", "api_key:k"]);
     assert!(
