@@ -228,13 +228,15 @@ async fn the_lists_of_the_draft_are_one_and_the_upstreams_own_headers_are_the_se
     assert_eq!(kept.header("x-ratelimit-remaining"), None);
 }
 
-/// The shipped file, with keys of an issuer that the tests can sign for.
+/// The shipped file, with keys of an issuer that the tests can sign for, and a ceiling that does not slide under them.
 #[tokio::test(flavor = "multi_thread")]
 async fn before_and_after_authentication_as_shipped() {
     let envoy = Envoy::with(RedisCluster::shared())
         .file("envoy/two-stage.yaml")
         .edit(|config| {
-            let first = config::headgate(config).clone();
+            let first = config::headgate(config);
+            first["configuration"]["value"]["limits"][1]["rate"] = json!("3000/day");
+            let first = first.clone();
             let filters = &mut config::hcm(config)["http_filters"];
             let second = &mut config::named(filters, "headgate-user")["typed_config"]["config"];
             second["vm_config"]["code"] = first["vm_config"]["code"].clone();
