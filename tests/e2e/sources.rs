@@ -94,6 +94,7 @@ async fn claims_of_a_token_that_envoy_has_verified_tell_callers_apart() {
         (json!({"uid": 42}), "uid:42"),
         (json!({"uid": 1234567}), "uid:1234567"),
         (json!({"uid": 0}), "uid:0"),
+        (json!({"uid": -2.5}), "uid:-2.5"),
         (json!({"org": {"id": "acme"}}), "org:acme"),
         (json!({"org": {"id": 7}, "uid": 8}), "uid:8"),
         (json!({"org": "acme"}), "address:127.0.0.1"),
