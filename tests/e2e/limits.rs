@@ -164,6 +164,11 @@ async fn forged_rate_limit_headers_of_a_caller_never_reach_the_upstream() {
         "X-RateLimit-Remaining",
         "x-ratelimit-limited",
         "x-ratelimit-anything",
+        "x_ratelimit-limit",
+        "X_RateLimit_Remaining",
+        "ratelimit",
+        "ratelimit-policy",
+        "ratelimit_policy",
     ];
     for client in ["", "a"] {
         let mut request = envoy.get("/").header("x-api-key", client);
@@ -173,7 +178,8 @@ async fn forged_rate_limit_headers_of_a_caller_never_reach_the_upstream() {
         let response = request.send().await;
         assert_eq!(response.status, 200);
         assert_eq!(response.upstream_header("x-ratelimit-limited"), None);
-        assert_eq!(response.upstream_header("x-ratelimit-anything"), None);
+        let seen = response.json().to_string();
+        assert!(!seen.contains("9999") && !seen.contains("8888"), "{seen}");
         let expected = (!client.is_empty()).then(|| "100".to_owned());
         assert_eq!(response.upstream_header("x-ratelimit-limit"), expected);
         assert_eq!(response.header("x-ratelimit-limit"), expected);
