@@ -8,8 +8,10 @@ pub mod headers;
 pub mod plan;
 pub mod resp;
 
-/// Each target with the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// The name of a target's corpus, and the target.
+type Target = (&'static str, fn(&[u8]));
+
+pub const TARGETS: [Target; 5] = [
     ("resp", resp::run),
     ("frames", frames::run),
     ("config", config::run),
