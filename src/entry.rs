@@ -1,7 +1,7 @@
 //! What Envoy loads: a root context for each configuration, which becomes one of the two roles.
 
 use crate::config::{self, Plugin, Policy};
-use crate::filter::{Request, Worker};
+use crate::filter::{last_words, Request, Worker};
 use crate::identify::Hasher;
 use crate::local;
 use crate::redis_call::Listener;
@@ -21,6 +21,7 @@ const NO_HASH_KEY: &str = "HEADGATE_HASH_KEY is not set: secrets are hashed with
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
+    last_words::install();
     proxy_wasm::set_root_context(|_| Box::new(Root { role: Role::Unconfigured }));
 }}
 
@@ -96,7 +97,9 @@ impl RootContext for Root {
                     say_once(Level::Warn, NO_HASH_KEY);
                 }
                 say_what_is_approximated(&policy);
-                Role::Filter(Rc::new(Worker::new(*policy, hasher)))
+                let worker = Rc::new(Worker::new(*policy, hasher));
+                last_words::remember(&worker);
+                Role::Filter(worker)
             }
             Ok(Plugin::RedisCall { key_prefix }) => {
                 let bodies: Vec<&[u8]> = std::iter::once(&script::body())

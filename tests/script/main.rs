@@ -6,7 +6,6 @@ mod entries;
 mod expiry;
 mod figures;
 mod fixtures;
-mod local;
 mod model;
 mod sequences;
 mod server;

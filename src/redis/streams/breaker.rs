@@ -160,11 +160,11 @@ impl Breaker {
 }
 
 /// Errors of the node or of the way to it, as opposed to those of one call. A node that only refuses to write (OOM,
-/// READONLY, MISCONF, NOREPLICAS) is none: it still denies whoever is over a limit, and so is asked on.
+/// READONLY, MISCONF, NOREPLICAS) is none: it still denies whoever is over a limit, and so is asked on. Nor is a proxy that
+/// knows no node yet: that is said at once, and over in a moment.
 pub(super) fn is_failure(reply: &Value) -> bool {
-    const FAILURES: [&[u8]; 9] = [
+    const FAILURES: [&[u8]; 8] = [
         b"upstream ",
-        b"no upstream host",
         b"LOADING",
         b"CLUSTERDOWN",
         b"MASTERDOWN",
@@ -178,7 +178,7 @@ pub(super) fn is_failure(reply: &Value) -> bool {
 
 /// Errors that may mean that slots have moved or that a master has changed.
 pub(super) fn is_about_slots(reply: &Value) -> bool {
-    const MOVES: [&[u8]; 4] = [b"MOVED", b"ASK", b"TRYAGAIN", b"READONLY"];
+    const MOVES: [&[u8]; 5] = [b"MOVED", b"ASK", b"TRYAGAIN", b"READONLY", b"no upstream host"];
     is_failure(reply)
         || matches!(reply, Value::Error(text) if MOVES.iter().any(|word| text.starts_with(word)))
 }
@@ -280,7 +280,6 @@ mod tests {
         let error = |text: &str| Value::Error(text.as_bytes().to_vec());
         for text in [
             "upstream failure",
-            "no upstream host",
             "LOADING Redis is",
             "CLUSTERDOWN Hash",
             "BUSY Redis",
@@ -289,6 +288,7 @@ mod tests {
         }
         for text in [
             "WRONGTYPE Operation",
+            "no upstream host",
             "OOM command",
             "READONLY You",
             "TRYAGAIN Multiple",

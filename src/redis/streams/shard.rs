@@ -2,7 +2,7 @@
 
 use super::borders::{Borders, ShardName};
 use super::breaker::{self, Breaker, Change};
-use super::stream::{Ends, Purpose, Stream};
+use super::stream::{self, Ends, Purpose, Stream};
 use super::{Link, STUCK};
 use crate::redis::{resp, CallError, CallToken, Completed, HashSlot, ScriptCall};
 use std::time::{Duration, Instant};
@@ -119,8 +119,9 @@ impl Shard {
             self.hint |= reply.as_ref().is_ok_and(breaker::is_about_slots);
             match pending.purpose {
                 Purpose::Probe => {
-                    self.breaker.probed(now, in_time && !failed);
-                    self.hint |= failed;
+                    let well = matches!(&reply, Ok(reply) if stream::is_noscript(reply));
+                    self.breaker.probed(now, in_time && well);
+                    self.hint |= !well;
                 }
                 Purpose::Call(token) => {
                     match &reply {

@@ -188,6 +188,6 @@ impl Stream {
     }
 }
 
-fn is_noscript(reply: &Value) -> bool {
+pub(super) fn is_noscript(reply: &Value) -> bool {
     matches!(reply, Value::Error(text) if text.starts_with(b"NOSCRIPT"))
 }

@@ -461,6 +461,12 @@ impl Envoy {
             .unwrap_or_else(|error| panic!("admin {path}: {error}"))
     }
 
+    /// A POST to the admin interface.
+    pub fn admin_post(&self, path: &str) -> String {
+        self.try_admin("POST", path)
+            .unwrap_or_else(|error| panic!("admin {path}: {error}"))
+    }
+
     fn try_admin(&self, method: &str, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -109,9 +109,13 @@ async fn one(
         let start = Instant::now();
         let sent = raw.write(request).await;
         match sent.and(raw.receive().await) {
-            Ok((status, ..)) => {
+            Ok((status, head, _)) => {
                 *report.statuses.entry(status).or_default() += 1;
                 report.latencies.push(start.elapsed());
+                // A listener that drains says so.
+                if head.contains("connection: close") {
+                    raw = RawConnection::open(port).await;
+                }
             }
             Err(_) => {
                 report.errors += 1;

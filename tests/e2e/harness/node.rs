@@ -165,6 +165,16 @@ impl Node {
         self.process().signal(libc::SIGCONT);
     }
 
+    /// Runs again, whatever was done to it.
+    pub fn thaw_or_restart(&self) {
+        let dead = self.process().exited().is_some();
+        if dead {
+            self.restart();
+        } else {
+            self.thaw();
+        }
+    }
+
     /// SIGKILL: connections break, new ones are refused.
     pub fn kill(&self) {
         self.process().kill();
