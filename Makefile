@@ -2,6 +2,8 @@
 # make stop   ends it
 # make cli    the native command, as target/headgate
 # make test   every check and every test but the slow ones
+# make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
+#             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
 #             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single
 #
@@ -19,7 +21,7 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all chaos bench lint build build-drill cli setup setup-run setup-bench clean
+.PHONY: run stop test test-all chaos fuzz bench lint build build-drill cli setup setup-run setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -62,6 +64,17 @@ build-drill: setup-run
 chaos: setup build build-drill
 	cargo test $(LOCKED) --test chaos
 
+# A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.
+# What is found stands in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
+TARGETS ?= resp frames config plan headers
+fuzz: setup-fuzz
+	@cd fuzz && for target in $(TARGETS); do \
+		case $$target in resp|frames) runs=10000000;; *) runs=2000000;; esac; \
+		mkdir -p target/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 ../.tools/bin/cargo-fuzz fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target \
+			-- -runs=$(or $(RUNS),$$runs) -max_len=4096 -print_final_stats=1 || exit 1; \
+	done
+
 cli: setup-run
 	cargo build $(LOCKED) $(CLI) --release --bin headgate
 	@mkdir -p target
@@ -69,6 +82,9 @@ cli: setup-run
 
 setup:
 	@scripts/setup.sh test
+
+setup-fuzz:
+	@scripts/setup.sh fuzz
 
 setup-bench:
 	@scripts/setup.sh bench

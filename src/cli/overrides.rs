@@ -243,7 +243,7 @@ fn get(of: &Of, limit: Option<&str>) -> Result<Output, Failure> {
                 .collect();
             format!("{:#}\n", json!({"client": target.tag, "overrides": all}))
         }
-        false if found.is_empty() => format!("{}: no live override{}\n", target.tag, place.hint()),
+        false if found.is_empty() => format!("{}: no live override{}\n", target.tag, place.hint(&of.client)),
         false => found
             .iter()
             .map(|(limit, quota)| format!("{limit} is {}\n", shown(quota, clock_ms)))
@@ -269,7 +269,11 @@ fn unset(of: &Of, limit: &str) -> Result<Output, Failure> {
             "{:#}\n",
             json!({"client": target.tag, "limit": limit, "removed": removed > 0})
         ),
-        (false, 0) => format!("{}: no live override of {limit}{}\n", target.tag, place.hint()),
+        (false, 0) => format!(
+            "{}: no live override of {limit}{}\n",
+            target.tag,
+            place.hint(&of.client)
+        ),
         (false, _) => format!(
             "{}: {limit} is the policy's again from the next call on\n",
             target.tag

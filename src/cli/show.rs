@@ -56,7 +56,7 @@ pub fn show(args: &ShowArgs) -> Result<Output, Failure> {
     let text = match args.json {
         true => format!("{:#}\n", as_json(&rows, &everything, &target)),
         false if is_known => as_text(&rows, &everything, &place, &target),
-        false => format!("{}: nothing is counted{}\n", target.tag, place.hint()),
+        false => format!("{}: nothing is counted{}\n", target.tag, place.hint(&args.client)),
     };
     Ok(Output {
         text,
@@ -217,7 +217,7 @@ pub fn reset(args: &ResetArgs) -> Result<Output, Failure> {
             .map(|stored| stored.limit.as_str())
             .collect();
         let what = match others.is_empty() {
-            true => format!("nothing is counted{}", place.hint()),
+            true => format!("nothing is counted{}", place.hint(&args.client)),
             false => format!("no such counter; there are {}", others.join(", ")),
         };
         format!("{}: {what}\n", target.tag)

@@ -16,6 +16,9 @@ pub struct PlaceArgs {
     /// The configuration that counts: gives prefix, instance, rates and what is plain
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
+    /// The client's value is a value, also if it looks like a hash (32 hex digits)
+    #[arg(long)]
+    value: bool,
     /// The configuration's redis.key_prefix [default: the policy's, else ratelimit]
     #[arg(long)]
     prefix: Option<String>,
@@ -30,6 +33,7 @@ pub struct Place {
     pub start: String,
     pub loaded: Option<Loaded>,
     hasher: Hasher,
+    is_value: bool,
 }
 
 /// A client, as its keys name it.
@@ -71,6 +75,7 @@ impl PlaceArgs {
             ),
             loaded,
             hasher: input::hasher(),
+            is_value: self.value,
         })
     }
 }
@@ -94,6 +99,8 @@ impl Place {
             )));
         };
         let read;
+        // Who pipes a secret means the secret.
+        let is_value = self.is_value || value == "-";
         let value = match value {
             "-" => {
                 read = String::from_utf8_lossy(&input::stdin()?)
@@ -108,11 +115,11 @@ impl Place {
             .as_ref()
             .map(|loaded| loaded.policy.identify.as_slice());
         let Some(sources) = known else {
-            return self.unknown(source, value);
+            return self.unknown(source, value, is_value);
         };
         let Some(index) = sources.iter().position(|known| known.name == source) else {
             if source == "address" {
-                return self.unknown(source, value);
+                return self.unknown(source, value, is_value);
             }
             let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
             return Err(Failure::new(format!(
@@ -124,7 +131,7 @@ impl Place {
             Some(Client {
                 source: source.name.clone(),
                 index,
-                value: self.value(source, value)?,
+                value: self.value(source, value, is_value)?,
             })
         });
         let Some(client) = client else {
@@ -135,16 +142,16 @@ impl Place {
         Ok(self.at(String::from_utf8_lossy(&tag).into_owned(), Some(client)))
     }
 
-    fn value(&self, source: &Source, value: &str) -> Option<ClientValue> {
+    fn value(&self, source: &Source, value: &str, is_value: bool) -> Option<ClientValue> {
         match (&source.kind, value.parse::<Digest>()) {
             (SourceKind::Address { .. }, _) => source.client_value(&unescaped(value), &self.hasher),
-            (_, Ok(digest)) if !source.is_plain() => Some(ClientValue::Digest(digest)),
+            (_, Ok(digest)) if !source.is_plain() && !is_value => Some(ClientValue::Digest(digest)),
             _ => source.client_value(value, &self.hasher),
         }
     }
 
     /// Without a policy: an address, a hash as it is, or a secret.
-    fn unknown(&self, source: &str, value: &str) -> Result<Target, Failure> {
+    fn unknown(&self, source: &str, value: &str, is_value: bool) -> Result<Target, Failure> {
         let mut tag = Vec::new();
         push_part(&mut tag, source.as_bytes(), &self.hasher);
         tag.push(b':');
@@ -160,9 +167,8 @@ impl Place {
             };
             push_escaped(&mut tag, ShownAddress(net).to_string().as_bytes());
         } else {
-            let digest = value
-                .parse()
-                .unwrap_or_else(|_| self.hasher.digest(value.as_bytes()));
+            let as_hash = value.parse().ok().filter(|_| !is_value);
+            let digest = as_hash.unwrap_or_else(|| self.hasher.digest(value.as_bytes()));
             tag.extend_from_slice(&digest.hex());
         }
         Ok(self.at(String::from_utf8_lossy(&tag).into_owned(), None))
@@ -176,11 +182,17 @@ impl Place {
         }
     }
 
-    /// A hint for where nothing was found: a secret hashed without the filter's key is another client.
-    pub fn hint(&self) -> &'static str {
-        match self.hasher.is_keyed() {
-            true => "",
-            false => " (HEADGATE_HASH_KEY is not set: a value that is no hash was hashed without a key)",
+    /// A hint for where nothing was found under what was written: another client may have been meant.
+    pub fn hint(&self, written: &str) -> &'static str {
+        let looks_like_hash = written
+            .split_once(':')
+            .is_some_and(|(_, value)| value.parse::<Digest>().is_ok());
+        match (looks_like_hash && !self.is_value, self.hasher.is_keyed()) {
+            (true, _) => " (taken for a hash; --value takes it for a value)",
+            (false, true) => "",
+            (false, false) => {
+                " (HEADGATE_HASH_KEY is not set: a value that is no hash was hashed without a key)"
+            }
         }
     }
 }

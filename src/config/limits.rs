@@ -80,7 +80,7 @@ fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<Stri
     let rate = fields.and_then(|fields| fields.get("rate"));
     let name = match (&written, &rate) {
         (Some(node), _) => node.name(),
-        (None, Some(node)) => node.value().as_str().map(str::trim),
+        (None, Some(node)) => node.value().as_str().map(|rate| rate.trim_matches(' ')),
         (None, None) => None,
     };
     let Some(name) = name else {

@@ -27,7 +27,7 @@ impl<'a> Rates<'a> {
 
     /// `N/period`, `unlimited` or a rate's name.
     pub fn quota(&self, node: &Node) -> Option<Quota> {
-        let text = text(node)?.trim();
+        let text = text(node)?.trim_matches(' ');
         if let Some((_, quota)) = self.0.iter().find(|(name, _)| *name == text) {
             return *quota;
         }

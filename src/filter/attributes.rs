@@ -74,5 +74,10 @@ fn as_text(value: Vec<u8>) -> Option<Vec<u8>> {
         return Some(value);
     }
     let number = f64::from_le_bytes(value.try_into().ok()?);
-    Some(number.to_string().into_bytes())
+    // Whole ones apart, as in the configuration: `42`, not `42.0`; std's own spelling of floats is 10 KiB of module.
+    let text = match number as i64 {
+        whole if whole as f64 == number => whole.to_string(),
+        _ => serde_json::Number::from_f64(number)?.to_string(),
+    };
+    Some(text.into_bytes())
 }

@@ -1,9 +1,11 @@
 //! The HTTP role: the shell around the core, on proxy-wasm.
 //!
-//! [`worker`] holds what all requests of one worker share and wakes those that wait; [`request`] is one request on
-//! its way; [`attributes`] and [`host`] are the proxy as the core sees it.
+//! [`worker`] holds what all requests of one worker share and wakes those that wait; [`deciding`] makes decisions of
+//! their counts; [`request`] is one request on its way; [`local`], [`attributes`] and [`host`] are the proxy as the core
+//! sees it.
 
 mod attributes;
+mod deciding;
 mod grpc;
 mod host;
 pub mod last_words;

@@ -6,20 +6,19 @@ use super::local::Local;
 use super::outcome;
 use super::request::Caller;
 use crate::config::{Policy, Store};
-use crate::decision::{Counted, CountedBy, Decision, Outcome};
+use crate::decision::{CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
 use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
-use crate::script::{self, Reply};
-use crate::telemetry::{on_error_words, FailureLog, Report};
+use crate::script;
+use crate::telemetry::FailureLog;
 use crate::verdict_cache::VerdictCache;
 use crate::waiting::{group_result, GroupError, GroupResult, Waiting, WaitingRoom};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt::Display;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -41,15 +40,15 @@ pub struct Worker {
     pub planner: Planner,
     redis: RefCell<Streams<GrpcStreams>>,
     room: RefCell<WaitingRoom<Rc<Caller>>>,
-    local: Local,
-    verdicts: RefCell<VerdictCache>,
+    pub(super) local: Local,
+    pub(super) verdicts: RefCell<VerdictCache>,
     /// Whether Redis has ever answered.
     answered: Cell<bool>,
     /// Calls to be sent again, by when.
     again: RefCell<VecDeque<(Instant, CallToken, ScriptCall)>>,
     /// When the host was asked to tick.
     tick: Cell<Option<Instant>>,
-    failures: FailureLog,
+    pub(super) failures: FailureLog,
     /// The metric of costs that could not be read.
     broken_costs: Option<u32>,
     /// The metric of calls that were split.
@@ -136,25 +135,6 @@ impl Worker {
         );
         self.wake(now);
         Counting::UnderWay { number: request }
-    }
-
-    /// A denial by what counters said of earlier calls: Redis has nothing to add to it.
-    fn known_denial(&self, now: Instant, groups: &[Group]) -> Option<Decision> {
-        let verdicts = self.verdicts.borrow();
-        let charges = groups
-            .iter()
-            .flat_map(|group| group.charges.iter().map(move |charge| (group, charge)));
-        let known = charges.filter_map(|(group, charge)| {
-            let verdict = verdicts.denied(now, group, charge)?;
-            Some(Counted {
-                charge,
-                verdict: Some(verdict),
-                by: CountedBy::Cache,
-            })
-        });
-        let mut known = known.peekable();
-        known.peek()?;
-        Some(Decision::from_counted(&self.policy.limits, known))
     }
 
     /// The caller has gone away.
@@ -411,103 +391,6 @@ impl Worker {
                     host::resume_request();
                 }
             }
-        }
-    }
-
-    /// Keeps what denied for the next calls of its kind; `sent`: when this one was sent, or before.
-    fn remember(&self, sent: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
-        let mut verdicts = self.verdicts.borrow_mut();
-        for (group, result) in groups.iter().zip(results) {
-            let Some(Ok(reply)) = result else { continue };
-            for (charge, verdict) in group.charges.iter().zip(&reply.verdicts) {
-                verdicts.note(sent, group, charge, verdict);
-            }
-        }
-    }
-
-    /// Decides by what Redis said and, where it said nothing, by the failure policy: what is to be counted locally
-    /// then, is.
-    fn decide(&self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) -> Decision {
-        let error = results.iter().flatten().find_map(|result| result.as_ref().err());
-        self.report(now, "Redis", error);
-        let limits = &self.policy.limits;
-        let mut locally = Vec::new();
-        if error.is_some() && Decision::asks_locally(limits, self.counted(groups, results, &[])) {
-            let count = |(group, result): (&Group, &Option<GroupResult>)| match result {
-                Some(Ok(_)) => None,
-                _ => self.local.count(limits, group).ok(),
-            };
-            locally = groups.iter().zip(results).map(count).collect();
-        }
-        let decision = Decision::from_counted(limits, self.counted(groups, results, &locally));
-        self.return_locally(&decision, groups, &locally);
-        decision
-    }
-
-    /// Decides without Redis.
-    fn decide_locally(&self, now: Instant, groups: &[Group]) -> Decision {
-        let limits = &self.policy.limits;
-        let mut error = None;
-        let mut locally = Vec::with_capacity(groups.len());
-        for group in groups {
-            let counted = self.local.count(limits, group);
-            error = error.or(counted.as_ref().err().copied());
-            locally.push(counted.ok());
-        }
-        self.report(now, "Envoy", error.as_ref());
-        let decision = Decision::from_counted(limits, self.counted(groups, &[], &locally));
-        self.return_locally(&decision, groups, &locally);
-        decision
-    }
-
-    /// A refused request takes nothing of the local counters that had room for it either.
-    fn return_locally(&self, decision: &Decision, groups: &[Group], locally: &[Option<Reply>]) {
-        if !decision.refuses() {
-            return;
-        }
-        for (group, reply) in groups.iter().zip(locally) {
-            if let Some(reply) = reply.as_ref().filter(|reply| reply.admitted) {
-                self.local.give_back(group, reply);
-            }
-        }
-    }
-
-    /// Every counter of the request with its verdict, where there is one.
-    fn counted<'a>(
-        &'a self,
-        groups: &'a [Group],
-        results: &'a [Option<GroupResult>],
-        locally: &'a [Option<Reply>],
-    ) -> impl Iterator<Item = Counted<'a>> {
-        let limits = &self.policy.limits;
-        groups.iter().enumerate().flat_map(move |(at, group)| {
-            let result = results.get(at).and_then(Option::as_ref);
-            let redis = result.and_then(|result| result.as_ref().ok());
-            let local = locally.get(at).and_then(Option::as_ref);
-            group.charges.iter().enumerate().map(move |(n, charge)| {
-                let local = local.filter(|_| self.local.counts(limits, charge));
-                let reply = redis.or(local);
-                Counted {
-                    charge,
-                    verdict: reply.and_then(|reply| reply.verdicts.get(n)).copied(),
-                    by: match redis {
-                        Some(_) => CountedBy::Redis,
-                        None => CountedBy::Local,
-                    },
-                }
-            })
-        })
-    }
-
-    /// Says in the log that requests are not counted as they should be, and when they are again.
-    fn report(&self, now: Instant, who: &str, error: Option<&impl Display>) {
-        match (self.failures.note(now, error.is_some()), error) {
-            (Some(Report::Failing { requests }), Some(error)) => log::warn!(
-                "headgate: {who} did not count {requests} request(s), {}: {error}",
-                on_error_words(&self.policy.limits)
-            ),
-            (Some(Report::Recovered), _) => log::info!("headgate: {who} counts again"),
-            _ => {}
         }
     }
 

@@ -50,7 +50,8 @@ pub const MAX_LIMIT: u64 = 1_000_000_000;
 const MAX_PRODUCT: u64 = 1 << 53;
 
 impl Quota {
-    /// Parses `N/period` (`100/minute`, `10/30s`, `0/s`) or `unlimited`; spaces around each part are fine.
+    /// Parses `N/period` (`100/minute`, `10/30s`, `0/s`) or `unlimited`; spaces around each part are fine, other
+    /// white space is not: a rate may be its limit's name, which stands in headers.
     ///
     /// ```
     /// use headgate::limit::Quota;
@@ -58,15 +59,15 @@ impl Quota {
     /// assert!(Quota::parse("100/fortnight").is_err());
     /// ```
     pub fn parse(text: &str) -> Result<Quota, RateError> {
-        let text = text.trim();
+        let text = text.trim_matches(' ');
         if text == "unlimited" {
             return Ok(Quota::Unlimited);
         }
         let Some((limit, period)) = text.split_once('/') else {
             return fail("no period; write N/period, such as 100/minute, or unlimited");
         };
-        let limit = parse_limit(limit.trim())?;
-        let period = parse_period(period.trim())?;
+        let limit = parse_limit(limit.trim_end_matches(' '))?;
+        let period = parse_period(period.trim_start_matches(' '))?;
         if limit.saturating_mul(period.as_millis()) > MAX_PRODUCT {
             return fail("N times the period in ms is above 2^53; lower N or shorten the period");
         }
@@ -106,7 +107,7 @@ fn parse_limit(text: &str) -> Result<u64, RateError> {
 fn parse_period(text: &str) -> Result<Period, RateError> {
     let split = text.bytes().take_while(u8::is_ascii_digit).count();
     let (multiple, unit) = text.split_at_checked(split).unwrap_or(("", text));
-    let unit = unit.trim_start();
+    let unit = unit.trim_start_matches(' ');
     let unit_millis: u64 = match unit {
         "s" | "sec" | "second" | "seconds" => 1_000,
         "m" | "min" | "minute" | "minutes" => 60_000,
@@ -208,6 +209,9 @@ mod tests {
             ("ten/minute", "\"ten\" is not a whole number"),
             ("-5/minute", "\"-5\" is not a whole number"),
             ("+5/minute", "\"+5\" is not a whole number"),
+            ("5\t/s", "is not a whole number"),
+            ("5/\u{a0}s", "unknown period"),
+            ("5/s\n", "unknown period"),
             ("1.5/s", "\"1.5\" is not a whole number"),
             ("10/1.5m", "whole multiple"),
             ("1000000001/s", "at most 1,000,000,000"),

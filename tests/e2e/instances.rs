@@ -153,6 +153,37 @@ async fn shadows_of_both_are_told_and_a_hidden_denial_hides_the_figures_of_the_f
     assert_eq!(denied.number("retry-after").map(|wait| wait % 60), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_counts_in_memory_goes_with_a_second_that_counts_in_redis() {
+    let edge = "{instance: edge, store: local, limits: [{name: edge, rate: 3/hour}]}";
+    let envoy = pair(edge, USER, "headgate");
+    for expected in [(200, Some(3), Some(2)), (200, Some(3), Some(1))] {
+        assert_eq!(seen(envoy.get("/").header("x-user", "u")).await, expected);
+    }
+    assert_eq!(
+        seen(envoy.get("/").header("x-user", "v")).await,
+        (200, Some(3), Some(0)),
+        "the edge's, though v has called once"
+    );
+    assert_eq!(
+        seen(envoy.get("/").header("x-user", "v")).await,
+        (429, Some(3), Some(0))
+    );
+    let log = envoy.access_log(4);
+    let told = |at: usize| {
+        (
+            log[at]["ratelimit_by"].clone(),
+            log[at]["ratelimit_decision"].clone(),
+        )
+    };
+    assert_eq!(
+        told(0),
+        ("local".into(), "allowed".into()),
+        "the less certain of both"
+    );
+    assert_eq!(told(3), ("local".into(), "denied".into()));
+}
+
 const LISTS: &str = "response: {headers: [x-ratelimit, ietf]}";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,13 +228,15 @@ async fn the_lists_of_the_draft_are_one_and_the_upstreams_own_headers_are_the_se
     assert_eq!(kept.header("x-ratelimit-remaining"), None);
 }
 
-/// The shipped file, with keys of an issuer that the tests can sign for.
+/// The shipped file, with keys of an issuer that the tests can sign for, and a ceiling that does not slide under them.
 #[tokio::test(flavor = "multi_thread")]
 async fn before_and_after_authentication_as_shipped() {
     let envoy = Envoy::with(RedisCluster::shared())
         .file("envoy/two-stage.yaml")
         .edit(|config| {
-            let first = config::headgate(config).clone();
+            let first = config::headgate(config);
+            first["configuration"]["value"]["limits"][1]["rate"] = json!("3000/day");
+            let first = first.clone();
             let filters = &mut config::hcm(config)["http_filters"];
             let second = &mut config::named(filters, "headgate-user")["typed_config"]["config"];
             second["vm_config"]["code"] = first["vm_config"]["code"].clone();

@@ -73,22 +73,27 @@ async fn each_algorithm_lets_its_quota_pass_and_again_after_the_window() {
         let policy = format!("limits: [{{name: x, rate: 3/2s, algorithm: {algorithm}}}]");
         let store = builder.store();
         let envoy = builder.policy(&policy).start();
-        let key = || envoy.get("/").header("x-api-key", "a").send();
-        // Begin right after a window's start, so that a fixed window does not turn over half way.
-        let into = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64 % 2_000;
-        tokio::time::sleep(Duration::from_millis(2_000 - into)).await;
-        let mut statuses = Vec::new();
-        for _ in 0..4 {
-            statuses.push(key().await.status);
+        let call = |turn: u32| envoy.get("/").header("x-api-key", format!("a{turn}")).send();
+        let millis = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let (mut turn, mut statuses) = (0, Vec::new());
+        // From a window's start, and once more where a busy machine lets a part of it pass: a bucket drains a call
+        // in a third of it.
+        while statuses.is_empty() {
+            turn += 1;
+            let begin = (millis() / 2_000 + 1) * 2_000;
+            tokio::time::sleep(Duration::from_millis(begin.saturating_sub(millis()))).await;
+            for _ in 0..4 {
+                statuses.push(call(turn).await.status);
+            }
+            if millis() >= begin + 600 {
+                statuses.clear();
+            }
         }
         assert_eq!(statuses, [200, 200, 200, 429], "{algorithm} in {store}");
         // Two periods: a counter remembers the window before.
         tokio::time::sleep(Duration::from_millis(4_000)).await;
-        assert_eq!(
-            key().await.status,
-            200,
-            "{algorithm} in {store}: after the window"
-        );
+        let after = call(turn).await.status;
+        assert_eq!(after, 200, "{algorithm} in {store}: after the window");
     }
 }
 
@@ -159,6 +164,11 @@ async fn forged_rate_limit_headers_of_a_caller_never_reach_the_upstream() {
         "X-RateLimit-Remaining",
         "x-ratelimit-limited",
         "x-ratelimit-anything",
+        "x_ratelimit-limit",
+        "X_RateLimit_Remaining",
+        "ratelimit",
+        "ratelimit-policy",
+        "ratelimit_policy",
     ];
     for client in ["", "a"] {
         let mut request = envoy.get("/").header("x-api-key", client);
@@ -168,7 +178,8 @@ async fn forged_rate_limit_headers_of_a_caller_never_reach_the_upstream() {
         let response = request.send().await;
         assert_eq!(response.status, 200);
         assert_eq!(response.upstream_header("x-ratelimit-limited"), None);
-        assert_eq!(response.upstream_header("x-ratelimit-anything"), None);
+        let seen = response.json().to_string();
+        assert!(!seen.contains("9999") && !seen.contains("8888"), "{seen}");
         let expected = (!client.is_empty()).then(|| "100".to_owned());
         assert_eq!(response.upstream_header("x-ratelimit-limit"), expected);
         assert_eq!(response.header("x-ratelimit-limit"), expected);

@@ -9,6 +9,7 @@ mod costs;
 mod faults;
 mod guard;
 mod harness;
+mod hostile;
 mod identity;
 mod instances;
 mod limits;

@@ -45,66 +45,65 @@ const FORMS: &str = r#"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_form_of_match_holds_for_what_it_says_and_for_nothing_else() {
-    let envoy = Envoy::with(RedisCluster::shared())
-        .policy(FORMS)
-        .edit(named_routes)
-        .start();
-    let cases: &[(&str, &str, Headers, &[&str])] = &[
-        ("GET", "/", &[], &[]),
-        ("GET", "/login", &[], &["exact"]),
-        ("GET", "/login?x=1", &[], &["exact"]),
-        ("GET", "/Login", &[], &[]),
-        ("GET", "/login/x", &[], &[]),
-        ("GET", "/items/7/tags", &[], &["one"]),
-        ("GET", "/items/7/8/tags", &[], &[]),
-        ("GET", "/x/star", &[], &["star"]),
-        ("GET", "/search/a/b", &[], &["rest"]),
-        ("GET", "/research/a", &[], &[]),
-        ("GET", "/v12/x", &[], &["regex"]),
-        ("GET", "/v12/xy", &[], &[]),
-        ("PUT", "/", &[], &["methods"]),
-        ("DELETE", "/login", &[], &["exact", "methods"]),
-        ("GET", "/", &[("host", "api.EXAMPLE.com:8080")], &["host"]),
-        ("GET", "/", &[("host", "example.com")], &[]),
-        ("GET", "/", &[("host", "one.test")], &["host"]),
-        ("GET", "/", &[("x-app", "web")], &["value"]),
-        ("GET", "/", &[("x-app", "webb")], &[]),
-        ("GET", "/", &[("x-there", "anything")], &["present"]),
-        ("GET", "/", &[("x-pattern", "aaa")], &["pattern"]),
-        ("GET", "/", &[("x-pattern", "aab")], &[]),
-        ("GET", "/routed/x", &[], &["route"]),
-        ("GET", "/who", &[], &["anonymous"]),
-        ("GET", "/who", &[("x-user", "u")], &["signed-in"]),
-        ("GET", "/who", &[("x-user", "u"), ("x-strict", "1")], &["strict"]),
-        ("GET", "/not", &[], &["not"]),
-        ("GET", "/not", &[("x-test", "1")], &[]),
-        ("GET", "/a", &[], &["either"]),
-        ("GET", "/b", &[], &[]),
-        ("POST", "/b", &[], &["either"]),
-    ];
-    for (method, path, headers, expected) in cases {
-        let mut request = envoy.request(method, path);
-        for (name, value) in *headers {
-            request = request.header(name, value);
+    for builder in Envoy::of_each_store() {
+        let envoy = builder.policy(FORMS).edit(named_routes).start();
+        let cases: &[(&str, &str, Headers, &[&str])] = &[
+            ("GET", "/", &[], &[]),
+            ("GET", "/login", &[], &["exact"]),
+            ("GET", "/login?x=1", &[], &["exact"]),
+            ("GET", "/Login", &[], &[]),
+            ("GET", "/login/x", &[], &[]),
+            ("GET", "/items/7/tags", &[], &["one"]),
+            ("GET", "/items/7/8/tags", &[], &[]),
+            ("GET", "/x/star", &[], &["star"]),
+            ("GET", "/search/a/b", &[], &["rest"]),
+            ("GET", "/research/a", &[], &[]),
+            ("GET", "/v12/x", &[], &["regex"]),
+            ("GET", "/v12/xy", &[], &[]),
+            ("PUT", "/", &[], &["methods"]),
+            ("DELETE", "/login", &[], &["exact", "methods"]),
+            ("GET", "/", &[("host", "api.EXAMPLE.com:8080")], &["host"]),
+            ("GET", "/", &[("host", "example.com")], &[]),
+            ("GET", "/", &[("host", "one.test")], &["host"]),
+            ("GET", "/", &[("x-app", "web")], &["value"]),
+            ("GET", "/", &[("x-app", "webb")], &[]),
+            ("GET", "/", &[("x-there", "anything")], &["present"]),
+            ("GET", "/", &[("x-pattern", "aaa")], &["pattern"]),
+            ("GET", "/", &[("x-pattern", "aab")], &[]),
+            ("GET", "/routed/x", &[], &["route"]),
+            ("GET", "/who", &[], &["anonymous"]),
+            ("GET", "/who", &[("x-user", "u")], &["signed-in"]),
+            ("GET", "/who", &[("x-user", "u"), ("x-strict", "1")], &["strict"]),
+            ("GET", "/not", &[], &["not"]),
+            ("GET", "/not", &[("x-test", "1")], &[]),
+            ("GET", "/a", &[], &["either"]),
+            ("GET", "/b", &[], &[]),
+            ("POST", "/b", &[], &["either"]),
+        ];
+        for (method, path, headers, expected) in cases {
+            let mut request = envoy.request(method, path);
+            for (name, value) in *headers {
+                request = request.header(name, value);
+            }
+            let response = request.send().await;
+            assert_eq!(response.status, 200);
+            assert_eq!(applied(&response), *expected, "{method} {path} {headers:?}");
         }
-        let response = request.send().await;
-        assert_eq!(response.status, 200);
-        assert_eq!(applied(&response), *expected, "{method} {path} {headers:?}");
-    }
-    let preflight = envoy
-        .request("OPTIONS", "/login")
-        .header("access-control-request-method", "PUT");
-    let before = envoy.access_log(cases.len()).len();
-    for exempt in [
-        envoy.get("/healthz"),
-        envoy.get("/healthz/").header("x-app", "web"),
-        preflight,
-    ] {
-        let response = exempt.send().await;
-        assert_eq!((response.status, applied(&response)), (200, Vec::<String>::new()));
-    }
-    for entry in &envoy.access_log(before + 3)[before..] {
-        assert_eq!(entry["ratelimit_decision"], "exempt");
+        let preflight = envoy
+            .request("OPTIONS", "/login")
+            .header("access-control-request-method", "PUT");
+        let before = envoy.access_log(cases.len()).len();
+        for exempt in [
+            envoy.get("/healthz"),
+            envoy.get("/healthz/").header("x-app", "web"),
+            preflight,
+        ] {
+            let response = exempt.send().await;
+            assert_eq!((response.status, applied(&response)), (200, Vec::<String>::new()));
+        }
+        for entry in &envoy.access_log(before + 3)[before..] {
+            assert_eq!(entry["ratelimit_decision"], "exempt");
+        }
     }
 }
 
@@ -129,57 +128,56 @@ async fn each_kind_of_key_says_what_shares_a_counter() {
         r#"{path: ["/routed/**", "/route"]}"#,
         r#"[{path: "/routed/**"}, {path: /route}]"#,
     );
-    let envoy = Envoy::with(RedisCluster::shared())
-        .policy(&policy)
-        .edit(named_routes)
-        .start();
-    let cases: &[(&str, &str, Headers, i64)] = &[
-        ("GET", "/path/1", &[], 99),
-        ("GET", "/path/2", &[], 98), // by the pattern
-        ("GET", "/path/2", &[("x-api-key", "b")], 99),
-        ("GET", "/own/1", &[], 99),
-        ("GET", "/own/2", &[("x-api-key", "b")], 98), // a pattern as well
-        ("GET", "/1", &[("x-any", "1")], 99),
-        ("GET", "/2", &[("x-any", "1")], 99), // no pattern: each path
-        ("GET", "//1/", &[("x-any", "1")], 98),
-        ("GET", "/method", &[], 99),
-        ("POST", "/method", &[], 99),
-        ("POST", "/method", &[], 98),
-        ("GET", "/host", &[("host", "a.test")], 99),
-        ("GET", "/host", &[("host", "b.test")], 99),
-        ("GET", "/host", &[("host", "A.test:80"), ("x-api-key", "b")], 98),
-        ("GET", "/routed/1", &[], 99),
-        ("GET", "/route", &[], 99),
-        ("GET", "/routed/2", &[], 98),
-        ("GET", "/header", &[("x-tenant", "a")], 99),
-        ("GET", "/header", &[("x-tenant", "b")], 99),
-        ("GET", "/header", &[("x-tenant", "a"), ("x-api-key", "b")], 98),
-        ("GET", "/query?q=1", &[], 99),
-        ("GET", "/query?q=2", &[], 99),
-        ("GET", "/query?x=y&q=%31", &[], 98),
-        ("GET", "/cookie", &[("cookie", "sid=1; a=b")], 99),
-        ("GET", "/cookie", &[("cookie", "sid=2")], 99),
-        ("GET", "/cookie", &[("cookie", "c=d; sid=1")], 98),
-        ("GET", "/address", &[("x-api-key", "a")], 99),
-        ("GET", "/address", &[("x-api-key", "b")], 98),
-    ];
-    for (method, path, headers, left) in cases {
-        let mut request = envoy.request(method, path);
-        for (name, value) in *headers {
-            request = request.header(name, value);
+    for builder in Envoy::of_each_store() {
+        let envoy = builder.policy(&policy).edit(named_routes).start();
+        let cases: &[(&str, &str, Headers, i64)] = &[
+            ("GET", "/path/1", &[], 99),
+            ("GET", "/path/2", &[], 98), // by the pattern
+            ("GET", "/path/2", &[("x-api-key", "b")], 99),
+            ("GET", "/own/1", &[], 99),
+            ("GET", "/own/2", &[("x-api-key", "b")], 98), // a pattern as well
+            ("GET", "/1", &[("x-any", "1")], 99),
+            ("GET", "/2", &[("x-any", "1")], 99), // no pattern: each path
+            ("GET", "//1/", &[("x-any", "1")], 98),
+            ("GET", "/method", &[], 99),
+            ("POST", "/method", &[], 99),
+            ("POST", "/method", &[], 98),
+            ("GET", "/host", &[("host", "a.test")], 99),
+            ("GET", "/host", &[("host", "b.test")], 99),
+            ("GET", "/host", &[("host", "A.test:80"), ("x-api-key", "b")], 98),
+            ("GET", "/routed/1", &[], 99),
+            ("GET", "/route", &[], 99),
+            ("GET", "/routed/2", &[], 98),
+            ("GET", "/header", &[("x-tenant", "a")], 99),
+            ("GET", "/header", &[("x-tenant", "b")], 99),
+            ("GET", "/header", &[("x-tenant", "a"), ("x-api-key", "b")], 98),
+            ("GET", "/query?q=1", &[], 99),
+            ("GET", "/query?q=2", &[], 99),
+            ("GET", "/query?x=y&q=%31", &[], 98),
+            ("GET", "/cookie", &[("cookie", "sid=1; a=b")], 99),
+            ("GET", "/cookie", &[("cookie", "sid=2")], 99),
+            ("GET", "/cookie", &[("cookie", "c=d; sid=1")], 98),
+            ("GET", "/address", &[("x-api-key", "a")], 99),
+            ("GET", "/address", &[("x-api-key", "b")], 98),
+        ];
+        for (method, path, headers, left) in cases {
+            let mut request = envoy.request(method, path);
+            for (name, value) in *headers {
+                request = request.header(name, value);
+            }
+            let response = request.send().await;
+            assert_eq!(
+                response.number("x-ratelimit-remaining"),
+                Some(*left),
+                "{method} {path} {headers:?}"
+            );
         }
-        let response = request.send().await;
-        assert_eq!(
-            response.number("x-ratelimit-remaining"),
-            Some(*left),
-            "{method} {path} {headers:?}"
-        );
-    }
-    let keys = RedisCluster::shared()
-        .keys(&format!("{}:*", envoy.key_prefix))
-        .join("\n");
-    for secret in ["sid=1", "x-tenant=a}", "query:q=1"] {
-        assert!(!keys.contains(secret), "{secret} in clear: {keys}");
+        let keys = RedisCluster::shared()
+            .keys(&format!("{}:*", envoy.key_prefix))
+            .join("\n");
+        for secret in ["sid=1", "x-tenant=a}", "query:q=1"] {
+            assert!(!keys.contains(secret), "{secret} in clear: {keys}");
+        }
     }
 }
 

@@ -344,6 +344,18 @@ fn an_address_is_cut_as_the_filter_cuts_it() {
         );
     }
     assert_eq!(headgate.good(&["override", "list"]).lines().count(), 5);
+    let key = "00112233445566778899aabbccddeeff";
+    let client = format!("api_key:{key}");
+    headgate.good(&["override", "set", &client, "few", "5", "--value"]);
+    let (text, status) = headgate.text(&["override", "get", &client]);
+    assert!(
+        status == 1 && text.contains("--value takes it for a value"),
+        "{text}"
+    );
+    assert_eq!(
+        headgate.good(&["override", "get", &client, "--value"]),
+        "few is 5\n"
+    );
 }
 
 #[test]

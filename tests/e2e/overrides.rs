@@ -22,41 +22,43 @@ const OVERRIDES: &str = r#"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_override_that_fits_says_what_a_client_is_granted() {
     let digest = "9f86d081884c7d659a2feaa0c55ad015"; // of `test`
-    let envoy = Envoy::with(RedisCluster::shared())
-        .policy(&OVERRIDES.replace("HASH", digest))
-        .edit(|config| config::hcm(config)["xff_num_trusted_hops"] = 1.into())
-        .start();
-    let from = |address: &str| envoy.get("/").header("x-forwarded-for", address);
-    let stranger = "192.0.2.1";
-    let cases = [
-        (from(stranger), Some(10)),
-        (from(stranger).header("x-user", "partner-7"), Some(70)),
-        (from(stranger).header("x-user", "partner-8"), Some(10)),
-        (from(stranger).header("x-api-key", "key-v"), Some(50)),
-        (from(stranger).header("x-api-key", "test"), None),
-        (from(stranger).header("x-api-key", digest), Some(10)),
-        (from("10.1.2.3"), Some(30)),
-        (from("10.2.2.3"), Some(10)),
-        (from("10.1.2.3").header("x-user", "u"), Some(30)),
-        (from("10.1.2.3").header("x-user", "partner-7"), Some(70)),
-        (from("2001:db8::1"), None),
-    ];
-    for (number, (request, granted)) in cases.into_iter().enumerate() {
-        let what = format!("case {number}");
-        let response = request.send().await;
-        assert_eq!(response.status, 200, "{what}");
-        assert_eq!(response.number("x-ratelimit-limit"), granted, "{what}");
+    for builder in Envoy::of_each_store() {
+        let envoy = builder
+            .policy(&OVERRIDES.replace("HASH", digest))
+            .edit(|config| config::hcm(config)["xff_num_trusted_hops"] = 1.into())
+            .start();
+        let from = |address: &str| envoy.get("/").header("x-forwarded-for", address);
+        let stranger = "192.0.2.1";
+        let cases = [
+            (from(stranger), Some(10)),
+            (from(stranger).header("x-user", "partner-7"), Some(70)),
+            (from(stranger).header("x-user", "partner-8"), Some(10)),
+            (from(stranger).header("x-api-key", "key-v"), Some(50)),
+            (from(stranger).header("x-api-key", "test"), None),
+            (from(stranger).header("x-api-key", digest), Some(10)),
+            (from("10.1.2.3"), Some(30)),
+            (from("10.2.2.3"), Some(10)),
+            (from("10.1.2.3").header("x-user", "u"), Some(30)),
+            (from("10.1.2.3").header("x-user", "partner-7"), Some(70)),
+            (from("2001:db8::1"), None),
+        ];
+        for (number, (request, granted)) in cases.into_iter().enumerate() {
+            let what = format!("case {number}");
+            let response = request.send().await;
+            assert_eq!(response.status, 200, "{what}");
+            assert_eq!(response.number("x-ratelimit-limit"), granted, "{what}");
+        }
+        let blocked = from(stranger).header("x-user", "blocked").send().await;
+        assert_eq!(
+            (blocked.status, blocked.number("x-ratelimit-limit")),
+            (429, Some(0))
+        );
+        assert_eq!(
+            blocked.number("retry-after"),
+            Some(3600),
+            "never passable: one period"
+        );
     }
-    let blocked = from(stranger).header("x-user", "blocked").send().await;
-    assert_eq!(
-        (blocked.status, blocked.number("x-ratelimit-limit")),
-        (429, Some(0))
-    );
-    assert_eq!(
-        blocked.number("retry-after"),
-        Some(3600),
-        "never passable: one period"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,55 +6,57 @@ const LIMITED: &str = "x-ratelimit-limited";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_in_shadow_reports_to_the_upstream_and_stands_in_nobodys_way() {
-    let envoy = Envoy::with(RedisCluster::shared())
-        .policy(
-            "limits: [{name: dark, rate: 1/hour, enforce: false}, {name: bright, rate: 4/hour}, \
+    for builder in Envoy::of_each_store() {
+        let envoy = builder
+            .policy(
+                "limits: [{name: dark, rate: 1/hour, enforce: false}, {name: bright, rate: 4/hour}, \
              {name: dim, rate: 2/hour, enforce: false}]",
-        )
-        .start();
-    let mut seen = Vec::new();
-    for _ in 0..5 {
-        let response = envoy.get("/").header(LIMITED, "forged").send().await;
-        let limited = (response.status == 200)
-            .then(|| response.upstream_header(LIMITED))
-            .flatten();
-        assert_eq!(response.header(LIMITED), None, "nothing of it to the caller");
-        seen.push((
-            response.status,
-            response.number("x-ratelimit-limit"),
-            response.number("x-ratelimit-remaining"),
-            limited,
-        ));
+            )
+            .start();
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            let response = envoy.get("/").header(LIMITED, "forged").send().await;
+            let limited = (response.status == 200)
+                .then(|| response.upstream_header(LIMITED))
+                .flatten();
+            assert_eq!(response.header(LIMITED), None, "nothing of it to the caller");
+            seen.push((
+                response.status,
+                response.number("x-ratelimit-limit"),
+                response.number("x-ratelimit-remaining"),
+                limited,
+            ));
+        }
+        let limited = || Some("true".to_owned());
+        assert_eq!(
+            seen,
+            [
+                (200, Some(4), Some(3), None),
+                (200, Some(4), Some(2), limited()),
+                (200, Some(4), Some(1), limited()),
+                (200, Some(4), Some(0), limited()),
+                (429, Some(4), Some(0), None)
+            ],
+            "the enforced limit counts on while the other is spent"
+        );
+        let log = envoy.access_log(5);
+        let shadows: Vec<_> = log
+            .iter()
+            .map(|entry| entry["ratelimit_shadow"].clone())
+            .collect();
+        assert_eq!(
+            shadows[..4],
+            [
+                serde_json::Value::Null,
+                "dark".into(),
+                "dark,dim".into(),
+                "dark,dim".into()
+            ]
+        );
+        assert!(log[..4]
+            .iter()
+            .all(|entry| entry["ratelimit_decision"] == "allowed"));
     }
-    let limited = || Some("true".to_owned());
-    assert_eq!(
-        seen,
-        [
-            (200, Some(4), Some(3), None),
-            (200, Some(4), Some(2), limited()),
-            (200, Some(4), Some(1), limited()),
-            (200, Some(4), Some(0), limited()),
-            (429, Some(4), Some(0), None)
-        ],
-        "the enforced limit counts on while the other is spent"
-    );
-    let log = envoy.access_log(5);
-    let shadows: Vec<_> = log
-        .iter()
-        .map(|entry| entry["ratelimit_shadow"].clone())
-        .collect();
-    assert_eq!(
-        shadows[..4],
-        [
-            serde_json::Value::Null,
-            "dark".into(),
-            "dark,dim".into(),
-            "dark,dim".into()
-        ]
-    );
-    assert!(log[..4]
-        .iter()
-        .all(|entry| entry["ratelimit_decision"] == "allowed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

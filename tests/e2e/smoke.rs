@@ -17,7 +17,7 @@ async fn the_upstream_answers_through_envoy_with_the_request_as_it_came() {
     assert_eq!(response.upstream_header("x-twice").as_deref(), Some("1,2"));
     assert_eq!(envoy.upstream.requests(), 1);
     assert_eq!(envoy.stat("http.http.downstream_rq_2xx"), 1);
-    assert_eq!(envoy.access_log(1)[0]["path"], "/a?b=c");
+    assert_eq!(envoy.access_log(1)[0]["path"], "/a", "a query may hold secrets");
 }
 
 #[tokio::test(flavor = "multi_thread")]

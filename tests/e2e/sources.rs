@@ -94,6 +94,7 @@ async fn claims_of_a_token_that_envoy_has_verified_tell_callers_apart() {
         (json!({"uid": 42}), "uid:42"),
         (json!({"uid": 1234567}), "uid:1234567"),
         (json!({"uid": 0}), "uid:0"),
+        (json!({"uid": -2.5}), "uid:-2.5"),
         (json!({"org": {"id": "acme"}}), "org:acme"),
         (json!({"org": {"id": 7}, "uid": 8}), "uid:8"),
         (json!({"org": "acme"}), "address:127.0.0.1"),
@@ -216,5 +217,32 @@ async fn a_peer_is_told_apart_by_its_verified_certificate() {
             "host:b.test",
             "subject:CN%3Donly%2CO%3Dc"
         ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_client_the_other_limits_hold_all_the_same_unless_it_is_refused_uncounted() {
+    let start = |word: &str| {
+        Envoy::with(RedisCluster::shared())
+            .policy(&format!(
+                "{{on_no_client: {word}, identify: [{{header: x-api-key}}], \
+                 limits: [{{rate: 9/hour}}, {{name: ceiling, rate: 2/hour, key: [address]}}]}}"
+            ))
+            .start()
+    };
+    let seen = async |envoy: &Envoy, key: &str| {
+        let response = envoy.get("/").header("x-api-key", key).send().await;
+        (response.status, response.number("x-ratelimit-remaining"))
+    };
+    let allow = start("allow");
+    assert_eq!(seen(&allow, "").await, (200, Some(1)), "the ceiling's");
+    assert_eq!(seen(&allow, "a").await, (200, Some(0)));
+    assert_eq!(seen(&allow, "").await, (429, Some(0)));
+    let deny = start("deny");
+    assert_eq!(seen(&deny, "").await, (403, None));
+    assert_eq!(
+        seen(&deny, "a").await,
+        (200, Some(1)),
+        "the refused one was not counted"
     );
 }

@@ -6,6 +6,7 @@ mod entries;
 mod expiry;
 mod figures;
 mod fixtures;
+mod local;
 mod model;
 mod sequences;
 mod server;

@@ -5,15 +5,14 @@
 
 use crate::model::{Marks, Model};
 use crate::server::{text, texts, Client, Server};
-use crate::traffic::{any_algorithm, fixed, gcra, limit, step, tick, Ask, Limit, Step, Tick, START_MS};
-use headgate::limit::{Algorithm, Align, Charge, Group, LiveOverride, Period, Rate};
+use crate::traffic::{
+    any_algorithm, asked, fixed, gcra, limit, step, tick, Ask, Limit, Step, Tick, HASH, START_MS,
+};
+use headgate::limit::{Algorithm, Group};
 use headgate::redis::resp::Value;
-use headgate::redis::HashSlot;
 use headgate::script::{LiveQuota, Mode, Reply};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-
-const HASH: &str = "ratelimit:main:{api_key:k}";
 
 /// What the test knows of the sequence while it runs.
 struct Run<'c> {
@@ -27,58 +26,7 @@ struct Run<'c> {
     admitted: Vec<(Group, Reply, Marks)>,
 }
 
-fn field(at: usize, limit: &Limit) -> String {
-    format!("l{at}:{}:{}", limit.algorithm.form().word(), limit.period_ms)
-}
-
 impl Run<'_> {
-    fn group(&self, asks: &[Ask], later: bool) -> Option<Group> {
-        let mut keys = vec![HASH.as_bytes().to_vec()];
-        let mut charges = Vec::new();
-        for (at, (limit, ask)) in self.limits.iter().zip(asks).enumerate() {
-            if !ask.matches {
-                continue;
-            }
-            let mut key = 0;
-            if limit.own_key || limit.algorithm == Algorithm::SlidingWindowLog {
-                key = keys.len();
-                keys.push(format!("{HASH}:{}", field(at, limit)).into_bytes());
-            }
-            let dear = u64::try_from(u128::from(ask.cost) * u128::from(limit.n + 2) / 256).unwrap();
-            charges.push(Charge {
-                limit: at,
-                key,
-                field: field(at, limit).into(),
-                algorithm: limit.algorithm,
-                rate: Rate {
-                    limit: limit.n,
-                    period: Period::from_millis(limit.period_ms).unwrap(),
-                },
-                cost: if ask.cheap {
-                    u64::from(ask.cost.min(3))
-                } else {
-                    dear
-                },
-                later: ask.later && later,
-                enforced: ask.enforced,
-                phase_ms: match limit.algorithm {
-                    Algorithm::FixedWindow { align: Align::Client } => limit.phase_ms,
-                    _ => 0,
-                },
-                live: limit.live.map(|unlimited| LiveOverride {
-                    key: 0,
-                    field: format!("l{at}:override").into(),
-                    unlimited,
-                }),
-            });
-        }
-        (!charges.is_empty()).then(|| Group {
-            slot: HashSlot::of(&keys[0]),
-            keys,
-            charges,
-        })
-    }
-
     /// Calls the script; returns its reply and what it did.
     fn call(&mut self, group: &Group, mode: Mode<'_>) -> (Value, Vec<String>) {
         let (s, us) = (self.clock_us / 1_000_000, self.clock_us % 1_000_000);
@@ -90,7 +38,7 @@ impl Run<'_> {
         self.client.add(&["LRANGE", "expired", "0", "-1"]);
         let replies = self.client.send();
         for key in texts(&replies[4]) {
-            let all = self.group(&ALL, false).expect("limits");
+            let all = asked(&self.limits, &ALL, false).expect("limits");
             let nothing = self.model.expire(key.as_bytes(), &all.charges, self.clock_us);
             assert!(nothing || self.changed, "{key} expired while it mattered");
             if key == HASH {
@@ -108,7 +56,7 @@ impl Run<'_> {
         self.clock_us = clock.clamp(1_300_000_000_000_000, 5_000_000_000_000_000) as u64;
         match step {
             Step::Call(asks) => {
-                let Some(group) = self.group(asks, true) else {
+                let Some(group) = asked(&self.limits, asks, true) else {
                     return;
                 };
                 let (value, trace) = self.call(&group, Mode::Count);
@@ -126,7 +74,7 @@ impl Run<'_> {
                 }
             }
             Step::Charge(asks) => {
-                let Some(group) = self.group(asks, false) else {
+                let Some(group) = asked(&self.limits, asks, false) else {
                     return;
                 };
                 let (value, _) = self.call(&group, Mode::Charge);

@@ -1,7 +1,8 @@
 //! Random limits, calls and clocks.
 
 use headgate::limit::algorithm::EXACT;
-use headgate::limit::{Algorithm, Align};
+use headgate::limit::{Algorithm, Align, Charge, Group, LiveOverride, Period, Rate};
+use headgate::redis::HashSlot;
 use proptest::prelude::*;
 
 /// Where the clock starts.
@@ -150,4 +151,58 @@ pub fn tick() -> impl Strategy<Value = Tick> {
     let us =
         prop_oneof![6 => Just(0_i64), 2 => Just(1), 1 => Just(-1), 2 => 0_i64..3_000, 1 => -1_500_i64..0];
     (thousandths, us)
+}
+
+pub const HASH: &str = "ratelimit:main:{api_key:k}";
+
+fn field(at: usize, limit: &Limit) -> String {
+    format!("l{at}:{}:{}", limit.algorithm.form().word(), limit.period_ms)
+}
+
+/// What one call asks of the limits that it meets; `None`: of none.
+pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
+    let mut keys = vec![HASH.as_bytes().to_vec()];
+    let mut charges = Vec::new();
+    for (at, (limit, ask)) in limits.iter().zip(asks).enumerate() {
+        if !ask.matches {
+            continue;
+        }
+        let mut key = 0;
+        if limit.own_key || limit.algorithm == Algorithm::SlidingWindowLog {
+            key = keys.len();
+            keys.push(format!("{HASH}:{}", field(at, limit)).into_bytes());
+        }
+        let dear = u64::try_from(u128::from(ask.cost) * u128::from(limit.n + 2) / 256).unwrap();
+        charges.push(Charge {
+            limit: at,
+            key,
+            field: field(at, limit).into(),
+            algorithm: limit.algorithm,
+            rate: Rate {
+                limit: limit.n,
+                period: Period::from_millis(limit.period_ms).unwrap(),
+            },
+            cost: if ask.cheap {
+                u64::from(ask.cost.min(3))
+            } else {
+                dear
+            },
+            later: ask.later && later,
+            enforced: ask.enforced,
+            phase_ms: match limit.algorithm {
+                Algorithm::FixedWindow { align: Align::Client } => limit.phase_ms,
+                _ => 0,
+            },
+            live: limit.live.map(|unlimited| LiveOverride {
+                key: 0,
+                field: format!("l{at}:override").into(),
+                unlimited,
+            }),
+        });
+    }
+    (!charges.is_empty()).then(|| Group {
+        slot: HashSlot::of(&keys[0]),
+        keys,
+        charges,
+    })
 }

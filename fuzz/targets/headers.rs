@@ -1,0 +1,151 @@
+//! What callers are told: whatever Redis says of the counters, all headers are valid, and a wait is one.
+
+use super::is_header_value;
+use headgate::config::{parse, Plugin, Policy};
+use headgate::decision::{Counted, CountedBy, Decision, Outcome};
+use headgate::headers;
+use headgate::instances;
+use headgate::limit::{Charge, Limit, Period, Quota, Rate, Verdict};
+use headgate::reply::Reply;
+use std::sync::OnceLock;
+
+const LIMITS: &str = r#""limits": [
+    {"rate": "100/minute"}, {"name": "b", "rate": "1/366d", "expose": false}, {"rate": " 5 / 30 s "},
+    {"name": "d", "rate": "9/h", "enforce": false}, {"name": "e", "rate": "unlimited"}]"#;
+
+const RESPONSES: [&str; 3] = [
+    r#"{"headers": ["x-ratelimit", "ietf"], "body": "{limit} {remaining} {retry_after} {name}"}"#,
+    r#"{"headers": ["ietf"], "reset": "delta", "format": "problem_json", "retry_after_jitter": "100%"}"#,
+    r#"{"headers": ["x-ratelimit"], "reset": "delta", "format": "problem_json"}"#,
+];
+
+/// In ms: some 1,000 years. What Redis says is no longer than N periods.
+const LONGEST: u64 = 1 << 45;
+
+pub fn run(data: &[u8]) {
+    static POLICIES: OnceLock<Vec<Policy>> = OnceLock::new();
+    let policies = POLICIES.get_or_init(|| RESPONSES.iter().map(|response| policy(response)).collect());
+    let mut data = Numbers(data);
+    let unix_ms = data.next() % LONGEST;
+    let random = (data.next() % 1_000) as f64 / 1_000.0;
+    for policy in policies {
+        let decision = decision(&policy.limits, &mut Numbers(data.0));
+        check(policy, &decision, unix_ms, random);
+    }
+}
+
+fn policy(response: &str) -> Policy {
+    match parse(format!(r#"{{{LIMITS}, "response": {response}}}"#).as_bytes()) {
+        Ok(Plugin::Filter(policy)) => *policy,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn check(policy: &Policy, decision: &Decision, unix_ms: u64, random: f64) {
+    let figures = headers::quota(&policy.response, &policy.limits, decision, unix_ms);
+    check_headers(&figures);
+    let handover = instances::handover("main", &figures);
+    assert_eq!(instances::shown(&handover), figures, "handed over");
+    check_headers(&instances::merge(figures.clone(), figures, decision.refuses()));
+    let Some(reply) = Reply::new(policy, decision, unix_ms, random) else {
+        return assert!(!decision.refuses());
+    };
+    check_headers(&reply.headers);
+    let count = |wanted: &str| reply.headers.iter().filter(|(name, _)| *name == wanted).count();
+    assert_eq!(count("retry-after"), usize::from(reply.retry_after.is_some()));
+    if decision.outcome == Outcome::Denied {
+        let (wait, most) = (
+            reply.retry_after.unwrap_or(0),
+            headers::seconds(decision.retry_after_ms).max(1),
+        );
+        assert!(
+            (most..=2 * most).contains(&wait),
+            "{wait} s for {} ms",
+            decision.retry_after_ms
+        );
+    }
+    if reply.body.starts_with('{') {
+        serde_json::from_str::<serde_json::Value>(&reply.body).expect("a problem in JSON");
+    }
+}
+
+fn check_headers(list: &[headers::Header]) {
+    for (n, (name, value)) in list.iter().enumerate() {
+        assert!(is_header_value(value), "{name}: {value:?}");
+        assert!(!list[..n].iter().any(|(other, _)| other == name), "{name} twice");
+        if name.starts_with("x-ratelimit-") || *name == "retry-after" {
+            assert!(value.bytes().all(|byte| byte.is_ascii_digit()), "{name}: {value}");
+        }
+    }
+}
+
+/// What Redis may have said of each limit.
+fn decision(limits: &[Limit], data: &mut Numbers) -> Decision {
+    let outcomes = [
+        Outcome::FailedClosed,
+        Outcome::FailedOpen,
+        Outcome::Exempt,
+        Outcome::NoClient { refused: true },
+    ];
+    let choice = data.next();
+    if let Some(outcome) = outcomes.get((choice % 32) as usize) {
+        return Decision::uncounted(*outcome);
+    }
+    let charges: Vec<(Charge, Option<Verdict>)> = (0..limits.len())
+        .map(|limit| counted(limits, limit, data))
+        .collect();
+    let counted = charges.iter().map(|(charge, verdict)| Counted {
+        charge,
+        verdict: *verdict,
+        by: CountedBy::Redis,
+    });
+    Decision::from_counted(limits, counted)
+}
+
+fn counted(limits: &[Limit], limit: usize, data: &mut Numbers) -> (Charge, Option<Verdict>) {
+    let period = Period::from_millis(1_000).expect("a second");
+    let rate = match limits[limit].quota {
+        Quota::Limited(rate) => rate,
+        Quota::Unlimited => Rate { limit: 0, period },
+    };
+    let charge = Charge {
+        limit,
+        key: 0,
+        field: "a".into(),
+        algorithm: limits[limit].algorithm,
+        rate,
+        cost: 1,
+        later: false,
+        enforced: limit != 3,
+        phase_ms: 0,
+        live: None,
+    };
+    let verdict = match data.next() % 8 {
+        0 => None,
+        1 => Some(Verdict::UNLIMITED),
+        state => Some(Verdict {
+            allowed: state % 2 == 0,
+            limit: Some(data.next() % (1 << 31)),
+            remaining: data.next() % (1 << 31),
+            reset_ms: data.next() % LONGEST,
+            wait_ms: data.next() % LONGEST,
+        }),
+    };
+    (charge, verdict)
+}
+
+/// Numbers out of bytes: each byte says how many follow; 0 where they are used up.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn next(&mut self) -> u64 {
+        let Some((&size, rest)) = self.0.split_first() else {
+            return 0;
+        };
+        let (digits, rest) = rest.split_at(rest.len().min(usize::from(size % 9)));
+        self.0 = rest;
+        digits
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}

@@ -1,0 +1,45 @@
+//! What must hold for any bytes, one file a place where bytes of others are read. A finding is a panic.
+//!
+//! Run by libFuzzer (`make fuzz`) and, on the corpus and mutations of it, by `tests/fuzz_corpus.rs`.
+
+pub mod config;
+pub mod frames;
+pub mod headers;
+pub mod plan;
+pub mod resp;
+
+/// The name of a target's corpus, and the target.
+type Target = (&'static str, fn(&[u8]));
+
+pub const TARGETS: [Target; 5] = [
+    ("resp", resp::run),
+    ("frames", frames::run),
+    ("config", config::run),
+    ("plan", plan::run),
+    ("headers", headers::run),
+];
+
+/// The rest of `data` in pieces whose lengths its first byte draws.
+pub fn pieces(seed: u8, mut data: &[u8]) -> Vec<&[u8]> {
+    let mut state = u32::from(seed) + 1;
+    let mut pieces = Vec::new();
+    while !data.is_empty() {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let most = 1 << (seed % 7);
+        let (piece, rest) = data.split_at(data.len().min((state >> 16) as usize % most + 1));
+        pieces.push(piece);
+        data = rest;
+    }
+    pieces
+}
+
+/// A whole line end of RESP at the front: what stands before it, and the rest.
+pub fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.windows(2).position(|two| two == b"\r\n")?;
+    Some((&bytes[..end], &bytes[end + 2..]))
+}
+
+/// As it may stand in a header: visible ASCII and spaces within.
+pub fn is_header_value(value: &str) -> bool {
+    value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && value.trim() == value
+}

@@ -1,0 +1,101 @@
+//! Replies of Redis: any cut of a stream reads as the whole does, and what is read is what was written.
+
+use super::pieces;
+use headgate::limit::{Algorithm, Charge, Group, Period, Rate};
+use headgate::redis::resp::{Decoder, RespError, Value};
+use headgate::redis::HashSlot;
+use headgate::script::Reply;
+
+/// In bytes; small, so that the bound is met.
+const MAX_REPLY: usize = 512;
+
+pub fn run(data: &[u8]) {
+    let Some((&seed, wire)) = data.split_first() else {
+        return;
+    };
+    let (values, error) = read([wire]);
+    let (cut, cut_error) = read(pieces(seed, wire));
+    assert_eq!(values, cut, "cut into pieces");
+    // A line too long may be called so before its end shows what else is wrong with it.
+    assert_eq!(error.is_some(), cut_error.is_some(), "{error:?} {cut_error:?}");
+    let mut again = Vec::new();
+    values.iter().for_each(|value| write(&mut again, value));
+    assert_eq!(
+        read([&again[..]]),
+        (values.clone(), None),
+        "written and read again"
+    );
+    for value in &values {
+        for charges in 0..3 {
+            if let Ok(reply) = Reply::decode(&group(charges), value) {
+                assert_eq!(reply.verdicts.len(), charges);
+            }
+        }
+    }
+}
+
+fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Value>, Option<RespError>) {
+    let mut decoder = Decoder::with_max_reply(MAX_REPLY);
+    let mut values = Vec::new();
+    for piece in pieces {
+        decoder.push(piece);
+        loop {
+            match decoder.next() {
+                Ok(Some(value)) => values.push(value),
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(decoder.next(), Err(error), "an error stays");
+                    return (values, Some(error));
+                }
+            }
+        }
+    }
+    (values, None)
+}
+
+fn write(out: &mut Vec<u8>, value: &Value) {
+    let mut line = |kind: u8, text: &[u8]| {
+        out.push(kind);
+        out.extend_from_slice(text);
+        out.extend_from_slice(b"\r\n");
+    };
+    match value {
+        Value::Int(number) => line(b':', number.to_string().as_bytes()),
+        Value::Simple(text) => line(b'+', text),
+        Value::Error(text) => line(b'-', text),
+        Value::Bulk(None) => line(b'$', b"-1"),
+        Value::Bulk(Some(text)) => {
+            line(b'$', text.len().to_string().as_bytes());
+            out.extend_from_slice(text);
+            out.extend_from_slice(b"\r\n");
+        }
+        Value::Array(None) => line(b'*', b"-1"),
+        Value::Array(Some(items)) => {
+            line(b'*', items.len().to_string().as_bytes());
+            items.iter().for_each(|item| write(out, item));
+        }
+    }
+}
+
+fn group(charges: usize) -> Group {
+    let charge = Charge {
+        limit: 0,
+        key: 0,
+        field: "a".into(),
+        algorithm: Algorithm::SlidingWindowCounter,
+        rate: Rate {
+            limit: 1,
+            period: Period::from_millis(1_000).expect("a second"),
+        },
+        cost: 1,
+        later: false,
+        enforced: true,
+        phase_ms: 0,
+        live: None,
+    };
+    Group {
+        slot: HashSlot::of(b"a"),
+        keys: vec![b"a".to_vec()],
+        charges: vec![charge; charges],
+    }
+}
