@@ -97,7 +97,7 @@ impl RootContext for Root {
                     say_once(Level::Warn, NO_HASH_KEY);
                 }
                 say_what_is_approximated(&policy);
-                let worker = Rc::new(Worker::new(*policy, hasher));
+                let worker = Rc::new(Worker::new(*policy, hasher, config::version(&bytes)));
                 last_words::remember(&worker);
                 Role::Filter(worker)
             }

@@ -1,4 +1,10 @@
-//! What operators are told. For now: that counting fails, and that it works again, without a line for each request.
+//! What operators are told: figures, who is rejected, and (in this file) that counting fails and that it works again,
+//! without a line for each request.
+
+pub mod denials;
+pub mod metrics;
+mod names;
+pub mod top;
 
 use crate::limit::{Limit, OnError};
 use std::cell::Cell;

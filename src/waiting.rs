@@ -29,6 +29,17 @@ pub fn group_result(group: &Group, reply: Result<Value, CallError>) -> GroupResu
     }
 }
 
+impl GroupError {
+    /// Its name in metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            GroupError::Call(error) => error.word(),
+            GroupError::Redis(_) => "error",
+            GroupError::TimedOut => "timed_out",
+        }
+    }
+}
+
 impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -28,6 +28,7 @@ mod wire;
 pub use error::{ConfigError, ConfigErrors};
 pub use policy::*;
 
+use crate::identify::Hasher;
 use error::Errors;
 use node::Node;
 use serde_json::Value;
@@ -69,6 +70,14 @@ pub fn parse_value(value: &Value) -> Result<Plugin, ConfigErrors> {
     let plugin = plugin::read(&Node::root(value, &errors));
     unbuilt::refuse(&Node::root(value, &errors));
     errors.into_result(plugin)
+}
+
+/// A number of 48 bits that tells configurations apart, whatever the order and spelling in which they came.
+pub fn version(bytes: &[u8]) -> u64 {
+    let canonical = input::decode(bytes)
+        .map(|value| value.to_string())
+        .unwrap_or_default();
+    Hasher::new(None).digest(canonical.as_bytes()).draw() >> 16
 }
 
 /// As [`parse_value`], but lets pass what is right and not built yet: for checking a configuration apart from

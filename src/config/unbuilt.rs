@@ -9,12 +9,7 @@ use serde_json::Value;
 /// A path (`[]`: each element of a list) and the values (as JSON) that are built; anything else is refused.
 type Unbuilt = (&'static str, &'static [&'static str]);
 
-const UNBUILT: &[Unbuilt] = &[
-    ("limits[].lease", &[r#""0%""#]),
-    ("log.denials_per_second", &["10"]),
-    ("metrics.enabled", &["true"]),
-    ("metrics.clients[]", &[]),
-];
+const UNBUILT: &[Unbuilt] = &[("limits[].lease", &[r#""0%""#])];
 
 /// Reports what is written and not built; not where something else is wrong already.
 pub(super) fn refuse(root: &Node) {

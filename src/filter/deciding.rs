@@ -28,6 +28,7 @@ impl Worker {
         });
         let mut known = known.peekable();
         known.peek()?;
+        self.seen.counted(&self.policy.limits, known.clone());
         Some(Decision::from_counted(&self.policy.limits, known))
     }
 
@@ -56,6 +57,7 @@ impl Worker {
             };
             locally = groups.iter().zip(results).map(count).collect();
         }
+        self.seen.counted(limits, self.counted(groups, results, &locally));
         let decision = Decision::from_counted(limits, self.counted(groups, results, &locally));
         self.return_locally(&decision, groups, &locally);
         decision
@@ -72,6 +74,7 @@ impl Worker {
             locally.push(counted.ok());
         }
         self.report(now, "Envoy", error.as_ref());
+        self.seen.counted(limits, self.counted(groups, &[], &locally));
         let decision = Decision::from_counted(limits, self.counted(groups, &[], &locally));
         self.return_locally(&decision, groups, &locally);
         decision

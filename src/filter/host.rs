@@ -6,6 +6,7 @@
 
 use crate::headers::Header;
 use crate::local::{Refused, SharedData, Version};
+use crate::telemetry::metrics::{Kind, Meter};
 use std::ptr::{null, null_mut};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,6 +40,9 @@ extern "C" {
     fn proxy_set_effective_context(context: u32) -> Status;
     fn proxy_continue_stream(stream: u32) -> Status;
     fn proxy_set_tick_period_milliseconds(period: u32) -> Status;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> Status;
+    fn proxy_increment_metric(id: u32, by: i64) -> Status;
+    fn proxy_record_metric(id: u32, value: u64) -> Status;
     fn proxy_get_shared_data(
         name: *const u8,
         name_size: usize,
@@ -203,6 +207,32 @@ pub fn set_tick_period(millis: u32) {
     // SAFETY: no memory is involved.
     unsafe {
         proxy_set_tick_period_milliseconds(millis);
+    }
+}
+
+/// The proxy's metrics.
+pub struct Metrics;
+
+impl Meter for Metrics {
+    fn define(&self, kind: Kind, name: &str) -> Option<u32> {
+        let mut id = 0;
+        // SAFETY: the host reads the name and writes the id during the call only.
+        let status = unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) };
+        (status == OK).then_some(id)
+    }
+
+    fn add(&self, id: u32, by: i64) {
+        // SAFETY: no memory is involved.
+        unsafe {
+            proxy_increment_metric(id, by);
+        }
+    }
+
+    fn record(&self, id: u32, value: u64) {
+        // SAFETY: no memory is involved.
+        unsafe {
+            proxy_record_metric(id, value);
+        }
     }
 }
 

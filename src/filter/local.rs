@@ -27,7 +27,11 @@ impl Local {
         Local {
             store: LocalStore::new(host::SharedValues, &scope, &policy.local, seed),
             all: policy.store == Store::Local,
-            evicted: hostcalls::define_metric(MetricType::Counter, EVICTED).ok(),
+            evicted: policy
+                .metrics
+                .enabled
+                .then(|| hostcalls::define_metric(MetricType::Counter, EVICTED).ok())
+                .flatten(),
         }
     }
 

@@ -13,6 +13,7 @@ mod local;
 mod outcome;
 mod request;
 mod response;
+mod seen;
 mod worker;
 
 pub use request::Request;

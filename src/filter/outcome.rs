@@ -1,6 +1,7 @@
 //! Carries a decision out on the request of the effective context: figures, filter state, resume or reply.
 
 use super::host;
+use super::seen::Seen;
 use crate::config::Policy;
 use crate::decision::{CountedBy, Decision, Outcome};
 use crate::headers::{self, Header};
@@ -33,6 +34,8 @@ pub struct Facts<'a> {
     pub grpc: bool,
     /// Another instance has decided before this one.
     pub earlier: bool,
+    /// Operators are told through it.
+    pub seen: &'a Seen,
 }
 
 /// Sets filter state and request headers, or replies. The caller resumes a paused request unless this replied.
@@ -45,6 +48,8 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     };
     let reply = Reply::new(policy, decision, unix_ms, fastrand::f64());
     tell(policy, decision, facts, reply.as_ref(), unix_ms);
+    let retry_after = reply.as_ref().and_then(|reply| reply.retry_after);
+    facts.seen.decided(policy, decision, facts, retry_after);
     if let Some(mut reply) = reply {
         reply.headers = instances::merge(earlier, reply.headers, true);
         hand_over(policy, &[]);
@@ -196,7 +201,7 @@ fn word(outcome: Outcome) -> &'static str {
     }
 }
 
-fn by_word(by: CountedBy) -> &'static str {
+pub fn by_word(by: CountedBy) -> &'static str {
     match by {
         CountedBy::Redis => "redis",
         CountedBy::Local => "local",

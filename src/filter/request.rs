@@ -4,6 +4,7 @@ use super::attributes::RequestAttributes;
 use super::host;
 use super::outcome::{self, Afterwards, Facts};
 use super::response;
+use super::seen::Seen;
 use super::worker::{Counting, Worker};
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
@@ -26,8 +27,9 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub fn facts(&self, redis_us: Option<u64>) -> Facts<'_> {
+    pub fn facts<'a>(&'a self, seen: &'a Seen, redis_us: Option<u64>) -> Facts<'a> {
         Facts {
+            seen,
             client: self.client.as_deref(),
             redis_us,
             grpc: self.grpc,
@@ -85,7 +87,9 @@ impl Request {
 
     /// Carries out a decision that needed no waiting.
     fn decided(&mut self, decision: &Decision, caller: &Caller, groups: Vec<Group>) -> Action {
-        self.afterwards = outcome::carry_out(&self.worker.policy, decision, &caller.facts(None), groups);
+        let facts = caller.facts(&self.worker.seen, None);
+        self.afterwards = outcome::carry_out(&self.worker.policy, decision, &facts, groups);
+        self.worker.wake_for_metrics();
         if decision.refuses() {
             Action::Pause
         } else {

@@ -5,6 +5,7 @@ use super::host;
 use super::local::Local;
 use super::outcome;
 use super::request::Caller;
+use super::seen::Seen;
 use crate::config::{Policy, Store};
 use crate::decision::{CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
@@ -51,6 +52,7 @@ pub struct Worker {
     pub(super) failures: FailureLog,
     /// The metric of costs that could not be read.
     broken_costs: Option<u32>,
+    pub seen: Seen,
     /// The metric of calls that were split.
     split_calls: Option<u32>,
 }
@@ -67,7 +69,7 @@ pub enum Counting {
 }
 
 impl Worker {
-    pub fn new(policy: Policy, hasher: Hasher) -> Worker {
+    pub fn new(policy: Policy, hasher: Hasher, version: u64) -> Worker {
         let settings = &policy.redis;
         let streams = Streams::new(
             GrpcStreams::new(&settings.cluster),
@@ -80,6 +82,7 @@ impl Worker {
             settings.timeout,
         );
         Worker {
+            seen: Seen::new(&policy, &hasher, version),
             planner: Planner::new(&policy, hasher),
             redis: RefCell::new(streams),
             room: RefCell::default(),
@@ -89,8 +92,8 @@ impl Worker {
             again: RefCell::default(),
             tick: Cell::new(None),
             failures: FailureLog::default(),
-            broken_costs: hostcalls::define_metric(MetricType::Counter, BROKEN_COSTS).ok(),
-            split_calls: hostcalls::define_metric(MetricType::Counter, SPLIT_CALLS).ok(),
+            broken_costs: counter(&policy, BROKEN_COSTS),
+            split_calls: counter(&policy, SPLIT_CALLS),
             policy,
         }
     }
@@ -119,6 +122,7 @@ impl Worker {
             results.push(sent.err().map(|error| Err(GroupError::Call(error))));
         }
         if results.iter().all(Option::is_some) {
+            self.seen.unsent(&results);
             let decision = Box::new(self.decide(now, &groups, &results));
             self.wake(now);
             return Counting::Decided { decision, groups };
@@ -159,6 +163,8 @@ impl Worker {
                 None => break,
             }
         }
+        let redis = &self.redis;
+        self.seen.hand_on(now, &self.policy, || redis.borrow().levels());
         self.wake(now);
         if self.tick.get().is_none() {
             host::set_tick_period(0);
@@ -349,6 +355,8 @@ impl Worker {
             since,
             ..
         } = waiting;
+        let redis_us = now.duration_since(since).as_micros() as u64;
+        self.seen.waited(redis_us, &results);
         let decision = self.decide(now, &groups, &results);
         if decision.outcome == Outcome::Denied {
             self.remember(since, &groups, &results);
@@ -359,8 +367,7 @@ impl Worker {
         if !host::speak_for(caller.context) {
             return;
         }
-        let redis_us = now.duration_since(since).as_micros() as u64;
-        let facts = caller.facts(Some(redis_us));
+        let facts = caller.facts(&self.seen, Some(redis_us));
         let afterwards = outcome::carry_out(&self.policy, &decision, &facts, groups);
         *caller.afterwards.borrow_mut() = afterwards;
         if !decision.refuses() {
@@ -386,11 +393,18 @@ impl Worker {
             } = waiting;
             let decision = self.decide(now, &groups, &results);
             if host::speak_for(caller.context) {
-                outcome::carry_out(&self.policy, &decision, &caller.facts(None), groups);
+                outcome::carry_out(&self.policy, &decision, &caller.facts(&self.seen, None), groups);
                 if !decision.refuses() {
                     host::resume_request();
                 }
             }
+        }
+    }
+
+    /// A request that waited for nothing has been counted, and the tick that hands that on may be none yet.
+    pub fn wake_for_metrics(&self) {
+        if self.seen.due().is_some() {
+            self.wake(Instant::now());
         }
     }
 
@@ -400,6 +414,7 @@ impl Worker {
         let next = [
             self.room.borrow().next_deadline(),
             self.redis.borrow().wakeup(),
+            self.seen.due(),
             again,
         ];
         let Some(at) = next.into_iter().flatten().min() else {
@@ -413,6 +428,13 @@ impl Worker {
         // Up to the next whole millisecond: a tick before its deadline would find nothing to do.
         host::set_tick_period(wait.as_micros().div_ceil(1_000) as u32);
     }
+}
+
+/// A counter of the worker's own; `None`: metrics are turned off.
+fn counter(policy: &Policy, name: &str) -> Option<u32> {
+    let on = policy.metrics.enabled;
+    on.then(|| hostcalls::define_metric(MetricType::Counter, name).ok())
+        .flatten()
 }
 
 fn script_call(group: &Group, mode: script::Mode) -> ScriptCall {

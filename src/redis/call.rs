@@ -44,6 +44,19 @@ pub enum CallError {
     Unintelligible,
 }
 
+impl CallError {
+    /// Its name in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            CallError::TooManyInFlight => "too_many_in_flight",
+            CallError::Unavailable => "unavailable",
+            CallError::BreakerOpen => "breaker_open",
+            CallError::Lost => "lost",
+            CallError::Unintelligible => "unintelligible",
+        }
+    }
+}
+
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

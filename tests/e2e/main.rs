@@ -20,6 +20,7 @@ mod oncall;
 mod overrides;
 mod parity;
 mod responses;
+mod seen;
 mod shadow;
 mod shipped;
 mod smoke;

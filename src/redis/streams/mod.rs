@@ -13,6 +13,7 @@ mod shard;
 mod stream;
 
 use crate::redis::{resp, CallError, CallToken, Completed, HashSlot, RedisCall, ScriptCall};
+use crate::telemetry::metrics::Levels;
 use borders::{Borders, NoBorders};
 use discovery::Discovery;
 use shard::Shard;
@@ -165,6 +166,15 @@ impl<H: StreamHost> Streams<H> {
     pub fn open(&self) -> usize {
         let all = self.shards.iter().chain(&self.retired);
         all.filter(|shard| shard.stream.id().is_some()).count()
+    }
+
+    /// What stands still between two events.
+    pub fn levels(&self) -> Levels {
+        Levels {
+            streams_open: self.open(),
+            calls_in_flight: self.in_flight,
+            breakers_open: self.breakers_open(),
+        }
     }
 
     fn learn(&mut self, now: Instant, answer: Option<Result<Borders, NoBorders>>) {

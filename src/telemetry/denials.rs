@@ -1,0 +1,227 @@
+//! Which denials get a log line, and what the line says.
+//!
+//! So many lines a second for each limit, over all workers together; the rest are counted, and the next line of their
+//! limit says how many they were.
+
+use crate::local::{SharedData, Version};
+use serde_json::{Map, Value};
+
+/// How often a lost race is run again. Each loss is another worker's line.
+const RACES: usize = 8;
+
+/// The lines of one worker.
+#[derive(Debug)]
+pub struct Denials {
+    per_second: u32,
+    limits: Vec<Lines>,
+}
+
+/// Of one limit.
+#[derive(Debug, Clone, Default)]
+struct Lines {
+    /// The name of what is shared.
+    name: String,
+    second: u64,
+    /// Asked for in this second.
+    asked: u32,
+    /// Left out, and not in the shared number yet.
+    left_out: u64,
+}
+
+/// What is shared of one limit: 24 bytes, little-endian.
+#[derive(Debug, Default)]
+struct Taken {
+    second: u64,
+    lines: u64,
+    left_out: u64,
+}
+
+impl Denials {
+    /// `per_second`: 0 for none; `limits`: their names.
+    pub fn new<'a>(instance: &str, per_second: u32, limits: impl Iterator<Item = &'a str>) -> Denials {
+        let lines = |limit| Lines {
+            name: format!("headgate:denials:{instance}:{limit}"),
+            ..Lines::default()
+        };
+        Denials {
+            per_second,
+            limits: limits.map(lines).collect(),
+        }
+    }
+
+    /// Notes a denial by a limit in this second of the wall clock. `Some`: it gets a line, and so many before it got
+    /// none.
+    pub fn note(&mut self, limit: usize, second: u64, shared: &impl SharedData) -> Option<u64> {
+        let lines = self.limits.get_mut(limit)?;
+        if self.per_second == 0 {
+            return None;
+        }
+        if lines.second != second {
+            (lines.second, lines.asked) = (second, 0);
+        }
+        if lines.asked >= self.per_second {
+            lines.left_out += 1;
+            return None;
+        }
+        lines.asked += 1;
+        for _ in 0..RACES {
+            let (bytes, version) = shared.get(&lines.name).unwrap_or((Vec::new(), Version::ABSENT));
+            let mut taken = Taken::read(&bytes);
+            if taken.second < second {
+                (taken.second, taken.lines) = (second, 0);
+            }
+            let passes = taken.lines < u64::from(self.per_second);
+            let left_out = taken.left_out + lines.left_out;
+            taken.lines += u64::from(passes);
+            taken.left_out = if passes { 0 } else { left_out + 1 };
+            if shared.replace(&lines.name, &taken.write(), version).is_ok() {
+                lines.left_out = 0;
+                return passes.then_some(left_out);
+            }
+        }
+        lines.left_out += 1;
+        None
+    }
+}
+
+impl Taken {
+    fn read(bytes: &[u8]) -> Taken {
+        let number = |at: usize| {
+            let bytes = bytes.get(at..at + 8)?.try_into().ok()?;
+            Some(u64::from_le_bytes(bytes))
+        };
+        Taken {
+            second: number(0).unwrap_or(0),
+            lines: number(8).unwrap_or(0),
+            left_out: number(16).unwrap_or(0),
+        }
+    }
+
+    fn write(&self) -> Vec<u8> {
+        [self.second, self.lines, self.left_out]
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect()
+    }
+}
+
+/// What a line says; `None`: not known, and left out.
+#[derive(Debug, Default)]
+pub struct Line<'a> {
+    pub instance: &'a str,
+    /// `source:value or hash`.
+    pub client: Option<&'a str>,
+    pub limit: &'a str,
+    pub by: &'a str,
+    /// As in the policy, never the caller's.
+    pub endpoint: &'a str,
+    pub method: Option<&'a str>,
+    /// In seconds.
+    pub retry_after: Option<u64>,
+    pub request_id: Option<&'a str>,
+    pub trace_id: Option<&'a str>,
+    pub left_out: u64,
+}
+
+impl Line<'_> {
+    /// One line of JSON.
+    pub fn json(&self) -> String {
+        let mut fields = Map::new();
+        let mut text = |name: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                fields.insert(name.into(), value.into());
+            }
+        };
+        text("event", Some("rate_limit_exceeded"));
+        text("instance", Some(self.instance));
+        text("client", self.client);
+        text("limit", Some(self.limit));
+        text("by", Some(self.by));
+        text("path", Some(self.endpoint));
+        text("method", self.method);
+        text("request_id", self.request_id);
+        text("trace_id", self.trace_id);
+        if let Some(seconds) = self.retry_after {
+            fields.insert("retry_after".into(), seconds.into());
+        }
+        fields.insert("left_out".into(), self.left_out.into());
+        Value::Object(fields).to_string()
+    }
+}
+
+/// The trace's id from `traceparent` (W3C Trace Context), else from B3's one header, else from its `x-b3-traceid`.
+pub fn trace_id<'a>(
+    traceparent: Option<&'a str>,
+    b3: Option<&'a str>,
+    x_b3: Option<&'a str>,
+) -> Option<&'a str> {
+    let is_id = |id: &&str| matches!(id.len(), 16 | 32) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let w3c = traceparent
+        .and_then(|header| header.split('-').nth(1))
+        .filter(is_id);
+    let single = b3.and_then(|header| header.split('-').next()).filter(is_id);
+    w3c.or(single).or(x_b3.filter(is_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::Memory;
+
+    #[test]
+    fn all_workers_together_write_so_many_lines_a_second_and_none_left_out_is_forgotten() {
+        let shared = Memory::default();
+        let worker = || Denials::new("main", 3, ["a", "b"].into_iter());
+        let mut workers = [worker(), worker()];
+        let mut second = |second: u64, each: usize| -> (usize, u64) {
+            let lines: Vec<u64> = (0..each * 2)
+                .filter_map(|n| workers[n % 2].note(0, second, &shared))
+                .collect();
+            (lines.len(), lines.iter().sum())
+        };
+        assert_eq!(second(10, 50), (3, 0));
+        assert_eq!(second(11, 1), (2, 97), "the next line tells of the second before");
+        assert_eq!(second(12, 50), (3, 0));
+        assert_eq!(workers[0].note(1, 12, &shared), Some(0), "each limit has its own");
+    }
+
+    #[test]
+    fn with_none_a_second_there_is_no_line() {
+        let mut denials = Denials::new("main", 0, ["a"].into_iter());
+        assert_eq!(denials.note(0, 1, &Memory::default()), None);
+    }
+
+    #[test]
+    fn a_line_is_one_line_whatever_a_caller_sent() {
+        let line = Line {
+            limit: "login",
+            request_id: Some("a\n{\"event\": \"x\"}"),
+            ..Line::default()
+        };
+        let json = line.json();
+        assert_eq!(json.lines().count(), 1);
+        let read: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["request_id"], "a\n{\"event\": \"x\"}");
+        assert_eq!(read["limit"], "login");
+        assert!(read.get("client").is_none());
+    }
+
+    #[test]
+    fn the_trace_is_told_by_w3c_or_b3_and_nothing_else() {
+        let w3c = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let b3 = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
+        assert_eq!(
+            trace_id(Some(w3c), Some(b3), None),
+            Some("4bf92f3577b34da6a3ce929d0e0e4736")
+        );
+        assert_eq!(
+            trace_id(None, Some(b3), None),
+            Some("80f198ee56343ba864fe8b2a57d3eff7")
+        );
+        assert_eq!(
+            trace_id(None, Some("0"), Some("463ac35c9f6413ad")),
+            Some("463ac35c9f6413ad")
+        );
+        assert_eq!(trace_id(Some("00-secret-x"), None, Some("secret")), None);
+    }
+}

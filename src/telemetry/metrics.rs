@@ -1,0 +1,404 @@
+//! Which series there are and what adds to them. How the proxy keeps them is a trait's, how they are named is
+//! [`names`](super::names)'s.
+//!
+//! The number of series depends on the configuration alone, never on callers or their paths. Counters are added up
+//! here and handed on a few times a second, so that a request costs no host call for them.
+
+use super::names::series;
+use crate::config::{ClientValue, Policy};
+use crate::decision::{Counted, CountedBy, Decision, Outcome};
+use crate::identify::Hasher;
+use crate::limit::OnError;
+use crate::waiting::GroupResult;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// The kinds of the proxy-wasm ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    Counter = 0,
+    Gauge = 1,
+    Histogram = 2,
+}
+
+/// What keeps the series. A name defined twice is one series.
+pub trait Meter {
+    /// `None`: it cannot be had.
+    fn define(&self, kind: Kind, name: &str) -> Option<u32>;
+    /// Adds to a counter or a gauge.
+    fn add(&self, id: u32, by: i64);
+    /// Sets a gauge, or adds a value to a histogram.
+    fn record(&self, id: u32, value: u64);
+}
+
+/// How long counts may wait here before they are handed on.
+const HAND_ON: Duration = Duration::from_millis(250);
+
+/// Near its limit is who has used more than this share of it, in percent.
+const NEAR: u64 = 80;
+
+/// Series of rejections, for each worker; what comes beyond is counted under `other`.
+const MAX_REJECTED: usize = 1_000;
+
+/// What stands for everything without a series of its own.
+pub const OTHER: &str = "other";
+
+const DECISIONS: [&str; 6] = [
+    "allowed",
+    "denied",
+    "failed_open",
+    "failed_closed",
+    "exempt",
+    "no_client",
+];
+const BY: [&str; 4] = ["redis", "local", "cache", "none"];
+/// What a limit said, by whom; `near` and `used` are metrics of their own.
+const SAID: [(&str, &str); 11] = [
+    ("allowed", "redis"),
+    ("allowed", "local"),
+    ("allowed", "cache"),
+    ("denied", "redis"),
+    ("denied", "local"),
+    ("denied", "cache"),
+    ("shadow_denied", "redis"),
+    ("shadow_denied", "local"),
+    ("shadow_denied", "cache"),
+    ("failed_open", "none"),
+    ("failed_closed", "none"),
+];
+const NEAR_LIMIT: usize = SAID.len();
+const USED: usize = NEAR_LIMIT + 1;
+const PER_LIMIT: usize = USED + 1;
+const REQUESTS: usize = DECISIONS.len() * BY.len();
+
+/// A counter and what is not handed on yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    id: Option<u32>,
+    pending: u64,
+}
+
+/// A gauge's part that is this worker's: a gauge is the sum of all workers'.
+#[derive(Debug, Default)]
+struct Level {
+    id: Option<u32>,
+    said: i64,
+}
+
+/// What stands still between two events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Levels {
+    pub streams_open: usize,
+    pub calls_in_flight: usize,
+    /// Shards that are left alone.
+    pub breakers_open: usize,
+}
+
+/// The series of one worker.
+pub struct Metrics<M: Meter> {
+    meter: M,
+    instance: String,
+    limits: Vec<String>,
+    /// `source:value or hash`, and its name.
+    clients: HashMap<String, usize>,
+    names: Vec<String>,
+    requests: Vec<Slot>,
+    said: Vec<Slot>,
+    /// By the word of its outcome; the words are a handful of constants.
+    calls: Vec<(&'static str, Slot)>,
+    rejected: HashMap<(usize, usize, usize), Slot>,
+    endpoints: Vec<String>,
+    wait: Option<u32>,
+    levels: [Level; 3],
+    due: Option<Instant>,
+}
+
+impl<M: Meter> Metrics<M> {
+    /// `version`: what tells configurations apart. Series that alerts ask for are there from the start, at zero.
+    pub fn new(policy: &Policy, hasher: &Hasher, meter: M, version: u64) -> Metrics<M> {
+        let instance = [("instance", policy.instance.as_str())];
+        let gauge = |name: &str| meter.define(Kind::Gauge, &series(name, &instance));
+        let level = |name: &str| Level {
+            id: gauge(name),
+            said: 0,
+        };
+        let levels = [
+            level("headgate_streams_open"),
+            level("headgate_calls_in_flight"),
+            level("headgate_breakers_open"),
+        ];
+        if let Some(id) = gauge("headgate_configuration_version") {
+            meter.record(id, version);
+        }
+        let wait = meter.define(
+            Kind::Histogram,
+            &series("headgate_redis_wait_microseconds", &instance),
+        );
+        let mut metrics = Metrics {
+            instance: policy.instance.clone(),
+            limits: policy.limits.iter().map(|limit| limit.name.clone()).collect(),
+            clients: HashMap::new(),
+            names: Vec::new(),
+            requests: vec![Slot::default(); REQUESTS],
+            said: vec![Slot::default(); PER_LIMIT * policy.limits.len()],
+            calls: Vec::new(),
+            rejected: HashMap::new(),
+            endpoints: vec![OTHER.to_owned()],
+            wait,
+            levels,
+            due: None,
+            meter,
+        };
+        metrics.name_clients(policy, hasher);
+        for decision in 0..4 {
+            metrics.define_request(decision * BY.len() + if decision < 2 { 0 } else { BY.len() - 1 });
+        }
+        for limit in 0..metrics.limits.len() {
+            for said in [0, 3, 6, NEAR_LIMIT, USED] {
+                metrics.define_said(limit * PER_LIMIT + said);
+            }
+        }
+        metrics
+    }
+
+    fn name_clients(&mut self, policy: &Policy, hasher: &Hasher) {
+        self.names.push(OTHER.to_owned());
+        for client in &policy.metrics.clients {
+            let source = policy.identify.iter().find(|source| source.name == client.source);
+            let value = match (&client.value, source) {
+                (ClientValue::Hash(hash), _) => Some(crate::identify::ClientValue::Digest(*hash)),
+                (ClientValue::Value(value), Some(source)) => source.client_value(value, hasher),
+                (ClientValue::Value(_), None) => None,
+            };
+            if let Some(value) = value {
+                let shown = crate::identify::Client {
+                    source: client.source.clone(),
+                    index: 0,
+                    value,
+                };
+                self.clients.insert(shown.to_string(), self.names.len());
+                self.names.push(client.name.clone());
+            }
+        }
+    }
+
+    /// One request was decided.
+    pub fn decided(&mut self, now: Instant, decision: &Decision) {
+        let word = match decision.outcome {
+            Outcome::Allowed => 0,
+            Outcome::Denied => 1,
+            Outcome::FailedOpen => 2,
+            Outcome::FailedClosed => 3,
+            Outcome::Exempt => 4,
+            Outcome::NoClient { .. } => 5,
+        };
+        let by = decision.by.map_or(BY.len() - 1, by_index);
+        if let Some(slot) = self.requests.get_mut(word * BY.len() + by) {
+            slot.pending += 1;
+        }
+        self.due.get_or_insert(now + HAND_ON);
+    }
+
+    /// One of a request's limits said something, or could not be asked.
+    pub fn counted(&mut self, counted: &Counted<'_>, on_error: OnError) {
+        let Counted { charge, verdict, by } = counted;
+        let by = by_index(*by).min(2);
+        let said = match verdict {
+            Some(verdict) if verdict.allowed => by,
+            Some(_) if charge.enforced => 3 + by,
+            Some(_) => 6 + by,
+            None if charge.enforced && on_error == OnError::Deny => 10,
+            None => 9,
+        };
+        let mut add = |at: usize, count: u64| {
+            if let Some(slot) = self.said.get_mut(charge.limit * PER_LIMIT + at) {
+                slot.pending += count;
+            }
+        };
+        add(said, 1);
+        let Some((verdict, quota)) = verdict
+            .as_ref()
+            .and_then(|verdict| Some((verdict, verdict.limit?)))
+        else {
+            return;
+        };
+        // 0/s has nothing that could be used
+        let used = 100 * u128::from(quota.saturating_sub(verdict.remaining)) / u128::from(quota.max(1));
+        let used = if quota == 0 { 100 } else { used as u64 };
+        add(USED, used);
+        if verdict.allowed && used > NEAR {
+            add(NEAR_LIMIT, 1);
+        }
+    }
+
+    /// A request was rejected by this limit, at this endpoint: a name of the configuration's, never a caller's.
+    pub fn rejected(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
+        let client = client
+            .and_then(|client| self.clients.get(client))
+            .copied()
+            .unwrap_or(0);
+        let known = self.endpoints.iter().position(|known| known == endpoint);
+        let endpoint = match known {
+            Some(at) => at,
+            None if self.endpoints.len() < MAX_REJECTED => {
+                self.endpoints.push(endpoint.to_owned());
+                self.endpoints.len() - 1
+            }
+            None => 0,
+        };
+        let mut key = (limit, endpoint, client);
+        if self.rejected.len() >= MAX_REJECTED && !self.rejected.contains_key(&key) {
+            key = (limit, 0, 0);
+        }
+        self.rejected.entry(key).or_default().pending += 1;
+    }
+
+    /// A request waited so long for its counts, which came, or not, like this.
+    pub fn waited(&mut self, micros: u64, results: &[Option<GroupResult>]) {
+        if let Some(id) = self.wait {
+            self.meter.record(id, micros);
+        }
+        self.called(results);
+    }
+
+    /// Calls ended like this.
+    pub fn called(&mut self, results: &[Option<GroupResult>]) {
+        for result in results.iter().flatten() {
+            let word = match result {
+                Ok(_) => "ok",
+                Err(error) => error.word(),
+            };
+            match self.calls.iter_mut().find(|(known, _)| *known == word) {
+                Some((_, slot)) => slot.pending += 1,
+                None => self.calls.push((word, Slot { id: None, pending: 1 })),
+            }
+        }
+    }
+
+    /// When [`Metrics::hand_on`] is due; `None`: there is nothing to hand on.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether there is something to hand on now: counts that have waited, a stream or a breaker that came or went.
+    pub fn is_due(&self, now: Instant, levels: Levels) -> bool {
+        let [streams, _, breakers] = &self.levels;
+        let changed = |level: &Level, now: usize| i64::try_from(now).is_ok_and(|now| now != level.said);
+        self.due.is_some_and(|due| due <= now)
+            || changed(streams, levels.streams_open)
+            || changed(breakers, levels.breakers_open)
+    }
+
+    /// Hands everything on to the proxy.
+    pub fn hand_on(&mut self, levels: Levels) {
+        self.due = None;
+        let now = [levels.streams_open, levels.calls_in_flight, levels.breakers_open];
+        for (level, now) in self.levels.iter_mut().zip(now) {
+            let now = i64::try_from(now).unwrap_or(i64::MAX);
+            if let (Some(id), true) = (level.id, level.said != now) {
+                self.meter.add(id, now - level.said);
+                level.said = now;
+            }
+        }
+        for at in 0..self.requests.len() {
+            if self.requests.get(at).is_some_and(|slot| slot.pending > 0) {
+                self.define_request(at);
+                hand_on(&self.meter, self.requests.get_mut(at));
+            }
+        }
+        for at in 0..self.said.len() {
+            if self.said.get(at).is_some_and(|slot| slot.pending > 0) {
+                self.define_said(at);
+                hand_on(&self.meter, self.said.get_mut(at));
+            }
+        }
+        for (outcome, slot) in &mut self.calls {
+            let labels = [("instance", self.instance.as_str()), ("outcome", outcome)];
+            define(&self.meter, slot, || {
+                series("headgate_redis_calls_total", &labels)
+            });
+            hand_on(&self.meter, Some(slot));
+        }
+        for ((limit, endpoint, client), slot) in &mut self.rejected {
+            let labels = [
+                ("limit", text(&self.limits, *limit)),
+                ("endpoint", text(&self.endpoints, *endpoint)),
+                ("client", text(&self.names, *client)),
+            ];
+            define(&self.meter, slot, || {
+                series("api_throttle_rejected_total", &labels)
+            });
+            hand_on(&self.meter, Some(slot));
+        }
+    }
+
+    fn define_request(&mut self, at: usize) {
+        let labels = [
+            ("instance", self.instance.as_str()),
+            ("decision", word(&DECISIONS, at / BY.len())),
+            ("by", word(&BY, at % BY.len())),
+        ];
+        if let Some(slot) = self.requests.get_mut(at) {
+            define(&self.meter, slot, || series("headgate_requests_total", &labels));
+        }
+    }
+
+    fn define_said(&mut self, at: usize) {
+        let (limit, what) = (text(&self.limits, at / PER_LIMIT), at % PER_LIMIT);
+        let (instance, limit) = (("instance", self.instance.as_str()), ("limit", limit));
+        if let Some(slot) = self.said.get_mut(at) {
+            define(&self.meter, slot, || match (what, SAID.get(what)) {
+                (_, Some((outcome, by))) => {
+                    let labels = [instance, limit, ("outcome", outcome), ("by", by)];
+                    series("headgate_decisions_total", &labels)
+                }
+                (NEAR_LIMIT, _) => series("headgate_near_limit_total", &[instance, limit]),
+                _ => series("headgate_quota_used_percent_total", &[instance, limit]),
+            });
+        }
+    }
+}
+
+/// The worker ends: what it holds open ends with it, while the gauges stay.
+impl<M: Meter> Drop for Metrics<M> {
+    fn drop(&mut self) {
+        self.hand_on(Levels::default());
+    }
+}
+
+fn define(meter: &impl Meter, slot: &mut Slot, name: impl FnOnce() -> String) {
+    if slot.id.is_none() {
+        slot.id = meter.define(Kind::Counter, &name());
+    }
+}
+
+fn hand_on(meter: &impl Meter, slot: Option<&mut Slot>) {
+    let Some(slot) = slot.filter(|slot| slot.pending > 0) else {
+        return;
+    };
+    if let Some(id) = slot.id {
+        meter.add(id, i64::try_from(slot.pending).unwrap_or(i64::MAX));
+        slot.pending = 0;
+    }
+}
+
+fn by_index(by: CountedBy) -> usize {
+    match by {
+        CountedBy::Redis => 0,
+        CountedBy::Local => 1,
+        CountedBy::Cache => 2,
+    }
+}
+
+fn word(words: &[&'static str], at: usize) -> &'static str {
+    words.get(at).copied().unwrap_or(OTHER)
+}
+
+fn text(list: &[String], at: usize) -> &str {
+    list.get(at).map_or(OTHER, String::as_str)
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;
