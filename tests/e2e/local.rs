@@ -293,6 +293,29 @@ mod failing {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn with_redis_stuck_those_that_wait_and_those_that_are_too_many_are_counted_together() {
+        let redis = SingleRedis::start();
+        let policy = "{redis: {timeout: 1s, max_in_flight: 4}, limits: [{name: x, rate: 10/hour}]}";
+        let envoy = Envoy::with(&redis).concurrency(2).policy(policy).start();
+        assert_eq!(call(&envoy, "warm").await.status, 200);
+        redis.freeze();
+        let responses = envoy
+            .at_once(40, |_| {
+                Client::http1(envoy.port).get("/").header("x-api-key", "a")
+            })
+            .await;
+        redis.thaw();
+        let passed = responses.iter().filter(|response| response.status == 200).count();
+        let denied = responses.iter().filter(|response| response.status == 429).count();
+        assert_eq!((passed, denied), (10, 30));
+        let log = envoy.access_log(41);
+        assert!(
+            log[1..].iter().all(|entry| entry["ratelimit_by"] == "local"),
+            "{log:#?}"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn in_shadow_a_local_count_is_told_and_denies_nothing() {
         let policy = "{redis: {timeout: 100ms}, limits: [{name: x, rate: 1/hour, enforce: false}]}";
         let envoy = Envoy::alone().policy(policy).start();
