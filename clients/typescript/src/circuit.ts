@@ -1,0 +1,74 @@
+// The circuit breaker of one origin: after refusals in a row it fails calls at once, and lets one through as a probe
+// from time to time.
+
+export interface CircuitOptions {
+  /** Refusals in a row after which it opens. */
+  failures: number;
+  /** Ms until the first probe; doubles while probes fail. */
+  cooldown: number;
+  /** Ms; no cooldown is longer, whatever Retry-After says. */
+  maxCooldown: number;
+}
+
+export class Circuit {
+  private failures = 0;
+  private lastFailure = -Infinity;
+  private opens = 0;
+  private openedAt = 0;
+  private probeAt = 0;
+  private probing = false;
+
+  constructor(
+    private readonly options: CircuitOptions,
+    private readonly random: () => number,
+  ) {}
+
+  get open(): boolean {
+    return this.opens > 0;
+  }
+
+  /** Ms until the next probe may go; 0 where it may go now, or the circuit is closed. */
+  untilProbe(now: number): number {
+    return this.open ? Math.max(0, this.probeAt - now) : 0;
+  }
+
+  /** Whether a call may go out. While open, the first one after the cooldown may: the probe. */
+  admit(now: number): "pass" | "probe" | "refuse" {
+    if (!this.open) return "pass";
+    if (this.probing || now < this.probeAt) return "refuse";
+    this.probing = true;
+    return "probe";
+  }
+
+  /** A probe that ended without an answer, aborted or not sent: the next call is the probe. */
+  release(): void {
+    this.probing = false;
+  }
+
+  success(sentAt: number): void {
+    if (this.open && sentAt < this.openedAt) return; // old news
+    this.failures = 0;
+    this.opens = 0;
+    this.probing = false;
+  }
+
+  /**
+   * Counts a refusal. Calls that were under way together are one piece of news, not many.
+   *
+   * @param floor ms, from Retry-After
+   * @returns whether the circuit opens with it, for the first time or again
+   */
+  failure(sentAt: number, now: number, floor: number): boolean {
+    if (sentAt < this.lastFailure) return false;
+    this.lastFailure = now;
+    this.failures += 1;
+    if (this.failures < this.options.failures && !this.open) return false;
+    this.probing = false;
+    this.opens += 1;
+    this.openedAt = now;
+    const { cooldown, maxCooldown } = this.options;
+    const backoff = cooldown * 2 ** (this.opens - 1) * (0.5 + this.random() / 2);
+    this.probeAt = now + Math.min(maxCooldown, Math.max(floor, backoff));
+    return true;
+  }
+}

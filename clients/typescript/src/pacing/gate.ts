@@ -1,0 +1,51 @@
+// Holds a route back after a refusal that came without numbers (a hidden limit, a 503): until Retry-After, then one
+// call, two, four, and free again. Without the slow start all who waited would come at once.
+
+/** So many calls under way are as good as no bound. */
+const FREE = 64;
+
+export class Gate {
+  private hold = -Infinity;
+  private allowed = Infinity;
+  private underWay = 0;
+
+  /** Calls without an answer yet. */
+  get inFlight(): number {
+    return this.underWay;
+  }
+
+  get heldUntil(): number {
+    return this.hold;
+  }
+
+  /** Ms until a call may go; Infinity where an answer must come first. */
+  wait(now: number): number {
+    if (now < this.hold) return this.hold - now;
+    return this.underWay < this.allowed ? 0 : Infinity;
+  }
+
+  sent(): void {
+    this.underWay += 1;
+  }
+
+  /** The call ended without an answer. */
+  lost(): void {
+    this.underWay -= 1;
+  }
+
+  passed(): void {
+    this.underWay -= 1;
+    this.allowed = this.allowed >= FREE ? Infinity : this.allowed * 2;
+  }
+
+  denied(until: number): void {
+    this.underWay -= 1;
+    this.allowed = 1;
+    this.hold = Math.max(this.hold, until);
+  }
+
+  /** A refusal for which a policy answers: nothing changes here. */
+  deniedByPolicy(): void {
+    this.underWay -= 1;
+  }
+}

@@ -1,0 +1,71 @@
+// How many calls of our own passed, slice by slice, over the last two windows: constant memory at any rate.
+
+/** Slices in a window. */
+const SLICES = 64;
+const RING = 4 * SLICES;
+
+export class History {
+  private readonly counts = new Float64Array(RING);
+  private readonly slices = new Float64Array(RING).fill(-1);
+
+  /** @param window ms */
+  constructor(readonly window: number) {}
+
+  /** Ms. */
+  get slice(): number {
+    return this.window / SLICES;
+  }
+
+  /** The slice that this moment is in. */
+  at(now: number): number {
+    return Math.floor(now / this.slice);
+  }
+
+  add(now: number, calls: number): void {
+    const slice = this.at(now);
+    const place = slice % RING;
+    if (this.slices[place] !== slice) {
+      this.slices[place] = slice;
+      this.counts[place] = 0;
+    }
+    this.counts[place] = (this.counts[place] ?? 0) + calls;
+  }
+
+  /** Calls of the last window. */
+  total(now: number): number {
+    const last = this.at(now);
+    let calls = 0;
+    for (let slice = last - SLICES + 1; slice <= last; slice++) calls += this.count(slice);
+    return calls;
+  }
+
+  /**
+   * Calls per ms, one window before this slice.
+   *
+   * @param spread the part of a window over which to take the mean, half before and half after
+   */
+  rate(slice: number, spread: number): number {
+    const width = 1 + Math.floor(spread * SLICES);
+    const first = slice - SLICES - width + 1 + Math.floor(width / 2);
+    let calls = 0;
+    for (let i = 0; i < width; i++) calls += this.count(first + i);
+    return calls / width / this.slice;
+  }
+
+  /** The same calls, for a window of another length. */
+  resized(window: number, now: number): History {
+    const other = new History(window);
+    const last = this.at(now);
+    for (let slice = last - RING + 1; slice <= last; slice++) {
+      // by the slice's end, lest they come back too early
+      const time = Math.min(now, (slice + 1) * this.slice);
+      if (time > now - 2 * window) other.add(time, this.count(slice));
+    }
+    return other;
+  }
+
+  private count(slice: number): number {
+    const place = ((slice % RING) + RING) % RING;
+    return this.slices[place] === slice ? (this.counts[place] ?? 0) : 0;
+  }
+}
