@@ -30,7 +30,7 @@ for (const saysWindow of [true, false]) {
     }
     for (const algorithm of ["fixed", "counter", "gcra"] satisfies Algorithm[]) {
       it(`${algorithm}: one client and 50 are hardly refused, and use more than half`, () => {
-        holds({ algorithm, duration: 60_000, saysWindow }, 0.5, 0.1);
+        holds({ algorithm, duration: 60_000, saysWindow }, 0.5, 0.15);
         holds({ algorithm, duration: 60_000, saysWindow, clients: 1, callers: 50 }, 0.85, 0.02);
       });
     }
@@ -50,7 +50,7 @@ describe("in other weather", () => {
   });
   it("spaces the calls of the other half over the window, and does not send them at once", () => {
     const { passedPerSecond } = simulate({ clients: 1, callers: 50, duration: 60_000 });
-    const later = passedPerSecond.slice(10);
+    const later = Array.from(passedPerSecond.slice(10), (calls) => calls ?? 0);
     assert.ok(Math.max(...later) <= 30, `${later}`);
   });
 });

@@ -42,14 +42,24 @@ export class History {
   /**
    * Calls per ms, one window before this slice.
    *
-   * @param spread the part of a window over which to take the mean, half before and half after
+   * @param early slices to take the mean over: so many before
+   * @param late and so many after
    */
-  rate(slice: number, spread: number): number {
-    const width = 1 + Math.floor(spread * SLICES);
-    const first = slice - SLICES - width + 1 + Math.floor(width / 2);
+  rate(slice: number, { early, late }: Spread): number {
     let calls = 0;
-    for (let i = 0; i < width; i++) calls += this.count(first + i);
-    return calls / width / this.slice;
+    for (let age = SLICES - early; age <= SLICES + late; age++) calls += this.count(slice - age);
+    return calls / (early + 1 + late) / this.slice;
+  }
+
+  /** Calls whose window is over, but which `rate` has not repeated yet; less those that it repeated too soon. */
+  owed(now: number, { early, late }: Spread): number {
+    const slice = this.at(now);
+    let calls = 0;
+    for (let age = SLICES - early; age <= SLICES + late; age++) {
+      const repeated = (age - (SLICES - early)) / (early + 1 + late);
+      calls += this.count(slice - age) * (Number(age > SLICES) - repeated);
+    }
+    return calls;
   }
 
   /** The same calls, for a window of another length. */
@@ -68,4 +78,17 @@ export class History {
     const place = ((slice % RING) + RING) % RING;
     return this.slices[place] === slice ? (this.counts[place] ?? 0) : 0;
   }
+}
+
+/** Over how many slices a repetition is smeared. */
+export interface Spread {
+  early: number;
+  late: number;
+}
+
+/** @param width part of a window. @param before part of the width */
+export function spreadOf(width: number, before: number): Spread {
+  const slices = Math.floor(width * SLICES);
+  const early = Math.floor(slices * before);
+  return { early, late: slices - early };
 }

@@ -17,7 +17,8 @@
 // Speed is turned into calls by credit: one call, one credit. Refused calls never enter the history, so a client that
 // is refused takes less afterwards.
 
-import { History } from "./history.js";
+import { History, spreadOf, type Spread } from "./history.js";
+import { Share } from "./share.js";
 import { WindowGuess } from "./window.js";
 import type { Quota } from "../headers/quota.js";
 
@@ -30,11 +31,20 @@ const RESERVE = { alone: 0.01, shared: 0.05 };
 /** Part of the repetition that is left out when nothing is left. */
 const BACK_OFF = 0.5;
 /** Part of a window over which the repetition is smoothed: after a start in a crowd the crowd disperses. */
-const SPREAD = 0.5;
+const SPREAD = 0.3;
 /** Repetition is no faster than this many times the limit's own pace: bursts wear off. */
 const TOP_SPEED = 2;
 /** From this share on we take ourselves to be alone. */
 const ALONE = 0.5;
+/** Part of a window between a first and a second look at the quota. */
+const SECOND_LOOK = 1 / 40;
+
+interface Account {
+  /** Calls that may go now. */
+  credit: number;
+  /** Calls to repeat that came back faster than we repeat them. */
+  backlog: number;
+}
 
 export class Pace {
   private limit = 0;
@@ -42,20 +52,21 @@ export class Pace {
   private readonly guess = new WindowGuess();
   private known = false;
 
-  private credit = 0;
+  private account: Account = { credit: 0, backlog: 0 };
   private advanced = 0;
 
-  private share = 1;
-  private estimated = false;
+  private readonly estimate = new Share();
   private remaining = 0;
+  private owed = 0;
+  private recent = 0;
   private reset = 0;
   private resetAt = Infinity;
   private stale = true;
   private newest = -Infinity;
-  /** Own calls that passed since the last news, and in this window; and what had been used then. */
+  /** Own calls that passed since the last news. */
   private own = 0;
-  private ownInWindow = 0;
-  private used = 0;
+  /** When the second call may go, if the first one left plenty. */
+  private secondAt = Infinity;
 
   private hold = -Infinity;
   private held = false;
@@ -75,15 +86,15 @@ export class Pace {
     this.advance(now);
     if (this.held) {
       this.held = false;
-      this.credit = Math.max(1, this.credit); // the server named this moment
+      this.account.credit = Math.max(1, this.account.credit); // the server named this moment
     }
-    if (this.credit >= 1 - 1e-9) return 0;
+    if (this.account.credit >= 1 - 1e-9) return 0;
     return this.untilCredit(now);
   }
 
   sent(now: number): void {
     this.advance(now);
-    if (this.known) this.credit -= 1;
+    if (this.known) this.account.credit -= 1;
   }
 
   /**
@@ -97,13 +108,12 @@ export class Pace {
     this.history.add(now, 1);
     this.guess.passed();
     this.own += 1;
-    this.ownInWindow += 1;
     if (sentAt < this.newest) return; // overtaken by newer news
     this.newest = sentAt;
     this.observe(now, quota);
     this.estimateShare(now, inFlight);
     this.remaining = Math.max(0, this.remaining - inFlight);
-    this.credit = Math.min(this.credit, this.remaining);
+    this.account.credit = Math.min(this.account.credit, this.remaining);
     this.grantBurst(now);
   }
 
@@ -118,23 +128,46 @@ export class Pace {
     this.advance(now);
     this.observe(now, quota);
     if (!denying) return;
-    this.credit = Math.min(0, this.credit);
+    this.account.credit = Math.min(0, this.account.credit);
     this.hold = Math.max(this.hold, until);
     this.held = true;
   }
 
-  private get reserve(): number {
-    return this.limit * between(RESERVE, this.share);
+  private get share(): number {
+    return this.estimate.value;
   }
 
-  /** Calls per ms in a slice of the history. */
-  private speed(slice: number): number {
-    const surplus = Math.max(0, this.remaining - this.reserve) * this.share;
+  private get reserve(): number {
+    return this.limit * between(RESERVE, 1 - this.share);
+  }
+
+  private get spread(): Spread {
+    return this.guess.weighed ? spreadOf(1, 0.5) : spreadOf(SPREAD * (1 - this.share), 0.25);
+  }
+
+  /** Calls per ms that we may take of what nobody used. */
+  private surplusSpeed(): number {
+    const free = Math.max(0, this.remaining - this.reserve) * this.share;
+    // what came back and was not repeated yet will still be: it is no surplus
+    const surplus = Math.max(0, free - this.owed);
     if (this.guess.stepped) return surplus / Math.max(50, Math.min(this.reset, LONGEST_HORIZON));
-    const horizon = Math.min(this.history.window, LONGEST_HORIZON) * between(HORIZON, this.share);
-    const lack = Math.max(0, 1 - this.remaining / Math.max(1, this.reserve));
-    const again = this.history.rate(slice, SPREAD * (1 - this.share)) * (1 - BACK_OFF * lack);
-    return surplus / horizon + Math.min(again, (TOP_SPEED * this.limit) / this.history.window);
+    // the fewer our calls, the older our news
+    const shared = (1 - this.share) * Math.min(1, 2 / Math.max(1, this.recent));
+    return surplus / (Math.min(this.history.window, LONGEST_HORIZON) * between(HORIZON, shared));
+  }
+
+  /** Calls per ms, in a slice of the history, that passed one window before. */
+  private repeatSpeed(slice: number): number {
+    if (this.guess.stepped) return 0;
+    const lack = Math.max(0, (this.reserve - this.remaining) / Math.max(1, this.reserve));
+    return this.history.rate(slice, this.spread) * (1 - BACK_OFF * lack);
+  }
+
+  /** What `credit` and `backlog` become in `ms` of a slice. */
+  private accrue(from: Account, slice: number, ms: number): Account {
+    const due = from.backlog + this.repeatSpeed(slice) * ms;
+    const repeated = Math.min(due, ((TOP_SPEED * this.limit) / this.history.window) * ms);
+    return { credit: from.credit + repeated + this.surplusSpeed() * ms, backlog: due - repeated };
   }
 
   /** Brings credit up to date. */
@@ -143,38 +176,47 @@ export class Pace {
     this.advanced = Math.max(this.advanced, now - 2 * this.history.window);
     for (let slice = this.history.at(this.advanced); this.advanced < now; slice++) {
       const end = Math.min(now, (slice + 1) * this.history.slice);
-      this.credit += this.speed(slice) * Math.max(0, end - this.advanced);
+      this.account = this.accrue(this.account, slice, Math.max(0, end - this.advanced));
       this.advanced = Math.max(this.advanced, end);
     }
     this.advanced = now;
-    this.credit = Math.min(this.credit, 1 + this.remaining * this.share);
+    this.account.credit = Math.min(this.account.credit, 1 + this.remaining * this.share);
     if (now >= this.resetAt && !this.stale) this.outdated(now);
+    if (now >= this.secondAt) {
+      this.secondAt = Infinity;
+      this.account.credit = Math.max(1, this.account.credit);
+    }
   }
 
   /** The reset has passed without news. */
   private outdated(now: number): void {
     this.stale = true;
-    this.ownInWindow = 0;
-    this.used = 0;
     if (this.guess.stepped) {
+      this.estimate.restart();
       this.remaining = this.limit;
+      this.owed = 0;
       this.reset = this.history.window;
       this.grantBurst(now);
     } else {
-      this.credit = Math.max(1, this.credit); // for a call that brings news
+      this.account.credit = Math.max(1, this.account.credit); // for a call that brings news
     }
   }
 
+  /** Ms until there is credit for a call, if no news comes before. */
   private untilCredit(now: number): number {
-    let credit = this.credit;
+    let account = this.account;
     let time = now;
     for (let slice = this.history.at(now); time < now + 2 * this.history.window; slice++) {
       const end = Math.max(time, (slice + 1) * this.history.slice);
-      const speed = this.speed(slice);
-      if (credit + speed * (end - time) >= 1) return Math.max(1, time - now + (1 - credit) / speed);
-      credit += speed * (end - time);
+      const later = this.accrue(account, slice, end - time);
+      if (later.credit >= 1) {
+        const part = (1 - account.credit) / (later.credit - account.credit);
+        return Math.max(1, time - now + part * (end - time));
+      }
+      account = later;
       time = end;
-      if (!this.stale && time >= this.resetAt) return Math.max(1, this.resetAt - now);
+      const due = Math.min(this.secondAt, this.stale ? Infinity : this.resetAt);
+      if (time >= due) return Math.max(1, due - now);
     }
     return time - now;
   }
@@ -193,35 +235,32 @@ export class Pace {
 
   private observe(now: number, quota: Quota): void {
     this.remaining = quota.remaining;
+    this.owed = this.guess.stepped ? 0 : this.account.backlog + this.history.owed(now, this.spread);
     this.reset = quota.reset ?? quota.window ?? this.history.window;
     this.resetAt = now + this.reset;
     this.stale = false;
+    this.recent = this.history.total(now);
   }
 
   private estimateShare(now: number, inFlight: number): void {
     const used = Math.max(1, this.limit - this.remaining);
-    const passed = this.guess.stepped ? this.ownInWindow : this.history.total(now);
-    let share = Math.min(1, (passed + inFlight) / used);
-    // What was used since the last news tells sooner that there are others, and nothing when as much came back.
-    const own = this.own + inFlight;
-    const all = used - this.used;
-    if (this.estimated && all > own && all >= 2) share = Math.min(share, own / all);
+    const window = this.guess.stepped ? Infinity : this.history.window;
+    this.estimate.observe(now, used, this.own + inFlight, this.history.total(now) + inFlight, window);
     this.own = 0;
-    this.used = used;
-    // Upwards slowly while little is used, for then the estimate is rough.
-    const weight = !this.estimated || share < this.share ? 1 : Math.max(0.2, used / this.limit);
-    this.share += weight * (share - this.share);
-    this.estimated = true;
   }
 
-  /** Alone, with plenty left: no spacing. At most as many calls at once as passed lately, so a wrong guess is cheap. */
+  /**
+   * Alone, with plenty left: no spacing, except that no more go at once than passed lately, so that a wrong guess is
+   * cheap. And after the very first answer one more call may go, soon, for its answer tells whether we are alone.
+   */
   private grantBurst(now: number): void {
-    if (this.share < ALONE) return;
-    const plenty = Math.floor(this.share * (this.remaining - this.limit * this.below));
-    this.credit = Math.max(this.credit, Math.min(plenty, Math.max(1, this.history.total(now))));
+    const plenty = this.remaining - this.limit * this.below;
+    if (this.estimate.news === 1 && plenty >= 1) this.secondAt = now + this.history.window * SECOND_LOOK;
+    if (this.share < ALONE || plenty < 1) return;
+    this.account.credit = Math.max(this.account.credit, Math.min(Math.floor(this.share * plenty), Math.max(1, this.history.total(now))));
   }
 }
 
-function between(ends: { alone: number; shared: number }, share: number): number {
-  return ends.shared + (ends.alone - ends.shared) * share;
+function between(ends: { alone: number; shared: number }, shared: number): number {
+  return ends.alone + (ends.shared - ends.alone) * shared;
 }

@@ -31,16 +31,21 @@ interface Waiting extends Turn {
 
 /** Ms of waiting that a page wants to know of. */
 const WORTH_TELLING = 1_000;
+/** Ms. */
+const LEAST_TRIAL_DELAY = 250;
 
 export class Queue {
   private readonly routes: Routes;
   private readonly waiting = new Map<string, Waiting[]>();
   private timer: unknown;
   private trial: Ticket | undefined;
+  private lastTrial = -Infinity;
+  private trialDelay: number;
 
   /**
    * @param below see `Pace`; `undefined` turns pacing off, and only the server's own word holds calls back
-   * @param maxDelay ms; who has waited so long, not by the server's word, goes as a trial, one at a time
+   * @param maxDelay ms; who has waited so long, and not by the server's word, is sent as a trial: one at a time, and
+   *   as long as trials pass, each time after half the delay
    */
   constructor(
     private readonly clock: Clock,
@@ -48,6 +53,7 @@ export class Queue {
     private readonly maxDelay: number,
   ) {
     this.routes = new Routes(below ?? 0);
+    this.trialDelay = maxDelay;
   }
 
   /** Calls that wait for their turn. */
@@ -106,6 +112,7 @@ export class Queue {
 
   passed(ticket: Ticket, quotas: readonly Quota[]): void {
     ticket.route.gate.passed();
+    if (ticket === this.trial) this.trialDelay = Math.max(LEAST_TRIAL_DELAY, this.trialDelay / 2);
     for (const [quota, pace] of this.learn(ticket, quotas)) {
       pace.passed(this.clock.now(), ticket.sentAt, quota, this.routes.inFlight(quota.policy));
     }
@@ -114,6 +121,7 @@ export class Queue {
 
   /** @param until when the server lets the next call through */
   denied(ticket: Ticket, quotas: readonly Quota[], until: number): void {
+    this.trialDelay = this.maxDelay;
     const news = this.learn(ticket, quotas);
     if (news.length === 0) ticket.route.gate.denied(until);
     else ticket.route.gate.deniedByPolicy();
@@ -151,7 +159,8 @@ export class Queue {
       const paces = this.below === undefined ? [] : this.routes.pacesOf(route);
       const lawful = Math.max(route.gate.wait(now), ...paces.map((pace) => pace.wait(now)));
       const mayTry = lawful > 0 && !this.trial && !this.held(route, paces, now);
-      const wait = mayTry ? Math.min(lawful, Math.max(0, head.entered + this.maxDelay - now)) : lawful;
+      const trialAt = Math.max(head.entered, this.lastTrial) + this.trialDelay;
+      const wait = mayTry ? Math.min(lawful, Math.max(0, trialAt - now)) : lawful;
       if (wait > 0) {
         blocked.add(queue);
         wake = Math.min(wake, wait);
@@ -159,7 +168,10 @@ export class Queue {
         continue;
       }
       const ticket: Ticket = { route, sentAt: now };
-      if (lawful > 0) this.trial = ticket;
+      if (lawful > 0) {
+        this.trial = ticket;
+        this.lastTrial = now;
+      }
       route.gate.sent();
       for (const pace of paces) pace.sent(now);
       head.settle(ticket);

@@ -26,6 +26,11 @@ export class WindowGuess {
     return this.votes > 0 && !this.returns;
   }
 
+  /** A sliding window counter: what was used in one window comes back evenly during the next. */
+  get weighed(): boolean {
+    return this.returns;
+  }
+
   /** The window in ms, as far as the resets tell. */
   get length(): number {
     // A sliding window log's reset is always one window away, a fixed window's at most, and that of a sliding

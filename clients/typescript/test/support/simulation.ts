@@ -34,6 +34,7 @@ export interface Outcome {
   longestWait: number;
   perClient: number[];
   passedPerSecond: number[];
+  refusedPerSecond: number[];
 }
 
 export const STORM: Scene = {
@@ -56,7 +57,7 @@ export function simulate(changes: Partial<Scene>): Outcome {
   const agenda = new Agenda();
   const server = limiter(scene.algorithm, scene.limit, scene.window);
   const phase = random() * 1_000_000;
-  const outcome: Outcome = { used: 0, refused: 0, sent: 0, longestWait: 0, perClient: [], passedPerSecond: [] };
+  const outcome: Outcome = { used: 0, refused: 0, sent: 0, longestWait: 0, perClient: [], passedPerSecond: [], refusedPerSecond: [] };
   let passed = 0;
 
   for (let client = 0; client < scene.clients; client++) {
@@ -106,6 +107,8 @@ export function simulate(changes: Partial<Scene>): Outcome {
             queue.push({ since: then, attempt: 0 });
           } else {
             outcome.refused += 1;
+            const second = Math.floor(now / 1000);
+            outcome.refusedPerSecond[second] = (outcome.refusedPerSecond[second] ?? 0) + 1;
             const retryAfter = Math.max(1, Math.ceil(answer.retryAfter / 1000)) * 1000;
             pace.denied(then, then + retryAfter, quota, true);
             const back = retryAfter + random() * 500 * 2 ** Math.min(call.attempt, 5);
