@@ -66,8 +66,7 @@ function configuration(form: Form, port: number, admin: number, redis: number): 
   change("port_value: 9901", `port_value: ${admin}`);
   change("port_value: 6379", `port_value: ${redis}`);
   change(/value:\n +identify:[^]*?(?=\n +vm_config:)/, `value: ${JSON.stringify(headgatePolicy(form))}`);
-  change("target/headgate.wasm", wasmFile());
-  change("target/headgate.wasm", wasmFile());
+  change(/target\/headgate\.wasm/g, wasmFile());
   // The service behind Envoy, and pages of other origins that may call it and read its headers.
   const answer = { status: 200, body: { inline_string: '{"fine": true}' } };
   change(/routes: \[.*\]/, `routes: [{match: {prefix: /}, direct_response: ${JSON.stringify(answer)}}]`);

@@ -43,7 +43,7 @@ export function headgatePolicy(form: Form): object {
       name,
       rate: `${limit}/${window}s`,
       algorithm: ALGORITHM_NAMES[algorithm],
-      match: { source: name },
+      match: { source: [name] },
     })),
     redis: { timeout: "1s" }, // the machine may be busy, and then a call counts but passes without figures
     on_error: "allow",
