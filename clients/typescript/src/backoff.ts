@@ -25,7 +25,7 @@ export function retryDelay(
   random: () => number,
 ): number | undefined {
   if (floor > left) return undefined;
-  return Math.min(left, floor + random() * Math.min(cap, base * 2 ** attempt));
+  return Math.min(left, floor + random() * Math.min(cap, base * 2 ** Math.min(attempt, 60)));
 }
 
 /** Every call earns a share of a retry, every retry costs a whole one: at most `burst + share × calls` retries. */

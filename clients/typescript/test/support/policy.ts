@@ -17,7 +17,7 @@ export const LIMITS: readonly TestLimit[] = [
   { name: "short", limit: 5, window: 2, algorithm: "log" },
   { name: "fixed", limit: 10, window: 2, algorithm: "fixed" },
   { name: "smooth", limit: 120, window: 2, algorithm: "counter" },
-  { name: "demo", limit: 8, window: 6, algorithm: "log" },
+  { name: "demo", limit: 8, window: 4, algorithm: "log" },
 ];
 
 /** How answers show quotas: as Headgate does by default, or by the IETF draft and with a relative reset. */
