@@ -165,7 +165,12 @@ class Session {
   }
 }
 
+/** Bytes; so much is read to the end, which keeps the connection. */
+const SHORT = 65_536;
+
 /** Frees the connection of an answer that nobody will read. */
 function discard(response: Response): void {
-  response.body?.cancel().catch(() => undefined);
+  const length = Number(response.headers.get("content-length") ?? Infinity);
+  const done = length <= SHORT ? response.arrayBuffer() : response.body?.cancel();
+  done?.catch(() => undefined);
 }

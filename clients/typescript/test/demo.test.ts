@@ -99,5 +99,22 @@ describe("the demo page", { skip }, () => {
     assert.equal(await disabled(), false);
   });
 
+  it("gives an old answer from the Cache API, marked, when limits persist", async () => {
+    const answers = await page.evaluate(async (api) => {
+      const module = "./headgate-fetch/index.js";
+      const { cacheApi, createRateLimitFetch, isStale } = (await import(module)) as typeof import("../src/index.js");
+      const call = createRateLimitFetch({ cache: cacheApi("test"), staleAfter: 200 });
+      const answers: string[] = [];
+      const headers = { "x-short": crypto.randomUUID() };
+      for (let i = 0; i < 3; i++) {
+        const response = await call(api, { headers });
+        answers.push(`${response.status} ${isStale(response)} ${(await response.text()).length}`);
+        await Promise.all(Array.from({ length: 5 }, () => fetch(api, { headers })));
+      }
+      return answers;
+    }, target.url);
+    assert.deepEqual(answers, ["200 false 14", "200 true 14", "200 true 14"]);
+  });
+
   it("has thrown nothing", () => assert.deepEqual(wrong, []));
 });

@@ -9,7 +9,7 @@ import { startTarget, type Target } from "./support/target.js";
 /** A caller that nobody has been yet. */
 const caller = (limit: string) => ({ [`x-${limit}`]: crypto.randomUUID() });
 
-for (const form of ["default", "ietf"] satisfies Form[]) {
+const answers = (form: Form) =>
   describe(`answers in the ${form} form`, { concurrency: true }, () => {
     let target: Target;
     before(async () => (target = await startTarget(form)));
@@ -72,4 +72,8 @@ for (const form of ["default", "ietf"] satisfies Form[]) {
       });
     }
   });
-}
+
+describe("against Envoy with Headgate", { concurrency: true }, () => {
+  answers("default");
+  answers("ietf");
+});

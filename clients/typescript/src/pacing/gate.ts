@@ -28,8 +28,8 @@ export class Gate {
     this.underWay += 1;
   }
 
-  /** The call ended without an answer. */
-  lost(): void {
+  /** The call ended: without an answer, or with a refusal that a policy answers for. */
+  ended(): void {
     this.underWay -= 1;
   }
 
@@ -42,10 +42,5 @@ export class Gate {
     this.underWay -= 1;
     this.allowed = 1;
     this.hold = Math.max(this.hold, until);
-  }
-
-  /** A refusal for which a policy answers: nothing changes here. */
-  deniedByPolicy(): void {
-    this.underWay -= 1;
   }
 }

@@ -47,7 +47,7 @@ export class History {
    */
   rate(slice: number, { early, late }: Spread): number {
     let calls = 0;
-    for (let age = SLICES - early; age <= SLICES + late; age++) calls += this.count(slice - age);
+    for (let age = SLICES + 1 - early; age <= SLICES + 1 + late; age++) calls += this.count(slice - age);
     return calls / (early + 1 + late) / this.slice;
   }
 
@@ -55,8 +55,8 @@ export class History {
   owed(now: number, { early, late }: Spread): number {
     const slice = this.at(now);
     let calls = 0;
-    for (let age = SLICES - early; age <= SLICES + late; age++) {
-      const repeated = (age - (SLICES - early)) / (early + 1 + late);
+    for (let age = SLICES + 1 - early; age <= SLICES + 1 + late; age++) {
+      const repeated = (age - (SLICES + 1 - early)) / (early + 1 + late);
       calls += this.count(slice - age) * (Number(age > SLICES) - repeated);
     }
     return calls;

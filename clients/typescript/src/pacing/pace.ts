@@ -8,9 +8,9 @@
 // - Repeating is safe without a word between clients: what each of them had in the last window comes back to it in
 //   this one, in a sliding window exactly then. All together ask for what passed, never more. (In a fixed window
 //   everything comes back at the reset, so there the first term is dropped and the horizon ends with the window.)
-// - The surplus is what nobody used. `share` is our part of the calls that were counted, own / (limit − remaining):
-//   the shares of all clients add up to one, so together they spend the surplus once. Alone, a client spends it soon;
-//   one of many may have stale news, its last answer being old, and spends it slowly.
+// - The surplus is what nobody used. `share` is our part of all calls (see share.ts): the shares of all clients add up
+//   to one, so together they spend the surplus once. Alone, a client spends it soon; one of many may have stale news,
+//   its last answer being old, and spends it slowly. What came back and is still to be repeated is no surplus.
 // - The reserve keeps a little free for newcomers. Below it everybody repeats somewhat less.
 // - While more than the part `below` of the limit is left and nobody else seems to be there, nothing is spaced.
 //
@@ -27,7 +27,7 @@ const HORIZON = { alone: 0.2, shared: 2 };
 /** Ms: longer windows are treated as if they were this long, or half a day's quota would be spread until midnight. */
 const LONGEST_HORIZON = 300_000;
 /** Parts of the limit that are left free. */
-const RESERVE = { alone: 0.01, shared: 0.05 };
+const RESERVE = { alone: 0.01, shared: 0.03 };
 /** Part of the repetition that is left out when nothing is left. */
 const BACK_OFF = 0.5;
 /** Part of a window over which the repetition is smoothed: after a start in a crowd the crowd disperses. */
@@ -36,8 +36,16 @@ const SPREAD = 0.3;
 const TOP_SPEED = 2;
 /** From this share on we take ourselves to be alone. */
 const ALONE = 0.5;
-/** Part of a window between a first and a second look at the quota. */
+/** Part of a window between a first and a second look at the quota, and ms at most. */
 const SECOND_LOOK = 1 / 40;
+const SECOND_LOOK_AT_MOST = 2_000;
+
+interface Sent {
+  /** Ms of the clock. */
+  sentAt: number;
+  /** Greater for every call. */
+  order: number;
+}
 
 interface Account {
   /** Calls that may go now. */
@@ -56,12 +64,17 @@ export class Pace {
   private advanced = 0;
 
   private readonly estimate = new Share();
+  /** Calls left, by the last news, and without those of ours that are under way. */
+  private told = 0;
   private remaining = 0;
+  /** Calls of ours that came back and are still to be repeated, and those in the window, at the last news. */
   private owed = 0;
   private recent = 0;
+  /** Ms until the reset, and when that is; past it, without news, what we know is stale. */
   private reset = 0;
   private resetAt = Infinity;
   private stale = true;
+  /** The order of the call that brought the last news. */
   private newest = -Infinity;
   /** Own calls that passed since the last news. */
   private own = 0;
@@ -70,6 +83,8 @@ export class Pace {
 
   private hold = -Infinity;
   private held = false;
+  /** One call may go without credit; it will be missing later. */
+  private onLoan = false;
 
   /** @param below part of the limit; pacing begins when less is left */
   constructor(private readonly below: number) {}
@@ -86,15 +101,16 @@ export class Pace {
     this.advance(now);
     if (this.held) {
       this.held = false;
-      this.account.credit = Math.max(1, this.account.credit); // the server named this moment
+      this.onLoan = true; // the server named this moment
     }
-    if (this.account.credit >= 1 - 1e-9) return 0;
+    if (this.account.credit >= 1 - 1e-9 || this.onLoan) return 0;
     return this.untilCredit(now);
   }
 
   sent(now: number): void {
     this.advance(now);
     if (this.known) this.account.credit -= 1;
+    this.onLoan = false;
   }
 
   /**
@@ -102,18 +118,23 @@ export class Pace {
    *
    * @param inFlight further calls of our own that are under way: what is left, is left for them first
    */
-  passed(now: number, sentAt: number, quota: Quota, inFlight: number): void {
-    this.learn(now, quota);
+  passed(now: number, call: Sent, quota: Quota, inFlight: number): void {
+    this.learn(now, call, quota);
     this.advance(now);
     this.history.add(now, 1);
     this.guess.passed();
     this.own += 1;
-    if (sentAt < this.newest) return; // overtaken by newer news
-    this.newest = sentAt;
-    this.observe(now, quota);
-    this.estimateShare(now, inFlight);
-    this.remaining = Math.max(0, this.remaining - inFlight);
-    this.account.credit = Math.min(this.account.credit, this.remaining);
+    if (call.order < this.newest) {
+      this.told = Math.min(this.told, quota.remaining); // overtaken by newer news; but what it saw gone is gone
+    } else {
+      this.newest = call.order;
+      this.observe(now, quota);
+      this.estimateShare(now, inFlight);
+    }
+    this.remaining = Math.max(0, this.told - inFlight);
+    // what is not left was taken by others, or by us as surplus: it does not come back again
+    const credit = Math.min(this.account.credit, this.remaining);
+    this.account = { credit, backlog: Math.min(this.account.backlog, Math.max(0, this.remaining - credit)) };
     this.grantBurst(now);
   }
 
@@ -123,8 +144,8 @@ export class Pace {
    * @param until when the server lets the next one through
    * @param denying whether it was this policy that refused; another's refusal still brings news of this one
    */
-  denied(now: number, until: number, quota: Quota, denying: boolean): void {
-    this.learn(now, quota);
+  denied(now: number, call: Sent, until: number, quota: Quota, denying: boolean): void {
+    this.learn(now, call, quota);
     this.advance(now);
     this.observe(now, quota);
     if (!denying) return;
@@ -193,12 +214,13 @@ export class Pace {
     this.stale = true;
     if (this.guess.stepped) {
       this.estimate.restart();
+      this.told = this.limit;
       this.remaining = this.limit;
       this.owed = 0;
       this.reset = this.history.window;
       this.grantBurst(now);
     } else {
-      this.account.credit = Math.max(1, this.account.credit); // for a call that brings news
+      this.onLoan = true; // for a call that brings news
     }
   }
 
@@ -222,10 +244,10 @@ export class Pace {
   }
 
   /** Limit and window, which may be new to us or may have changed. */
-  private learn(now: number, quota: Quota): void {
+  private learn(now: number, { sentAt }: Sent, quota: Quota): void {
     this.limit = Math.max(1, quota.limit ?? Math.max(this.limit, quota.remaining));
     const reset = quota.reset ?? quota.window ?? this.history.window;
-    this.guess.observe(now, quota.remaining, reset, quota.window);
+    this.guess.observe(now, quota.remaining, reset, now - sentAt, quota.window);
     const window = Math.max(1_000, quota.window ?? this.guess.length);
     if (Math.abs(window - this.history.window) > 1) this.history = this.history.resized(window, now);
     if (this.known) return;
@@ -234,6 +256,7 @@ export class Pace {
   }
 
   private observe(now: number, quota: Quota): void {
+    this.told = quota.remaining;
     this.remaining = quota.remaining;
     this.owed = this.guess.stepped ? 0 : this.account.backlog + this.history.owed(now, this.spread);
     this.reset = quota.reset ?? quota.window ?? this.history.window;
@@ -245,7 +268,7 @@ export class Pace {
   private estimateShare(now: number, inFlight: number): void {
     const used = Math.max(1, this.limit - this.remaining);
     const window = this.guess.stepped ? Infinity : this.history.window;
-    this.estimate.observe(now, used, this.own + inFlight, this.history.total(now) + inFlight, window);
+    this.estimate.observe(now, used, this.own, inFlight, this.history.total(now), window);
     this.own = 0;
   }
 
@@ -255,9 +278,13 @@ export class Pace {
    */
   private grantBurst(now: number): void {
     const plenty = this.remaining - this.limit * this.below;
-    if (this.estimate.news === 1 && plenty >= 1) this.secondAt = now + this.history.window * SECOND_LOOK;
-    if (this.share < ALONE || plenty < 1) return;
-    this.account.credit = Math.max(this.account.credit, Math.min(Math.floor(this.share * plenty), Math.max(1, this.history.total(now))));
+    if (plenty < 1) return;
+    if (this.estimate.news === 1) {
+      this.secondAt = now + Math.min(this.history.window * SECOND_LOOK, SECOND_LOOK_AT_MOST);
+    }
+    if (this.share < ALONE) return;
+    const burst = Math.min(Math.floor(this.share * plenty), Math.max(1, this.history.total(now)));
+    this.account.credit = Math.max(this.account.credit, burst);
   }
 }
 

@@ -10,6 +10,8 @@ import type { Quota } from "../headers/quota.js";
 export interface Ticket {
   readonly route: Route;
   readonly sentAt: number;
+  /** Greater for every call. */
+  readonly order: number;
 }
 
 export interface Turn {
@@ -40,6 +42,7 @@ export class Queue {
   private timer: unknown;
   private trial: Ticket | undefined;
   private lastTrial = -Infinity;
+  private order = 0;
   private trialDelay: number;
 
   /**
@@ -114,7 +117,7 @@ export class Queue {
     ticket.route.gate.passed();
     if (ticket === this.trial) this.trialDelay = Math.max(LEAST_TRIAL_DELAY, this.trialDelay / 2);
     for (const [quota, pace] of this.learn(ticket, quotas)) {
-      pace.passed(this.clock.now(), ticket.sentAt, quota, this.routes.inFlight(quota.policy));
+      pace.passed(this.clock.now(), ticket, quota, this.routes.inFlight(quota.policy));
     }
     this.done(ticket);
   }
@@ -124,15 +127,17 @@ export class Queue {
     this.trialDelay = this.maxDelay;
     const news = this.learn(ticket, quotas);
     if (news.length === 0) ticket.route.gate.denied(until);
-    else ticket.route.gate.deniedByPolicy();
+    else ticket.route.gate.ended();
     const denying = denyingOf(quotas);
-    for (const [quota, pace] of news) pace.denied(this.clock.now(), until, quota, denying.includes(quota));
+    for (const [quota, pace] of news) {
+      pace.denied(this.clock.now(), ticket, until, quota, denying.includes(quota));
+    }
     this.done(ticket);
   }
 
   /** The call ended without an answer. */
   lost(ticket: Ticket): void {
-    ticket.route.gate.lost();
+    ticket.route.gate.ended();
     this.done(ticket);
   }
 
@@ -167,7 +172,7 @@ export class Queue {
         for (const waiting of queue) this.tell(waiting, wait, now);
         continue;
       }
-      const ticket: Ticket = { route, sentAt: now };
+      const ticket: Ticket = { route, sentAt: now, order: ++this.order };
       if (lawful > 0) {
         this.trial = ticket;
         this.lastTrial = now;

@@ -36,11 +36,12 @@ export class Share {
 
   /**
    * @param used calls that count against the limit now
-   * @param sent our calls since the last answer, those under way included
+   * @param own our calls that were answered since the last time
+   * @param inFlight our calls without an answer, of which some may count already
    * @param ours our calls that passed within the window
    * @param window ms in which what is used comes back bit by bit; Infinity in a fixed window
    */
-  observe(now: number, used: number, sent: number, ours: number, window: number): void {
+  observe(now: number, used: number, own: number, inFlight: number, ours: number, window: number): void {
     const passed = now - this.last;
     const before = { used: this.used, ours: this.ours };
     this.last = now;
@@ -50,14 +51,15 @@ export class Share {
     if (this.told === 1) {
       // Who else called before we did, or whether it was we, before a reload, cannot be known. Careful it is.
       this.first = now;
-      this.estimate = Math.min(1, sent / Math.max(1, used));
+      this.estimate = Math.min(1, (own + inFlight) / Math.max(1, used));
       return;
     }
     // What came back meanwhile was used again, or `used` would have fallen more. Of ours we know when it came back;
     // what others used comes back in its time, as far as we can tell evenly.
-    const returned = window === Infinity ? 0 : Math.max(0, before.ours + sent - ours);
-    const others = (Math.max(0, before.used - before.ours) * passed) / window;
+    const returned = window === Infinity ? 0 : Math.max(0, before.ours + own - ours);
+    const others = (Math.max(0, before.used - before.ours - inFlight) * passed) / window;
     const all = Math.max(0, used - before.used + returned + others);
+    const sent = Math.max(own, Math.min(all, own + inFlight));
     const keep = Math.max(0, 1 - Math.max(sent, all) / MEMORY);
     this.sent = this.sent * keep + sent;
     this.all = this.all * keep + all;

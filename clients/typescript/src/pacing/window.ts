@@ -46,12 +46,13 @@ export class WindowGuess {
 
   /**
    * @param reset ms until the quota is whole
+   * @param latency ms that the answer took: it may be so old
    * @param window ms, where the server says it
    */
-  observe(time: number, remaining: number, reset: number, window: number | undefined): void {
+  observe(time: number, remaining: number, reset: number, latency: number, window: number | undefined): void {
     const resetAt = time + reset;
     this.longest = Math.max(this.longest, reset, 1_000);
-    this.shortest = Math.min(this.shortest, Math.max(reset, 1_000));
+    this.shortest = Math.min(this.shortest, Math.max(reset + latency, 1_000));
     if (window !== undefined && reset > window + TOLERANCE) this.returns = true;
     if (!this.anchor) {
       if (window !== undefined && reset < window - TOLERANCE) this.votes = 1;

@@ -1,6 +1,8 @@
-// Envoy with Headgate and one Redis, from the shipped configuration, changed only where a test must.
+// Envoy with Headgate for pages of other origins, in front of a small service and with one Redis: the shipped
+// configurations, changed only where a test must.
 
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -24,10 +26,11 @@ function envoyBinary(): string {
 
 export async function startEnvoy(form: Form): Promise<Target> {
   const dir = mkdtempSync(join(tmpdir(), "headgate-fetch-"));
-  const [port, admin, redisPort] = [await freePort(), await freePort(), await freePort()];
+  const service = await startService();
+  const [listener, admin, redisPort] = [await freePort(), await freePort(), await freePort()];
   const log = join(dir, "envoy.log");
   const file = join(dir, "envoy.yaml");
-  writeFileSync(file, configuration(form, port, admin, redisPort));
+  writeFileSync(file, configuration(form, { listener, admin, service: service.port, redis: redisPort }));
 
   const redis = start("redis-server", [
     ...["--port", `${redisPort}`, "--bind", "127.0.0.1", "--dir", dir],
@@ -38,6 +41,7 @@ export async function startEnvoy(form: Form): Promise<Target> {
   const stopAll = async () => {
     if (envoy) await stop(envoy);
     await stop(redis);
+    service.stop();
     rmSync(dir, { recursive: true, force: true });
   };
   try {
@@ -45,56 +49,55 @@ export async function startEnvoy(form: Form): Promise<Target> {
     const args = ["-c", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
     envoy = start(envoyBinary(), args, { stdio: ["ignore", output, output], cwd: ROOT });
     const say = () => `${envoyBinary()} does not start with the filter:\n${readFileSync(log, "utf8").slice(-2_000)}`;
-    await until(() => counts(port), say, envoy, 30_000);
+    await until(() => counts(listener), say, envoy, 30_000);
   } catch (error) {
     await stopAll();
     throw error;
   } finally {
     closeSync(output);
   }
-  return { url: `http://127.0.0.1:${port}`, name: "Headgate", stop: stopAll };
+  return { url: `http://127.0.0.1:${listener}`, name: "Headgate", stop: stopAll };
 }
 
-function configuration(form: Form, port: number, admin: number, redis: number): string {
-  let yaml = readFileSync(join(ROOT, "envoy/single-redis.yaml"), "utf8");
+/** The shipped recipe for pages of other origins, with the single Redis of another recipe. */
+function configuration(form: Form, ports: Ports): string {
+  const [cors, single] = ["cors", "single-redis"].map((name) => readFileSync(join(ROOT, `envoy/${name}.yaml`), "utf8"));
+  const parts = [cors?.split(REDIS_CLUSTER)[0], single?.split(REDIS_CLUSTER)[1]];
+  if (parts.includes(undefined)) throw new Error(`no cluster "redis" in envoy/single-redis.yaml`);
+  let yaml = parts.join(REDIS_CLUSTER);
   const change = (from: string | RegExp, to: string) => {
     const changed = yaml.replace(from, () => to);
-    if (changed === yaml) throw new Error(`envoy/single-redis.yaml has no ${from} any more`);
+    if (changed === yaml) throw new Error(`envoy/cors.yaml has no ${from} any more`);
     yaml = changed;
   };
-  change("port_value: 10000", `port_value: ${port}`);
-  change("port_value: 9901", `port_value: ${admin}`);
-  change("port_value: 6379", `port_value: ${redis}`);
-  change(/value:\n +identify:[^]*?(?=\n +vm_config:)/, `value: ${JSON.stringify(headgatePolicy(form))}`);
+  change("port_value: 10000", `port_value: ${ports.listener}`);
+  change("port_value: 9901", `port_value: ${ports.admin}`);
+  change("port_value: 8080", `port_value: ${ports.service}`);
+  change("port_value: 6379", `port_value: ${ports.redis}`);
+  change(/value:\n +exempt:[^]*?(?=\n +vm_config:)/, `value: ${JSON.stringify(headgatePolicy(form))}`);
   change(/target\/headgate\.wasm/g, wasmFile());
-  // The service behind Envoy, and pages of other origins that may call it and read its headers.
-  const answer = { status: 200, body: { inline_string: '{"fine": true}' } };
-  change(/routes: \[.*\]/, `routes: [{match: {prefix: /}, direct_response: ${JSON.stringify(answer)}}]`);
-  change(/( +)domains: \["\*"\]/, `              domains: ["*"]\n              typed_per_filter_config: ${JSON.stringify(CORS)}`);
-  change(/ +- name: headgate\b.*/, `          - ${JSON.stringify(CORS_FILTER)}\n          - name: headgate`);
+  change(/{exact: "https:[^}]*}/, String.raw`{safe_regex: {regex: "http://127\\.0\\.0\\.1:\\d+"}}`);
+  change(/allow_headers: ".*"/, `allow_headers: "${LIMITS.map(({ name }) => `x-${name}`).join(", ")}"`);
   change(/ +access_log:[^]*?(?=\n\n)/, "");
   return yaml;
 }
 
-/** In front of Headgate, it answers preflights before they are counted, and adds its headers to a 429 as well. */
-const CORS_FILTER = {
-  name: "envoy.filters.http.cors",
-  typed_config: { "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors" },
-};
+const REDIS_CLUSTER = "\n  - name: redis\n";
 
-const CORS = {
-  "envoy.filters.http.cors": {
-    "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
-    allow_origin_string_match: [{ safe_regex: { regex: "http://127\\.0\\.0\\.1:\\d+" } }],
-    allow_methods: "GET, POST",
-    allow_headers: LIMITS.map(({ name }) => `x-${name}`).join(", "),
-    expose_headers: [
-      ...["retry-after", "ratelimit", "ratelimit-policy"],
-      ...["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"],
-    ].join(", "),
-    max_age: "600",
-  },
-};
+interface Ports {
+  listener: number;
+  admin: number;
+  service: number;
+  redis: number;
+}
+
+/** The service behind Envoy. */
+async function startService(): Promise<{ port: number; stop(): void }> {
+  const server = createServer((_, response) => response.end('{"fine": true}'));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  return { port, stop: () => (server.closeAllConnections(), server.close()) };
+}
 
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {

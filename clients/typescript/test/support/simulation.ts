@@ -22,6 +22,8 @@ export interface Scene {
   /** Ms for the way there and back. */
   latency: [number, number];
   below: number;
+  /** Ms, on the average, that timers and answers come late: a busy machine. */
+  lag: number;
 }
 
 export interface Outcome {
@@ -49,6 +51,7 @@ export const STORM: Scene = {
   start: 30,
   latency: [2, 8],
   below: 0.5,
+  lag: 0,
 };
 
 export function simulate(changes: Partial<Scene>): Outcome {
@@ -59,12 +62,14 @@ export function simulate(changes: Partial<Scene>): Outcome {
   const phase = random() * 1_000_000;
   const outcome: Outcome = { used: 0, refused: 0, sent: 0, longestWait: 0, perClient: [], passedPerSecond: [], refusedPerSecond: [] };
   let passed = 0;
+  const lag = () => -scene.lag * Math.log(1 - random());
 
   for (let client = 0; client < scene.clients; client++) {
     const pace = new Pace(scene.below);
     const queue: { since: number; attempt: number }[] = [];
     let wake = 0;
-    let inFlight = 0;
+    const underWay = new Set<number>();
+    let order = 0;
     outcome.perClient.push(0);
 
     const pump = (now: number) => {
@@ -72,7 +77,7 @@ export function simulate(changes: Partial<Scene>): Outcome {
         const wait = pace.wait(now);
         if (wait > 0) {
           const mine = ++wake;
-          agenda.add(now + Math.ceil(wait), (then) => mine === wake && pump(then));
+          agenda.add(now + Math.ceil(wait) + lag(), (then) => mine === wake && pump(then));
           return;
         }
         queue.shift();
@@ -82,10 +87,11 @@ export function simulate(changes: Partial<Scene>): Outcome {
 
     const send = (call: { since: number; attempt: number }, sentAt: number) => {
       pace.sent(sentAt);
-      inFlight += 1;
+      const sent = { sentAt, order: ++order };
+      underWay.add(sent.order);
       outcome.sent += 1;
       const latency = scene.latency[0] + random() * (scene.latency[1] - scene.latency[0]);
-      agenda.add(sentAt + latency / 2, (now) => {
+      agenda.add(sentAt + latency / 2 + lag(), (now) => {
         const answer = server.call(now + phase);
         const quota = {
           policy: "p",
@@ -95,22 +101,23 @@ export function simulate(changes: Partial<Scene>): Outcome {
           reset: Math.ceil((now + phase + answer.reset) / 1000) * 1000 - (now + phase),
           window: scene.saysWindow ? scene.window : undefined,
         };
-        agenda.add(sentAt + latency, (then) => {
-          inFlight -= 1;
+        agenda.add(now + latency / 2 + lag(), (then) => {
+          underWay.delete(sent.order);
+          const inFlight = underWay.size;
           if (answer.passed) {
             passed += 1;
             outcome.perClient[client]! += 1;
             const second = Math.floor(now / 1000);
             outcome.passedPerSecond[second] = (outcome.passedPerSecond[second] ?? 0) + 1;
             outcome.longestWait = Math.max(outcome.longestWait, then - call.since);
-            pace.passed(then, sentAt, quota, inFlight);
+            pace.passed(then, sent, quota, inFlight);
             queue.push({ since: then, attempt: 0 });
           } else {
             outcome.refused += 1;
             const second = Math.floor(now / 1000);
             outcome.refusedPerSecond[second] = (outcome.refusedPerSecond[second] ?? 0) + 1;
             const retryAfter = Math.max(1, Math.ceil(answer.retryAfter / 1000)) * 1000;
-            pace.denied(then, then + retryAfter, quota, true);
+            pace.denied(then, sent, then + retryAfter, quota, true);
             const back = retryAfter + random() * 500 * 2 ** Math.min(call.attempt, 5);
             agenda.add(then + back, (later) => {
               queue.unshift({ ...call, attempt: call.attempt + 1 });
