@@ -23,7 +23,7 @@ import { WindowGuess } from "./window.js";
 import type { Quota } from "../headers/quota.js";
 
 /** Windows over which the surplus is spent: alone, and as one of very many. */
-const HORIZON = { alone: 0.2, shared: 2 };
+const HORIZON = { alone: 0.2, shared: 2.3 };
 /** Ms: longer windows are treated as if they were this long, or half a day's quota would be spread until midnight. */
 const LONGEST_HORIZON = 300_000;
 /** Parts of the limit that are left free. */
