@@ -21,7 +21,7 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all chaos fuzz bench lint build build-drill cli setup setup-run setup-bench clean
+.PHONY: run stop test test-all test-client chaos fuzz bench lint build build-drill cli setup setup-run setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -32,12 +32,18 @@ stop:
 test: lint build build-drill
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
+	$(MAKE) --no-print-directory test-client
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- $(THREADS) --skip quiet::
 
 test-all: lint build build-drill
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
+	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
+
+# The client's tests against Envoy with the module, in Node and in a browser.
+test-client: setup
+	cd clients/typescript && npm ci --silent && npm test --silent
 
 bench: setup-bench build
 	cargo bench $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --bench bench

@@ -69,6 +69,12 @@ component() {
     rustup component add "$2" >&2 || fail "rustup could not add $2."
 }
 
+# For the client's tests: not from Debian, whose release may be older.
+node() {
+    major=$(command node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
+    if [ "${major:-0}" -lt 20 ] || ! have npm; then fail "missing: Node.js 20 or later with npm (nodejs.org)."; fi
+}
+
 # envoy VERSION → .tools/envoy-VERSION/envoy
 envoy() {
     to=.tools/envoy-$1
@@ -121,6 +127,8 @@ test)
     component clippy clippy
     envoy "$OLDEST_ENVOY_VERSION"
     require openssl openssl # certificates
+    node
+    require chromium chromium # the client's demo page
     ;;
 bench)
     require wrk wrk
