@@ -70,6 +70,7 @@ export class Origin {
   onHold(call: Call, delay: number): void {
     if (this.limited) return;
     this.limited = true;
+    this.lastUrl = call.url.href;
     this.emit("limited", { ...this.detail(call.url.href, delay), reason: "paced" });
   }
 

@@ -121,7 +121,7 @@ export class Pace {
   passed(now: number, call: Sent, quota: Quota, inFlight: number): void {
     this.learn(now, call, quota);
     this.advance(now);
-    this.history.add(now, 1);
+    this.history.add((call.sentAt + now) / 2, 1); // it was counted some time between
     this.guess.passed();
     this.own += 1;
     if (call.order < this.newest) {

@@ -155,6 +155,7 @@ export class Queue {
   private pump(): void {
     const now = this.clock.now();
     const blocked = new Set<Waiting[]>();
+    const news: (() => void)[] = [];
     let wake = Infinity;
     for (;;) {
       const next = this.oldest(blocked);
@@ -169,7 +170,7 @@ export class Queue {
       if (wait > 0) {
         blocked.add(queue);
         wake = Math.min(wake, wait);
-        for (const waiting of queue) this.tell(waiting, wait, now);
+        for (const waiting of queue) if (this.isNews(waiting, wait, now)) news.push(() => this.tell(waiting, wait, now));
         continue;
       }
       const ticket: Ticket = { route, sentAt: now, order: ++this.order };
@@ -183,6 +184,7 @@ export class Queue {
     }
     this.clock.clearTimeout(this.timer);
     this.timer = wake === Infinity ? undefined : background(this.clock.setTimeout(() => this.pump(), Math.ceil(wake)));
+    for (const tell of news) tell(); // last: a listener may well call again
   }
 
   private oldest(blocked: Set<Waiting[]>): [string, Waiting[], Waiting] | undefined {
@@ -198,8 +200,11 @@ export class Queue {
     return now < route.gate.heldUntil || paces.some((pace) => now < pace.heldUntil);
   }
 
+  private isNews(waiting: Waiting, wait: number, now: number): boolean {
+    return !waiting.told && now - waiting.entered + wait >= WORTH_TELLING;
+  }
+
   private tell(waiting: Waiting, wait: number, now: number): void {
-    if (waiting.told || now - waiting.entered + wait < WORTH_TELLING) return;
     waiting.told = true;
     waiting.onHold(Math.min(wait, waiting.deadline - now));
   }
