@@ -45,7 +45,7 @@ export function headgatePolicy(form: Form): object {
       algorithm: ALGORITHM_NAMES[algorithm],
       match: { source: [name] },
     })),
-    redis: { timeout: "1s" }, // the machine may be busy, and then a call counts but passes without figures
+    redis: { timeout: "5s" }, // a busy machine must not let calls pass uncounted
     on_error: "allow",
     response: RESPONSE[form],
   };
