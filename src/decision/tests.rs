@@ -170,6 +170,62 @@ fn a_known_denial_wins_over_a_failure_and_the_strictest_failure_over_the_others(
 }
 
 #[test]
+fn only_failures_that_nothing_stricter_decides_ask_for_a_local_count() {
+    let asks = |counters: &[(OnError, bool, Option<Verdict>)]| {
+        let limits: Vec<Limit> = counters
+            .iter()
+            .map(|(on_error, ..)| Limit {
+                on_error: *on_error,
+                ..limit("x")
+            })
+            .collect();
+        let charges: Vec<Charge> = counters.iter().enumerate().map(|(n, c)| charge(n, c.1)).collect();
+        let counted = charges.iter().zip(counters).map(|(charge, counter)| Counted {
+            charge,
+            verdict: counter.2,
+            by: CountedBy::Redis,
+        });
+        Decision::asks_locally(&limits, counted)
+    };
+    use OnError::{Allow, Deny, Local};
+    assert!(asks(&[(Local, true, None), (Allow, true, None)]));
+    assert!(
+        asks(&[(Local, false, None), (Deny, false, None)]),
+        "a shadow refuses nothing"
+    );
+    assert!(!asks(&[(Local, true, None), (Deny, true, None)]));
+    assert!(
+        !asks(&[(Local, true, None), (Allow, true, spent(1))]),
+        "denied already"
+    );
+    assert!(asks(&[(Local, true, None), (Allow, false, spent(1))]));
+    assert!(!asks(&[(Local, true, left(1, 9, 1)), (Allow, true, None)]));
+}
+
+#[test]
+fn a_local_count_outweighs_a_limit_that_lets_pass_and_not_one_that_was_to_be_counted_too() {
+    const LOCAL: fn(&mut Limit) = |limit| limit.on_error = OnError::Local;
+    let outcome = |other: fn(&mut Limit)| {
+        let mut limits = vec![limit("counted"), limit("failed")];
+        other(&mut limits[1]);
+        let charges = [charge(0, true), charge(1, true)];
+        let counted = charges
+            .iter()
+            .zip([left(3, 10, 5), None])
+            .map(|(charge, verdict)| Counted {
+                charge,
+                verdict,
+                by: CountedBy::Local,
+            });
+        let decision = Decision::from_counted(&limits, counted);
+        (decision.outcome, decision.by)
+    };
+    assert_eq!(outcome(AS_IS), (Outcome::Allowed, Some(CountedBy::Local)));
+    assert_eq!(outcome(LOCAL), (Outcome::FailedOpen, None));
+    assert_eq!(outcome(DENY), (Outcome::FailedClosed, None));
+}
+
+#[test]
 fn an_unlimited_override_shows_nothing() {
     let unlimited = Some(Verdict {
         allowed: true,
