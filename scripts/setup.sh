@@ -129,6 +129,7 @@ test)
     require openssl openssl # certificates
     node
     require chromium chromium # the client's demo page
+    require promtool prometheus # alerts and dashboards
     ;;
 bench)
     require wrk wrk

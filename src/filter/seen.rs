@@ -48,36 +48,30 @@ impl Seen {
 
     /// What the limits of one request said.
     pub fn counted<'a>(&self, limits: &[Limit], counted: impl IntoIterator<Item = Counted<'a>>) {
-        let Some(metrics) = &self.metrics else { return };
-        let mut metrics = metrics.borrow_mut();
-        for counted in counted {
-            if let Some(limit) = limits.get(counted.charge.limit) {
-                metrics.counted(&counted, limit.on_error);
+        self.with_metrics(|metrics| {
+            for counted in counted {
+                if let Some(limit) = limits.get(counted.charge.limit) {
+                    metrics.counted(&counted, limit.on_error);
+                }
             }
-        }
+        });
     }
 
     /// A request has waited since `since`.
     pub fn waited(&self, micros: u64, results: &[Option<GroupResult>]) {
-        if let Some(metrics) = &self.metrics {
-            metrics.borrow_mut().waited(micros, results);
-        }
+        self.with_metrics(|metrics| metrics.waited(micros, results));
     }
 
     /// Not one call of a request could be sent.
     pub fn unsent(&self, results: &[Option<GroupResult>]) {
-        if let Some(metrics) = &self.metrics {
-            metrics.borrow_mut().called(results);
-        }
+        self.with_metrics(|metrics| metrics.called(results));
     }
 
     /// The request of the effective context is decided and its figures stand in filter state; `retry_after`: in
     /// seconds, as told.
     pub fn decided(&self, policy: &Policy, decision: &Decision, facts: &Facts, retry_after: Option<u64>) {
         let now = Instant::now();
-        if let Some(metrics) = &self.metrics {
-            metrics.borrow_mut().decided(now, decision);
-        }
+        self.with_metrics(|metrics| metrics.decided(now, decision));
         let told = decision.told.filter(|_| decision.outcome == Outcome::Denied);
         let Some((index, limit)) = told.and_then(|told| Some((told.limit, policy.limits.get(told.limit)?)))
         else {
@@ -102,13 +96,12 @@ impl Seen {
                     .unwrap_or(OTHER)
             }
         };
-        if let Some(metrics) = &self.metrics {
-            metrics.borrow_mut().rejected(index, endpoint, facts.client);
-            if let Some(client) = facts.client {
-                self.top.borrow_mut().note(client, index);
-                if self.top_due.get().is_none() {
-                    self.top_due.set(Some(now + TOP_EVERY));
-                }
+        self.with_metrics(|metrics| metrics.rejected(index, endpoint, facts.client));
+        if let (Some(_), Some(client), Ok(mut top)) = (&self.metrics, facts.client, self.top.try_borrow_mut())
+        {
+            top.note(client, index);
+            if self.top_due.get().is_none() {
+                self.top_due.set(Some(now + TOP_EVERY));
             }
         }
         if let Some(left_out) = left_out {
@@ -133,6 +126,17 @@ impl Seen {
                 left_out,
             };
             log::warn!("{}", line.json());
+        }
+    }
+
+    /// A dying VM tells its last requests' ends from within whatever it was doing; what that held is left alone.
+    fn with_metrics(&self, tell: impl FnOnce(&mut Metrics<host::Metrics>)) {
+        if let Some(mut metrics) = self
+            .metrics
+            .as_ref()
+            .and_then(|metrics| metrics.try_borrow_mut().ok())
+        {
+            tell(&mut metrics);
         }
     }
 

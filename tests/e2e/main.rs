@@ -6,6 +6,7 @@ mod configuration;
 mod contract;
 mod cors;
 mod costs;
+mod dashboards;
 mod faults;
 mod guard;
 mod harness;
