@@ -78,9 +78,9 @@ impl Seen {
             return;
         };
         let left_out =
-            self.denials
-                .borrow_mut()
-                .note(index, host::unix_us() / 1_000_000, &host::SharedValues);
+            self.denials.try_borrow_mut().ok().and_then(|mut denials| {
+                denials.note(index, host::unix_us() / 1_000_000, &host::SharedValues)
+            });
         if self.metrics.is_none() && left_out.is_none() {
             return;
         }
