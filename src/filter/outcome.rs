@@ -113,6 +113,10 @@ fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Repl
             host::set_filter_state("ratelimit_by", by_word(by).as_bytes());
         }
     }
+    if reply.is_some() {
+        // for a span's tag of that name
+        host::set_filter_state("ratelimit_error", b"true");
+    }
     if let Some(client) = facts.client {
         host::set_filter_state("ratelimit_client", client.as_bytes());
     }

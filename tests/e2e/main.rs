@@ -27,5 +27,6 @@ mod shipped;
 mod smoke;
 mod sources;
 mod survival;
+mod traces;
 mod verdicts;
 mod windows;
