@@ -19,7 +19,8 @@ const HANGS: Duration = Duration::from_secs(5);
 /// Path and limit: spent before the fault, during it, and never. The second one's call has two keys.
 const TIERS: [(&str, u64); 3] = [("/small", 4), ("/medium", 18), ("/large", 100_000)];
 
-pub const LIMITS: &str = "{name: small, rate: 4/day, match: {path: /small}}, \
+pub const LIMITS: &str =
+    "{name: tiny, rate: 1/day, match: {path: /tiny}}, {name: small, rate: 4/day, match: {path: /small}}, \
     {name: medium, rate: 18/day, algorithm: sliding_window_counter, match: {path: /medium}}, \
     {name: log, rate: 1000/day, algorithm: sliding_window_log, expose: false, match: {path: /medium}}, \
     {name: large, rate: 100000/day, match: {path: /large}}";

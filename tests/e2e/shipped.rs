@@ -231,6 +231,7 @@ fn the_variant_without_redis_is_the_main_one_without_the_way_to_it() {
     plugin["store"] = json!("local");
     let top = main.as_object_mut().expect("a configuration");
     top.remove("bootstrap_extensions");
+    top.remove("layered_runtime"); // of redis_proxy
     for (list, way) in [
         ("listeners", &["redis_call"][..]),
         ("clusters", &["redis_call", "redis"][..]),
