@@ -190,7 +190,10 @@ mod quiet {
         }
         // Medians: a machine that stalls for as long as redis.timeout looks like a Redis that does.
         unhurt.sort_by(f64::total_cmp);
-        assert_eq!(unhurt[2], 1.0, "share of the healthy shards' callers that were counted: {unhurt:?}");
+        assert_eq!(
+            unhurt[2], 1.0,
+            "share of the healthy shards' callers that were counted: {unhurt:?}"
+        );
         shares.sort_by(f64::total_cmp);
         tails.sort_by(f64::total_cmp);
         println!("share of the throughput kept {shares:.2?}, p99 as a multiple {tails:.2?}");
