@@ -227,7 +227,8 @@ impl Counter<'_> {
             ..standing
         };
         if cost > 0 {
-            let ends_ms = (clock_us / 1000).saturating_add(standing.reset_ms);
+            // Rounded up: a log counts in µs, and must not be forgotten within its last millisecond.
+            let ends_ms = clock_us.div_ceil(1000).saturating_add(standing.reset_ms);
             self.write = Some(self.kept.map_or(ends_ms, |kept| kept.ends_ms.max(ends_ms)));
         }
         mark
