@@ -1,8 +1,8 @@
 //! The HTTP role: the shell around the core, on proxy-wasm.
 //!
 //! [`worker`] holds what all requests of one worker share and wakes those that wait; [`deciding`] makes decisions of
-//! their counts; [`request`] is one request on its way; [`local`], [`attributes`] and [`host`] are the proxy as the core
-//! sees it.
+//! their counts and [`release`] carries them out; [`request`] is one request on its way; [`local`], [`attributes`] and
+//! [`host`] are the proxy as the core sees it.
 
 mod attributes;
 mod deciding;
@@ -11,6 +11,7 @@ mod host;
 pub mod last_words;
 mod local;
 mod outcome;
+mod release;
 mod request;
 mod response;
 mod seen;

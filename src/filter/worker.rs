@@ -3,11 +3,11 @@
 use super::grpc::GrpcStreams;
 use super::host;
 use super::local::Local;
-use super::outcome;
+use super::release::Ready;
 use super::request::Caller;
 use super::seen::Seen;
 use crate::config::{Policy, Store};
-use crate::decision::{CountedBy, Decision, Outcome};
+use crate::decision::{CountedBy, Decision};
 use crate::identify::Hasher;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// No tick is asked for sooner than this.
-const SHORTEST_TICK: Duration = Duration::from_millis(1);
+pub(super) const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
 /// How soon a call is sent again that came before Envoy knows Redis, or between two nodes while its slot moves.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
@@ -40,7 +40,9 @@ pub struct Worker {
     pub policy: Policy,
     pub planner: Planner,
     redis: RefCell<Streams<GrpcStreams>>,
-    room: RefCell<WaitingRoom<Rc<Caller>>>,
+    pub(super) room: RefCell<WaitingRoom<Rc<Caller>>>,
+    /// Decisions that are to be carried out, in the order in which they were made.
+    pub(super) ready: RefCell<VecDeque<Ready>>,
     pub(super) local: Local,
     pub(super) verdicts: RefCell<VerdictCache>,
     /// Whether Redis has ever answered.
@@ -86,6 +88,7 @@ impl Worker {
             planner: Planner::new(&policy, hasher),
             redis: RefCell::new(streams),
             room: RefCell::default(),
+            ready: RefCell::default(),
             local: Local::new(&policy),
             verdicts: RefCell::new(VerdictCache::new(&policy.verdict_cache)),
             answered: Cell::new(false),
@@ -163,6 +166,7 @@ impl Worker {
                 None => break,
             }
         }
+        self.release();
         let redis = &self.redis;
         self.seen.hand_on(now, &self.policy, || redis.borrow().levels());
         self.wake(now);
@@ -188,6 +192,7 @@ impl Worker {
             .borrow_mut()
             .on_message(now, StreamId(stream), message, &mut completed);
         self.settle(now, completed);
+        self.release();
         self.wake(now);
     }
 
@@ -198,6 +203,7 @@ impl Worker {
             .borrow_mut()
             .on_close(now, StreamId(stream), &mut completed);
         self.settle(now, completed);
+        self.release();
         self.wake(now);
     }
 
@@ -294,7 +300,7 @@ impl Worker {
 
     /// Returns what a refused request was charged for by groups that had room, by one call each that nobody waits
     /// for: a lost one over-counts and never under-counts.
-    fn give_back(&self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
+    pub(super) fn give_back(&self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             let Some(Ok(reply)) = result else { continue };
             if !reply.admitted {
@@ -346,61 +352,6 @@ impl Worker {
         }
     }
 
-    /// Wakes a request whose results are all there.
-    fn finish(&self, now: Instant, waiting: Waiting<Rc<Caller>>) {
-        let Waiting {
-            caller,
-            groups,
-            results,
-            since,
-            ..
-        } = waiting;
-        let redis_us = now.duration_since(since).as_micros() as u64;
-        self.seen.waited(redis_us, &results);
-        let decision = self.decide(now, &groups, &results);
-        if decision.outcome == Outcome::Denied {
-            self.remember(since, &groups, &results);
-        }
-        if decision.refuses() && groups.len() > 1 {
-            self.give_back(now, &groups, &results);
-        }
-        if !host::speak_for(caller.context) {
-            return;
-        }
-        let facts = caller.facts(&self.seen, Some(redis_us));
-        let afterwards = outcome::carry_out(&self.policy, &decision, &facts, groups);
-        *caller.afterwards.borrow_mut() = afterwards;
-        if !decision.refuses() {
-            host::resume_request();
-        }
-    }
-
-    /// Answers everybody who waits, by the failure policy.
-    pub fn give_up_all(&self) {
-        let now = Instant::now();
-        let end = now + self.policy.redis.timeout + SHORTEST_TICK;
-        while let Some(waiting) = self
-            .room
-            .try_borrow_mut()
-            .ok()
-            .and_then(|mut room| room.overdue(end))
-        {
-            let Waiting {
-                caller,
-                groups,
-                results,
-                ..
-            } = waiting;
-            let decision = self.decide(now, &groups, &results);
-            if host::speak_for(caller.context) {
-                outcome::carry_out(&self.policy, &decision, &caller.facts(&self.seen, None), groups);
-                if !decision.refuses() {
-                    host::resume_request();
-                }
-            }
-        }
-    }
-
     /// A request that waited for nothing has been counted, and the tick that hands that on may be none yet.
     pub fn wake_for_metrics(&self) {
         if self.seen.due().is_some() {
@@ -411,7 +362,9 @@ impl Worker {
     /// Asks the host for a tick at the next deadline, or when the streams want one.
     fn wake(&self, now: Instant) {
         let again = self.again.borrow().front().map(|(at, ..)| *at);
+        let ready = (!self.ready.borrow().is_empty()).then_some(now);
         let next = [
+            ready,
             self.room.borrow().next_deadline(),
             self.redis.borrow().wakeup(),
             self.seen.due(),

@@ -1,5 +1,6 @@
 //! End-to-end tests: one binary, one file a theme, one harness.
 
+mod bursts;
 mod cluster;
 mod concurrency;
 mod configuration;

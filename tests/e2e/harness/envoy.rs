@@ -599,6 +599,15 @@ impl Envoy {
         self.process().id()
     }
 
+    /// SIGSTOP: as when the whole machine stalls.
+    pub fn freeze(&self) {
+        self.process().signal(libc::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        self.process().signal(libc::SIGCONT);
+    }
+
     /// Ends it as an operator would, by SIGTERM.
     pub fn stop(&self) {
         self.process().terminate();
