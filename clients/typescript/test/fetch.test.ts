@@ -289,6 +289,13 @@ describe("pacing", () => {
     const gaps = sent.slice(1).map(({ at }, i) => at - (sent[i]?.at ?? 0));
     assert.deepEqual(gaps, [4_000, 2_000, 1_000, 500, 250]);
   });
+  it("but not more often where something is left, which others may be using", async () => {
+    const { clock, fetch, sent } = world([okWith(left(1, 100, 3_600))], { pacing: { maxDelay: 4_000 } });
+    await clock.until(fetch(URL_));
+    await clock.until(Promise.all(Array.from({ length: 4 }, () => fetch(URL_))));
+    const gaps = sent.slice(2).map(({ at }, i) => at - (sent[i + 1]?.at ?? 0));
+    assert.deepEqual(gaps, [4_000, 4_000, 4_000]);
+  });
   it("rejects with QuotaWaitError a call whose turn does not come within maxWait", async () => {
     const { clock, fetch, sent } = world([refuse(429, "30"), ok], { maxWait: 10_000 });
     await clock.until(fetch(URL_));

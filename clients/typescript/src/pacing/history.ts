@@ -62,6 +62,18 @@ export class History {
     return calls;
   }
 
+  /** Calls that `rate` has still to repeat, whether their window is over or not. */
+  unrepeated(now: number, { early, late }: Spread): number {
+    const slice = this.at(now);
+    const into = now / this.slice - slice;
+    let calls = 0;
+    for (let age = 0; age <= SLICES + 1 + late; age++) {
+      const repeated = (age - (SLICES + 1 - early) + into) / (early + 1 + late);
+      calls += this.count(slice - age) * (1 - Math.max(0, repeated));
+    }
+    return calls;
+  }
+
   /** The same calls, for a window of another length. */
   resized(window: number, now: number): History {
     const other = new History(window);

@@ -31,7 +31,9 @@ const RESERVE = { alone: 0.01, shared: 0.03 };
 /** Part of the repetition that is left out when nothing is left. */
 const BACK_OFF = 0.5;
 /** Part of a window over which the repetition is smoothed: after a start in a crowd the crowd disperses. */
-const SPREAD = 0.3;
+const SPREAD = 0.15;
+/** Part of that which lies before the window's end: a call's repetition is whole only at the end of its spread. */
+const EARLY = 0.3;
 /** Repetition is no faster than this many times the limit's own pace: bursts wear off. */
 const TOP_SPEED = 2;
 /** From this share on we take ourselves to be alone. */
@@ -109,7 +111,7 @@ export class Pace {
 
   sent(now: number): void {
     this.advance(now);
-    if (this.known) this.account.credit -= 1;
+    if (this.known) this.account.credit = Math.max(-1, this.account.credit - 1); // a debt beyond one call would only grow
     this.onLoan = false;
   }
 
@@ -163,7 +165,7 @@ export class Pace {
   }
 
   private get spread(): Spread {
-    return this.guess.weighed ? spreadOf(1, 0.5) : spreadOf(SPREAD * (1 - this.share), 0.25);
+    return this.guess.weighed ? spreadOf(1, 0.5) : spreadOf(SPREAD * (1 - this.share), EARLY);
   }
 
   /** Calls per ms that we may take of what nobody used. */
@@ -249,10 +251,18 @@ export class Pace {
     const reset = quota.reset ?? quota.window ?? this.history.window;
     this.guess.observe(now, quota.remaining, reset, now - sentAt, quota.window);
     const window = Math.max(1_000, quota.window ?? this.guess.length);
-    if (Math.abs(window - this.history.window) > 1) this.history = this.history.resized(window, now);
+    if (Math.abs(window - this.history.window) > 1) this.resize(window, now);
     if (this.known) return;
     this.known = true;
     this.advanced = now;
+  }
+
+  /** What comes back earlier than we had thought is not lost: it is overdue. */
+  private resize(window: number, now: number): void {
+    this.advance(now);
+    const due = this.history.unrepeated(now, this.spread);
+    this.history = this.history.resized(window, now);
+    this.account.backlog += Math.max(0, due - this.history.unrepeated(now, this.spread));
   }
 
   private observe(now: number, quota: Quota): void {

@@ -115,11 +115,20 @@ export class Queue {
 
   passed(ticket: Ticket, quotas: readonly Quota[]): void {
     ticket.route.gate.passed();
-    if (ticket === this.trial) this.trialDelay = Math.max(LEAST_TRIAL_DELAY, this.trialDelay / 2);
+    if (ticket === this.trial) this.trialDelay = this.afterTrial(quotas);
     for (const [quota, pace] of this.learn(ticket, quotas)) {
       pace.passed(this.clock.now(), ticket, quota, this.routes.inFlight(quota.policy));
     }
     this.done(ticket);
+  }
+
+  /**
+   * A server that says nothing is left and lets calls pass says nothing that we could go by: then trials come faster.
+   * Where something is left the law knows what to do with it, and more trials would only take it from others.
+   */
+  private afterTrial(quotas: readonly Quota[]): number {
+    const absurd = quotas.some(({ remaining }) => remaining === 0);
+    return absurd ? Math.max(LEAST_TRIAL_DELAY, this.trialDelay / 2) : this.maxDelay;
   }
 
   /** @param until when the server lets the next call through */

@@ -1,6 +1,7 @@
-// Many clients and one server on a simulated clock, for the law of pacing: a minute takes milliseconds.
+// Many wrappers and one server on a simulated clock: two minutes take a fraction of a second.
 
-import { Pace } from "../../src/pacing/pace.js";
+import type { Clock } from "../../src/clock.js";
+import { createRateLimitFetch, type RateLimitFetchOptions } from "../../src/index.js";
 import { limiter, type Algorithm } from "./limiter.js";
 import { randomFrom } from "./random.js";
 
@@ -21,7 +22,9 @@ export interface Scene {
   start: number;
   /** Ms for the way there and back. */
   latency: [number, number];
-  below: number;
+  options: RateLimitFetchOptions;
+  /** Ms, on the average, between an answer and the caller's next call. */
+  think: number;
   /** Ms, on the average, that timers and answers come late: a busy machine. */
   lag: number;
 }
@@ -50,117 +53,119 @@ export const STORM: Scene = {
   saysWindow: true,
   start: 30,
   latency: [2, 8],
-  below: 0.5,
+  options: {},
+  think: 0,
   lag: 0,
 };
 
-export function simulate(changes: Partial<Scene>): Outcome {
+interface Entry {
+  time: number;
+  order: number;
+  run: (() => void) | undefined;
+}
+
+/** After all promise callbacks that are ready, and those that they make ready. */
+const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+export async function simulate(changes: Partial<Scene>): Promise<Outcome> {
   const scene = { ...STORM, ...changes };
   const random = randomFrom(scene.seed);
   const agenda = new Agenda();
   const server = limiter(scene.algorithm, scene.limit, scene.window);
-  const phase = random() * 1_000_000;
+  const phase = 1_800_000_000_000 + random() * 1_000_000;
   const outcome: Outcome = { used: 0, refused: 0, sent: 0, longestWait: 0, perClient: [], passedPerSecond: [], refusedPerSecond: [] };
-  let passed = 0;
+  let done = 0;
+  let refused = 0;
   const lag = () => -scene.lag * Math.log(1 - random());
+  const count = (perSecond: number[]) => {
+    const second = Math.floor(agenda.now / 1000);
+    perSecond[second] = (perSecond[second] ?? 0) + 1;
+  };
+  const clock: Clock = {
+    now: () => agenda.now,
+    wall: () => phase + agenda.now,
+    setTimeout: (run, ms) => agenda.add(agenda.now + Math.max(0, ms) + lag(), run),
+    clearTimeout: (timer) => agenda.drop(timer),
+  };
+  const pause = (ms: number) => new Promise<void>((resolve) => agenda.add(agenda.now + ms, resolve));
+
+  const fetch = async () => {
+    outcome.sent += 1;
+    const way = (scene.latency[0] + random() * (scene.latency[1] - scene.latency[0])) / 2;
+    await pause(way + lag());
+    const answer = server.call(clock.wall());
+    const headers = new Headers({
+      "x-ratelimit-limit": `${scene.limit}`,
+      "x-ratelimit-remaining": `${answer.remaining}`,
+      "x-ratelimit-reset": `${Math.ceil((clock.wall() + answer.reset) / 1000)}`,
+    });
+    if (scene.saysWindow) {
+      const reset = Math.ceil(answer.reset / 1000);
+      headers.set("ratelimit-policy", `"p";q=${scene.limit};w=${scene.window / 1000}`);
+      headers.set("ratelimit", `"p";r=${answer.remaining};t=${reset}`);
+    }
+    if (!answer.passed) headers.set("retry-after", `${Math.max(1, Math.ceil(answer.retryAfter / 1000))}`);
+    await pause(way + lag());
+    if (!answer.passed) refused += 1;
+    count(answer.passed ? outcome.passedPerSecond : outcome.refusedPerSecond);
+    return new Response(null, { status: answer.passed ? 200 : 429, headers });
+  };
+
+  const work = async (client: number, call: typeof globalThis.fetch) => {
+    await pause(random() * scene.start);
+    for (;;) {
+      const since = agenda.now;
+      const response = await call("http://api.example.com/").catch(() => undefined);
+      outcome.longestWait = Math.max(outcome.longestWait, agenda.now - since);
+      if (response?.ok) done += 1;
+      if (response?.ok) outcome.perClient[client]! += 1;
+      if (!response) await pause(100); // the wrapper gave up
+      else if (scene.think) await pause(scene.think * random() * 2);
+    }
+  };
 
   for (let client = 0; client < scene.clients; client++) {
-    const pace = new Pace(scene.below);
-    const queue: { since: number; attempt: number }[] = [];
-    let wake = 0;
-    const underWay = new Set<number>();
-    let order = 0;
+    const call = createRateLimitFetch({ fetch, clock, random, ...scene.options });
     outcome.perClient.push(0);
-
-    const pump = (now: number) => {
-      for (let call = queue[0]; call; call = queue[0]) {
-        const wait = pace.wait(now);
-        if (wait > 0) {
-          const mine = ++wake;
-          agenda.add(now + Math.ceil(wait) + lag(), (then) => mine === wake && pump(then));
-          return;
-        }
-        queue.shift();
-        send(call, now);
-      }
-    };
-
-    const send = (call: { since: number; attempt: number }, sentAt: number) => {
-      pace.sent(sentAt);
-      const sent = { sentAt, order: ++order };
-      underWay.add(sent.order);
-      outcome.sent += 1;
-      const latency = scene.latency[0] + random() * (scene.latency[1] - scene.latency[0]);
-      agenda.add(sentAt + latency / 2 + lag(), (now) => {
-        const answer = server.call(now + phase);
-        const quota = {
-          policy: "p",
-          limit: scene.limit,
-          remaining: answer.remaining,
-          // whole seconds since 1970, rounded up
-          reset: Math.ceil((now + phase + answer.reset) / 1000) * 1000 - (now + phase),
-          window: scene.saysWindow ? scene.window : undefined,
-        };
-        agenda.add(now + latency / 2 + lag(), (then) => {
-          underWay.delete(sent.order);
-          const inFlight = underWay.size;
-          if (answer.passed) {
-            passed += 1;
-            outcome.perClient[client]! += 1;
-            const second = Math.floor(now / 1000);
-            outcome.passedPerSecond[second] = (outcome.passedPerSecond[second] ?? 0) + 1;
-            outcome.longestWait = Math.max(outcome.longestWait, then - call.since);
-            pace.passed(then, sent, quota, inFlight);
-            queue.push({ since: then, attempt: 0 });
-          } else {
-            outcome.refused += 1;
-            const second = Math.floor(now / 1000);
-            outcome.refusedPerSecond[second] = (outcome.refusedPerSecond[second] ?? 0) + 1;
-            const retryAfter = Math.max(1, Math.ceil(answer.retryAfter / 1000)) * 1000;
-            pace.denied(then, sent, then + retryAfter, quota, true);
-            const back = retryAfter + random() * 500 * 2 ** Math.min(call.attempt, 5);
-            agenda.add(then + back, (later) => {
-              queue.unshift({ ...call, attempt: call.attempt + 1 });
-              pump(later);
-            });
-          }
-          pump(then);
-        });
-      });
-    };
-
-    for (let caller = 0; caller < scene.callers; caller++) {
-      agenda.add(random() * scene.start, (now) => {
-        queue.push({ since: now, attempt: 0 });
-        pump(now);
-      });
-    }
+    for (let caller = 0; caller < scene.callers; caller++) void work(client, call);
   }
-
-  agenda.run(scene.duration);
-  outcome.used = passed / ((scene.limit * scene.duration) / scene.window);
-  outcome.refused /= outcome.sent;
+  await agenda.run(scene.duration);
+  outcome.used = done / ((scene.limit * scene.duration) / scene.window);
+  outcome.refused = refused / outcome.sent;
   return outcome;
 }
 
 /** What is to be done when; a binary heap. */
 class Agenda {
-  private readonly heap: { time: number; order: number; run: (now: number) => void }[] = [];
+  now = 0;
+  private readonly heap: Entry[] = [];
   private order = 0;
 
-  add(time: number, run: (now: number) => void): void {
+  add(time: number, run: () => void): Entry {
     const { heap } = this;
-    let at = heap.push({ time, order: this.order++, run }) - 1;
+    const entry: Entry = { time, order: this.order++, run };
+    let at = heap.push(entry) - 1;
     while (at > 0) {
       const parent = (at - 1) >> 1;
       if (this.before(parent, at)) break;
       this.swap(at, parent);
       at = parent;
     }
+    return entry;
   }
 
-  run(until: number): void {
-    for (let next = this.pop(); next && next.time < until; next = this.pop()) next.run(next.time);
+  drop(entry: unknown): void {
+    if (entry) (entry as Entry).run = undefined;
+  }
+
+  async run(until: number): Promise<void> {
+    await settled();
+    for (let next = this.pop(); next && next.time < until; next = this.pop()) {
+      if (!next.run) continue;
+      this.now = next.time;
+      next.run();
+      await settled();
+    }
   }
 
   private pop() {
