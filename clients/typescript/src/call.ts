@@ -19,7 +19,7 @@ export function isIdempotent(method: string): boolean {
 }
 
 /** `undefined` for what no limit is about: `data:` and `blob:`, or a URL that fetch itself will refuse. */
-export function callOf(input: RequestInfo | URL, init: RequestInit | undefined): Call | undefined {
+export function callOf(input: string | URL | Request, init: RequestInit | undefined): Call | undefined {
   const request = input instanceof Request ? input : undefined;
   const url = resolveUrl(request ? request.url : String(input));
   if (!url) return undefined;

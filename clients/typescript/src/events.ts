@@ -49,12 +49,12 @@ export interface RateLimitEvents extends EventTarget {
   addEventListener<Type extends keyof RateLimitEventMap>(
     type: Type,
     listener: Listener<Type> | null,
-    options?: boolean | AddEventListenerOptions,
+    options?: Parameters<EventTarget["addEventListener"]>[2],
   ): void;
   removeEventListener<Type extends keyof RateLimitEventMap>(
     type: Type,
     listener: Listener<Type> | null,
-    options?: boolean | EventListenerOptions,
+    options?: Parameters<EventTarget["removeEventListener"]>[2],
   ): void;
 }
 

@@ -11,7 +11,7 @@ import { Origin, type Refusal } from "./origin.js";
 import type { Ticket } from "./pacing/queue.js";
 
 export interface RateLimitFetch {
-  (input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
+  (input: string | URL | Request, init?: RequestInit): Promise<Response>;
   /** Tells of `limited`, `retrying`, `recovered` and `circuit-open`. */
   readonly events: RateLimitEvents;
 }
@@ -30,7 +30,7 @@ export function createRateLimitFetch(options: RateLimitFetchOptions = {}): RateL
   const settings = resolve(options);
   const events: RateLimitEvents = options.events ?? new EventTarget();
   const session = new Session(settings, emitter(events, options.onEvent));
-  const wrapped = (input: RequestInfo | URL, init?: RequestInit) => {
+  const wrapped = (input: string | URL | Request, init?: RequestInit) => {
     const call = callOf(input, init);
     return call ? session.run(call) : settings.fetch(input, init);
   };
