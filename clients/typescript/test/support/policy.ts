@@ -15,6 +15,7 @@ export interface TestLimit {
 export const LIMITS: readonly TestLimit[] = [
   { name: "storm", limit: 100, window: 10, algorithm: "log" },
   { name: "short", limit: 5, window: 2, algorithm: "log" },
+  { name: "long", limit: 5, window: 60, algorithm: "log" },
   { name: "fixed", limit: 10, window: 2, algorithm: "fixed" },
   { name: "smooth", limit: 120, window: 2, algorithm: "counter" },
   { name: "demo", limit: 8, window: 4, algorithm: "log" },
