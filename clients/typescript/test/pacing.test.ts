@@ -120,7 +120,11 @@ describe("a pace", () => {
       pace.sent(order); // trials
       pace.passed(order, { sentAt: order, order }, quota, 0);
     }
-    assert.equal(pace.wait(12_000), 0); // they came back
+    // they came back; the first one goes in any case, for news
+    for (let i = 0; i < 2; i++) {
+      assert.equal(pace.wait(12_000), 0);
+      pace.sent(12_000);
+    }
   });
 
   const quota = fc.record({

@@ -48,7 +48,7 @@ export class Queue {
   /**
    * @param below see `Pace`; `undefined` turns pacing off, and only the server's own word holds calls back
    * @param maxDelay ms; who has waited so long, and not by the server's word, is sent as a trial: one at a time, and
-   *   as long as trials pass, each time after half the delay
+   *   each time after half the delay while trials pass of which the server says that they can't
    */
   constructor(
     private readonly clock: Clock,
