@@ -32,6 +32,7 @@ pub mod redis;
 pub mod redis_call;
 pub mod reply;
 pub mod script;
+pub mod stall;
 pub mod telemetry;
 pub mod verdict_cache;
 pub mod waiting;

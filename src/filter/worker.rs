@@ -13,6 +13,7 @@ use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
 use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
 use crate::script;
+use crate::stall::{Blame, Stall};
 use crate::telemetry::FailureLog;
 use crate::verdict_cache::VerdictCache;
 use crate::waiting::{group_result, GroupError, GroupResult, Waiting, WaitingRoom};
@@ -51,6 +52,7 @@ pub struct Worker {
     again: RefCell<VecDeque<(Instant, CallToken, ScriptCall)>>,
     /// When the host was asked to tick.
     tick: Cell<Option<Instant>>,
+    stall: Cell<Stall>,
     pub(super) failures: FailureLog,
     /// The metric of costs that could not be read.
     broken_costs: Option<u32>,
@@ -94,6 +96,7 @@ impl Worker {
             answered: Cell::new(false),
             again: RefCell::default(),
             tick: Cell::new(None),
+            stall: Cell::default(),
             failures: FailureLog::default(),
             broken_costs: counter(&policy, BROKEN_COSTS),
             split_calls: counter(&policy, SPLIT_CALLS),
@@ -151,20 +154,15 @@ impl Worker {
 
     pub fn on_tick(&self) {
         let now = Instant::now();
-        self.tick.set(None);
+        let mut stall = self.stall.get();
+        stall.ticked(self.tick.take(), now);
+        self.stall.set(stall);
         let mut completed = Vec::new();
         self.redis.borrow_mut().on_tick(now, &mut completed);
         self.settle(now, completed);
         self.send_again(now);
-        loop {
-            let overdue = self.room.borrow_mut().overdue(now);
-            match overdue {
-                Some(waiting) => {
-                    self.note_time_outs(now, &waiting);
-                    self.finish(now, waiting);
-                }
-                None => break,
-            }
+        if let Some(cutoff) = stall.cutoff(now, self.policy.redis.timeout) {
+            self.time_out(now, cutoff);
         }
         self.release();
         let redis = &self.redis;
@@ -175,12 +173,27 @@ impl Worker {
         }
     }
 
+    /// Ends the waiting of those whose time ended at `cutoff` or before.
+    fn time_out(&self, now: Instant, cutoff: Instant) {
+        loop {
+            let overdue = self.room.borrow_mut().overdue(cutoff);
+            let Some(waiting) = overdue else { return };
+            self.note_time_outs(now, &waiting);
+            self.finish(now, waiting);
+        }
+    }
+
     /// Tells the road to Redis which shards kept a caller waiting for all of its time.
     fn note_time_outs(&self, now: Instant, waiting: &Waiting<Rc<Caller>>) {
         let mut redis = self.redis.borrow_mut();
         for (group, result) in waiting.groups.iter().zip(&waiting.results) {
             if matches!(result, Some(Err(GroupError::TimedOut))) {
-                redis.timed_out(now, waiting.since, group.slot);
+                let since = waiting.since;
+                match self.stall.get().blame(now, since, self.policy.redis.timeout) {
+                    Blame::Shard => redis.timed_out(now, since, group.slot),
+                    Blame::ShardIfSilent => redis.timed_out_in_stall(now, since, group.slot),
+                    Blame::Worker => {}
+                }
             }
         }
     }
@@ -362,10 +375,11 @@ impl Worker {
     /// Asks the host for a tick at the next deadline, or when the streams want one.
     fn wake(&self, now: Instant) {
         let again = self.again.borrow().front().map(|(at, ..)| *at);
+        let deadline = self.room.borrow().next_deadline();
         let ready = (!self.ready.borrow().is_empty()).then_some(now);
         let next = [
             ready,
-            self.room.borrow().next_deadline(),
+            deadline.map(|deadline| self.stall.get().look_at(now, deadline)),
             self.redis.borrow().wakeup(),
             self.seen.due(),
             again,

@@ -93,6 +93,9 @@ pub trait RedisCall {
     /// The caller of a call to `slot`, made at `since`, waits no longer for its reply.
     fn timed_out(&mut self, now: Instant, since: Instant, slot: HashSlot);
 
+    /// The same for a call that was under way while the worker itself stood still.
+    fn timed_out_in_stall(&mut self, _now: Instant, _since: Instant, _slot: HashSlot) {}
+
     /// When the transport wants [`RedisCall::on_tick`] next; `None`: not until something else happens.
     fn wakeup(&self) -> Option<Instant>;
 

@@ -234,7 +234,7 @@ mod quiet {
     async fn two_hundred_updates_of_a_large_configuration_leave_memory_as_after_the_first_few() {
         let policy = |round: usize| {
             let limit = |n: usize| {
-                format!("{{name: limit-{round}-{n}, rate: 1000000/day, algorithm: fixed_window, match: {{path: /a/rather/long/path/so/that/it/fills/{n}/**}}}}")
+                format!("{{name: limit-{n}, rate: {}/day, algorithm: fixed_window, match: {{path: /a/rather/long/path/so/that/it/fills/{n}/**}}}}", 1_000_000 + round)
             };
             let limits: Vec<String> = (0..800).map(limit).collect();
             format!("{{on_error: allow, limits: [{}]}}", limits.join(", "))

@@ -24,6 +24,8 @@ pub(super) struct Breaker {
     run: u32,
     /// When the last reply in time came.
     alive: Option<Instant>,
+    /// When the last reply came, in time or late.
+    heard: Option<Instant>,
     /// Calls sent before this say nothing any more.
     closed: Option<Instant>,
     backoff: Backoff,
@@ -54,6 +56,7 @@ impl Default for Breaker {
             state: State::Closed,
             run: 0,
             alive: None,
+            heard: None,
             closed: None,
             backoff: Backoff::up_to(LONGEST_PAUSE),
             told: false,
@@ -70,11 +73,17 @@ impl Breaker {
     pub fn answered(&mut self, now: Instant) -> Option<Change> {
         self.run = 0;
         self.alive = Some(now);
+        self.heard = Some(now);
         self.backoff.succeeded();
         if self.is_open() {
             self.close(now);
         }
         std::mem::take(&mut self.told).then_some(Change::Closed)
+    }
+
+    /// The shard answered a call whose caller no longer waits.
+    pub fn answered_late(&mut self, now: Instant) {
+        self.heard = Some(now);
     }
 
     /// The shard answered a call with its failure, or the stream to it broke.
@@ -95,6 +104,16 @@ impl Breaker {
         match self.failed(now) {
             None if silent => self.open(now),
             change => change,
+        }
+    }
+
+    /// A call sent at `since` got no reply in its time, in a part of which the worker read none. That is the shard's
+    /// failure only where it has not said a word, be it late, in twice the `timeout`.
+    pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration) -> Option<Change> {
+        let heard = self.heard.is_some_and(|heard| heard >= since);
+        match heard || since + timeout * 2 > now {
+            true => None,
+            false => self.timed_out(now, since),
         }
     }
 
@@ -218,6 +237,22 @@ mod tests {
         assert!(!breaker.is_open(), "others were answered meanwhile");
         breaker.timed_out(start + ms(160), start + ms(60));
         assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn a_time_out_while_the_worker_stood_still_opens_it_only_after_twice_the_time_without_a_word() {
+        let start = Instant::now();
+        let mut breaker = Breaker::default();
+        for _ in 0..RUN * 2 {
+            breaker.timed_out_in_stall(start + ms(199), start, TIMEOUT);
+        }
+        breaker.answered_late(start + ms(150));
+        for _ in 0..RUN * 2 {
+            breaker.timed_out_in_stall(start + ms(300), start + ms(100), TIMEOUT);
+        }
+        assert!(!breaker.is_open());
+        let opened = breaker.timed_out_in_stall(start + ms(400), start + ms(200), TIMEOUT);
+        assert_eq!(opened, Some(Change::Opened { run: 1 }));
     }
 
     #[test]

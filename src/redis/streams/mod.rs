@@ -247,6 +247,15 @@ impl<H: StreamHost> RedisCall for Streams<H> {
         }
     }
 
+    fn timed_out_in_stall(&mut self, now: Instant, since: Instant, slot: HashSlot) {
+        let timeout = self.timeout;
+        if let Some(shard) = self.shards.get_mut(self.borders.shard(slot)) {
+            shard.timed_out_in_stall(now, since, timeout);
+            let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.timeout));
+            self.wake(now, hint, wakeup);
+        }
+    }
+
     fn wakeup(&self) -> Option<Instant> {
         self.wakeup
     }

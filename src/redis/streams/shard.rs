@@ -60,6 +60,14 @@ impl Shard {
         }
     }
 
+    /// The same for one that was under way while the worker itself stood still.
+    pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration) {
+        if since >= self.born {
+            let change = self.breaker.timed_out_in_stall(now, since, timeout);
+            self.note(change);
+        }
+    }
+
     /// Sends a probe where one is due: a script that no node knows, on a key of this shard's own. Nothing is run and
     /// nothing is stored; the answer NOSCRIPT shows that the node is there.
     pub fn probe(
@@ -128,7 +136,8 @@ impl Shard {
                         Err(CallError::Unavailable) => {}
                         Err(_) => lost = true,
                         // Late ones have been noted as timed out.
-                        Ok(_) if !in_time => {}
+                        Ok(_) if !in_time && failed => {}
+                        Ok(_) if !in_time => self.breaker.answered_late(now),
                         Ok(_) if failed => {
                             let change = self.breaker.failed(now);
                             self.note(change);

@@ -1,0 +1,142 @@
+//! Whether the worker itself stood still: what did not come in that time is not Redis's fault.
+//!
+//! A machine that stalls, or a loop that is full, reads replies late that came in time. Whoever's time ended meanwhile
+//! gets a moment more, in which they are read, and at most as much again as `redis.timeout`.
+
+use std::time::{Duration, Instant};
+
+/// While somebody waits the worker looks at its clock at least so often, so that a stall shows.
+pub const HEARTBEAT: Duration = Duration::from_millis(20);
+
+/// A tick that comes so much late shows a stall. The host's ticks are whole milliseconds, and its rounds take a few.
+const LATE: Duration = Duration::from_millis(10);
+
+/// The moment after a stall. What waits in a socket needs some rounds of the host's loop to come here: Redis's, the
+/// internal listener's, the stream's.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// The worker's last stalls.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Stall {
+    /// When the last one was over.
+    over: Option<Instant>,
+    /// When the first of those was over that followed each other within their graces.
+    first: Option<Instant>,
+}
+
+/// Who is to blame for a call that got no reply in its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    Shard,
+    /// The worker is late again and again: the shard only if it has said nothing at all.
+    ShardIfSilent,
+    /// The worker has just stood still.
+    Worker,
+}
+
+impl Stall {
+    /// The worker ticks `now`; it was to tick at `due`.
+    pub fn ticked(&mut self, due: Option<Instant>, now: Instant) {
+        let Some(due) = due.filter(|due| *due + LATE <= now) else {
+            return;
+        };
+        if self.grace().is_none_or(|end| end < due) {
+            self.first = Some(now);
+        }
+        self.over = Some(now);
+    }
+
+    /// For a call sent at `since` whose time, `timeout`, is up.
+    pub fn blame(&self, now: Instant, since: Instant, timeout: Duration) -> Blame {
+        match (self.first, self.over) {
+            (Some(first), Some(over)) if since < over => match now < first + timeout {
+                true => Blame::Worker,
+                false => Blame::ShardIfSilent,
+            },
+            _ => Blame::Shard,
+        }
+    }
+
+    /// Whose time ended at this moment or before has had it, `timeout` being how long they wait; `None`: nobody yet.
+    pub fn cutoff(&self, now: Instant, timeout: Duration) -> Option<Instant> {
+        match (self.first, self.grace()) {
+            (Some(first), _) if now < first + GRACE => None,
+            (_, Some(end)) if now < end => now.checked_sub(timeout),
+            _ => Some(now),
+        }
+    }
+
+    /// When to look at `deadline`, the first of those who wait.
+    pub fn look_at(&self, now: Instant, deadline: Instant) -> Instant {
+        let end = self.grace().filter(|end| now < *end);
+        let at = end.map_or(deadline, |end| end.max(deadline));
+        at.min(now + HEARTBEAT)
+    }
+
+    fn grace(&self) -> Option<Instant> {
+        Some(self.over? + GRACE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(100);
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn ticks_in_time_are_no_stall_and_deadlines_hold() {
+        let start = Instant::now();
+        let mut stall = Stall::default();
+        stall.ticked(None, start);
+        stall.ticked(Some(start), start + ms(9));
+        assert_eq!(stall.blame(start + ms(9), start, TIMEOUT), Blame::Shard);
+        assert_eq!(stall.cutoff(start + ms(9), TIMEOUT), Some(start + ms(9)));
+        assert_eq!(stall.look_at(start, start + ms(5)), start + ms(5));
+        assert_eq!(stall.look_at(start, start + ms(100)), start + HEARTBEAT);
+    }
+
+    #[test]
+    fn after_a_stall_however_long_those_whose_time_is_up_get_a_moment_more_and_no_shard_is_blamed() {
+        let start = Instant::now();
+        let mut stall = Stall::default();
+        let over = start + ms(300);
+        stall.ticked(Some(start), over);
+        assert_eq!(stall.look_at(over, start + ms(90)), over + GRACE);
+        assert_eq!(stall.cutoff(over + GRACE - ms(1), TIMEOUT), None);
+        assert_eq!(stall.cutoff(over + GRACE, TIMEOUT), Some(over + GRACE));
+        let end = over + GRACE;
+        assert_eq!(stall.blame(end, start, TIMEOUT), Blame::Worker);
+        assert_eq!(
+            stall.blame(end + TIMEOUT, over, TIMEOUT),
+            Blame::Shard,
+            "sent afterwards"
+        );
+    }
+
+    #[test]
+    fn a_worker_that_is_late_all_the_time_makes_nobody_wait_more_than_twice_as_long_and_blames_who_says_nothing(
+    ) {
+        let mut now = Instant::now();
+        let mut stall = Stall::default();
+        for _ in 0..10 {
+            let since = now;
+            let deadline = since + TIMEOUT;
+            while stall.cutoff(now, TIMEOUT).is_none_or(|cutoff| cutoff < deadline) {
+                let due = stall.look_at(now, deadline);
+                now = due + LATE;
+                stall.ticked(Some(due), now);
+            }
+            let waited = now - since;
+            assert!(
+                waited >= TIMEOUT * 2 && waited < TIMEOUT * 2 + HEARTBEAT + LATE,
+                "{waited:?}"
+            );
+            assert_eq!(stall.blame(now, since, TIMEOUT), Blame::ShardIfSilent);
+        }
+    }
+}
