@@ -354,7 +354,7 @@ mod explain {
             .map(|charge| (charge["key"].as_str().expect("a key"), charge["field"].as_str()))
             .collect();
         let client = "ratelimit:main:{api_key:9f86d081884c7d659a2feaa0c55ad015}";
-        let login = format!("{client}:login:log:60000:/login:POST");
+        let login = format!("{client}:login:ring:60000:/login:POST");
         assert_eq!(
             keys,
             [

@@ -73,7 +73,11 @@ pub fn read(store: &mut Store, target: &Target) -> Result<Everything, Failure> {
             .and_then(|suffix| label(suffix.strip_prefix(':')?, &key))
         {
             stored.state = match stored.form {
-                Form::Log => Some(State::Log(log(store, &key)?)),
+                Form::Log => {
+                    let ring: Vec<u8> =
+                        store.on(&key, |connection| cmd("GET").arg(&key).query(connection))?;
+                    unpack_ring(&ring).map(State::Log)
+                }
                 form => {
                     let fields = fields(store, &key)?;
                     let only = fields.into_iter().find(|(field, _)| field == ONLY_FIELD);
@@ -95,18 +99,6 @@ pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub fn fields(store: &mut Store, key: &[u8]) -> Result<Fields, Failure> {
     store.on(key, |connection| cmd("HGETALL").arg(key).query(connection))
-}
-
-fn log(store: &mut Store, key: &[u8]) -> Result<Log, Failure> {
-    let members: Vec<Vec<u8>> = store.on(key, |connection| {
-        cmd("ZRANGE").arg(key).arg(0).arg(-1).query(connection)
-    })?;
-    // A member begins with its time.
-    let time = |member: &Vec<u8>| {
-        let digits = member.split(|byte| *byte == b':').next()?;
-        std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
-    };
-    Ok(members.iter().filter_map(time).collect())
 }
 
 /// `<limit>:<form>:<period ms>[:<component>…]`
@@ -144,17 +136,37 @@ pub fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// A little-endian whole number of so many bytes.
+fn number(value: &[u8], at: usize, length: usize) -> Option<u64> {
+    let bytes = value.get(at..at + length)?;
+    Some(
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    )
+}
+
+/// What stands before the times in a log of `counting.lua`, and what each of them takes, in bytes.
+const RING_HEADER: usize = 29;
+const RING_TIME: usize = 7;
+
+/// A log of `counting.lua`: its times in order, from the oldest, which may stand anywhere.
+fn unpack_ring(value: &[u8]) -> Option<Log> {
+    let place = |at| usize::try_from(number(value, at, 3)?).ok();
+    let (room, head, count) = (place(20)?, place(23)?, place(26)?);
+    if value.len() != RING_HEADER + RING_TIME * room || count > room {
+        return None;
+    }
+    let times = (head..head + count)
+        .map(|at| number(value, RING_HEADER + RING_TIME * (at % room), RING_TIME))
+        .collect::<Option<Vec<u64>>>()?;
+    Log::from_times(times)
+}
+
 /// A packed value of `counting.lua`: little-endian whole numbers of six bytes, a bucket's level of seven.
 fn unpack(form: Form, value: &[u8]) -> Option<State> {
-    let number = |at: usize, length: usize| {
-        let bytes = value.get(at..at + length)?;
-        Some(
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
-        )
-    };
+    let number = |at, length| number(value, at, length);
     let expected = match form {
         Form::Fixed => 12,
         Form::Counter => 18,
@@ -301,4 +313,34 @@ fn granted(limit: &Limit, target: &Target, place: &Place) -> Quota {
     let fitting = reasons::overridden(sources, limit, target.client.as_ref(), address);
     let fitting = fitting.and_then(|index| limit.overrides.get(index));
     fitting.and_then(Override::quota).unwrap_or(limit.quota)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ring with room for three times; the second place has the oldest.
+    fn ring(count: u8) -> Vec<u8> {
+        let mut value = vec![0; RING_HEADER];
+        (value[20], value[23], value[26]) = (3, 1, count);
+        for time in [9, 7, 8_u64] {
+            value.extend_from_slice(&time.to_le_bytes()[..RING_TIME]);
+        }
+        value
+    }
+
+    #[test]
+    fn a_ring_is_read_from_the_oldest_on_past_its_end() {
+        assert_eq!(unpack_ring(&ring(3)).unwrap().times(), [7, 8, 9]);
+        assert_eq!(unpack_ring(&ring(2)).unwrap().times(), [7, 8]);
+        assert!(unpack_ring(&ring(0)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_ring_is_not_readable() {
+        assert_eq!(unpack_ring(&ring(4)), None);
+        assert_eq!(unpack_ring(&ring(3)[..RING_HEADER + 20]), None);
+        assert_eq!(unpack_ring(b"not ours"), None);
+        assert_eq!(unpack_ring(b""), None);
+    }
 }

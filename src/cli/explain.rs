@@ -300,7 +300,7 @@ fn key(group: &Group, charge: &Charge) -> String {
 
 fn field(charge: &Charge) -> &str {
     match charge.algorithm {
-        Algorithm::SlidingWindowLog => "(sorted set)",
+        Algorithm::SlidingWindowLog => "(ring)",
         _ => &charge.field,
     }
 }

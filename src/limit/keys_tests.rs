@@ -82,7 +82,7 @@ fn without_the_client_all_parts_are_the_tag() {
         algorithm: Algorithm::SlidingWindowLog,
         ..limit("l", &[Path])
     };
-    assert_eq!(counter(log, &request()), "{path=/Login}:l:log:60000 c");
+    assert_eq!(counter(log, &request()), "{path=/Login}:l:ring:60000 c");
 }
 
 #[test]

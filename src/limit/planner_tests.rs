@@ -78,11 +78,11 @@ fn a_log_is_a_key_of_its_own() {
     let start = "ratelimit:main:";
     assert_eq!(
         shown(&groups)[0],
-        [format!("{start}{{api_key:{TEST}}}:login:log:60000 c")]
+        [format!("{start}{{api_key:{TEST}}}:login:ring:60000 c")]
     );
     assert_eq!(
         shown(&groups)[1],
-        [format!("{start}{{address:10.0.0.1}}:login:log:60000 c")]
+        [format!("{start}{{address:10.0.0.1}}:login:ring:60000 c")]
     );
     assert_eq!(groups[0].keys.len(), 1, "the client's hash is not needed");
 }

@@ -84,7 +84,7 @@ mod tests {
             (b"\x01\xff", 11713),
             (b"ratelimit:main:{api_key:9f86d081884c7d659a2feaa0c55ad015}", 8660),
             (b"api_key:9f86d081884c7d659a2feaa0c55ad015", 8660),
-            (b"ratelimit:main:{address:203.0.113.7}:login:log:60000", 7095),
+            (b"ratelimit:main:{address:203.0.113.7}:login:ring:60000", 7095),
             (b"ratelimit:main:{address:2001%3Adb8%3A%3A/64}", 11398),
         ];
         for (key, slot) in recorded {

@@ -1,6 +1,6 @@
 -- Counts one call against all limits that share a hash tag: checks every one, and charges all of them or none.
 --
--- KEYS     hashes (a field for each counter, and fields with live overrides) and logs (sorted sets)
+-- KEYS     hashes (a field for each counter, and fields with live overrides) and logs (rings of times in strings)
 -- ARGV[1]  the plan, packed as src/script/arguments.rs has it
 -- ARGV[2…] the names of the hash fields to read, in the order of KEYS
 -- reply    1 if the call was charged, else 0; then six integers for each charge: its state (0 denied, 1 allowed,
@@ -38,12 +38,12 @@ end
 local admitted = true
 local held -- by key: a live override stands in the hash
 local reply, filled
-local hsets, zadds, cuts, ends -- what to write: by key for HSET, ZADD, ZREMRANGEBYRANK, by key the least PTTL
+local hsets, rings, ends -- what to write: by key for HSET, for each log, by key the least PTTL
 
 -- Check the charges as if all will pass. If one denies after others were booked, check once more and book nothing.
 repeat
   local booked = false
-  hsets, zadds, cuts, ends = nil, nil, nil, nil
+  hsets, rings, ends = nil, nil, nil
   reply, filled = {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 1 -- room for two charges from the start
   local pos = begin
   while pos <= size do
@@ -79,16 +79,117 @@ repeat
     if state == UNLIMITED or limit < 0 then
       state, limit, books = UNLIMITED, 0, false
 
+    elseif limit == 0 and mode ~= GIVE_BACK then
+      state, reset, wait, books = DENIED, period, period, false
+
+    elseif form == LOG then
+      -- A ring: 29 bytes (the oldest and the newest time in µs, the ms until which the key lives at least, how many
+      -- times there is room for, the oldest's place, how many there are), then the times, of 7 bytes each.
+      local oldest, last, lives, room, head, count = 0, 0, 0, 0, 0, 0
+      local header = call('GETRANGE', KEYS[key], 0, 28)
+      if #header == 29 then
+        oldest, last, lives, room, head, count = read('<I7I7I6I3I3I3', header)
+        if head >= room or count > room then oldest, last, lives, room, head, count = 0, 0, 0, 0, 0, 0 end
+      end
+
+      -- How many are not later than a bound? In growing steps from the oldest on, then by halves. Counting: first, if
+      -- any are not believed, those that are; then those that are over. Giving back: those before the mark, then those
+      -- with it as well.
+      local span, low, lower, newest, block, base = period * 1000, 0, nil, 0, '', 0
+      local bound = mode == GIVE_BACK and extra - 1 or us + span
+      repeat
+        local again = not lower and (mode == GIVE_BACK or last > bound)
+        if mode ~= GIVE_BACK and not again then bound = us - span end
+        if oldest > bound then
+          low = 0
+        elseif last <= bound then
+          low = count
+        else
+          local high, step, first = count - 1, 1, last
+          low, newest = 1, oldest
+          while low < high do
+            local probe = math.min(low + step - 1, floor((low + high) / 2))
+            local at = (head + probe) % room * 7
+            if at < base or at + 7 > base + #block then
+              block, base = call('GETRANGE', KEYS[key], at + 29, at + 252), at
+            end
+            local time = read('<I7', block, at - base + 1)
+            if time > bound then
+              high, first = probe, time
+            else
+              low, step, newest = probe + 1, step * 2, time
+            end
+          end
+          if not again then oldest = first end
+        end
+        if again then
+          lower = low
+          if mode == GIVE_BACK then bound = extra else count, last = low, newest end
+        end
+      until not again
+
+      local now, live, bytes, anew = last > us and last or us, count - low, '', false
+      if mode == GIVE_BACK then
+        books = books and low > lower
+        live, anew = count, true
+      else
+        mark, left = now, limit - live
+        if mode == COUNT and need > left then
+          state, wait = DENIED, period
+          if need <= limit then
+            local time = oldest -- of the last one that has to go
+            if need > left + 1 then
+              local at = (head + low + need - left - 1) % room * 7
+              time = read('<I7', call('GETRANGE', KEYS[key], at + 29, at + 35))
+            end
+            wait = ceil((time + span - us) / 1000)
+          end
+        elseif books then
+          if live == 0 then oldest = now end
+          last, count, head = now, live + cost, (head + low) % room
+          bytes = string.rep(pack('<I7', now), cost)
+          anew = count > room or count * 4 < room
+        end
+        if last > us - span then reset = ceil((last + span - us) / 1000) end
+      end
+      if books and state == ALLOWED then
+        local from, ttl = (head + live) % room * 7, nil
+        if anew then
+          -- Longer, much shorter, or without what is given back.
+          if live > 0 then
+            local old = call('GETRANGE', KEYS[key], head * 7 + 29, (head + live) * 7 + 28)
+            if head + live > room then old = old .. call('GETRANGE', KEYS[key], 29, from + 28) end
+            bytes = old .. bytes
+          end
+          if mode == GIVE_BACK then
+            bytes = string.sub(bytes, 1, lower * 7) .. string.sub(bytes, math.min(low, lower + cost) * 7 + 1)
+            count = #bytes / 7
+            oldest, last = 0, 0
+            if count > 0 then oldest, last = read('<I7', bytes), read('<I7', bytes, #bytes - 6) end
+          else
+            room = math.max(count, math.min(limit, floor(count * 1.5) + 2))
+          end
+          head, bytes = 0, bytes .. string.rep('\0', (room - count) * 7)
+        end
+        local till = ceil((last + span) / 1000)
+        if till >= lives then
+          -- A little longer than it matters, so that not every call has to say so.
+          lives = till + floor(period / 16)
+          ttl = lives - ms
+        end
+        header, rings = pack('<I7I7I6I3I3I3', oldest, last, lives, room, head, count), rings or {}
+        if anew then
+          rings[#rings + 1] = {key, ttl, nil, header .. bytes}
+        else
+          -- What does not fit before the end goes on behind the header.
+          local fits = room * 7 - from
+          rings[#rings + 1] = {key, ttl, from + 29, header .. string.sub(bytes, fits + 1), string.sub(bytes, 1, fits)}
+        end
+      end
+
     elseif mode == GIVE_BACK then
       -- What the call's own mark still finds is taken off; `extra` is the mark.
-      if books and form == LOG then
-        local count = call('ZCOUNT', KEYS[key], extra, extra)
-        if count > 0 then
-          local rank = call('ZCOUNT', KEYS[key], '-inf', extra - 1)
-          cuts = cuts or {}
-          cuts[#cuts + 1] = {key, rank, rank + (count < cost and count or cost) - 1}
-        end
-      elseif not books or not stored then
+      if not books or not stored then
         books = false
       elseif form == FIXED and #stored == 12 then
         local start, count = read('<I6I6', stored)
@@ -111,9 +212,6 @@ repeat
           end
         end
       end
-
-    elseif limit == 0 then
-      state, reset, wait, books = DENIED, period, period, false
 
     elseif form == FIXED then
       local start, count = nil, 0
@@ -164,7 +262,7 @@ repeat
       end
       reset = current > 0 and rest + period or previous > 0 and rest or 0
 
-    elseif form == GCRA then
+    else -- GCRA
       local burst = extra > 0 and extra or limit
       local now, level = ms, 0
       if stored and #stored == 13 then
@@ -187,43 +285,6 @@ repeat
       end
       reset = level > 0 and ceil(level / limit) + (now - ms) or 0
       limit = burst
-
-    else -- LOG, in µs; a member begins with its time
-      local span, now, number, last = period * 1000, us, 0, 0
-      local entries, expired, ahead = 0, 0, 0
-      local newest = call('ZRANGE', KEYS[key], 0, 0, 'REV')[1]
-      if newest then
-        last = tonumber(newest) or tonumber(string.match(newest, '^%d+'))
-        if last > us + span then
-          ahead = call('ZCOUNT', KEYS[key], us + span + 1, '+inf')
-          newest = call('ZRANGE', KEYS[key], us + span, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, 1)[1]
-          last = newest and (tonumber(newest) or tonumber(string.match(newest, '^%d+'))) or 0
-        end
-        if last >= us then
-          now = last
-          number = (string.match(newest, ':(%d+)$') or 0) + 1
-        end
-        expired = call('ZCOUNT', KEYS[key], '-inf', now - span)
-        entries = call('ZCARD', KEYS[key]) - ahead - expired
-      end
-      mark, left = now, limit - entries
-      if mode == COUNT and need > left then
-        state, wait = DENIED, period
-        if need <= limit then
-          local rank = expired + need - left - 1 -- the last entry that has to go
-          local entry = call('ZRANGE', KEYS[key], rank, rank)[1]
-          wait = ceil(((tonumber(entry) or tonumber(string.match(entry, '^%d+'))) + span - us) / 1000)
-        end
-      elseif books then
-        last, entries = now, entries + cost
-        stop = ceil((now + span) / 1000) - ms
-        zadds, cuts = zadds or {}, cuts or {}
-        zadds[#zadds + 1] = {key, now, number, cost}
-        -- Trimmed in steps, so that nobody waits for thousands of entries to go at once.
-        if expired > 0 then cuts[#cuts + 1] = {key, 0, math.min(expired, cost + 100) - 1} end
-        if ahead > 0 then cuts[#cuts + 1] = {key, -math.min(ahead, cost + 100), -1} end
-      end
-      reset = entries > 0 and ceil((last + span - us) / 1000) or 0
     end
 
     if state == DENIED then
@@ -289,24 +350,17 @@ if hsets then
     if hsets[key] then call('HSET', KEYS[key], unpack(hsets[key])) end
   end
 end
-if zadds then
-  for i = 1, #zadds do
-    -- A member is its time, from the second of the same µs on with a number: members never collide.
-    local key, now, number, cost = zadds[i][1], string.format('%.0f', zadds[i][2]), zadds[i][3], zadds[i][4]
-    local stop = number + cost
-    while number < stop do
-      local list = {}
-      for member = number, math.min(stop, number + 1000) - 1 do
-        list[#list + 1] = now
-        list[#list + 1] = member == 0 and now or now .. string.format(':%09.0f', member)
-      end
-      call('ZADD', KEYS[key], unpack(list))
-      number = number + 1000
+if rings then
+  for i = 1, #rings do
+    local key, ttl, at, start, times = unpack(rings[i], 1, 5)
+    if at then
+      call('SETRANGE', KEYS[key], 0, start)
+      call('SETRANGE', KEYS[key], at, times)
+    else
+      call('SET', KEYS[key], start, 'KEEPTTL')
     end
+    if ttl then call('PEXPIRE', KEYS[key], ttl) end
   end
-end
-if cuts then
-  for i = 1, #cuts do call('ZREMRANGEBYRANK', KEYS[cuts[i][1]], cuts[i][2], cuts[i][3]) end
 end
 if ends then
   for key = 1, #KEYS do

@@ -35,18 +35,7 @@ pub const PREVIOUS_BODIES: &[&str] = &[include_str!("counting.lua")];
 
 /// The commands that the script calls. Redis checks them against the caller's ACL user as well.
 pub const COMMANDS: &[&str] = &[
-    "HGETALL",
-    "HMGET",
-    "HSET",
-    "PERSIST",
-    "PEXPIRE",
-    "PTTL",
-    "TIME",
-    "ZADD",
-    "ZCARD",
-    "ZCOUNT",
-    "ZRANGE",
-    "ZREMRANGEBYRANK",
+    "GETRANGE", "HGETALL", "HMGET", "HSET", "PERSIST", "PEXPIRE", "PTTL", "SET", "SETRANGE", "TIME",
 ];
 
 /// The script's name for EVALSHA: the SHA-1 of its body in 40 lower-case hex digits.
@@ -64,7 +53,7 @@ pub fn sha1_hex() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::{EXACT, MAX_LOG, TRIM};
+    use crate::limit::algorithm::{EXACT, MAX_LOG};
     use crate::limit::{Algorithm, Charge, Group, Period, Rate, MAX_LIMIT};
     use crate::redis::HashSlot;
     use std::collections::BTreeSet;
@@ -128,8 +117,6 @@ mod tests {
     fn the_script_has_the_bounds_of_the_algorithms() {
         for bound in [
             format!("form == LOG and {MAX_LOG} or {MAX_LIMIT}, floor({EXACT} / period)"),
-            format!("math.min(expired, cost + {TRIM})"),
-            format!("math.min(ahead, cost + {TRIM})"),
             format!("math.min(level, {EXACT})"),
             format!("math.min(count, floor({EXACT} / period))"),
             format!("math.min(current, floor({EXACT} / period))"),

@@ -219,7 +219,7 @@ async fn a_wait_is_never_negative_or_absurd_whatever_the_period_and_whatever_sta
     let log = redis
         .keys("*")
         .into_iter()
-        .find(|key| key.contains(":log:"))
+        .find(|key| key.contains(":ring:"))
         .expect("a log");
     for value in [
         "",

@@ -15,7 +15,7 @@ fn a_wrong_type_at_one_key_leaves_the_others_uncharged() {
     ]);
     for (wrong, other) in [(LOG, HASH), (HASH, LOG)] {
         client.run(&["FLUSHALL"]);
-        client.run(&["SET", wrong, "not ours"]);
+        client.run(&["RPUSH", wrong, "not ours"]);
         assert!(error(&mut client, &both).contains("WRONGTYPE"));
         assert_eq!(client.int(&["EXISTS", other]), 0, "{other} was charged");
     }

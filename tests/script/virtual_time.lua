@@ -15,7 +15,7 @@ for _, key in ipairs(KEYS) do
     real('RPUSH', 'expired', key)
   end
 end
-local reads = {TIME = 1, HMGET = 1, HGETALL = 1, PTTL = 1, ZRANGE = 1, ZCOUNT = 1, ZCARD = 1}
+local reads = {TIME = 1, HMGET = 1, HGETALL = 1, PTTL = 1, GETRANGE = 1}
 local written, once = false, {}
 local redis = {
   call = function(name, key, ...)

@@ -10,24 +10,10 @@ use super::{signed, Terms, Verdict};
 /// The largest N of a log.
 pub const MAX_LOG: u64 = 10_000;
 
-/// How many entries that no longer count an admission removes at most, besides as many as it adds: nobody waits for
-/// thousands to go at once.
-pub const TRIM: u64 = 100;
-
 /// Times in unix µs, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Log {
     times_us: Vec<u64>,
-}
-
-/// From times in order.
-#[cfg(feature = "cli")]
-impl FromIterator<u64> for Log {
-    fn from_iter<T: IntoIterator<Item = u64>>(times_us: T) -> Log {
-        Log {
-            times_us: times_us.into_iter().collect(),
-        }
-    }
 }
 
 /// The entries that count now.
@@ -78,16 +64,14 @@ impl Log {
         })
     }
 
-    /// Returns the time under which the call was entered, in µs.
+    /// Returns the time under which the call was entered, in µs. What no longer counts, and what is not believed, is
+    /// forgotten.
     pub(super) fn charge(&mut self, clock_us: u64, terms: &Terms, cost: u64) -> u64 {
         let live = self.live(clock_us, span_us(terms));
         let (now, expired, ahead) = (live.now_us, live.expired, live.ahead);
-        let at = self.times_us.len() - ahead;
-        self.times_us
-            .splice(at..at, (0..cost.min(MAX_LOG + 1)).map(|_| now));
-        let most = usize::try_from(cost.saturating_add(TRIM)).unwrap_or(usize::MAX);
-        self.times_us.truncate(self.times_us.len() - ahead.min(most));
-        self.times_us.drain(..expired.min(most));
+        self.times_us.truncate(self.times_us.len() - ahead);
+        self.times_us.drain(..expired);
+        self.times_us.extend((0..cost.min(MAX_LOG + 1)).map(|_| now));
         now
     }
 
@@ -105,7 +89,7 @@ impl Log {
             .partition_point(|time| *time <= clock_us.saturating_add(span));
         let (times, ahead) = self.times_us.split_at_checked(believed).unwrap_or_default();
         let now_us = times.last().map_or(clock_us, |newest| clock_us.max(*newest));
-        let expired = times.partition_point(|time| time.saturating_add(span) <= now_us);
+        let expired = times.partition_point(|time| time.saturating_add(span) <= clock_us);
         Live {
             now_us,
             times_us: times.get(expired..).unwrap_or_default(),
@@ -157,12 +141,22 @@ mod tests {
     }
 
     #[test]
-    fn an_admission_removes_a_bounded_number_of_old_entries() {
+    fn an_admission_forgets_what_no_longer_counts() {
         let mut state = Log::default();
-        state.charge(NOW, &log(1000), 1000);
+        state.charge(NOW, &log(1000), 990);
+        state.charge(NOW + 1, &log(1000), 10);
         state.charge(NOW + SPAN, &log(1000), 5);
-        assert_eq!(state.len(), 1000 + 5 - 105);
-        assert_eq!(state.check(NOW + SPAN, &log(1000), 1).remaining, 995);
+        assert_eq!(state.len(), 15);
+        assert_eq!(state.check(NOW + SPAN, &log(1000), 1).remaining, 985);
+    }
+
+    #[test]
+    fn an_entry_ahead_counts_at_once_and_takes_no_other_entry_out_of_the_window() {
+        let mut state = Log::from_times(vec![NOW, NOW + SPAN]).unwrap();
+        assert_eq!(state.check(NOW + SPAN - 1, &log(3), 1).remaining, 1);
+        assert_eq!(state.charge(NOW + SPAN - 1, &log(3), 1), NOW + SPAN, "in order");
+        assert!(!state.check(NOW + SPAN - 1, &log(3), 1).allowed);
+        assert_eq!(state.check(NOW + SPAN, &log(3), 1).remaining, 1);
     }
 
     #[test]

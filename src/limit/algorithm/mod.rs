@@ -20,7 +20,7 @@ mod state;
 pub use counter::Counter;
 pub use fixed::Fixed;
 pub use gcra::Gcra;
-pub use log::{Log, MAX_LOG, TRIM};
+pub use log::{Log, MAX_LOG};
 pub use state::{Mark, State, Terms};
 
 /// Whole numbers are exact in a double up to here.
@@ -66,7 +66,7 @@ impl Form {
         match self {
             Form::Fixed => "fixed",
             Form::Counter => "counter",
-            Form::Log => "log",
+            Form::Log => "ring",
             Form::Gcra => "gcra",
         }
     }
