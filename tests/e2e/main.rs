@@ -8,6 +8,7 @@ mod contract;
 mod cors;
 mod costs;
 mod dashboards;
+mod failover;
 mod faults;
 mod guard;
 mod harness;

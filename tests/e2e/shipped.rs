@@ -277,7 +277,7 @@ fn the_settings_that_faults_are_survived_by_are_all_there() {
     let refresh = &redis["cluster_type"]["typed_config"];
     let expected = json!({
         "@type": "type.googleapis.com/envoy.extensions.clusters.redis.v3.RedisClusterConfig",
-        "cluster_refresh_rate": "1s", "cluster_refresh_timeout": "0.5s", "redirect_refresh_interval": "0.5s",
+        "cluster_refresh_rate": "1s", "cluster_refresh_timeout": "0.5s", "redirect_refresh_interval": "0.2s",
         "redirect_refresh_threshold": 1, "failure_refresh_threshold": 1, "host_degraded_refresh_threshold": 1,
     });
     assert_eq!(refresh, &expected);
