@@ -14,6 +14,7 @@ fn group(client: u64, limits: usize, n: u64, algorithm: Algorithm) -> Group {
     let period = Period::from_millis(60_000).expect("a minute");
     let charge = |limit: usize| Charge {
         limit,
+        matched: None,
         key: 0,
         field: format!("limit-{limit}:{}:60000", algorithm.form().word()).into(),
         algorithm,

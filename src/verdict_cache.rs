@@ -153,6 +153,7 @@ mod tests {
     fn group(key: &str) -> Group {
         let charge = Charge {
             limit: 0,
+            matched: None,
             key: 0,
             field: "x:fixed:60000".into(),
             algorithm: Algorithm::SlidingWindowCounter,

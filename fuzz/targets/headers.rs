@@ -110,6 +110,7 @@ fn counted(limits: &[Limit], limit: usize, data: &mut Numbers) -> (Charge, Optio
     };
     let charge = Charge {
         limit,
+        matched: None,
         key: 0,
         field: "a".into(),
         algorithm: limits[limit].algorithm,

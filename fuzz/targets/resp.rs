@@ -80,6 +80,7 @@ fn write(out: &mut Vec<u8>, value: &Value) {
 fn group(charges: usize) -> Group {
     let charge = Charge {
         limit: 0,
+        matched: None,
         key: 0,
         field: "a".into(),
         algorithm: Algorithm::SlidingWindowCounter,

@@ -31,6 +31,7 @@ fn rate(limit: u64) -> Rate {
 fn charge(limit: usize, enforced: bool) -> Charge {
     Charge {
         limit,
+        matched: None,
         key: 0,
         field: "f".into(),
         algorithm: Algorithm::SlidingWindowCounter,

@@ -63,8 +63,13 @@ impl Attributes for RequestAttributes {
     }
 
     fn route(&self) -> Option<Vec<u8>> {
-        host::property(b"xds\0route_name")
+        route()
     }
+}
+
+/// The name of the route of the effective context's request.
+pub fn route() -> Option<Vec<u8>> {
+    host::property(b"xds\0route_name")
 }
 
 /// Text is what it is. A number comes as the eight bytes of a double, with nothing to say so; but no text has control

@@ -26,9 +26,11 @@ impl Worker {
                 by: CountedBy::Cache,
             })
         });
-        let mut known = known.peekable();
-        known.peek()?;
-        self.seen.counted(&self.policy.limits, known.clone());
+        let known: Vec<Counted> = known.collect();
+        if known.is_empty() {
+            return None;
+        }
+        self.seen.counted(&self.policy.limits, known.iter().copied());
         Some(Decision::from_counted(&self.policy.limits, known))
     }
 

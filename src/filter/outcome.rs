@@ -1,5 +1,6 @@
 //! Carries a decision out on the request of the effective context: figures, filter state, resume or reply.
 
+use super::attributes::RequestAttributes;
 use super::host;
 use super::seen::Seen;
 use crate::config::Policy;
@@ -34,6 +35,10 @@ pub struct Facts<'a> {
     pub grpc: bool,
     /// Another instance has decided before this one.
     pub earlier: bool,
+    /// Where they have been read just now.
+    pub attributes: Option<&'a RequestAttributes>,
+    /// The wall clock.
+    pub unix_ms: u64,
     /// Operators are told through it.
     pub seen: &'a Seen,
 }
@@ -41,7 +46,7 @@ pub struct Facts<'a> {
 /// Sets filter state and request headers, or replies. The caller resumes a paused request unless this replied.
 /// `groups` is what was counted.
 pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Vec<Group>) -> Afterwards {
-    let unix_ms = host::unix_us() / 1000;
+    let unix_ms = facts.unix_ms;
     let earlier = match facts.earlier {
         true => shown_earlier(),
         false => Vec::new(),
@@ -49,7 +54,7 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     let reply = Reply::new(policy, decision, unix_ms, fastrand::f64());
     tell(policy, decision, facts, reply.as_ref(), unix_ms);
     let retry_after = reply.as_ref().and_then(|reply| reply.retry_after);
-    facts.seen.decided(policy, decision, facts, retry_after);
+    facts.seen.decided(policy, decision, facts, &groups, retry_after);
     if let Some(mut reply) = reply {
         reply.headers = instances::merge(earlier, reply.headers, true);
         hand_over(policy, &[]);

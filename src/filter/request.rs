@@ -29,6 +29,8 @@ pub struct Caller {
 impl Caller {
     pub fn facts<'a>(&'a self, seen: &'a Seen, redis_us: Option<u64>) -> Facts<'a> {
         Facts {
+            attributes: None,
+            unix_ms: host::unix_us() / 1_000,
             seen,
             client: self.client.as_deref(),
             redis_us,
@@ -86,8 +88,17 @@ impl Request {
     }
 
     /// Carries out a decision that needed no waiting.
-    fn decided(&mut self, decision: &Decision, caller: &Caller, groups: Vec<Group>) -> Action {
-        let facts = caller.facts(&self.worker.seen, None);
+    fn decided(
+        &mut self,
+        decision: &Decision,
+        caller: &Caller,
+        attributes: &RequestAttributes,
+        groups: Vec<Group>,
+    ) -> Action {
+        let facts = Facts {
+            attributes: Some(attributes),
+            ..caller.facts(&self.worker.seen, None)
+        };
         self.afterwards = outcome::carry_out(&self.worker.policy, decision, &facts, groups);
         self.worker.wake_for_metrics();
         if decision.refuses() {
@@ -132,7 +143,7 @@ impl HttpContext for Request {
         });
         let groups = match next {
             Ok(groups) => groups,
-            Err(decision) => return self.decided(&decision, &caller, Vec::new()),
+            Err(decision) => return self.decided(&decision, &caller, &attributes, Vec::new()),
         };
         match self.worker.count(caller.clone(), groups) {
             Counting::UnderWay { number } => {
@@ -140,7 +151,7 @@ impl HttpContext for Request {
                 self.caller = Some(caller);
                 Action::Pause
             }
-            Counting::Decided { decision, groups } => self.decided(&decision, &caller, groups),
+            Counting::Decided { decision, groups } => self.decided(&decision, &caller, &attributes, groups),
         }
     }
 

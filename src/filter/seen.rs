@@ -2,13 +2,13 @@
 //!
 //! Everything about a request is read before its reply is sent: afterwards it may be gone.
 
-use super::attributes::RequestAttributes;
+use super::attributes::{self, RequestAttributes};
 use super::host;
 use super::outcome::{self, Facts};
 use crate::config::Policy;
 use crate::decision::{Counted, Decision, Outcome};
 use crate::identify::{Attributes, Hasher};
-use crate::limit::{normalise, Limit};
+use crate::limit::{Group, Limit};
 use crate::telemetry::denials::{trace_id, Denials, Line};
 use crate::telemetry::metrics::{Levels, Metrics, OTHER};
 use crate::telemetry::top::Top;
@@ -67,29 +67,36 @@ impl Seen {
         self.with_metrics(|metrics| metrics.called(results));
     }
 
-    /// The request of the effective context is decided and its figures stand in filter state; `retry_after`: in
-    /// seconds, as told.
-    pub fn decided(&self, policy: &Policy, decision: &Decision, facts: &Facts, retry_after: Option<u64>) {
-        let now = Instant::now();
-        self.with_metrics(|metrics| metrics.decided(now, decision));
+    /// The request of the effective context is decided and its figures stand in filter state; `groups` is what was
+    /// counted, `retry_after` in seconds, as told. Nothing is asked of the host that is not needed: most denials are
+    /// known from memory and cost little beside.
+    pub fn decided(
+        &self,
+        policy: &Policy,
+        decision: &Decision,
+        facts: &Facts,
+        groups: &[Group],
+        retry_after: Option<u64>,
+    ) {
+        self.with_metrics(|metrics| metrics.decided(decision));
         let told = decision.told.filter(|_| decision.outcome == Outcome::Denied);
         let Some((index, limit)) = told.and_then(|told| Some((told.limit, policy.limits.get(told.limit)?)))
         else {
             return;
         };
-        let left_out =
-            self.denials.try_borrow_mut().ok().and_then(|mut denials| {
-                denials.note(index, host::unix_us() / 1_000_000, &host::SharedValues)
-            });
+        let left_out = self
+            .denials
+            .try_borrow_mut()
+            .ok()
+            .and_then(|mut denials| denials.note(index, facts.unix_ms / 1_000, &host::SharedValues));
         if self.metrics.is_none() && left_out.is_none() {
             return;
         }
-        let attributes = RequestAttributes::read();
         let route;
-        let endpoint = match path_pattern(limit, &attributes) {
+        let endpoint = match path_pattern(limit, index, groups) {
             Some(pattern) => pattern,
             None => {
-                route = attributes.route().unwrap_or_default();
+                route = attributes::route().unwrap_or_default();
                 std::str::from_utf8(&route)
                     .ok()
                     .filter(|route| !route.is_empty())
@@ -101,31 +108,24 @@ impl Seen {
         {
             top.note(client, index);
             if self.top_due.get().is_none() {
-                self.top_due.set(Some(now + TOP_EVERY));
+                self.top_due.set(Some(Instant::now() + TOP_EVERY));
             }
         }
         if let Some(left_out) = left_out {
-            let header = |name: &str| attributes.header(name).value();
-            let [method, request_id, w3c, b3, x_b3] =
-                [":method", "x-request-id", "traceparent", "b3", "x-b3-traceid"].map(header);
-            let text = |value: &'_ Option<std::borrow::Cow<'_, [u8]>>| {
-                let value = value.as_ref()?;
-                Some(String::from_utf8_lossy(value.get(..MAX_TEXT).unwrap_or(value)).into_owned())
-            };
-            let [method, request_id, w3c, b3, x_b3] = [&method, &request_id, &w3c, &b3, &x_b3].map(text);
             let line = Line {
                 instance: &policy.instance,
                 client: facts.client,
                 limit: &limit.name,
                 by: decision.by.map_or("", outcome::by_word),
                 endpoint,
-                method: method.as_deref(),
                 retry_after,
-                request_id: request_id.as_deref(),
-                trace_id: trace_id(w3c.as_deref(), b3.as_deref(), x_b3.as_deref()),
                 left_out,
+                ..Line::default()
             };
-            log::warn!("{}", line.json());
+            match facts.attributes {
+                Some(attributes) => write(line, attributes),
+                None => write(line, &RequestAttributes::read()),
+            }
         }
     }
 
@@ -171,17 +171,27 @@ impl Seen {
 /// The longest text of a caller's in a log line, in bytes.
 const MAX_TEXT: usize = 128;
 
-/// The limit's first path pattern that fits the request, as written.
-fn path_pattern<'a>(limit: &'a Limit, attributes: &RequestAttributes) -> Option<&'a str> {
-    let mut patterns = limit
-        .matches
-        .iter()
-        .filter_map(|condition| condition.path.as_ref())
-        .peekable();
-    patterns.peek()?;
-    let path = attributes.header(":path").value()?;
-    let path = normalise(&path);
-    patterns
-        .find(|pattern| pattern.matches(&path))
-        .map(|pattern| pattern.text())
+/// Writes a denial's line, with what only the request's headers know.
+fn write(line: Line<'_>, attributes: &RequestAttributes) {
+    let text = |name: &str| {
+        let value = attributes.header(name).value()?;
+        Some(String::from_utf8_lossy(value.get(..MAX_TEXT).unwrap_or(&value)).into_owned())
+    };
+    let [method, request_id, w3c, b3, x_b3] =
+        [":method", "x-request-id", "traceparent", "b3", "x-b3-traceid"].map(text);
+    let line = Line {
+        method: method.as_deref(),
+        request_id: request_id.as_deref(),
+        trace_id: trace_id(w3c.as_deref(), b3.as_deref(), x_b3.as_deref()),
+        ..line
+    };
+    log::warn!("{}", line.json());
+}
+
+/// The path pattern by which the limit holds for the request, as written.
+fn path_pattern<'a>(limit: &'a Limit, index: usize, groups: &[Group]) -> Option<&'a str> {
+    let mut charges = groups.iter().flat_map(|group| &group.charges);
+    let charge = charges.find(|charge| charge.limit == index)?;
+    let path = limit.matches.get(charge.matched?)?.path.as_ref()?;
+    Some(path.text())
 }

@@ -367,7 +367,8 @@ impl Worker {
 
     /// A request that waited for nothing has been counted, and the tick that hands that on may be none yet.
     pub fn wake_for_metrics(&self) {
-        if self.seen.due().is_some() {
+        let sooner = |due| self.tick.get().is_none_or(|tick| due < tick);
+        if self.seen.due().is_some_and(sooner) {
             self.wake(Instant::now());
         }
     }

@@ -78,14 +78,19 @@ impl Compiled {
         }
     }
 
-    /// Whether the limit holds, and what its path counts by ([`Matcher::path_part`]); the first match that fits decides.
-    pub fn matched(&self, request: &Request<'_>) -> Option<Option<&[u8]>> {
+    /// Whether the limit holds, and by which of its matches, where it has any; the first that fits decides.
+    pub fn matched(&self, request: &Request<'_>) -> Option<Option<usize>> {
         if self.matches.is_empty() {
             return Some(None);
         }
         self.matches
             .iter()
-            .find(|matcher| matcher.fits(request))
-            .map(Matcher::path_part)
+            .position(|matcher| matcher.fits(request))
+            .map(Some)
+    }
+
+    /// What the path counts by under this match ([`Matcher::path_part`]).
+    pub fn path_part(&self, matched: Option<usize>) -> Option<&[u8]> {
+        self.matches.get(matched?)?.path_part()
     }
 }

@@ -12,6 +12,8 @@ use std::rc::Rc;
 pub(crate) struct Held<'p> {
     pub index: usize,
     pub limit: &'p Compiled,
+    /// By which of its matches, where it has any.
+    pub matched: Option<usize>,
     /// What its path counts by, where that is not the path itself.
     pub path_part: Option<&'p [u8]>,
     pub quota: Quota,
@@ -105,6 +107,7 @@ impl<'p> Groups<'p> {
         growing.hash_used |= live.is_some();
         growing.group.charges.push(Charge {
             limit: held.index,
+            matched: held.matched,
             key,
             field: Rc::clone(field),
             algorithm: limit.algorithm,

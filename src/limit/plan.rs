@@ -111,6 +111,8 @@ impl Charge {
 pub struct Charge {
     /// Index into the policy's limits.
     pub limit: usize,
+    /// Index into the limit's matches: by which it holds, where it has any.
+    pub matched: Option<usize>,
     /// Index into [`Group::keys`].
     pub key: usize,
     /// The hash field that holds the counter; unused by a log, which is a key of its own.
@@ -148,6 +150,7 @@ mod tests {
     fn what_is_charged_afterwards_is_the_later_costs_alone_with_their_keys() {
         let charge = |limit, key, later| Charge {
             limit,
+            matched: None,
             key,
             field: "f".into(),
             algorithm: Algorithm::SlidingWindowCounter,

@@ -101,7 +101,7 @@ impl Planner {
             if replaced.get(index) == Some(&true) {
                 continue;
             }
-            let Some(path_part) = limit.matched(request) else {
+            let Some(matched) = limit.matched(request) else {
                 continue;
             };
             let (quota, live) = limit.overrides.quota(request);
@@ -119,7 +119,8 @@ impl Planner {
                 *place = Some(Held {
                     index,
                     limit,
-                    path_part,
+                    matched,
+                    path_part: limit.path_part(matched),
                     quota,
                     live,
                     enforced,

@@ -24,6 +24,7 @@ fn charge(limit: usize, algorithm: Algorithm, n: u64) -> Charge {
     let period = Period::from_millis(60_000).unwrap();
     Charge {
         limit,
+        matched: None,
         key: 0,
         field: format!("{limit}:{}:60000", algorithm.form().word()).into(),
         algorithm,

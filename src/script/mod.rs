@@ -76,6 +76,7 @@ mod tests {
             charges: (0..charges)
                 .map(|limit| Charge {
                     limit,
+                    matched: None,
                     key: 0,
                     field: format!("{limit}:counter:60000").into(),
                     algorithm: Algorithm::SlidingWindowCounter,

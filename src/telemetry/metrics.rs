@@ -107,7 +107,8 @@ pub struct Metrics<M: Meter> {
     said: Vec<Slot>,
     /// By the word of its outcome; the words are a handful of constants.
     calls: Vec<(&'static str, Slot)>,
-    rejected: HashMap<(usize, usize, usize), Slot>,
+    /// By limit, endpoint and client; a handful, as a rule, and so not worth a map's hashing at each denial.
+    rejected: Vec<((usize, usize, usize), Slot)>,
     endpoints: Vec<String>,
     wait: Option<u32>,
     levels: [Level; 3],
@@ -143,7 +144,7 @@ impl<M: Meter> Metrics<M> {
             requests: vec![Slot::default(); REQUESTS],
             said: vec![Slot::default(); PER_LIMIT * policy.limits.len()],
             calls: Vec::new(),
-            rejected: HashMap::new(),
+            rejected: Vec::new(),
             endpoints: vec![OTHER.to_owned()],
             wait,
             levels,
@@ -184,7 +185,7 @@ impl<M: Meter> Metrics<M> {
     }
 
     /// One request was decided.
-    pub fn decided(&mut self, now: Instant, decision: &Decision) {
+    pub fn decided(&mut self, decision: &Decision) {
         let word = match decision.outcome {
             Outcome::Allowed => 0,
             Outcome::Denied => 1,
@@ -197,7 +198,8 @@ impl<M: Meter> Metrics<M> {
         if let Some(slot) = self.requests.get_mut(word * BY.len() + by) {
             slot.pending += 1;
         }
-        self.due.get_or_insert(now + HAND_ON);
+        // the clock is a host call, and asked four times a second
+        self.due.get_or_insert_with(|| Instant::now() + HAND_ON);
     }
 
     /// One of a request's limits said something, or could not be asked.
@@ -224,8 +226,10 @@ impl<M: Meter> Metrics<M> {
             return;
         };
         // 0/s has nothing that could be used
-        let used = 100 * u128::from(quota.saturating_sub(verdict.remaining)) / u128::from(quota.max(1));
-        let used = if quota == 0 { 100 } else { used as u64 };
+        let used = match quota {
+            0 => 100,
+            _ => quota.saturating_sub(verdict.remaining).saturating_mul(100) / quota,
+        };
         add(USED, used);
         if verdict.allowed && used > NEAR {
             add(NEAR_LIMIT, 1);
@@ -247,11 +251,19 @@ impl<M: Meter> Metrics<M> {
             }
             None => 0,
         };
+        let place = |rejected: &[((usize, usize, usize), Slot)], key| {
+            rejected.iter().position(|(known, _)| *known == key)
+        };
         let mut key = (limit, endpoint, client);
-        if self.rejected.len() >= MAX_REJECTED && !self.rejected.contains_key(&key) {
+        let mut at = place(&self.rejected, key);
+        if at.is_none() && self.rejected.len() >= MAX_REJECTED {
             key = (limit, 0, 0);
+            at = place(&self.rejected, key);
         }
-        self.rejected.entry(key).or_default().pending += 1;
+        match at.and_then(|at| self.rejected.get_mut(at)) {
+            Some((_, slot)) => slot.pending += 1,
+            None => self.rejected.push((key, Slot { id: None, pending: 1 })),
+        }
     }
 
     /// A request waited so long for its counts, which came, or not, like this.

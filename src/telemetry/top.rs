@@ -4,7 +4,7 @@
 //! most, never too low.
 
 use serde_json::{json, Value};
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 /// Places of the sketch; twelve times what is shown, so that those shown are right where the rest is noise.
 const PLACES: usize = 128;
@@ -15,11 +15,16 @@ const SHOWN: usize = 10;
 #[derive(Debug, Default)]
 pub struct Top {
     places: Vec<Place>,
-    index: HashMap<String, usize>,
+    hashes: RandomState,
+    /// No count is below it, and none before `next` is at it: counts only grow.
+    least: u64,
+    next: usize,
 }
 
 #[derive(Debug)]
 struct Place {
+    /// Of `client`: looked at first.
+    hash: u64,
     client: String,
     /// The limit that rejected it last, as an index into the policy's.
     limit: usize,
@@ -31,34 +36,45 @@ struct Place {
 impl Top {
     /// Counts one rejection.
     pub fn note(&mut self, client: &str, limit: usize) {
-        if let Some(place) = self.index.get(client).and_then(|&at| self.places.get_mut(at)) {
+        let hash = self.hashes.hash_one(client);
+        let known = |place: &&mut Place| place.hash == hash && place.client == client;
+        if let Some(place) = self.places.iter_mut().find(known) {
             place.rejected += 1;
             place.limit = limit;
             return;
         }
-        let mut place = Place {
-            client: client.to_owned(),
-            limit,
-            rejected: 1,
-            error: 0,
-        };
         if self.places.len() < PLACES {
-            self.index.insert(client.to_owned(), self.places.len());
-            self.places.push(place);
+            self.places.push(Place {
+                hash,
+                client: client.to_owned(),
+                limit,
+                rejected: 1,
+                error: 0,
+            });
             return;
         }
-        let least = self
-            .places
-            .iter_mut()
-            .enumerate()
-            .min_by_key(|(_, place)| place.rejected);
-        if let Some((at, least)) = least {
-            self.index.remove(&least.client);
-            self.index.insert(client.to_owned(), at);
-            place.error = least.rejected;
-            place.rejected += least.rejected;
-            *least = place;
+        if let Some(place) = self.least() {
+            place.hash = hash;
+            place.client.clear();
+            place.client.push_str(client);
+            place.limit = limit;
+            place.error = place.rejected;
+            place.rejected += 1;
         }
+    }
+
+    /// A place with the smallest count. Its count grows next, and so the search goes on behind it: of many callers
+    /// with a rejection each, one in [`PLACES`] looks at all places.
+    fn least(&mut self) -> Option<&mut Place> {
+        let at_least = |place: &Place| place.rejected == self.least;
+        let mut found = (self.next..self.places.len()).find(|&at| self.places.get(at).is_some_and(at_least));
+        if found.is_none() {
+            self.least = self.places.iter().map(|place| place.rejected).min()?;
+            let at_least = |place: &Place| place.rejected == self.least;
+            found = self.places.iter().position(at_least);
+        }
+        self.next = found?;
+        self.places.get_mut(self.next)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -67,7 +83,7 @@ impl Top {
 
     /// The most rejected, as a JSON list for the log, and starts anew; `name` names a limit.
     pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> Value {
-        self.index.clear();
+        (self.least, self.next) = (0, 0);
         let mut places = std::mem::take(&mut self.places);
         places.sort_by_key(|place| std::cmp::Reverse(place.rejected));
         let shown = places.iter().take(SHOWN).map(|place| {
@@ -80,6 +96,8 @@ impl Top {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn whoever_is_rejected_often_is_shown_among_many_others() {
@@ -90,7 +108,7 @@ mod tests {
                 top.note("api_key:abusive", 1);
             }
         }
-        assert!(top.places.len() == PLACES && top.index.len() == PLACES);
+        assert!(top.places.len() == PLACES);
         let shown = top.take(|limit| ["a", "b"][limit]);
         let first = &shown[0];
         assert_eq!(
@@ -104,5 +122,31 @@ mod tests {
         assert!(rejected >= 5_000 && rejected - error <= 5_000, "{first}");
         assert_eq!(shown.as_array().unwrap().len(), SHOWN);
         assert!(top.is_empty(), "each interval stands for itself");
+    }
+
+    proptest! {
+        /// The law of space-saving: in a full sketch no count is too low, none is too high by more than its error,
+        /// and no error is above what the sketch's least place has.
+        #[test]
+        fn a_count_is_never_too_low_and_too_high_by_its_error_at_most(clients in prop::collection::vec(0..400_u32, 0..3_000)) {
+            let mut top = Top::default();
+            let mut truth: BTreeMap<String, u64> = BTreeMap::new();
+            for client in clients {
+                // some come far more often than others
+                let client = format!("{}", client * client / 400);
+                top.note(&client, 0);
+                *truth.entry(client).or_default() += 1;
+            }
+            let least = top.places.iter().map(|place| place.rejected).min().unwrap_or(0);
+            for place in &top.places {
+                let really = truth.remove(&place.client).expect("one place each, of one who came");
+                prop_assert!(really <= place.rejected && place.rejected - place.error <= really);
+                prop_assert!(place.error <= least);
+            }
+            let full = top.places.len() == PLACES;
+            for (client, really) in truth {
+                prop_assert!(full && really <= least, "{client} is not in it");
+            }
+        }
     }
 }

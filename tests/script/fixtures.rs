@@ -25,6 +25,7 @@ pub const DAY: u64 = 86_400_000;
 pub fn charge(algorithm: Algorithm, limit: u64, period_ms: u64) -> Charge {
     Charge {
         limit: 0,
+        matched: None,
         key: usize::from(algorithm == Algorithm::SlidingWindowLog),
         field: format!("{}:{period_ms}", algorithm.form().word()).into(),
         algorithm,

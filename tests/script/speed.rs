@@ -36,6 +36,7 @@ fn group(client: usize, algorithms: &[Algorithm], limit: u64) -> Group {
         }
         charges.push(Charge {
             limit: at,
+            matched: None,
             key,
             field: field.into(),
             algorithm: *algorithm,

@@ -175,6 +175,7 @@ pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
         let dear = u64::try_from(u128::from(ask.cost) * u128::from(limit.n + 2) / 256).unwrap();
         charges.push(Charge {
             limit: at,
+            matched: None,
             key,
             field: field(at, limit).into(),
             algorithm: limit.algorithm,
