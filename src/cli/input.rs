@@ -6,11 +6,19 @@ use std::io::Read;
 
 /// A file's text; `-` is standard input.
 pub fn read(file: &str) -> Result<String, Failure> {
-    let bytes = match file {
-        "-" => stdin()?,
-        _ => std::fs::read(file).map_err(|error| Failure::new(format!("{file}: {error}")))?,
-    };
-    String::from_utf8(bytes).map_err(|_| Failure::new(format!("{file}: not UTF-8")))
+    String::from_utf8(bytes(file)?).map_err(|_| Failure::new(format!("{file}: not UTF-8")))
+}
+
+/// The same of a log, in which anything may stand.
+pub fn read_lossy(file: &str) -> Result<String, Failure> {
+    Ok(String::from_utf8_lossy(&bytes(file)?).into_owned())
+}
+
+fn bytes(file: &str) -> Result<Vec<u8>, Failure> {
+    match file {
+        "-" => stdin(),
+        _ => std::fs::read(file).map_err(|error| Failure::new(format!("{file}: {error}"))),
+    }
 }
 
 pub fn stdin() -> Result<Vec<u8>, Failure> {

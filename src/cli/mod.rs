@@ -26,6 +26,7 @@ mod simulate;
 mod store;
 mod table;
 mod target;
+mod top;
 mod traffic;
 
 use clap::{Parser, Subcommand};
@@ -84,6 +85,13 @@ enum Command {
     ///
     /// Only limits with overrides: [{from: redis}] read them.
     Override(overrides::Args),
+    /// Tell who is rejected most, by the reports that the filter writes into Envoy's log each minute
+    ///
+    /// A report is a bounded sketch of one worker: `rejected` is never too low, and `at least` so many are certain.
+    #[command(
+        after_help = "Example: headgate top envoy.log --last 8; kubectl logs deploy/gateway | headgate top"
+    )]
+    Top(top::Args),
 }
 
 /// What a subcommand prints, and its exit status.
@@ -119,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::show(&args),
         Command::Reset(args) => show::reset(&args),
         Command::Override(args) => overrides::run(&args),
+        Command::Top(args) => top::run(&args),
     };
     match result {
         Ok(output) => {
