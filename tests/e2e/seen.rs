@@ -1,8 +1,8 @@
 //! What operators see: series, log lines, the most rejected. Dashboards and traces have files of their own.
 
 use crate::harness::*;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{json, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -43,16 +43,6 @@ async fn becomes(envoy: &Envoy, metric: &str, labels: &[&str], value: f64) {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     panic!("{what}, but it is {last}:\n{:#?}", series(envoy));
-}
-
-/// The filter's log lines that are JSON, with this event.
-fn events(envoy: &Envoy, event: &str) -> Vec<Value> {
-    let log = envoy.log();
-    let lines = log.lines().filter_map(|line| line.get(line.find("{\"")?..));
-    lines
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|value| value["event"] == event)
-        .collect()
 }
 
 const POLICY: &str = r#"
@@ -143,28 +133,81 @@ async fn decisions_stand_in_labelled_series() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_and_their_paths_make_no_series() {
+async fn an_endpoint_is_the_pattern_by_which_the_limit_holds_or_the_routes_name() {
+    let policy = r#"
+        limits:
+        - {name: patterns, rate: 1/hour, match: [{methods: [POST], path: "/v1/**"}, {path: "/v1/{id}/items"}]}
+        - {name: anywhere, rate: 3/hour}
+    "#;
     let envoy = Envoy::with(RedisCluster::shared())
-        .policy("limits: [{rate: 1/minute, key: [address]}]")
+        .policy(policy)
+        .edit(|config| {
+            let hosts = &mut config::hcm(config)["route_config"]["virtual_hosts"];
+            hosts[0]["routes"][0]["name"] = json!("shop");
+        })
         .start();
-    let ask = |from: usize| {
-        let envoy = &envoy;
-        async move {
-            let request = |n| {
-                envoy
-                    .get(&format!("/{}", from + n))
-                    .header("x-api-key", format!("{}", from + n))
-            };
-            envoy.at_once(200, request).await;
-        }
-    };
-    // Twice, so that denials by Redis and by the cache have their series.
-    ask(0).await;
-    ask(0).await;
-    becomes(&envoy, "headgate_requests_total", &[], 400.0).await;
+    let ask = async |path: &str, key: &str| envoy.get(path).header("x-api-key", key).send().await.status;
+    // denied by Redis, then from memory: two roads to the same words
+    let mut answers = Vec::new();
+    for n in 0..4 {
+        answers.push(ask(&format!("/v1/{n}/items"), "a").await);
+        answers.push(ask(&format!("/other/{n}"), "b").await);
+    }
+    answers.push(ask("/other/4", "b").await);
+    assert_eq!(
+        answers.iter().filter(|status| **status == 429).count(),
+        3 + 2,
+        "{answers:?}"
+    );
+    let rejected = "api_throttle_rejected_total";
+    let patterns = ["limit=\"patterns\"", "endpoint=\"/v1/{id}/items\""];
+    becomes(&envoy, rejected, &patterns, 3.0).await;
+    becomes(
+        &envoy,
+        rejected,
+        &["limit=\"anywhere\"", "endpoint=\"shop\""],
+        2.0,
+    )
+    .await;
+    assert_eq!(sum(&envoy, rejected, &[]), 5.0, "{:#?}", series(&envoy));
+    let lines = envoy.events("rate_limit_exceeded");
+    let paths: BTreeSet<&str> = lines.iter().filter_map(|line| line["path"].as_str()).collect();
+    assert_eq!(paths, BTreeSet::from(["/v1/{id}/items", "shop"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_callers_and_paths_make_no_series() {
+    let envoy = Envoy::with(RedisCluster::shared())
+        .policy("limits: [{rate: 1/hour}, {name: paths, rate: 1/hour, key: [path]}]")
+        .start();
+    // Three times, so that denials by Redis and by the cache have their series.
+    for _ in 0..3 {
+        let request = |n| envoy.get(&format!("/{n}")).header("x-api-key", format!("{n}"));
+        envoy.at_once(100, request).await;
+    }
+    becomes(&envoy, "headgate_requests_total", &[], 300.0).await;
     let before: Vec<String> = series(&envoy).into_keys().collect();
-    ask(200).await;
-    becomes(&envoy, "headgate_requests_total", &[], 600.0).await;
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let enough = asked.clone();
+    let report = Load::on(envoy.port)
+        .connections(32)
+        .duration(Duration::from_secs(20))
+        .source(move |connection, number| {
+            asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // each caller, and each path, three times
+            let who = format!("{connection}-{}", number / 3);
+            Load::get(&format!("/some/{who}"), &[("x-api-key", &who)])
+        })
+        .until(move || enough.load(std::sync::atomic::Ordering::Relaxed) >= 12_000)
+        .run()
+        .await;
+    let answered: usize = report.statuses.values().map(|count| *count as usize).sum();
+    assert!(
+        answered >= 6_000 && report.statuses.len() == 2,
+        "{:?}",
+        report.statuses
+    );
+    becomes(&envoy, "headgate_requests_total", &[], 300.0 + answered as f64).await;
     let after: Vec<String> = series(&envoy).into_keys().collect();
     assert_eq!(after, before);
     let stats: Vec<String> = envoy.stats("wasmcustom").into_keys().collect();
@@ -184,7 +227,7 @@ async fn metrics_that_are_off_are_not_there() {
         .filter(|name| !name.starts_with("headgate_redis_call_"))
         .collect();
     assert_eq!(there, Vec::<String>::new());
-    assert_eq!(events(&envoy, "rate_limit_exceeded"), Vec::<Value>::new());
+    assert_eq!(envoy.events("rate_limit_exceeded"), Vec::<Value>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +282,7 @@ async fn a_denial_gets_one_line_without_any_secret() {
         "a hidden limit is told to operators alone"
     );
     let lines = wait_for("a line", SOON, || {
-        Some(events(&envoy, "rate_limit_exceeded")).filter(|lines| !lines.is_empty())
+        Some(envoy.events("rate_limit_exceeded")).filter(|lines| !lines.is_empty())
     });
     let [line] = lines.as_slice() else {
         panic!("{lines:?}")
@@ -278,7 +321,7 @@ async fn of_many_denials_few_get_a_line_and_the_rest_are_counted() {
     }
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     envoy.at_once(8, |_| envoy.get("/")).await;
-    let lines = events(&envoy, "rate_limit_exceeded");
+    let lines = envoy.events("rate_limit_exceeded");
     assert!(
         (4..=2 * 7).contains(&lines.len()),
         "{} lines of {asked} denials",
@@ -290,4 +333,67 @@ async fn of_many_denials_few_get_a_line_and_the_rest_are_counted() {
         (asked..=asked + 8).contains(&told),
         "{told} of {asked} denials, and eight at last"
     );
+}
+
+/// One caller is rejected far more often than the others; its name comes to `headgate top` by Envoy's log.
+async fn the_most_rejected_are_told(envoy: Envoy, every: u64) {
+    let ask = |key: String| envoy.get("/").header("x-api-key", key);
+    for _ in 0..2 {
+        envoy.at_once(40, |n| ask(format!("caller-{n}"))).await;
+    }
+    for _ in 0..5 {
+        envoy.at_once(40, |_| ask("abusive".to_owned())).await;
+    }
+    let told = |reports: &[Value]| -> u64 {
+        let clients = reports
+            .iter()
+            .flat_map(|report| report["clients"].as_array().cloned().unwrap_or_default());
+        clients.filter_map(|client| client["rejected"].as_u64()).sum()
+    };
+    // each worker tells its own ten; 199 of 239 rejections are of one caller
+    let reports = wait_for("reports", Duration::from_secs(every + 15), || {
+        Some(envoy.events("most_rejected")).filter(|reports| told(reports) >= 199 + 9)
+    });
+    assert!(reports
+        .iter()
+        .all(|report| report["seconds"] == every && report["instance"] == "main"));
+    let abusive = reports.iter().map(|report| &report["clients"][0]);
+    let count = |field: &str| -> u64 { abusive.clone().filter_map(|client| client[field].as_u64()).sum() };
+    assert!(count("rejected") >= 199 && count("error") == 0, "{reports:#?}");
+    let log = envoy.log();
+    assert!(!log.contains("abusive") && !log.contains("caller-"), "{log}");
+    #[cfg(feature = "cli")]
+    {
+        let top = std::process::Command::new(env!("CARGO_BIN_EXE_headgate"))
+            .args(["top", "--json", "-n", "3"])
+            .arg(envoy.log_file())
+            .output()
+            .expect("the command headgate");
+        let told: Value = serde_json::from_slice(&top.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&top.stderr)));
+        let first = &told["clients"][0];
+        assert_eq!(
+            (&first["limit"], &first["rejected"], &first["at_least"]),
+            (&json!("few"), &json!(199), &json!(199))
+        );
+        assert!(first["client"]
+            .as_str()
+            .is_some_and(|client| client.starts_with("api_key:") && client.len() == 40));
+        assert_eq!(told["clients"][1]["rejected"], 1, "{told:#}");
+    }
+}
+
+const FEW: &str = "{limits: [{name: few, rate: 1/hour}], log: {denials_per_second: 0}}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headgate_top_tells_from_envoys_log_who_is_rejected_most() {
+    let builder = Envoy::with(RedisCluster::shared()).policy(FEW).drill();
+    the_most_rejected_are_told(builder.start(), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow: a minute"]
+async fn the_most_rejected_are_told_each_minute() {
+    let builder = Envoy::with(RedisCluster::shared()).policy(FEW);
+    the_most_rejected_are_told(builder.start(), 60).await;
 }
