@@ -301,3 +301,75 @@ mod quiet {
         });
     }
 }
+
+/// The access-log formats, of which one stands in the shipped files themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_access_log_formats_show_every_figure() {
+    let formats = config::load(&root().join("envoy/access-log.yaml"));
+    let mut shipped = config::load(&root().join("envoy/envoy.yaml"));
+    let json = &formats["json"];
+    assert_eq!(
+        json,
+        &config::hcm(&mut shipped)["access_log"][0]["typed_config"]["log_format"]
+    );
+    // all that the filter sets, but for what is another instance's or a tracer's affair
+    let source = std::fs::read_to_string(root().join("src/filter/outcome.rs")).expect("a source");
+    let figures: BTreeSet<&str> = source
+        .split('"')
+        .filter(|text| text.starts_with("ratelimit_") && *text != "ratelimit_error")
+        .collect();
+    assert_eq!(figures.len(), 10, "{figures:?}");
+    let text = formats["text"].to_string();
+    for figure in &figures {
+        let read = format!("%FILTER_STATE(wasm.{figure}:PLAIN)%");
+        assert_eq!(json["json_format"][*figure], read);
+        assert!(
+            text.contains(&format!("{}={read}", &figure["ratelimit_".len()..])),
+            "{figure}"
+        );
+    }
+    let text_format = formats["text"].clone();
+    let envoy = Envoy::with(RedisCluster::shared())
+        .policy("limits: [{name: one, rate: 1/minute}, {name: quiet, rate: 1/minute, enforce: false}]")
+        .edit(move |config| {
+            config::hcm(config)["access_log"][0]["typed_config"]["log_format"] = text_format.clone();
+        })
+        .start();
+    for _ in 0..3 {
+        envoy
+            .get("/a?key=secret")
+            .header("x-api-key", "secret")
+            .send()
+            .await;
+    }
+    let lines = envoy.access_log_text(3);
+    let fields = |line: &str| -> Vec<(String, String)> {
+        let pairs = line.split(' ').filter_map(|word| word.split_once('='));
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    };
+    for (n, line) in lines.iter().enumerate() {
+        let fields = fields(line);
+        assert_eq!(fields.len(), figures.len(), "{line}");
+        let known: Vec<&str> = fields
+            .iter()
+            .filter(|(_, value)| value != "-")
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let expected = match n {
+            0 => "decision by name limit remaining reset client redis_us",
+            1 => "decision by name limit remaining reset retry_after client shadow redis_us",
+            _ => "decision by name limit remaining reset retry_after client",
+        };
+        assert_eq!(known.join(" "), expected, "{line}");
+        assert!(
+            line.starts_with("127.0.0.1 - - [") && !line.contains("secret"),
+            "{line}"
+        );
+    }
+    assert!(
+        lines[0].contains("\"GET /a HTTP/1.1\" 200 ") && lines[1].contains(" 429 "),
+        "{lines:?}"
+    );
+}
