@@ -89,3 +89,33 @@ async fn flushed_scripts_are_sent_again_once_a_stream_and_nothing_is_lost() {
         "every request is counted once"
     );
 }
+
+/// What docs/capacity.md reckons with.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_holds_a_connection_a_worker_to_each_master_and_one_for_discovery_to_each_node() {
+    const ENVOYS: usize = 2;
+    const WORKERS: usize = 2;
+    let cluster = RedisCluster::start(3, 1);
+    let policy = "{redis: {timeout: 5s}, limits: [{rate: 1000000/hour}]}";
+    let start = || Envoy::with(&cluster).concurrency(2).policy(policy).start();
+    let envoys: [Envoy; ENVOYS] = std::array::from_fn(|_| start());
+    for envoy in &envoys {
+        let call = |number: usize| envoy.get("/").header("x-api-key", format!("key-{number}"));
+        envoy.at_once(200, call).await;
+    }
+    for (at, node) in cluster.nodes.iter().enumerate() {
+        let list: String = node.call(&["CLIENT", "LIST"]);
+        // neither replication nor the one that asks
+        let of_envoy = |line: &&str| line.contains(" flags=N ") && !line.contains(" cmd=client|list ");
+        let connections = list.lines().filter(of_envoy).count();
+        let counting = if at < cluster.masters().len() {
+            ENVOYS * WORKERS
+        } else {
+            0
+        };
+        assert!(
+            (counting..=counting + ENVOYS).contains(&connections),
+            "{connections} on node {at}, of which {counting} should count:\n{list}"
+        );
+    }
+}

@@ -6,11 +6,11 @@ use headgate::limit::{Algorithm, Align, Charge, Group, Period, Rate};
 use headgate::redis::HashSlot;
 use headgate::script::{body, sha1_hex, Mode};
 
-const CLIENTS: usize = 1_000;
-const PIPELINE: usize = 16;
+pub const CLIENTS: usize = 1_000;
+pub const PIPELINE: usize = 16;
 /// Each figure is the best of so many rounds of so many calls: others use the machine as well.
 const ROUNDS: usize = 6;
-const CALLS: usize = 20_000;
+pub const CALLS: usize = 20_000;
 
 /// A fixed window as it is found in many places, with what a caller is told.
 const REFERENCE: &str = "local t = redis.call('TIME') \
@@ -19,7 +19,8 @@ const REFERENCE: &str = "local t = redis.call('TIME') \
     if ttl < 0 then ttl = ARGV[3] - t[1] * 1000 % ARGV[3] redis.call('PEXPIRE', KEYS[1], ttl) end \
     return {n <= tonumber(ARGV[1]) and 1 or 0, ARGV[1] - n, ttl}";
 
-fn group(client: usize, algorithms: &[Algorithm], limit: u64) -> Group {
+/// One client's limits of N a period of so many ms, as they stand in Redis.
+pub fn group(client: usize, algorithms: &[Algorithm], limit: u64, period_ms: u64) -> Group {
     let hash = format!("ratelimit:main:{{api_key:{client:032x}}}");
     let mut keys = vec![hash.clone().into_bytes()];
     let is_log = |algorithm: &Algorithm| *algorithm == Algorithm::SlidingWindowLog;
@@ -28,7 +29,7 @@ fn group(client: usize, algorithms: &[Algorithm], limit: u64) -> Group {
     }
     let mut charges = Vec::new();
     for (at, algorithm) in algorithms.iter().enumerate() {
-        let field = format!("limit-{at}:{}:60000", algorithm.form().word());
+        let field = format!("limit-{at}:{}:{period_ms}", algorithm.form().word());
         let mut key = 0;
         if is_log(algorithm) {
             key = keys.len();
@@ -42,7 +43,7 @@ fn group(client: usize, algorithms: &[Algorithm], limit: u64) -> Group {
             algorithm: *algorithm,
             rate: Rate {
                 limit,
-                period: Period::from_millis(60_000).unwrap(),
+                period: Period::from_millis(period_ms).unwrap(),
             },
             cost: 1,
             later: false,
@@ -59,7 +60,7 @@ fn group(client: usize, algorithms: &[Algorithm], limit: u64) -> Group {
 }
 
 /// What Redis says of the time of a call, in µs, after each client's `first` one.
-fn usec_per_call(
+pub fn usec_per_call(
     client: &mut Client,
     first: impl Fn(&mut Client, usize),
     add: impl Fn(&mut Client, usize),
@@ -135,7 +136,9 @@ fn a_call_costs_redis_a_few_times_what_incrby_costs() {
             7.0,
         ),
     ] {
-        let groups: Vec<Group> = (0..CLIENTS).map(|at| group(at, algorithms, limit)).collect();
+        let groups: Vec<Group> = (0..CLIENTS)
+            .map(|at| group(at, algorithms, limit, 60_000))
+            .collect();
         let first = |client: &mut Client, at: usize| {
             let mut group = groups[at].clone();
             group.charges.iter_mut().for_each(|charge| charge.cost = cost);
