@@ -76,7 +76,7 @@ build-drill: setup-run
 	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
 	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
 
-# The fault suite: about a quarter of an hour; writes its table into docs/reliability.md.
+# The fault suite: about ten minutes; writes its table into docs/reliability.md.
 chaos: setup build build-drill
 	cargo test $(LOCKED) --test chaos
 

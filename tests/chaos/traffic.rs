@@ -40,6 +40,8 @@ pub struct Tally {
     /// Any other status, a broken connection, a request that hung, a reply that belongs to another request.
     pub errors: u64,
     pub first_error: Option<String>,
+    /// Requests sent once more, because their connection had ended: the first may have been answered unseen.
+    pub repeated: u64,
     /// Denied at fewer counted passes than the limit: calls that were given up have been charged.
     pub charged_in_vain: u64,
     pub latencies: [Vec<Duration>; PHASES],
@@ -54,6 +56,7 @@ impl Tally {
         self.refused += other.refused;
         self.errors += other.errors;
         self.charged_in_vain += other.charged_in_vain;
+        self.repeated += other.repeated;
         self.first_error = self.first_error.take().or(other.first_error);
         for (mine, theirs) in self.latencies.iter_mut().zip(other.latencies) {
             mine.extend(theirs);
@@ -129,6 +132,7 @@ async fn connection(port: u16, name: String, phase: Arc<AtomicUsize>, stop: Arc<
         if let Ok(Err(_)) = answer {
             // The end of a drained connection: as any client, once more on a new one.
             clients[at].perhaps += 1;
+            tally.repeated += 1;
             raw = RawConnection::open(port).await;
             answer = ask(&mut raw, &request).await;
         }
