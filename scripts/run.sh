@@ -51,15 +51,17 @@ stop() {
     rm -f "$RUN"/$1.pid
 }
 
-# until_true WHAT NAME COMMAND…: within 15 s, or until the program NAME has ended
+# until_true WHAT NAME COMMAND…: within 15 s, or until the program NAME has ended, which takes a second to believe: one
+# that has just begun still has the shell's name
 until_true() {
     what=$1 name=$2
     shift 2
-    n=0
+    n=0 gone=0
     until "$@" >/dev/null 2>&1; do
         n=$((n + 1))
         read -r pid program <"$RUN/$name.pid"
-        if [ $n -ge 150 ] || ! alive "$pid" "$program" 2>/dev/null; then
+        if alive "$pid" "$program" 2>/dev/null; then gone=0; else gone=$((gone + 1)); fi
+        if [ $n -ge 150 ] || [ $gone -ge 10 ]; then
             tail -n 5 "$RUN/$name.log" >&2
             fail "$what does not come up; the whole log is .run/$name.log"
         fi
