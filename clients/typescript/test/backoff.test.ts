@@ -54,6 +54,11 @@ describe("the session's budget", () => {
     budget.earn();
     assert.equal(budget.spend(), true);
   });
+  it("saves up no more than the burst, however long all goes well", () => {
+    const budget = new RetryBudget(0.2, 3);
+    for (let i = 0; i < 1_000; i++) budget.earn();
+    assert.deepEqual([1, 2, 3, 4].map(() => budget.spend()), [true, true, true, false]);
+  });
 });
 
 describe("the circuit", () => {
@@ -98,6 +103,14 @@ describe("the circuit", () => {
       assert.equal(circuit.failure(now, now + 1, 99_999_000 * Number(cooldown === 4_000)), true);
       now += 1;
     }
+  });
+  it("spreads the probes of many clients over half the cooldown", () => {
+    const probeAt = (random: number) => {
+      const circuit = new Circuit({ ...options, failures: 1 }, () => random);
+      circuit.failure(0, 0, 0);
+      return circuit.untilProbe(0);
+    };
+    assert.deepEqual([0, 0.5, 1].map(probeAt), [500, 750, 1_000]);
   });
   it("has the server's Retry-After as the cooldown's floor", () => {
     const circuit = new Circuit({ ...options, failures: 1 }, () => 0);

@@ -1,6 +1,7 @@
 // What a caller and a page see: stale answers, events, and otherwise fetch.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { describe, it } from "node:test";
 import { CircuitOpenError, createRateLimitFetch, isStale, type RateLimitEvent, type StaleCache } from "../src/index.js";
 import { ok, refuse, settled } from "./support/fake.js";
@@ -85,10 +86,11 @@ describe("events", () => {
     assert.deepEqual(seen, ["denied 429"]);
   });
   it("tell once of calls that are held back for a second or more", async () => {
-    const { clock, fetch, told } = world([okWith(left(0, 100, 10))], { pacing: { maxDelay: 5_000 } });
+    const { clock, fetch, events, told } = world([okWith(left(0, 100, 10))], { pacing: { maxDelay: 5_000 } });
     await clock.until(fetch(URL_));
     await clock.until(Promise.all([1, 2, 3].map(() => fetch(URL_).catch(() => undefined))));
-    assert.equal(told().filter((type) => type === "limited").length, 1);
+    const limited = events.filter((event) => event.type === "limited");
+    assert.deepEqual(limited.map(({ detail }) => detail.reason), ["paced"]);
     assert.equal(told().at(-1), "recovered");
   });
   it("tell of the wait's end also when nobody calls again", async () => {
@@ -136,6 +138,16 @@ describe("otherwise it is fetch", () => {
     } finally {
       globalThis.fetch = real;
     }
+  });
+  it("keeps no program alive that is done", () => {
+    const index = new URL("../src/index.js", import.meta.url);
+    const program = `
+      import { createRateLimitFetch } from "${index}";
+      const fetch = async () => new Response("", { status: 429, headers: { "retry-after": "600" } });
+      const { status } = await createRateLimitFetch({ fetch })("http://api.example.com/");
+      console.log(status);`;
+    const output = execFileSync(process.execPath, ["--input-type=module", "-e", program], { timeout: 20_000, encoding: "utf8" });
+    assert.equal(output.trim(), "429");
   });
   it("refuses options out of range, by name", () => {
     assert.throws(() => createRateLimitFetch({ maxWait: -1 }), /maxWait is -1/);

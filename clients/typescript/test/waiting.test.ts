@@ -3,7 +3,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { CircuitOpenError, QuotaWaitError, type RateLimitFetchOptions } from "../src/index.js";
-import { ok, refuse } from "./support/fake.js";
+import { Pace } from "../src/pacing/pace.js";
+import { Queue, type Ticket } from "../src/pacing/queue.js";
+import { Routes } from "../src/pacing/routes.js";
+import { FakeClock, ok, refuse } from "./support/fake.js";
 import { left, okWith, URL_, world } from "./support/world.js";
 
 describe("pacing", () => {
@@ -53,6 +56,36 @@ describe("pacing", () => {
     assert.equal(await clock.until(fetch(`${URL_}/never-seen`)), 0);
     assert.ok((await clock.until(login)) > 19_000);
   });
+  it("nor another's that a refusal tells of, but that did not refuse", async () => {
+    const limits = {
+      "ratelimit-policy": '"login";q=5;w=60, "general";q=100;w=60',
+      ratelimit: '"login";r=0;t=60, "general";r=98;t=60',
+    };
+    const general = { "ratelimit-policy": '"general";q=100;w=60', ratelimit: '"general";r=99;t=60' };
+    const { clock, fetch } = world([okWith(general), refuse(429, "60", limits), okWith(general)]);
+    await clock.until(fetch(`${URL_}/a`));
+    await clock.until(fetch(`${URL_}/login`));
+    assert.ok((await clock.until(fetch(`${URL_}/a`))) <= 1_500);
+  });
+  it("lets a call go at the moment that the server named, though nothing was left then", () => {
+    const pace = new Pace(0.5);
+    const spent = { policy: "p", limit: 100, remaining: 0, reset: 3_600_000, window: 3_600_000 };
+    pace.denied(10, { sentAt: 0, order: 1 }, 5_000, spent, true);
+    assert.equal(pace.wait(4_000), 1_000);
+    assert.equal(pace.wait(5_000), 0);
+  });
+  it("lets the call that began first go first, a retry thus before those that came later", async () => {
+    const clock = new FakeClock();
+    const queue = new Queue(clock, 0.5, 15_000);
+    const turn = (since: number) => ({ url: URL_, since, deadline: 60_000, onHold: () => undefined });
+    const ticket = (await queue.enter("GET /", turn(0))) as Ticket;
+    queue.denied(ticket, [], clock.now() + 1_000);
+    const went: string[] = [];
+    void queue.enter("GET /", turn(20)).then(() => went.push("later"));
+    void queue.enter("GET /", turn(10)).then(() => went.push("earlier"));
+    await clock.advance(1_000);
+    assert.deepEqual(went, ["earlier"]);
+  });
   it("holds back one origin's calls, not another's", async () => {
     const { clock, fetch } = world([({ url }) => (url.includes("other") ? new Response() : refuse(429, "20")({} as never))]);
     void fetch(URL_);
@@ -72,6 +105,15 @@ describe("pacing", () => {
     assert.equal(counts[0], 1);
     assert.ok((counts[1] ?? 0) <= 2 && (counts[2] ?? 0) <= 4, `${counts}`);
   });
+  it("waits for no answer of a call that failed without one", async () => {
+    const fails = () => Promise.reject(new TypeError("no network"));
+    const { clock, fetch } = world([refuse(429, "1"), fails, ok], { retry: false });
+    await clock.until(fetch(URL_));
+    const [broken, next] = [fetch(URL_), fetch(URL_)].map((call) => call.catch((error: unknown) => error));
+    await clock.until(Promise.all([broken, next]));
+    assert.ok((await broken) instanceof TypeError);
+    assert.equal(((await next) as Response).status, 200);
+  });
   it("tries one call after maxDelay, where only its own guess holds it back, and more often while that works", async () => {
     const { clock, fetch, sent } = world([okWith(left(0, 100, 3_600))], { pacing: { maxDelay: 4_000 } });
     await clock.until(fetch(URL_));
@@ -79,6 +121,18 @@ describe("pacing", () => {
     await clock.until(Promise.all(calls));
     const gaps = sent.slice(1).map(({ at }, i) => at - (sent[i]?.at ?? 0));
     assert.deepEqual(gaps, [4_000, 2_000, 1_000, 500, 250]);
+  });
+  it("tries one at a time, and none before the server's word is over", async () => {
+    const slow = async () => (await new Promise<void>((resolve) => clock.setTimeout(resolve, 10_000)), new Response());
+    const { clock, fetch, sent } = world([refuse(429, "20", left(0, 100, 3_600)), slow], { pacing: { maxDelay: 1_000 } });
+    for (let i = 0; i < 4; i++) void fetch(URL_).catch(() => undefined);
+    await clock.advance(100);
+    const before = sent.length;
+    for (let i = 0; i < 4; i++) void fetch(URL_).catch(() => undefined);
+    await clock.advance(19_800);
+    assert.equal(sent.length, before);
+    await clock.advance(8_000);
+    assert.ok(sent.length <= before + 2, `${sent.length - before}`); // the one of that moment, and a trial
   });
   it("but not more often where something is left, which others may be using", async () => {
     const { clock, fetch, sent } = world([okWith(left(1, 100, 3_600))], { pacing: { maxDelay: 4_000 } });
@@ -137,6 +191,14 @@ describe("the circuit", () => {
     await assert.rejects(fetch(URL_, { signal: AbortSignal.abort() }));
     assert.equal((await fetch(URL_)).status, 200);
   });
+  it("takes the next call for the probe when one fails without an answer", async () => {
+    const fails = () => Promise.reject(new TypeError("no network"));
+    const { clock, fetch } = world([refuse(503), refuse(503), refuse(503), fails, ok], options);
+    for (let i = 0; i < 3; i++) await clock.until(fetch(URL_));
+    await clock.advance(1_000);
+    await assert.rejects(fetch(URL_), TypeError);
+    assert.equal((await fetch(URL_)).status, 200);
+  });
   it("is one origin's", async () => {
     const { clock, fetch } = world([refuse(503), refuse(503), refuse(503), ok], options);
     for (let i = 0; i < 3; i++) await clock.until(fetch(URL_));
@@ -146,5 +208,19 @@ describe("the circuit", () => {
     const { clock, fetch, sent } = world([refuse(503)], { ...options, circuit: false });
     for (let i = 0; i < 20; i++) await clock.until(fetch(URL_));
     assert.equal(sent.length, 20);
+  });
+});
+
+describe("memory", () => {
+  it("keeps the routes used last, and the policies that they meet", () => {
+    const routes = new Routes(0.5);
+    const first = routes.route("GET /0");
+    const pace = routes.learn(first, "policy 0");
+    for (let i = 1; i <= 300; i++) routes.learn(routes.route(`GET /${i}`), `policy ${i}`);
+    assert.notEqual(routes.route("GET /0"), first);
+    assert.notEqual(routes.learn(routes.route("GET /0"), "policy 0"), pace);
+    assert.equal(routes.route("GET /300").policies.has("policy 300"), true);
+    for (let i = 0; i < 100; i++) routes.learn(first, `limit ${i}`); // an operator changes it daily
+    assert.ok(first.policies.size <= 8 && first.policies.has("limit 99"));
   });
 });
