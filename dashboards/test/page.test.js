@@ -148,6 +148,25 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
     await page.unrouteAll();
   });
 
+  it("says which query is refused, in its own panel", async () => {
+    const refused = { status: "error", error: "parse error: unexpected end" };
+    await page.route(/api\/v1\/query_range.*near_limit/, (route) => route.fulfill({ json: refused }));
+    await page.getByRole("button", { name: "Refresh now" }).click();
+    await page.locator(".panel[data-state='error']").waitFor(PATIENCE);
+    assert.match(await page.locator(".panel[data-state='error']").innerText(), /Near the limit[^]*unexpected end/);
+    await page.unrouteAll();
+  });
+
+  it("says when Prometheus cannot read Envoy's metrics, and why", async () => {
+    const down = { health: "down", lastError: "connection refused", scrapeInterval: "2s" };
+    const answer = { status: "success", data: { activeTargets: [down] } };
+    await page.route(/api\/v1\/targets/, (route) => route.fulfill({ json: answer }));
+    await page.getByRole("button", { name: "Refresh now" }).click();
+    await status("blind");
+    assert.match(await page.locator("#banner").innerText(), /cannot read Envoy's metrics: connection refused/);
+    await page.unrouteAll();
+  });
+
   it("says when Prometheus does not answer, and comes back by itself", async () => {
     await page.getByLabel("Refresh", { exact: true }).selectOption("2s");
     await page.route(/api\/v1/, (route) => route.fulfill({ status: 502, body: "no" }));
