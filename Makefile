@@ -53,7 +53,7 @@ test-client: setup
 
 # The page of `make dashboard` in a browser; pictures of it are in target/dashboard/.
 test-dashboard: setup
-	node --test dashboards/test/
+	node --test dashboards/test/*.test.js
 
 bench: setup-bench build
 	cargo bench $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --bench bench

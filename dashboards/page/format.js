@@ -17,7 +17,7 @@ export function ticks(values, unit) {
   const largest = Math.max(...values.map(Math.abs));
   const [divisor, prefix] = scale(largest, unit);
   const step = values.length > 1 ? Math.abs(values[1] - values[0]) / divisor : 1;
-  const decimals = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
+  const decimals = [0, 1, 2, 3].find((places) => Math.abs(step * 10 ** places - Math.round(step * 10 ** places)) < 1e-6) ?? 4;
   const suffix = unit === "percentunit" ? "%" : unit === "s" ? ` ${prefix}` : prefix;
   return values.map((value) => (value === 0 && unit !== "percentunit" ? "0" : (value / divisor).toFixed(decimals) + suffix));
 }
@@ -35,7 +35,7 @@ function parts(value, unit, like, decimals) {
 function scale(size, unit) {
   if (unit === "percentunit") return [0.01, "%"];
   if (unit === "s") return TIMES.find(([least]) => size >= least * 0.9995) ?? (size ? TIMES[2] : TIMES[1]);
-  return SCALES.find(([divisor]) => size >= Math.max(divisor, 1e4) * 0.9995) ?? [1, ""];
+  return SCALES.find(([divisor]) => size >= Math.max(divisor * 0.9995, 9_999.5)) ?? [1, ""];
 }
 
 function figures(number, decimals) {

@@ -131,6 +131,7 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
         await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
         assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width);
         assert.deepEqual(await page.evaluate(lowContrasts), []);
+        assert.match(await panel("Share of 429").locator(".legend .number").innerText(), /%$/);
         mkdirSync(PICTURES, { recursive: true });
         await page.screenshot({ path: join(PICTURES, `${name}-${scheme}.png`), fullPage: true });
       });

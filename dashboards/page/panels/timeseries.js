@@ -35,6 +35,7 @@ export function timeseries(panel, body) {
     plot?.destroy();
     plot = new uPlot(options(panel, chart, lines, tip.move), data, chart);
     keys.attach(plot, lines);
+    keys.update(lines);
   };
   new ResizeObserver(() => {
     const { clientWidth: width, clientHeight: height } = chart;
@@ -55,9 +56,11 @@ export function timeseries(panel, body) {
       data = [times, ...(lines.length ? lines.map(({ values }) => values) : [times.map(() => null)])];
       const names = lines.map(({ name }) => name).join("\n");
       if (!plot || names !== drawn) build();
-      else plot.setData(data);
+      else {
+        plot.setData(data);
+        keys.update(lines);
+      }
       drawn = names;
-      keys.update(lines);
       return lines.some(({ values }) => values.some((value) => value !== null));
     },
     recolour: () => plot && build(),
@@ -95,7 +98,7 @@ function options(panel, chart, lines, moved) {
         grid: { show: false },
         ticks: { ...rule, size: 4 },
         gap: 4,
-        space: (_, __, from, to, width) => (((to - from) / width) * TICK < 60 ? TICK_OF_SECONDS : TICK),
+        space: (_, __, from, to, width) => (((to - from) / width) * TICK <= 30 ? TICK_OF_SECONDS : TICK),
         size: 28,
         values: timeTicks,
       },
