@@ -81,7 +81,7 @@ function options(panel, chart, lines, moved) {
     fill: lines.length === 1 ? () => `${colour(variable)}1f` : undefined,
     width: 1.75,
     dash,
-    points: { show: false, filter: (_, at) => lonely(lines[at - 1].values), size: 5 },
+    points: { show: false, filter: (plot, at) => lonely(plot.data[at]), size: 5 },
   }));
   return {
     width: chart.clientWidth || 300,
