@@ -270,7 +270,7 @@ mod tests {
     fn advice(text: &str) -> Vec<String> {
         let file = find(text, false).unwrap_or_else(|error| panic!("{error:?}"));
         let found = &file.found[0];
-        let policy = match found.validate() {
+        let policy = match found.parse() {
             Ok(Plugin::Filter(policy)) => policy,
             other => panic!("{text}\n{other:?}"),
         };

@@ -73,21 +73,22 @@ pub fn check(text: &str, json: bool) -> (Report, Vec<Plugin>) {
     let mut plugins = Vec::new();
     for found in &file.found {
         repeated(found, &mut report);
-        if let Err(errors) = found.parse() {
-            for error in errors.iter() {
-                let shown = error
-                    .value
-                    .iter()
-                    .fold(String::new(), |text, value| text + value + ": ");
-                report.about(Severity::Error, found, &error.path, shown + &error.message);
+        match found.parse() {
+            Ok(plugin) => {
+                if let Plugin::Filter(policy) = &plugin {
+                    advice::give(found, policy, &mut report);
+                }
+                plugins.push((found, plugin));
             }
-        }
-        // What is not built yet can be judged all the same.
-        if let Ok(plugin) = found.validate() {
-            if let Plugin::Filter(policy) = &plugin {
-                advice::give(found, policy, &mut report);
+            Err(errors) => {
+                for error in errors.iter() {
+                    let shown = error
+                        .value
+                        .iter()
+                        .fold(String::new(), |text, value| text + value + ": ");
+                    report.about(Severity::Error, found, &error.path, shown + &error.message);
+                }
             }
-            plugins.push((found, plugin));
         }
     }
     envoy::check(&file, &plugins, &mut report);

@@ -4,7 +4,7 @@ use super::store::Store;
 use super::target::{Place, Target};
 use super::{reasons, Failure};
 use crate::identify::ClientValue;
-use crate::limit::algorithm::{Counter, Fixed, Gcra, Log, State, Terms, EXACT};
+use crate::limit::algorithm::{leased_period, Counter, Fixed, Gcra, Log, State, Terms, EXACT};
 use crate::limit::{Algorithm, Align, Form, Limit, Override, Period, Quota, Rate, Verdict};
 use crate::script::LiveQuota;
 use ::redis::cmd;
@@ -202,7 +202,7 @@ impl Everything {
             let same = |limit: &&Limit| {
                 limit.name == stored.limit
                     && limit.algorithm.form() == stored.form
-                    && period_of(limit) == Some(stored.period)
+                    && limit.period() == Some(stored.period)
             };
             loaded.policy.limits.iter().find(same)
         });
@@ -224,12 +224,16 @@ impl Everything {
             Some(Quota::Limited(rate)) => rate.limit,
             _ => most,
         };
+        let mut rate = Rate {
+            limit: n,
+            period: stored.period,
+        };
+        if limit.is_some_and(|limit| limit.lease.is_some()) {
+            rate.period = leased_period(algorithm, rate);
+        }
         let terms = Terms {
             algorithm,
-            rate: Rate {
-                limit: n,
-                period: stored.period,
-            },
+            rate,
             phase_ms: 0,
         };
         let verdict = state.check(self.clock_us, &terms, 1);
@@ -285,17 +289,6 @@ impl Everything {
             }),
         })
     }
-}
-
-/// The period of a limit and its overrides; `None` where all are unlimited.
-pub fn period_of(limit: &Limit) -> Option<Period> {
-    let quotas = limit.overrides.iter().filter_map(Override::quota);
-    std::iter::once(limit.quota)
-        .chain(quotas)
-        .find_map(|quota| match quota {
-            Quota::Limited(rate) => Some(rate.period),
-            Quota::Unlimited => None,
-        })
 }
 
 /// What the policy grants this client, but for live overrides. One told apart by something else than its address

@@ -228,13 +228,6 @@ impl<'a> Explanation<'a> {
             }
             text += &table.text();
         }
-        if !self.loaded.unbuilt.is_empty() {
-            let _ = writeln!(
-                text,
-                "\nnot supported yet by this release: {}",
-                self.loaded.unbuilt.join(", ")
-            );
-        }
         text
     }
 
@@ -288,7 +281,6 @@ impl<'a> Explanation<'a> {
             "exempt": self.explained.exempt.is_some(),
             "limits": limits,
             "calls": calls,
-            "not_supported_yet": self.loaded.unbuilt,
         })
     }
 }

@@ -313,22 +313,11 @@ impl Content {
 }
 
 impl Found {
-    /// As the plugin of this release reads it; what is right and not built yet is an error.
+    /// As the plugin reads it.
     pub fn parse(&self) -> Result<Plugin, ConfigErrors> {
         match &self.content {
             Content::Tree(tree) => config::parse_value(&tree.value(self.reader)),
             Content::Text { text, .. } => config::parse(text.as_bytes()),
-        }
-    }
-
-    /// By the whole contract, built or not.
-    pub fn validate(&self) -> Result<Plugin, ConfigErrors> {
-        match &self.content {
-            Content::Tree(tree) => config::validate(&tree.value(self.reader)),
-            Content::Text { text, .. } => match serde_json::from_str(text) {
-                Ok(value) => config::validate(&value),
-                Err(_) => config::parse(text.as_bytes()),
-            },
         }
     }
 

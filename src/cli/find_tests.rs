@@ -8,7 +8,7 @@ fn found(text: &str) -> Vec<(String, usize, bool)> {
             (
                 found.at.clone(),
                 found.locate("limits[0].rate").line,
-                found.validate().is_ok(),
+                found.parse().is_ok(),
             )
         })
         .collect()

@@ -3,7 +3,7 @@
 //! Works on fields of the client's hash as `script::LiveQuota` has them. A hash with a live override does not expire:
 //! `set` takes its expiry away, `unset` gives it one again.
 
-use super::counters::{fields, period_of, unescape, Fields, OVERRIDE};
+use super::counters::{fields, unescape, Fields, OVERRIDE};
 use super::explain::show_quota;
 use super::show::span;
 use super::store::{Store, StoreArgs};
@@ -189,7 +189,7 @@ fn check_period(
     known: Option<&Limit>,
     period: Period,
 ) -> Result<(), Failure> {
-    let own = match known.and_then(period_of) {
+    let own = match known.and_then(Limit::period) {
         Some(own) => Some(own),
         None => {
             let everything = super::counters::read(store, target)?;

@@ -8,8 +8,6 @@ use crate::config::{Plugin, Policy};
 pub struct Loaded {
     pub policy: Policy,
     pub found: Found,
-    /// What this release's filter refuses: right, and not built yet.
-    pub unbuilt: Vec<String>,
 }
 
 /// The filter's configurations in a file, of one instance if it is named; never none.
@@ -26,15 +24,10 @@ pub fn load(file: &str, instance: Option<&str>) -> Result<Vec<Loaded>, Failure> 
     let mut loaded = Vec::new();
     let mut others = Vec::new();
     for found in parsed.found {
-        match found.validate() {
+        match found.parse() {
             Ok(Plugin::Filter(policy)) if instance.is_none_or(|name| name == policy.instance) => {
-                let unbuilt = found.parse().err();
-                let unbuilt = unbuilt
-                    .iter()
-                    .flat_map(|errors| errors.iter().map(ToString::to_string));
                 loaded.push(Loaded {
                     policy: *policy,
-                    unbuilt: unbuilt.collect(),
                     found,
                 });
             }
@@ -61,10 +54,9 @@ pub fn load(file: &str, instance: Option<&str>) -> Result<Vec<Loaded>, Failure> 
 #[cfg(test)]
 pub fn loaded(text: &str) -> Loaded {
     let found = find(text, false).unwrap().found.remove(0);
-    match found.validate() {
+    match found.parse() {
         Ok(Plugin::Filter(policy)) => Loaded {
             policy: *policy,
-            unbuilt: Vec::new(),
             found,
         },
         other => panic!("{text}\n{other:?}"),

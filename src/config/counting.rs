@@ -1,6 +1,7 @@
 //! How a limit counts: `algorithm` with its fields, `cost` and `lease`, and which of them go together.
 
 use crate::config::node::{Fields, Node};
+use crate::config::policy::Store;
 use crate::limit::{Algorithm, Align, Cost, Override, Percent, Quota, MAX_LIMIT};
 
 /// Up to this N `auto` keeps a log: exact, at some 50 bytes a call.
@@ -34,7 +35,7 @@ pub(super) struct Counting {
     pub lease: Option<Percent>,
 }
 
-pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override]) -> Counting {
+pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store: Store) -> Counting {
     let is_live = overrides.contains(&Override::Redis);
     let largest = largest_limit(quota, overrides);
     let algorithm = read_algorithm(fields, quota, largest, is_live);
@@ -53,6 +54,9 @@ pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override]) -> Cou
     if let (Some(_), Some(node)) = (lease, fields.get("lease")) {
         if cost_is_read(&cost) {
             node.fail("a lease needs a cost that is known in advance; remove it, or write a fixed cost");
+        }
+        if store == Store::Local {
+            node.fail("needs store: redis; with store: local every count is in memory already");
         }
         if is_live {
             node.fail("a lease would outlive a live override; remove one of the two");

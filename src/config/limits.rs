@@ -122,7 +122,8 @@ fn read_limit(fields: &Fields, context: &Context) -> Option<Limit> {
     let enforce = get("enforce").and_then(|node| read_enforce(&node));
     let expose = get("expose").and_then(|node| node.flag());
     // A broken rate leaves the other fields to be checked, as if there were no limit to hold them against.
-    let counting = counting::read(fields, quota.unwrap_or(Quota::Unlimited), &overrides);
+    let quota_or_none = quota.unwrap_or(Quota::Unlimited);
+    let counting = counting::read(fields, quota_or_none, &overrides, context.store);
     Some(Limit {
         name: String::new(),
         quota: quota?,

@@ -22,7 +22,6 @@ mod shown;
 mod sources;
 #[cfg(test)]
 mod tests;
-mod unbuilt;
 mod wire;
 
 pub use error::{ConfigError, ConfigErrors};
@@ -40,7 +39,7 @@ use serde_json::Value;
 /// so on. No `limits` is a policy that counts nothing; nothing at all, empty bytes or `{}`, is an error.
 ///
 /// # Errors
-/// All that is wrong, each with its path, value and remedy; and what is right but not built yet.
+/// All that is wrong, each with its path, value and remedy.
 ///
 /// ```
 /// use headgate::config::{parse, Plugin};
@@ -68,7 +67,6 @@ pub fn parse(bytes: &[u8]) -> Result<Plugin, ConfigErrors> {
 pub fn parse_value(value: &Value) -> Result<Plugin, ConfigErrors> {
     let errors = Errors::default();
     let plugin = plugin::read(&Node::root(value, &errors));
-    unbuilt::refuse(&Node::root(value, &errors));
     errors.into_result(plugin)
 }
 
@@ -78,15 +76,4 @@ pub fn version(bytes: &[u8]) -> u64 {
         .map(|value| value.to_string())
         .unwrap_or_default();
     Hasher::new(None).digest(canonical.as_bytes()).draw() >> 16
-}
-
-/// As [`parse_value`], but lets pass what is right and not built yet: for checking a configuration apart from
-/// the release that will run it.
-///
-/// # Errors
-/// All that is wrong.
-pub fn validate(value: &Value) -> Result<Plugin, ConfigErrors> {
-    let errors = Errors::default();
-    let plugin = plugin::read(&Node::root(value, &errors));
-    errors.into_result(plugin)
 }

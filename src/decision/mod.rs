@@ -27,6 +27,8 @@ pub enum CountedBy {
     Redis,
     Local,
     Cache,
+    /// From permits that this worker took in advance.
+    Lease,
 }
 
 /// The figures of one limit after this request.

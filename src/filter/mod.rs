@@ -1,14 +1,15 @@
 //! The HTTP role: the shell around the core, on proxy-wasm.
 //!
 //! [`worker`] holds what all requests of one worker share and wakes those that wait; [`deciding`] makes decisions of
-//! their counts and [`release`] carries them out; [`request`] is one request on its way; [`local`], [`attributes`] and
-//! [`host`] are the proxy as the core sees it.
+//! their counts and [`release`] carries them out; [`leasing`] takes permits in advance; [`request`] is one request on
+//! its way; [`local`], [`attributes`] and [`host`] are the proxy as the core sees it.
 
 mod attributes;
 mod deciding;
 mod grpc;
 mod host;
 pub mod last_words;
+mod leasing;
 mod local;
 mod outcome;
 mod release;

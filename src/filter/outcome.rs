@@ -215,5 +215,6 @@ pub fn by_word(by: CountedBy) -> &'static str {
         CountedBy::Redis => "redis",
         CountedBy::Local => "local",
         CountedBy::Cache => "cache",
+        CountedBy::Lease => "lease",
     }
 }

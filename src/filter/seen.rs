@@ -8,6 +8,7 @@ use super::outcome::{self, Facts};
 use crate::config::Policy;
 use crate::decision::{Counted, Decision, Outcome};
 use crate::identify::{Attributes, Hasher};
+use crate::lease::Event;
 use crate::limit::{Group, Limit};
 use crate::telemetry::denials::{trace_id, Denials, Line};
 use crate::telemetry::metrics::{Levels, Metrics, OTHER};
@@ -57,12 +58,17 @@ impl Seen {
         });
     }
 
+    /// Permits were taken in advance, or ended unspent.
+    pub fn leased(&self, now: Instant, events: impl IntoIterator<Item = Event>) {
+        self.with_metrics(|metrics| events.into_iter().for_each(|event| metrics.leased(now, event)));
+    }
+
     /// A request has waited since `since`.
     pub fn waited(&self, micros: u64, results: &[Option<GroupResult>]) {
         self.with_metrics(|metrics| metrics.waited(micros, results));
     }
 
-    /// Not one call of a request could be sent.
+    /// Calls ended like this that no request waited for.
     pub fn unsent(&self, results: &[Option<GroupResult>]) {
         self.with_metrics(|metrics| metrics.called(results));
     }

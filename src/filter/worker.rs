@@ -9,6 +9,7 @@ use super::seen::Seen;
 use crate::config::{Policy, Store};
 use crate::decision::{CountedBy, Decision};
 use crate::identify::Hasher;
+use crate::lease::LeaseBook;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
 use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
@@ -40,12 +41,13 @@ const SPLIT_CALLS: &str = "headgate_split_calls_total";
 pub struct Worker {
     pub policy: Policy,
     pub planner: Planner,
-    redis: RefCell<Streams<GrpcStreams>>,
+    pub(super) redis: RefCell<Streams<GrpcStreams>>,
     pub(super) room: RefCell<WaitingRoom<Rc<Caller>>>,
     /// Decisions that are to be carried out, in the order in which they were made.
     pub(super) ready: RefCell<VecDeque<Ready>>,
     pub(super) local: Local,
     pub(super) verdicts: RefCell<VerdictCache>,
+    pub(super) leases: RefCell<LeaseBook>,
     /// Whether Redis has ever answered.
     answered: Cell<bool>,
     /// Calls to be sent again, by when.
@@ -93,6 +95,7 @@ impl Worker {
             ready: RefCell::default(),
             local: Local::new(&policy),
             verdicts: RefCell::new(VerdictCache::new(&policy.verdict_cache)),
+            leases: RefCell::new(LeaseBook::new(&policy)),
             answered: Cell::new(false),
             again: RefCell::default(),
             tick: Cell::new(None),
@@ -111,10 +114,12 @@ impl Worker {
             let decision = Box::new(self.decide_locally(now, &groups));
             return Counting::Decided { decision, groups };
         }
-        if let Some(decision) = self.known_denial(now, &groups) {
+        let answered = self.leased(now, &groups);
+        if let Some(decision) = answered.or_else(|| self.known_denial(now, &groups)) {
             let decision = Box::new(decision);
             return Counting::Decided { decision, groups };
         }
+        self.note_for_leases(now, &groups);
         let deadline = now + self.policy.redis.timeout;
         let request = self.room.borrow_mut().number();
         let mut results: Vec<Option<GroupResult>> = Vec::with_capacity(groups.len());
@@ -165,6 +170,7 @@ impl Worker {
             self.time_out(now, cutoff);
         }
         self.release();
+        self.sweep_leases(now);
         let redis = &self.redis;
         self.seen.hand_on(now, &self.policy, || redis.borrow().levels());
         self.wake(now);
@@ -222,6 +228,10 @@ impl Worker {
 
     fn settle(&self, now: Instant, completed: Vec<Completed>) {
         for Completed { token, call, reply } in completed {
+            if self.leases.borrow().awaits(token.request) {
+                self.settle_lease(now, token, reply);
+                continue;
+            }
             if self.too_early(&reply) {
                 self.again.borrow_mut().push_back((now + TRY_AGAIN, token, call));
                 continue;
@@ -374,7 +384,7 @@ impl Worker {
     }
 
     /// Asks the host for a tick at the next deadline, or when the streams want one.
-    fn wake(&self, now: Instant) {
+    pub(super) fn wake(&self, now: Instant) {
         let again = self.again.borrow().front().map(|(at, ..)| *at);
         let deadline = self.room.borrow().next_deadline();
         let ready = (!self.ready.borrow().is_empty()).then_some(now);
@@ -383,6 +393,7 @@ impl Worker {
             deadline.map(|deadline| self.stall.get().look_at(now, deadline)),
             self.redis.borrow().wakeup(),
             self.seen.due(),
+            self.leases.borrow().due(),
             again,
         ];
         let Some(at) = next.into_iter().flatten().min() else {
@@ -405,7 +416,7 @@ fn counter(policy: &Policy, name: &str) -> Option<u32> {
         .flatten()
 }
 
-fn script_call(group: &Group, mode: script::Mode) -> ScriptCall {
+pub(super) fn script_call(group: &Group, mode: script::Mode) -> ScriptCall {
     let mut tail = Vec::with_capacity(256);
     let parts = script::arguments(group, mode, &mut tail);
     ScriptCall {

@@ -4,7 +4,7 @@ use super::keys::{label, Layout};
 use super::matching::Matcher;
 use super::overrides::Overrides;
 use super::request::{Reads, Request};
-use super::{Algorithm, Cost, Enforce, Form, Limit, Override, Period, Quota};
+use super::{Algorithm, Cost, Enforce, Form, Limit, Period};
 use crate::identify::{Hasher, Source};
 use std::rc::Rc;
 
@@ -25,6 +25,8 @@ pub(crate) struct Compiled {
     pub enforce: Enforce,
     pub cost: CompiledCost,
     pub replaces: Vec<usize>,
+    /// Permits may be taken in advance.
+    pub leased: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +42,7 @@ pub(crate) enum CompiledCost {
 
 impl Compiled {
     pub fn new(limit: &Limit, sources: &[Source], reads: &mut Reads, hasher: &Hasher) -> Compiled {
-        let overridden = limit.overrides.iter().filter_map(Override::quota);
-        let period = std::iter::once(limit.quota)
-            .chain(overridden)
-            .find_map(|quota| match quota {
-                Quota::Limited(rate) => Some(rate.period),
-                Quota::Unlimited => None,
-            });
+        let period = limit.period();
         let form = limit.algorithm.form();
         let label = label(&limit.name, form, period.map_or(0, Period::as_millis), hasher);
         let name_end = label.find(':').unwrap_or(label.len());
@@ -75,6 +71,7 @@ impl Compiled {
                 Cost::ResponseHeader { .. } => CompiledCost::Later,
             },
             replaces: limit.replaces.clone(),
+            leased: limit.lease.is_some(),
         }
     }
 

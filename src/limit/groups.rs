@@ -1,5 +1,6 @@
 //! Turns the limits that hold into counters: charges, grouped by hash tag.
 
+use super::algorithm::leased_period;
 use super::compiled::{Compiled, CompiledCost};
 use super::keys::{push_address, push_client, Tag};
 use super::request::Request;
@@ -71,6 +72,13 @@ impl<'p> Groups<'p> {
             // Only a live override may limit here; what stands in its place is never used.
             (Quota::Unlimited, Some(period)) if held.live => Rate { limit: 0, period },
             _ => return,
+        };
+        let rate = match limit.leased {
+            true => Rate {
+                period: leased_period(limit.algorithm, rate),
+                ..rate
+            },
+            false => rate,
         };
         let request = self.request;
         let only_field = self.only_field;

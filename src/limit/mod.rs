@@ -52,8 +52,21 @@ pub struct Limit {
     /// Whether callers may learn of this limit.
     pub expose: bool,
     pub cost: Cost,
-    /// Permits taken in advance, as a share of what is left.
+    /// The most permits that are taken in advance at a time, as a share of N; `None`: none are.
     pub lease: Option<Percent>,
+}
+
+impl Limit {
+    /// The period of its rate and of its overrides'; `None` where all are unlimited.
+    pub fn period(&self) -> Option<Period> {
+        let overridden = self.overrides.iter().filter_map(Override::quota);
+        std::iter::once(self.quota)
+            .chain(overridden)
+            .find_map(|quota| match quota {
+                Quota::Limited(rate) => Some(rate.period),
+                Quota::Unlimited => None,
+            })
+    }
 }
 
 /// A share in hundredths of a percent: 0 to 10,000.

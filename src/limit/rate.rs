@@ -7,9 +7,11 @@ use std::fmt;
 pub struct Period(u64);
 
 impl Period {
+    pub const MAX: Period = Period(366 * 86_400_000);
+
     /// `None` out of range.
     pub fn from_millis(millis: u64) -> Option<Period> {
-        (1_000..=366 * 86_400_000)
+        (1_000..=Period::MAX.0)
             .contains(&millis)
             .then_some(Period(millis))
     }

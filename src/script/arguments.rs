@@ -13,7 +13,7 @@
 //! |---|---|
 //! | u8 | form: 1 fixed, 2 counter, 3 gcra, 4 log |
 //! | u8 | 1: in shadow |
-//! | u8 | 1: needs 1 left whatever its cost |
+//! | u8 | 1: needs 1 left whatever its cost; 2: a lease, which needs four times its cost |
 //! | u16 | its key's place among the keys, from 1 |
 //! | u16, u16 | its field's place among those read from that key (0: a log), and among all arguments, from 1 |
 //! | u16, u16 | the live override's key and its field's place there, from 1 (0: none) |
@@ -37,6 +37,8 @@ pub enum Mode<'a> {
     /// Take off what a counting call charged, by its own reply. To be sent once: a repetition may take off what
     /// others were charged.
     GiveBack(&'a Reply),
+    /// As [`Mode::Count`], for permits that are spent later ([`lease_ms`](crate::limit::algorithm::lease_ms)).
+    Lease,
     /// Charge the costs, whether they fit or not: those that became known with the response.
     Charge,
 }
@@ -110,7 +112,7 @@ fn push_plan(group: &Group, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec
     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
     out.extend_from_slice(b"\r\n");
     out.push(match mode {
-        Mode::Count => 0,
+        Mode::Count | Mode::Lease => 0,
         Mode::GiveBack(_) => 1,
         Mode::Charge => 2,
     });
@@ -133,8 +135,12 @@ fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [Fiel
         Algorithm::Gcra { burst } => (3, burst as f64),
         Algorithm::SlidingWindowLog => (4, 0.0),
     };
-    let needs_one = charge.later && matches!(mode, Mode::Count);
-    out.extend_from_slice(&[form, u8::from(!charge.enforced), u8::from(needs_one)]);
+    let way = match mode {
+        Mode::Count => u8::from(charge.later),
+        Mode::Lease => 2,
+        Mode::GiveBack(_) | Mode::Charge => 0,
+    };
+    out.extend_from_slice(&[form, u8::from(!charge.enforced), way]);
 
     push_u16(out, place(charge.key));
     match fields.get_mut(charge.key).filter(|_| !is_log(charge)) {
@@ -163,7 +169,7 @@ fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [Fiel
     let most = if is_log(charge) { MAX_LOG } else { EXACT / period } + 1;
     let (cost, parameter) = match mode {
         Mode::Count if charge.later => (0, parameter),
-        Mode::Count | Mode::Charge => (charge.cost, parameter),
+        Mode::Count | Mode::Lease | Mode::Charge => (charge.cost, parameter),
         Mode::GiveBack(_) if charge.later => (0, 0.0),
         Mode::GiveBack(reply) => reply
             .charged(index)

@@ -72,7 +72,7 @@ repeat
     -- before the call and its waits, and, if the call may be booked, what to write and how long that will matter.
     -- A stored time ahead of the clock holds; one that is more than a period ahead is not believed.
     local stored, value, stop = field > 0 and values[key][field], nil, nil
-    local need = later == 1 and 1 or cost
+    local need = later == 0 and cost or later == 1 and 1 or 4 * cost
     local books = admitted and cost > 0
     local left, reset, wait, mark = 0, 0, 0, 0
 
@@ -272,6 +272,9 @@ repeat
           level = before - (now - time) * limit
           if level < 0 then level = 0 end
         end
+      end
+      if later == 2 and cost > 0 then -- what drains while the lease lives may yet be spent
+        level = math.max(level, math.min(1000, floor(math.min(burst, limit) * period / (20 * limit))) * limit)
       end
       mark, left = now, floor((burst * period - level) / period)
       if mode == COUNT and need > left then

@@ -53,7 +53,7 @@ pub fn sha1_hex() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::{EXACT, MAX_LOG};
+    use crate::limit::algorithm::{EXACT, LEASE_NEEDS, MAX_LOG};
     use crate::limit::{Algorithm, Charge, Group, Period, Rate, MAX_LIMIT};
     use crate::redis::HashSlot;
     use std::collections::BTreeSet;
@@ -121,6 +121,7 @@ mod tests {
             format!("math.min(level, {EXACT})"),
             format!("math.min(count, floor({EXACT} / period))"),
             format!("math.min(current, floor({EXACT} / period))"),
+            format!("later == 1 and 1 or {LEASE_NEEDS} * cost"),
         ] {
             assert!(body().contains(&bound), "{bound}");
         }

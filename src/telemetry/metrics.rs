@@ -8,6 +8,7 @@ use super::names::series;
 use crate::config::{ClientValue, Policy};
 use crate::decision::{Counted, CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
+use crate::lease::Event;
 use crate::limit::OnError;
 use crate::waiting::GroupResult;
 use std::collections::HashMap;
@@ -56,9 +57,9 @@ const DECISIONS: [&str; 6] = [
     "exempt",
     "no_client",
 ];
-const BY: [&str; 4] = ["redis", "local", "cache", "none"];
+const BY: [&str; 5] = ["redis", "local", "cache", "lease", "none"];
 /// What a limit said, by whom; `near` and `used` are metrics of their own.
-const SAID: [(&str, &str); 11] = [
+const SAID: [(&str, &str); 12] = [
     ("allowed", "redis"),
     ("allowed", "local"),
     ("allowed", "cache"),
@@ -70,10 +71,16 @@ const SAID: [(&str, &str); 11] = [
     ("shadow_denied", "cache"),
     ("failed_open", "none"),
     ("failed_closed", "none"),
+    ("allowed", "lease"),
 ];
+const BY_LEASE: usize = SAID.len() - 1;
 const NEAR_LIMIT: usize = SAID.len();
 const USED: usize = NEAR_LIMIT + 1;
-const PER_LIMIT: usize = USED + 1;
+/// Leases, permits that they took, and permits that were not spent in time.
+const LEASES: usize = USED + 1;
+const PERMITS: usize = LEASES + 1;
+const UNSPENT: usize = PERMITS + 1;
+const PER_LIMIT: usize = UNSPENT + 1;
 const REQUESTS: usize = DECISIONS.len() * BY.len();
 
 /// A counter and what is not handed on yet.
@@ -209,8 +216,10 @@ impl<M: Meter> Metrics<M> {
     /// One of a request's limits said something, or could not be asked.
     pub fn counted(&mut self, counted: &Counted<'_>, on_error: OnError) {
         let Counted { charge, verdict, by } = counted;
+        let lease = *by == CountedBy::Lease;
         let by = by_index(*by).min(2);
         let said = match verdict {
+            Some(verdict) if verdict.allowed && lease => BY_LEASE,
             Some(verdict) if verdict.allowed => by,
             Some(_) if charge.enforced => 3 + by,
             Some(_) => 6 + by,
@@ -238,6 +247,20 @@ impl<M: Meter> Metrics<M> {
         if verdict.allowed && used > NEAR {
             add(NEAR_LIMIT, 1);
         }
+    }
+
+    /// Permits were taken in advance, or ended unspent.
+    pub fn leased(&mut self, now: Instant, event: Event) {
+        let (limit, counts) = match event {
+            Event::Taken { limit, permits } => (limit, [(LEASES, 1), (PERMITS, permits)]),
+            Event::Unspent { limit, permits } => (limit, [(UNSPENT, permits), (LEASES, 0)]),
+        };
+        for (at, count) in counts {
+            if let Some(slot) = self.said.get_mut(limit * PER_LIMIT + at) {
+                slot.pending += count;
+            }
+        }
+        self.due.get_or_insert(now + HAND_ON);
     }
 
     /// A request was rejected by this limit, at this endpoint: a name of the configuration's, never a caller's.
@@ -370,6 +393,9 @@ impl<M: Meter> Metrics<M> {
                     series("headgate_decisions_total", &labels)
                 }
                 (NEAR_LIMIT, _) => series("headgate_near_limit_total", &[instance, limit]),
+                (LEASES, _) => series("headgate_leases_total", &[instance, limit]),
+                (PERMITS, _) => series("headgate_lease_permits_total", &[instance, limit]),
+                (UNSPENT, _) => series("headgate_lease_permits_unspent_total", &[instance, limit]),
                 _ => series("headgate_quota_used_percent_total", &[instance, limit]),
             });
         }
@@ -404,6 +430,7 @@ fn by_index(by: CountedBy) -> usize {
         CountedBy::Redis => 0,
         CountedBy::Local => 1,
         CountedBy::Cache => 2,
+        CountedBy::Lease => 3,
     }
 }
 

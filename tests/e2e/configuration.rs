@@ -17,7 +17,10 @@ fn envoy_refuses_a_broken_policy_and_its_log_names_the_path() {
             "{limits: [{name: a, rate: 1/s}, {name: a, rate: 2/s}]}",
             "limits[1].name",
         ),
-        ("{limits: [{rate: 1/s, lease: 10%}]}", "limits[0].lease"),
+        (
+            "{store: local, limits: [{rate: 1/s, lease: 10%}]}",
+            "limits[0].lease",
+        ),
         ("{role: redis_call, limits: [{rate: 1/s}]}", "limits"),
     ];
     for (policy, path) in broken {

@@ -15,6 +15,7 @@ mod harness;
 mod hostile;
 mod identity;
 mod instances;
+mod leases;
 mod limits;
 mod local;
 mod matching;

@@ -66,7 +66,7 @@ fn apply(
                 return;
             };
             let reply = store.count(&group, &|_| true, clock_us).unwrap();
-            let (passes, verdicts, marks) = model.count(&group, clock_us);
+            let (passes, verdicts, marks) = model.count(&group, clock_us, false);
             assert_eq!(
                 (reply.admitted, &reply.verdicts),
                 (passes, &verdicts),
@@ -93,7 +93,7 @@ fn apply(
             model.give_back(&group, clock_us, &marks);
         }
         // N changes by configuration, and live overrides stand in Redis.
-        Step::GiveBack(_) | Step::Change(..) | Step::Override(..) => {}
+        Step::Lease(_) | Step::GiveBack(_) | Step::Change(..) | Step::Override(..) => {}
     }
 }
 

@@ -17,12 +17,16 @@ pub struct Model {
 pub type Marks = Vec<Option<Mark>>;
 
 impl Model {
-    pub fn count(&mut self, group: &Group, clock_us: u64) -> (bool, Vec<Verdict>, Marks) {
+    /// `lease`: what is taken is spent later.
+    pub fn count(&mut self, group: &Group, clock_us: u64, lease: bool) -> (bool, Vec<Verdict>, Marks) {
         let need = |charge: &Charge| if charge.later { 1 } else { charge.cost };
         let mut verdicts: Vec<Verdict> = group
             .charges
             .iter()
             .map(|charge| match self.terms(charge, clock_us) {
+                Some(terms) if lease => self
+                    .state(group, charge)
+                    .check_lease(clock_us, &terms, charge.cost),
                 Some(terms) => self.state(group, charge).check(clock_us, &terms, need(charge)),
                 None => Verdict::UNLIMITED,
             })
@@ -32,7 +36,7 @@ impl Model {
         let mut marks = vec![None; verdicts.len()];
         for (at, charge) in group.charges.iter().enumerate().filter(|_| admitted) {
             if verdicts[at].allowed && !charge.later {
-                marks[at] = self.take(group, charge, clock_us, &mut verdicts[at]);
+                marks[at] = self.take(group, charge, clock_us, &mut verdicts[at], lease);
             }
         }
         (admitted, verdicts, marks)
@@ -43,7 +47,7 @@ impl Model {
         let mut verdicts = Vec::new();
         for charge in &group.charges {
             let mut verdict = Verdict::UNLIMITED;
-            self.take(group, charge, clock_us, &mut verdict);
+            self.take(group, charge, clock_us, &mut verdict, false);
             verdicts.push(verdict);
         }
         verdicts
@@ -100,10 +104,20 @@ impl Model {
             .or_insert_with(|| State::new(charge.algorithm.form()))
     }
 
-    fn take(&mut self, group: &Group, charge: &Charge, clock_us: u64, verdict: &mut Verdict) -> Option<Mark> {
+    fn take(
+        &mut self,
+        group: &Group,
+        charge: &Charge,
+        clock_us: u64,
+        verdict: &mut Verdict,
+        lease: bool,
+    ) -> Option<Mark> {
         let terms = self.terms(charge, clock_us)?;
         let state = self.state(group, charge);
-        let mark = state.charge(clock_us, &terms, charge.cost);
+        let mark = match lease {
+            true => state.charge_lease(clock_us, &terms, charge.cost),
+            false => state.charge(clock_us, &terms, charge.cost),
+        };
         let standing = state.check(clock_us, &terms, 0);
         *verdict = match terms.rate.limit {
             0 => standing,

@@ -55,13 +55,15 @@ impl Run<'_> {
         // Within the years that microseconds in 16 digits can tell.
         self.clock_us = clock.clamp(1_300_000_000_000_000, 5_000_000_000_000_000) as u64;
         match step {
-            Step::Call(asks) => {
-                let Some(group) = asked(&self.limits, asks, true) else {
+            Step::Call(asks) | Step::Lease(asks) => {
+                let lease = matches!(step, Step::Lease(_));
+                let Some(group) = asked(&self.limits, asks, !lease) else {
                     return;
                 };
-                let (value, trace) = self.call(&group, Mode::Count);
+                let mode = if lease { Mode::Lease } else { Mode::Count };
+                let (value, trace) = self.call(&group, mode);
                 let reply = decode(&group, &value);
-                let (admitted, verdicts, marks) = self.model.count(&group, self.clock_us);
+                let (admitted, verdicts, marks) = self.model.count(&group, self.clock_us, lease);
                 assert_eq!(reply.verdicts, verdicts, "{group:?}");
                 assert_eq!(reply.admitted, admitted);
                 let wrote = |name: &&String| WRITES.contains(&name.as_str());

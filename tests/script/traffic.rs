@@ -35,6 +35,8 @@ pub struct Ask {
 pub enum Step {
     Call(Vec<Ask>),
     Charge(Vec<Ask>),
+    /// Permits that are spent later.
+    Lease(Vec<Ask>),
     /// Of which admitted call; each is given back once.
     GiveBack(usize),
     /// Which limit, and what its N becomes.
@@ -132,6 +134,7 @@ pub fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         16 => asks().prop_map(Step::Call),
         1 => asks().prop_map(Step::Charge),
+        2 => asks().prop_map(Step::Lease),
         2 => any::<usize>().prop_map(Step::GiveBack),
         1 => (any::<usize>(), 0_u64..9).prop_map(|(limit, n)| Step::Change(limit, n)),
         1 => (any::<usize>(), value, any::<bool>())

@@ -170,7 +170,7 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
     let found = find(&yaml, false)
         .ok()
         .and_then(|file| file.found.into_iter().next());
-    if let Some(Err(errors)) = found.map(|found| found.validate()) {
+    if let Some(Err(errors)) = found.map(|found| found.parse()) {
         eprintln!("headgate: to be mended by hand:\n{errors}");
         return Ok(Output {
             text: yaml,

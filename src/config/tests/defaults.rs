@@ -1,7 +1,7 @@
 //! What is meant where nothing is written, and forms that mean the same.
 
 use super::{errors, policy, struct_bytes, yaml};
-use crate::config::{parse, validate, Plugin, Policy};
+use crate::config::{parse, parse_value, Plugin, Policy};
 use crate::identify::SourceKind;
 use crate::limit::*;
 
@@ -238,7 +238,7 @@ fn no_headers_at_all_and_both_families_can_be_asked_for() {
 
 #[test]
 fn the_network_role_takes_its_key_prefix_alone() {
-    let plugin = |text: &str| validate(&yaml(text)).unwrap();
+    let plugin = |text: &str| parse_value(&yaml(text)).unwrap();
     let expected = |prefix: &str| Plugin::RedisCall {
         key_prefix: prefix.to_owned(),
     };

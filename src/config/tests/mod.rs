@@ -4,9 +4,8 @@ mod broken;
 mod contract;
 mod defaults;
 mod robust;
-mod unbuilt;
 
-use crate::config::{validate, ConfigErrors, Plugin, Policy};
+use crate::config::{parse_value, ConfigErrors, Plugin, Policy};
 use prost::Message;
 use prost_types::value::Kind;
 use serde_json::Value;
@@ -16,16 +15,16 @@ fn yaml(text: &str) -> Value {
     serde_yaml_ng::from_str(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
 }
 
-/// The filter's policy by the whole contract, built or not.
+/// The filter's policy.
 fn policy(text: &str) -> Policy {
-    match validate(&yaml(text)) {
+    match parse_value(&yaml(text)) {
         Ok(Plugin::Filter(policy)) => *policy,
         other => panic!("{text}\n{other:?}"),
     }
 }
 
 fn errors(text: &str) -> ConfigErrors {
-    match validate(&yaml(text)) {
+    match parse_value(&yaml(text)) {
         Err(errors) => errors,
         Ok(plugin) => panic!("accepted:\n{text}\n{plugin:?}"),
     }

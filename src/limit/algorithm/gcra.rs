@@ -60,6 +60,15 @@ impl Gcra {
         }
     }
 
+    /// The bucket as it stands now, filled up to `level` where it holds less.
+    pub(super) fn filled(&self, clock_ms: u64, terms: &Terms, level: u64) -> Gcra {
+        let now = self.at(clock_ms, terms);
+        Gcra {
+            level: now.level.max(level),
+            ..now
+        }
+    }
+
     /// The bucket as it stands now.
     fn at(&self, clock_ms: u64, terms: &Terms) -> Gcra {
         if self.time_ms > clock_ms.saturating_add(terms.period_ms()) {

@@ -14,12 +14,14 @@ mod fixed;
 mod gcra;
 #[cfg(test)]
 mod laws;
+mod lease;
 mod log;
 mod state;
 
 pub use counter::Counter;
 pub use fixed::Fixed;
 pub use gcra::Gcra;
+pub use lease::{lease_ms, leased_period, LEASE_NEEDS};
 pub use log::{Log, MAX_LOG};
 pub use state::{Mark, State, Terms};
 
