@@ -1,11 +1,11 @@
 //! Leases on the road to Redis: answers requests from permits in hand, and takes the next ones in the background.
 
-use super::worker::{script_call, Worker};
+use super::worker::Worker;
 use crate::decision::{Counted, CountedBy, Decision};
 use crate::limit::Group;
 use crate::redis::resp::Value;
 use crate::redis::{CallError, CallToken, RedisCall};
-use crate::script::Mode;
+use crate::script::{self, Mode};
 use crate::waiting::GroupError;
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ impl Worker {
                 request: self.room.borrow_mut().number(),
                 part: 0,
             };
-            let call = script_call(&taking.group, Mode::Lease);
+            let call = script::call(&taking.group, Mode::Lease);
             let deadline = now + self.policy.redis.timeout;
             let sent = self.redis.borrow_mut().call(now, deadline, token, call);
             let mut leases = self.leases.borrow_mut();

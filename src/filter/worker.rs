@@ -128,7 +128,7 @@ impl Worker {
                 request,
                 part: part as u16,
             };
-            let call = script_call(group, script::Mode::Count);
+            let call = script::call(group, script::Mode::Count);
             let sent = self.redis.borrow_mut().call(now, deadline, token, call);
             results.push(sent.err().map(|error| Err(GroupError::Call(error))));
         }
@@ -292,7 +292,7 @@ impl Worker {
                 for token in &tokens {
                     let group = self.room.borrow().group(*token).cloned();
                     if let Some(group) = group {
-                        self.send(now, *token, script_call(&group, script::Mode::Count));
+                        self.send(now, *token, script::call(&group, script::Mode::Count));
                     }
                 }
                 !tokens.is_empty()
@@ -333,7 +333,7 @@ impl Worker {
                 request: self.room.borrow_mut().number(),
                 part: 0,
             };
-            let call = script_call(group, script::Mode::GiveBack(reply));
+            let call = script::call(group, script::Mode::GiveBack(reply));
             let _not_repeated =
                 self.redis
                     .borrow_mut()
@@ -358,7 +358,7 @@ impl Worker {
                 request: self.room.borrow_mut().number(),
                 part: 0,
             };
-            let call = script_call(group, script::Mode::Charge);
+            let call = script::call(group, script::Mode::Charge);
             let _not_repeated =
                 self.redis
                     .borrow_mut()
@@ -414,14 +414,4 @@ fn counter(policy: &Policy, name: &str) -> Option<u32> {
     let on = policy.metrics.enabled;
     on.then(|| hostcalls::define_metric(MetricType::Counter, name).ok())
         .flatten()
-}
-
-pub(super) fn script_call(group: &Group, mode: script::Mode) -> ScriptCall {
-    let mut tail = Vec::with_capacity(256);
-    let parts = script::arguments(group, mode, &mut tail);
-    ScriptCall {
-        slot: group.slot,
-        parts,
-        tail,
-    }
 }

@@ -23,7 +23,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// A lease is not worth its call below so many requests.
-const LEAST: u64 = 4;
+pub const LEAST: u64 = 4;
 
 /// Counters that are watched at a time.
 const MAX_ACCOUNTS: usize = 4_096;

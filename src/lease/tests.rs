@@ -230,6 +230,7 @@ fn requests_that_no_lease_could_answer_take_none() {
         ..leased.clone()
     };
     let small = self::leased(FIXED, 7, 60_000);
+    let one = std::slice::from_ref(&leased);
     let takes = |limits: &[Limit], change: &dyn Fn(&mut Charge)| {
         let (mut book, mut groups, at) = (book(limits.to_vec()), request(limits), Instant::now());
         groups[0].charges.iter_mut().for_each(change);
@@ -238,19 +239,19 @@ fn requests_that_no_lease_could_answer_take_none() {
         }
         !book.takings(at, &groups).is_empty()
     };
-    assert!(takes(&[leased.clone()], &|_| {}));
+    assert!(takes(one, &|_| {}));
     assert!(
         !takes(&[leased.clone(), bare], &|_| {}),
         "one of two has no lease"
     );
     assert!(!takes(&[small], &|_| {}), "half of 7 is not worth a call");
-    assert!(!takes(&[leased.clone()], &|charge| charge.cost = 0));
+    assert!(!takes(one, &|charge| charge.cost = 0));
     assert!(
-        !takes(&[leased.clone()], &|charge| charge.cost = 200),
+        !takes(one, &|charge| charge.cost = 200),
         "half of N are 2 requests"
     );
-    assert!(!takes(&[leased.clone()], &|charge| charge.later = true));
-    assert!(!takes(&[leased.clone()], &|charge| {
+    assert!(!takes(one, &|charge| charge.later = true));
+    assert!(!takes(one, &|charge| {
         charge.live = Some(LiveOverride {
             key: 0,
             field: "o".into(),

@@ -29,6 +29,25 @@ fn charges(limits: Vec<Limit>, request: &FakeRequest) -> Vec<Charge> {
     groups.into_iter().flat_map(|group| group.charges).collect()
 }
 
+#[test]
+fn a_log_with_leases_counts_its_calls_for_a_lease_longer() {
+    let kept = |algorithm, lease| {
+        let limit = Limit {
+            algorithm,
+            lease,
+            ..by_client("l")
+        };
+        charges(vec![limit], &FakeRequest::default())[0]
+            .rate
+            .period
+            .as_millis()
+    };
+    let share = Percent::from_basis_points(1_000);
+    assert_eq!(kept(Algorithm::SlidingWindowLog, share), 61_000);
+    assert_eq!(kept(Algorithm::SlidingWindowLog, None), 60_000);
+    assert_eq!(kept(Algorithm::SlidingWindowCounter, share), 60_000);
+}
+
 /// N, `unlimited` where nothing is counted, with `live` where Redis may say otherwise.
 fn granted(overrides: Vec<Override>, request: &FakeRequest) -> String {
     let limit = Limit {

@@ -28,6 +28,7 @@ use super::Reply;
 use crate::limit::algorithm::{EXACT, MAX_LOG};
 use crate::limit::{Algorithm, Align, Charge, Form, Group};
 use crate::redis::resp::{bulk, bulk_int};
+use crate::redis::ScriptCall;
 
 /// What the script is to do with a group's charges.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +56,17 @@ struct Fields {
     /// How many of each have been told to their charges.
     placed_counters: u16,
     placed_overrides: u16,
+}
+
+/// The call for a group.
+pub fn call(group: &Group, mode: Mode<'_>) -> ScriptCall {
+    let mut tail = Vec::with_capacity(256);
+    let parts = arguments(group, mode, &mut tail);
+    ScriptCall {
+        slot: group.slot,
+        parts,
+        tail,
+    }
 }
 
 /// Appends the arguments as RESP bulk strings and returns how many there are. The command's array has two more: its
@@ -316,6 +328,15 @@ mod tests {
         let plan = &parts(&group, Mode::Charge)[2];
         assert_eq!(plan[0], 2);
         assert_eq!(charge(plan, 1, 0).2[2], ((1_u64 << 53) / 60_000 + 1) as f64);
+    }
+
+    #[test]
+    fn a_lease_is_a_count_that_needs_more_than_it_takes() {
+        let mut group = group(1);
+        group.charges[0].cost = 30;
+        let plan = &parts(&group, Mode::Lease)[2];
+        assert_eq!((plan[0], charge(plan, 1, 0).0), (0, vec![2, 0, 2]));
+        assert_eq!(charge(plan, 1, 0).2[2], 30.0);
     }
 
     #[test]

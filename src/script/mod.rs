@@ -6,7 +6,7 @@ mod arguments;
 mod live;
 mod reply;
 
-pub use arguments::{arguments, Mode};
+pub use arguments::{arguments, call, Mode};
 pub use live::LiveQuota;
 pub use reply::{Reply, ReplyError};
 

@@ -98,6 +98,7 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
         (0, true, verdict(true, 20), CountedBy::Redis, OnError::Deny),
         (0, true, verdict(true, 19), CountedBy::Local, OnError::Deny),
         (0, true, verdict(false, 0), CountedBy::Cache, OnError::Deny),
+        (1, true, verdict(true, 100), CountedBy::Lease, OnError::Deny),
         (0, false, verdict(false, 0), CountedBy::Redis, OnError::Deny),
         (0, true, None, CountedBy::Redis, OnError::Deny),
         (1, true, None, CountedBy::Redis, OnError::Allow),
@@ -113,6 +114,10 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
             on_error,
         );
     }
+    let (limit, now) = (1, Instant::now());
+    metrics.leased(now, Event::Taken { limit, permits: 40 });
+    metrics.leased(now, Event::Taken { limit, permits: 2 });
+    metrics.leased(now, Event::Unspent { limit, permits: 5 });
     metrics.hand_on(Levels::default());
     let told = memory.told();
     let said = |limit: &str, outcome: &str, by: &str| {
@@ -123,6 +128,13 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
     assert_eq!(said("a", "allowed", "local"), 1);
     assert_eq!(said("a", "denied", "cache"), 1);
     assert_eq!(said("a", "shadow_denied", "redis"), 1);
+    assert_eq!(said("100/minute", "allowed", "lease"), 1);
+    for (metric, value) in [("leases", 2), ("lease_permits", 42), ("lease_permits_unspent", 5)] {
+        assert_eq!(
+            told[&format!("headgate_{metric}_total;instance=main;limit=100/minute")],
+            value
+        );
+    }
     assert_eq!(said("a", "failed_closed", "none"), 1);
     assert_eq!(
         said("100/minute", "failed_open", "none"),

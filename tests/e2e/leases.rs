@@ -163,7 +163,7 @@ async fn hammer(
                 while Instant::now() < end {
                     turn += 1;
                     // Most of the time each key is within its rate; then comes a burst of all connections.
-                    let calm = unix_us() / 700_000 % 4 != 0;
+                    let calm = !(unix_us() / 700_000).is_multiple_of(4);
                     if calm {
                         tokio::time::sleep(Duration::from_millis(8 + n as u64 % 5)).await;
                     }
