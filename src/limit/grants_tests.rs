@@ -35,9 +35,9 @@ fn a_log_with_leases_counts_its_calls_for_a_lease_longer() {
         let limit = Limit {
             algorithm,
             lease,
-            ..by_client("l")
+            ..by_address("l")
         };
-        charges(vec![limit], &FakeRequest::default())[0]
+        charges(vec![limit], &FakeRequest::new("10.0.0.1", &[]))[0]
             .rate
             .period
             .as_millis()
