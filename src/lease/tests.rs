@@ -41,6 +41,7 @@ fn charge(at: usize, limit: &Limit) -> Charge {
         enforced: true,
         phase_ms: 0,
         live: None,
+        matched: None,
     }
 }
 
