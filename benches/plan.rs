@@ -78,6 +78,8 @@ fn policy(limits: Vec<Limit>) -> Policy {
             key_prefix: "ratelimit".to_owned(),
             timeout: Duration::from_millis(100),
             max_in_flight: 4096,
+            #[cfg(feature = "higress")]
+            native: None,
         },
         local: LocalSettings {
             share: Percent::FULL,

@@ -1,15 +1,16 @@
 //! What Envoy loads: a root context for each configuration, which becomes one of the two roles.
 
 use crate::config::{self, Plugin, Policy};
-use crate::filter::{last_words, Request, Worker};
+use crate::filter::{last_words, say_once, Request, Worker};
 use crate::identify::Hasher;
 use crate::local;
+#[cfg(not(feature = "higress"))]
 use crate::redis_call::Listener;
+#[cfg(not(feature = "higress"))]
 use crate::script;
 use log::Level;
-use proxy_wasm::hostcalls;
-use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
-use proxy_wasm::types::{BufferType, ContextType, LogLevel};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{ContextType, LogLevel};
 use std::rc::Rc;
 
 /// The environment variable with the key that hides secrets; the same for all Envoys.
@@ -22,16 +23,26 @@ const NO_HASH_KEY: &str = "HEADGATE_HASH_KEY is not set: secrets are hashed with
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
     last_words::install();
-    proxy_wasm::set_root_context(|_| Box::new(Root { role: Role::Unconfigured }));
+    proxy_wasm::set_root_context(|_number| {
+        Box::new(Root {
+            #[cfg(feature = "higress")]
+            number: _number,
+            role: Role::Unconfigured,
+        })
+    });
 }}
 
 struct Root {
+    /// The host's number of this context.
+    #[cfg(feature = "higress")]
+    number: u32,
     role: Role,
 }
 
 enum Role {
     Unconfigured,
     Filter(Rc<Worker>),
+    #[cfg(not(feature = "higress"))]
     RedisCall(Listener),
 }
 
@@ -50,15 +61,6 @@ fn hasher() -> Hasher {
     Hasher::new(key.as_deref().filter(|key| !key.is_empty()))
 }
 
-/// Logs a line once for all workers: the VM of the main thread is configured before theirs.
-fn say_once(level: Level, text: &str) {
-    let said = hostcalls::get_shared_data(text).is_ok_and(|(value, _)| value.is_some());
-    if !said {
-        log::log!(level, "headgate: {text}");
-        let _unsaid = hostcalls::set_shared_data(text, Some(b"said"), None);
-    }
-}
-
 fn say_what_is_approximated(policy: &Policy) {
     let names = local::approximated(policy);
     if !names.is_empty() {
@@ -73,13 +75,16 @@ fn say_what_is_approximated(policy: &Policy) {
 }
 
 impl Context for Root {
+    #[cfg(not(feature = "higress"))]
     fn on_grpc_stream_message(&mut self, stream: u32, size: usize) {
-        let message = hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size);
+        let message =
+            proxy_wasm::hostcalls::get_buffer(proxy_wasm::types::BufferType::GrpcReceiveBuffer, 0, size);
         if let (Some(worker), Ok(Some(message))) = (self.worker(), message) {
             worker.on_message(stream, &message);
         }
     }
 
+    #[cfg(not(feature = "higress"))]
     fn on_grpc_stream_close(&mut self, stream: u32, _status: u32) {
         if let Some(worker) = self.worker() {
             worker.on_close(stream);
@@ -99,8 +104,21 @@ impl RootContext for Root {
                 say_what_is_approximated(&policy);
                 let worker = Rc::new(Worker::new(*policy, hasher, config::version(&bytes)));
                 last_words::remember(&worker);
+                #[cfg(feature = "higress")]
+                if let Err(errors) = worker.connect(self.number) {
+                    log::error!("headgate: the configuration is refused:\n{errors}");
+                    return false;
+                }
                 Role::Filter(worker)
             }
+            #[cfg(feature = "higress")]
+            Ok(Plugin::RedisCall { .. }) => {
+                log::error!(
+                    "headgate: role redis_call: headgate.wasm has it, headgate-higress.wasm needs none"
+                );
+                return false;
+            }
+            #[cfg(not(feature = "higress"))]
             Ok(Plugin::RedisCall { key_prefix }) => {
                 let bodies: Vec<&[u8]> = std::iter::once(&script::body())
                     .chain(script::PREVIOUS_BODIES)
@@ -124,6 +142,7 @@ impl RootContext for Root {
 
     fn get_type(&self) -> Option<ContextType> {
         match self.role {
+            #[cfg(not(feature = "higress"))]
             Role::RedisCall(_) => Some(ContextType::StreamContext),
             _ => Some(ContextType::HttpContext),
         }
@@ -134,7 +153,8 @@ impl RootContext for Root {
         Some(Box::new(Request::new(context, worker.clone())))
     }
 
-    fn create_stream_context(&self, _context: u32) -> Option<Box<dyn StreamContext>> {
+    #[cfg(not(feature = "higress"))]
+    fn create_stream_context(&self, _context: u32) -> Option<Box<dyn proxy_wasm::traits::StreamContext>> {
         match &self.role {
             Role::RedisCall(listener) => Some(listener.connection()),
             _ => None,

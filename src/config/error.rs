@@ -62,6 +62,16 @@ impl ConfigErrors {
             message: cut(message.to_owned(), LONGEST_MESSAGE),
         }])
     }
+
+    /// One error at a path.
+    #[cfg(feature = "higress")]
+    pub(crate) fn at(path: &str, message: &str) -> ConfigErrors {
+        ConfigErrors(vec![ConfigError {
+            path: path.to_owned(),
+            value: None,
+            message: cut(message.to_owned(), LONGEST_MESSAGE),
+        }])
+    }
 }
 
 impl fmt::Display for ConfigErrors {

@@ -9,6 +9,8 @@ mod input;
 mod key;
 mod limits;
 mod matching;
+#[cfg(feature = "higress")]
+mod native;
 mod node;
 mod overrides;
 mod plugin;

@@ -1,6 +1,8 @@
 //! The top of the configuration: which role, and which section is read by whom.
 
 use crate::config::limits::{self, Context};
+#[cfg(feature = "higress")]
+use crate::config::native;
 use crate::config::node::{Fields, Node};
 use crate::config::policy::{OnNoClient, Plugin, Policy, Store};
 use crate::config::rates::Rates;
@@ -62,7 +64,7 @@ fn read_redis_call(fields: &Fields) -> Plugin {
         }
     }
     let redis = fields.get("redis");
-    for name in ["cluster", "timeout", "max_in_flight"] {
+    for name in ["cluster", "timeout", "max_in_flight", "native"] {
         if let Some(node) = redis.as_ref().and_then(|node| node.get(name)) {
             node.fail_bare(WHY);
         }
@@ -99,6 +101,13 @@ fn read_policy(fields: &Fields) -> Policy {
     if let (true, Some(node)) = (sound, get("limits")) {
         reach::check(&node, &limits, &exempt, &sources);
     }
+    #[allow(unused_mut)] // but for one feature
+    let mut redis = settings::redis(get("redis"));
+    #[cfg(feature = "higress")]
+    {
+        let node = get("redis");
+        redis.native = native::read(native::ROAD, node.as_ref(), &fields.node, context.store);
+    }
     Policy {
         enabled: get("enabled").and_then(|node| node.flag()).unwrap_or(true),
         instance: get("instance")
@@ -106,7 +115,7 @@ fn read_policy(fields: &Fields) -> Policy {
             .unwrap_or("main")
             .to_owned(),
         store: context.store,
-        redis: settings::redis(get("redis")),
+        redis,
         local: settings::local(get("local")),
         on_no_client: on_no_client.unwrap_or(OnNoClient::Allow),
         exempt,

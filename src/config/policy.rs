@@ -44,6 +44,22 @@ pub struct RedisSettings {
     pub timeout: Duration,
     /// Calls under way, for each worker.
     pub max_in_flight: usize,
+    /// In place of the cluster, on Higress.
+    #[cfg(feature = "higress")]
+    pub native: Option<NativeSettings>,
+}
+
+/// Redis by the gateway's own client.
+#[cfg(feature = "higress")]
+#[derive(Debug, Clone, PartialEq)]
+pub struct NativeSettings {
+    /// The gateway's name for the service.
+    pub cluster: String,
+    /// Empty: the default user.
+    pub username: String,
+    /// The environment variable that holds the password.
+    pub password_env: Option<String>,
+    pub database: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]

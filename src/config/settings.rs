@@ -12,7 +12,7 @@ use crate::limit::Percent;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-pub(super) const REDIS_FIELDS: &[&str] = &["cluster", "key_prefix", "timeout", "max_in_flight"];
+const REDIS_FIELDS: &[&str] = &["cluster", "key_prefix", "timeout", "max_in_flight", "native"];
 
 /// Entries of a table in memory.
 const TABLE: RangeInclusive<u64> = 1..=10_000_000;
@@ -40,6 +40,11 @@ impl<'a> Section<'a> {
 
 pub(super) fn redis(node: Option<Node>) -> RedisSettings {
     let section = Section::read(node, REDIS_FIELDS);
+    #[cfg(not(feature = "higress"))]
+    section.get("native", |node| -> Option<()> {
+        node.fail_bare("only headgate-higress.wasm takes this");
+        None
+    });
     let cluster = section.get("cluster", |node| node.short_text("the name of an Envoy cluster"));
     RedisSettings {
         cluster: cluster.unwrap_or("redis_call").to_owned(),
@@ -51,6 +56,8 @@ pub(super) fn redis(node: Option<Node>) -> RedisSettings {
             .get("timeout", |node| node.duration(1..=10_000))
             .unwrap_or(Duration::from_millis(100)),
         max_in_flight: section.integer("max_in_flight", 1..=1_000_000).unwrap_or(4_096) as usize,
+        #[cfg(feature = "higress")]
+        native: None,
     }
 }
 

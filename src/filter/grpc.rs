@@ -1,12 +1,38 @@
 //! gRPC streams of the host, as the Redis call's streams need them.
 
-use crate::redis::{StreamHost, StreamId};
+use super::worker::Worker;
+use crate::config::Policy;
+use crate::redis::{Script, StreamHost, StreamId, Streams};
 use proxy_wasm::hostcalls;
 
 /// Streams to one cluster. They are opened in the root context only, since the SDK hands a stream's events to the
 /// context that was active then.
 pub struct GrpcStreams {
     service: String,
+}
+
+/// The road to Redis in this artifact.
+pub type Road = Streams<GrpcStreams>;
+
+pub fn road(policy: &Policy, script: Script) -> Road {
+    let settings = &policy.redis;
+    Streams::new(
+        GrpcStreams::new(&settings.cluster),
+        script,
+        &settings.key_prefix,
+        settings.max_in_flight,
+        settings.timeout,
+    )
+}
+
+impl Worker {
+    pub fn on_message(&self, stream: u32, message: &[u8]) {
+        self.on_road(|road, now, completed| road.on_message(now, StreamId(stream), message, completed));
+    }
+
+    pub fn on_close(&self, stream: u32) {
+        self.on_road(|road, now, completed| road.on_close(now, StreamId(stream), completed));
+    }
 }
 
 impl GrpcStreams {

@@ -7,6 +7,8 @@
 use crate::headers::Header;
 use crate::local::{Refused, SharedData, Version};
 use crate::telemetry::metrics::{Kind, Meter};
+use log::Level;
+use proxy_wasm::hostcalls;
 use std::ptr::{null, null_mut};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -103,7 +105,7 @@ fn word(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// # Safety
 /// Where `status` is OK, `data` and `size` are a buffer that the host allocated through the module's allocator.
-unsafe fn owned(status: Status, data: *mut u8, size: usize) -> Option<Vec<u8>> {
+pub unsafe fn owned(status: Status, data: *mut u8, size: usize) -> Option<Vec<u8>> {
     if status != OK {
         return None;
     }
@@ -259,6 +261,15 @@ impl SharedData for SharedValues {
             CAS_MISMATCH => Err(Refused::Changed),
             _ => Err(Refused::Failed),
         }
+    }
+}
+
+/// Logs a line once for all workers: the VM of the main thread is configured before theirs.
+pub fn say_once(level: Level, text: &str) {
+    let said = hostcalls::get_shared_data(text).is_ok_and(|(value, _)| value.is_some());
+    if !said {
+        log::log!(level, "headgate: {text}");
+        let _unsaid = hostcalls::set_shared_data(text, Some(b"said"), None);
     }
 }
 

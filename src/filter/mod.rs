@@ -2,15 +2,19 @@
 //!
 //! [`worker`] holds what all requests of one worker share and wakes those that wait; [`deciding`] makes decisions of
 //! their counts and [`release`] carries them out; [`leasing`] takes permits in advance; [`request`] is one request on
-//! its way; [`local`], [`attributes`] and [`host`] are the proxy as the core sees it.
+//! its way; [`local`], [`attributes`] and [`host`] are the proxy as the core sees it. [`road`] leads to
+//! Redis, in each artifact another one: `grpc` by streams, `native` by the functions of Higress.
 
 mod attributes;
 mod deciding;
+#[cfg(not(feature = "higress"))]
 mod grpc;
 mod host;
 pub mod last_words;
 mod leasing;
 mod local;
+#[cfg(feature = "higress")]
+mod native;
 mod outcome;
 mod release;
 mod request;
@@ -18,5 +22,11 @@ mod response;
 mod seen;
 mod worker;
 
+#[cfg(not(feature = "higress"))]
+use grpc as road;
+#[cfg(feature = "higress")]
+use native as road;
+
+pub use host::say_once;
 pub use request::Request;
 pub use worker::Worker;

@@ -1,10 +1,10 @@
 //! What all requests of one worker share: the policy, the road to Redis, and those that wait for their counts.
 
-use super::grpc::GrpcStreams;
 use super::host;
 use super::local::Local;
 use super::release::Ready;
 use super::request::Caller;
+use super::road::{road, Road};
 use super::seen::Seen;
 use crate::config::{Policy, Store};
 use crate::decision::{CountedBy, Decision};
@@ -12,7 +12,7 @@ use crate::identify::Hasher;
 use crate::lease::LeaseBook;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
-use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall, StreamId, Streams};
+use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall};
 use crate::script;
 use crate::stall::{Blame, Stall};
 use crate::telemetry::FailureLog;
@@ -41,7 +41,7 @@ const SPLIT_CALLS: &str = "headgate_split_calls_total";
 pub struct Worker {
     pub policy: Policy,
     pub planner: Planner,
-    pub(super) redis: RefCell<Streams<GrpcStreams>>,
+    pub(super) redis: RefCell<Road>,
     pub(super) room: RefCell<WaitingRoom<Rc<Caller>>>,
     /// Decisions that are to be carried out, in the order in which they were made.
     pub(super) ready: RefCell<VecDeque<Ready>>,
@@ -76,21 +76,15 @@ pub enum Counting {
 
 impl Worker {
     pub fn new(policy: Policy, hasher: Hasher, version: u64) -> Worker {
-        let settings = &policy.redis;
-        let streams = Streams::new(
-            GrpcStreams::new(&settings.cluster),
-            Script {
-                body: script::body(),
-                sha1_hex: script::sha1_hex(),
-            },
-            &settings.key_prefix,
-            settings.max_in_flight,
-            settings.timeout,
-        );
+        let script = Script {
+            body: script::body(),
+            sha1_hex: script::sha1_hex(),
+        };
+        let road = road(&policy, script);
         Worker {
             seen: Seen::new(&policy, &hasher, version),
             planner: Planner::new(&policy, hasher),
-            redis: RefCell::new(streams),
+            redis: RefCell::new(road),
             room: RefCell::default(),
             ready: RefCell::default(),
             local: Local::new(&policy),
@@ -204,23 +198,11 @@ impl Worker {
         }
     }
 
-    pub fn on_message(&self, stream: u32, message: &[u8]) {
+    /// Something came back on the road to Redis.
+    pub(super) fn on_road(&self, event: impl FnOnce(&mut Road, Instant, &mut Vec<Completed>)) {
         let now = Instant::now();
         let mut completed = Vec::new();
-        self.redis
-            .borrow_mut()
-            .on_message(now, StreamId(stream), message, &mut completed);
-        self.settle(now, completed);
-        self.release();
-        self.wake(now);
-    }
-
-    pub fn on_close(&self, stream: u32) {
-        let now = Instant::now();
-        let mut completed = Vec::new();
-        self.redis
-            .borrow_mut()
-            .on_close(now, StreamId(stream), &mut completed);
+        event(&mut self.redis.borrow_mut(), now, &mut completed);
         self.settle(now, completed);
         self.release();
         self.wake(now);

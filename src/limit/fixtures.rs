@@ -41,6 +41,8 @@ pub(crate) fn policy(identify: Vec<Source>, limits: Vec<Limit>) -> Policy {
             key_prefix: "ratelimit".into(),
             timeout: Duration::from_millis(100),
             max_in_flight: 4096,
+            #[cfg(feature = "higress")]
+            native: None,
         },
         local: LocalSettings {
             share: Percent::FULL,

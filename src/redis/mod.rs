@@ -1,10 +1,19 @@
 //! Talking to Redis: the protocol, hash slots and the seam for the transport.
 
+mod backoff;
+mod breaker;
 mod call;
+mod health;
+#[cfg(feature = "higress")]
+mod native;
+mod pending;
 pub mod resp;
 mod slot;
 mod streams;
 
 pub use call::{CallError, CallToken, Completed, RedisCall, ScriptCall};
+#[cfg(feature = "higress")]
+pub use native::{Native, NativeHost, Refusal, STALL as NATIVE_STALL};
+pub use pending::Script;
 pub use slot::HashSlot;
-pub use streams::{Script, StreamHost, StreamId, Streams};
+pub use streams::{StreamHost, StreamId, Streams};

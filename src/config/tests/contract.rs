@@ -224,6 +224,8 @@ fn everything_else_of_the_contract_means_what_it_says() {
             key_prefix: "ratelimit".into(),
             timeout: Duration::from_millis(100),
             max_in_flight: 4_096,
+            #[cfg(feature = "higress")]
+            native: None,
         }
     );
 }

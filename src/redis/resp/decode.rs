@@ -126,6 +126,12 @@ impl Decoder {
         })
     }
 
+    /// Whether every byte that was pushed belongs to a reply that was given.
+    #[cfg(feature = "higress")]
+    pub(super) fn is_drained(&self) -> bool {
+        self.read == self.buf.len() && self.open.is_empty() && self.bulk.is_none()
+    }
+
     fn advance(&mut self) -> Result<Option<Value>, RespError> {
         while let Some(step) = self.step()? {
             let value = match step {

@@ -5,6 +5,8 @@
 
 mod decode;
 mod encode;
+#[cfg(feature = "higress")]
+pub mod one;
 #[cfg(test)]
 mod tests;
 

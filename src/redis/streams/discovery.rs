@@ -2,9 +2,9 @@
 //!
 //! Asked for at the first call, then slowly while there are calls, and soon where something hints at a change.
 
-use super::backoff::Backoff;
 use super::borders::{Borders, NoBorders};
 use super::{StreamHost, StreamId};
+use crate::redis::backoff::{spread, Backoff};
 use crate::redis::resp::{self, Decoder};
 use std::time::{Duration, Instant};
 
@@ -96,7 +96,7 @@ impl Discovery {
                     // A hint that came meanwhile may be about what this answer does not know yet.
                     let pause = match self.wanted {
                         true => SOON,
-                        false => SLOW.mul_f64(1.0 + fastrand::f64() / 2.0),
+                        false => spread(SLOW, SLOW / 2),
                     };
                     self.next = Some(now + pause);
                 }

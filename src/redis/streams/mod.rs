@@ -5,20 +5,18 @@
 //! end; [`stream`] keeps one stream's order, [`borders`] knows whose a slot is, and [`discovery`] asks. The host is
 //! a trait, so that all of it is tested natively.
 
-mod backoff;
 mod borders;
-mod breaker;
 mod discovery;
 mod shard;
 mod stream;
 
-use crate::redis::{resp, CallError, CallToken, Completed, HashSlot, RedisCall, ScriptCall};
+use super::pending::{Ends, Pending};
+use crate::redis::{CallError, CallToken, Completed, HashSlot, RedisCall, Script, ScriptCall};
 use crate::telemetry::metrics::Levels;
 use borders::{Borders, NoBorders};
 use discovery::Discovery;
 use shard::Shard;
 use std::time::{Duration, Instant};
-use stream::{Ends, Pending, Purpose};
 
 /// Ranges of slots while the borders are not known yet: the first calls need not wait for them.
 const WIDE: u16 = 8;
@@ -29,9 +27,6 @@ const NARROW: u16 = 128;
 
 /// A stream whose oldest call has waited this much longer than any caller would is broken.
 const STUCK: Duration = Duration::from_secs(2);
-
-/// The name of a script that no node knows.
-const UNKNOWN_SHA1: &str = "0000000000000000000000000000000000000000";
 
 /// What the streams need of the proxy.
 pub trait StreamHost {
@@ -46,13 +41,6 @@ pub trait StreamHost {
 /// The host's name for an open stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u32);
-
-/// The script as it is called, and as it is sent to a node that does not know it.
-#[derive(Debug, Clone, Copy)]
-pub struct Script {
-    pub body: &'static str,
-    pub sha1_hex: &'static str,
-}
 
 /// All streams of one worker.
 pub struct Streams<H> {
@@ -320,15 +308,7 @@ impl Link<'_> {
     /// Sends one call as one message; `false`: the stream is gone.
     fn send(&mut self, stream: StreamId, pending: &Pending) -> bool {
         self.scratch.clear();
-        let (name, script) = match (pending.purpose, pending.with_body) {
-            (Purpose::Probe, _) => ("EVALSHA", UNKNOWN_SHA1),
-            (Purpose::Call(_), true) => ("EVAL", self.script.body),
-            (Purpose::Call(_), false) => ("EVALSHA", self.script.sha1_hex),
-        };
-        resp::array(self.scratch, pending.call.parts + 2);
-        resp::bulk(self.scratch, name.as_bytes());
-        resp::bulk(self.scratch, script.as_bytes());
-        self.scratch.extend_from_slice(&pending.call.tail);
+        pending.encode(self.script, self.scratch);
         self.host.send(stream, self.scratch)
     }
 }

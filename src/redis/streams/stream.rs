@@ -3,15 +3,13 @@
 //! A caller that has gone away keeps its place in that order; its reply finds nobody. Where a node does not know
 //! the script, one call on the stream carries the body and the others are sent again behind it.
 
-use super::backoff::Backoff;
 use super::{Link, StreamId};
-use crate::redis::resp::{Decoder, Value};
-use crate::redis::{CallError, CallToken, ScriptCall};
+use crate::redis::backoff::Backoff;
+use crate::redis::pending::{Ends, Pending, Purpose};
+use crate::redis::resp::Decoder;
+use crate::redis::{CallError, ScriptCall};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-/// A call that meets so many nodes in a row without the script is given up.
-const MAX_SENDS: u8 = 4;
 
 #[derive(Default)]
 pub(super) struct Stream {
@@ -24,28 +22,6 @@ pub(super) struct Stream {
     /// How many of `sent` carry the body.
     bodies: usize,
     decoder: Decoder,
-}
-
-/// Calls that have come to an end, in the order of their replies.
-pub(super) type Ends = Vec<(Pending, Result<Value, CallError>)>;
-
-/// Why a call is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Somebody waits for it.
-    Call(CallToken),
-    /// To see whether the shard answers; calls a script that no node knows.
-    Probe,
-}
-
-pub(super) struct Pending {
-    /// When it was queued or sent.
-    since: Instant,
-    pub deadline: Instant,
-    pub purpose: Purpose,
-    pub call: ScriptCall,
-    pub with_body: bool,
-    sends: u8,
 }
 
 impl Stream {
@@ -76,17 +52,7 @@ impl Stream {
         if self.id.is_none() && self.backoff.retry_at().is_some_and(|at| at >= deadline) {
             return Err(CallError::Unavailable);
         }
-        self.send_or_queue(
-            Pending {
-                since: now,
-                deadline,
-                purpose,
-                call,
-                with_body: false,
-                sends: 0,
-            },
-            link,
-        );
+        self.send_or_queue(Pending::new(now, deadline, purpose, call), link);
         Ok(())
     }
 
@@ -116,8 +82,7 @@ impl Stream {
             };
             self.backoff.succeeded();
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
-            let call = matches!(pending.purpose, Purpose::Call(_));
-            if call && is_noscript(&reply) && pending.deadline > now && pending.sends < MAX_SENDS {
+            if pending.is_to_be_repeated(now, &reply) {
                 pending.with_body = self.bodies == 0;
                 pending.since = now;
                 self.send_or_queue(pending, link);
@@ -186,8 +151,4 @@ impl Stream {
         self.bodies = 0;
         ends.extend(self.sent.drain(..).map(|pending| (pending, Err(reason))));
     }
-}
-
-pub(super) fn is_noscript(reply: &Value) -> bool {
-    matches!(reply, Value::Error(text) if text.starts_with(b"NOSCRIPT"))
 }

@@ -1,7 +1,8 @@
 //! The streams against a host that is a plain struct: what is sent, in which order, and who gets which reply.
 
 use super::*;
-use crate::redis::resp::Value;
+use crate::redis::pending::UNKNOWN_SHA1;
+use crate::redis::resp::{self, Value};
 use crate::redis::HashSlot;
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -33,7 +33,7 @@ impl Backoff {
     pub fn failed(&mut self, now: Instant) {
         let ceiling = FIRST.saturating_mul(1 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now + ceiling.mul_f64(0.5 + fastrand::f64() / 2.0));
+        self.retry_at = Some(now + spread(ceiling / 2, ceiling / 2));
     }
 
     pub fn succeeded(&mut self) {
@@ -44,6 +44,11 @@ impl Backoff {
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
+}
+
+/// `least`, and up to `more` on top of it by chance: what begins at once everywhere does not go on at once.
+pub(super) fn spread(least: Duration, more: Duration) -> Duration {
+    least + Duration::from_micros((fastrand::f64() * more.as_micros() as f64) as u64)
 }
 
 #[cfg(test)]

@@ -1,0 +1,109 @@
+//! What replies and their absence say of one shard, or of the one Redis there is: the breaker's books, and a log line
+//! when it opens or closes.
+
+use super::breaker::{self, Breaker, Change};
+use super::pending::{self, Ends, Purpose};
+use super::{CallError, Completed};
+use std::time::{Duration, Instant};
+
+#[derive(Default)]
+pub(super) struct Health {
+    breaker: Breaker,
+    /// Something hints at slots or masters that have changed.
+    hint: bool,
+}
+
+impl Health {
+    /// Calls are not worth sending.
+    pub fn is_open(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// A call sent at `since` got no reply in its time; `who`: as the log calls it.
+    pub fn timed_out(&mut self, now: Instant, since: Instant, who: &str) {
+        let change = self.breaker.timed_out(now, since);
+        self.note(change, who);
+    }
+
+    /// The same for one that was under way while the worker itself stood still; `timeout`: a caller's.
+    pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration, who: &str) {
+        let change = self.breaker.timed_out_in_stall(now, since, timeout);
+        self.note(change, who);
+    }
+
+    /// Whether a probe is to be sent now; if so, it counts as sent.
+    pub fn probe(&mut self, now: Instant, timeout: Duration) -> bool {
+        self.hint |= self.breaker.probe_overdue(now, timeout);
+        self.breaker.probe(now)
+    }
+
+    /// The probe could not be sent.
+    pub fn no_probe(&mut self, now: Instant) {
+        self.breaker.probed(now, false);
+    }
+
+    /// Whether something hinted at slots or masters that have changed, since this was last asked.
+    pub fn take_hint(&mut self) -> bool {
+        std::mem::take(&mut self.hint)
+    }
+
+    /// When a tick is wanted.
+    pub fn wakeup(&self, timeout: Duration) -> Option<Instant> {
+        self.breaker.wakeup(timeout)
+    }
+
+    /// What was under way has come to an end; calls among it are appended to `completed`.
+    pub fn ended(&mut self, now: Instant, ends: &mut Ends, who: &str, completed: &mut Vec<Completed>) {
+        let mut lost = false;
+        for (pending, reply) in ends.drain(..) {
+            let in_time = pending.deadline > now;
+            let failed = reply.as_ref().map_or(true, breaker::is_failure);
+            self.hint |= reply.as_ref().is_ok_and(breaker::is_about_slots);
+            match pending.purpose {
+                Purpose::Probe => {
+                    let well = matches!(&reply, Ok(reply) if pending::is_noscript(reply));
+                    self.breaker.probed(now, in_time && well);
+                    self.hint |= !well;
+                }
+                Purpose::Call(token) => {
+                    match &reply {
+                        Err(CallError::Unavailable) => {}
+                        Err(_) => lost = true,
+                        // Late ones have been noted as timed out.
+                        Ok(_) if !in_time && failed => {}
+                        Ok(_) if !in_time => self.breaker.answered_late(now),
+                        Ok(_) if failed => {
+                            let change = self.breaker.failed(now);
+                            self.note(change, who);
+                        }
+                        Ok(_) => {
+                            let change = self.breaker.answered(now);
+                            self.note(change, who);
+                        }
+                    }
+                    completed.push(Completed {
+                        token,
+                        call: pending.call,
+                        reply,
+                    });
+                }
+            }
+        }
+        // However many calls a connection takes with it, it has broken once.
+        if lost {
+            let change = self.breaker.failed(now);
+            self.note(change, who);
+        }
+    }
+
+    fn note(&mut self, change: Option<Change>, who: &str) {
+        match change {
+            Some(Change::Opened { run }) => {
+                self.hint = true;
+                log::warn!("headgate: {who} does not count, after {run} failure(s) in a row; until it answers again, on_error decides for its callers at once");
+            }
+            Some(Change::Closed) => log::info!("headgate: {who} counts again"),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What the gateway's Redis functions answer at once.
+
+use std::fmt;
+
+/// Why nothing was sent.
+/// source: higress-group/proxy-wasm-cpp-sdk `proxy_wasm_common.h` (WasmResult); higress-group/envoy
+/// `source/extensions/common/wasm/context.cc` (redisInit, redisCall); higress-group/proxy-wasm-cpp-host
+/// `src/exports.cc`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 2: the gateway knows no such cluster, or not yet.
+    UnknownCluster,
+    /// 6: an address outside of the module's memory.
+    BadMemory,
+    /// 10: the cluster has no host now; one of type `envoy.clusters.redis` never has one for this call.
+    NoHost,
+    /// 12: a proxy without a Redis call.
+    Unimplemented,
+    Other(u32),
+}
+
+impl Refusal {
+    /// # Errors
+    /// Any status but 0.
+    pub fn check(status: u32) -> Result<(), Refusal> {
+        Err(match status {
+            0 => return Ok(()),
+            2 => Refusal::UnknownCluster,
+            6 => Refusal::BadMemory,
+            10 => Refusal::NoHost,
+            12 => Refusal::Unimplemented,
+            other => Refusal::Other(other),
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::UnknownCluster => {
+                "the gateway has no cluster for redis.native.service. It is asked again; if it stays so, compare the \
+                 name and port with the service source, and a Kubernetes service that no route names needs \
+                 global.onlyPushRouteCluster: false"
+            }
+            Refusal::NoHost => {
+                "redis.native.service has no host. It is asked again; if it stays so, see to its endpoints, and for a \
+                 Redis Cluster load headgate.wasm"
+            }
+            Refusal::Unimplemented => "this proxy has no Redis call of its own; load headgate.wasm",
+            Refusal::BadMemory => "the gateway's Redis call answers status 6; this is a bug",
+            Refusal::Other(status) => return write!(f, "the gateway's Redis call answers status {status}"),
+        })
+    }
+}

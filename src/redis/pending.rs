@@ -1,0 +1,89 @@
+//! One call under way, whatever its road: why it is made, how often it was sent, and what is sent.
+
+use super::{resp, CallError, CallToken, HashSlot, ScriptCall};
+use crate::redis::resp::Value;
+use std::time::Instant;
+
+/// A call that meets so many nodes in a row without the script is given up.
+const MAX_SENDS: u8 = 4;
+
+/// The name of a script that no node knows.
+pub(super) const UNKNOWN_SHA1: &str = "0000000000000000000000000000000000000000";
+
+/// The script as it is called, and as it is sent to a node that does not know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Script {
+    pub body: &'static str,
+    pub sha1_hex: &'static str,
+}
+
+/// Calls that have come to an end, in the order of their replies.
+pub(super) type Ends = Vec<(Pending, Result<Value, CallError>)>;
+
+/// Why a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Somebody waits for it.
+    Call(CallToken),
+    /// To see whether the shard answers; calls a script that no node knows.
+    Probe,
+}
+
+pub(super) struct Pending {
+    /// When it was queued or sent.
+    pub since: Instant,
+    pub deadline: Instant,
+    pub purpose: Purpose,
+    pub call: ScriptCall,
+    pub with_body: bool,
+    pub sends: u8,
+}
+
+impl Pending {
+    pub fn new(now: Instant, deadline: Instant, purpose: Purpose, call: ScriptCall) -> Pending {
+        Pending {
+            since: now,
+            deadline,
+            purpose,
+            call,
+            with_body: false,
+            sends: 0,
+        }
+    }
+
+    /// Whether the reply says no more than that the node does not know the script, and there is time to tell it.
+    pub fn is_to_be_repeated(&self, now: Instant, reply: &Value) -> bool {
+        let call = matches!(self.purpose, Purpose::Call(_));
+        call && is_noscript(reply) && self.deadline > now && self.sends < MAX_SENDS
+    }
+
+    /// Appends the command.
+    pub fn encode(&self, script: &Script, out: &mut Vec<u8>) {
+        let (name, script) = match (self.purpose, self.with_body) {
+            (Purpose::Probe, _) => ("EVALSHA", UNKNOWN_SHA1),
+            (Purpose::Call(_), true) => ("EVAL", script.body),
+            (Purpose::Call(_), false) => ("EVALSHA", script.sha1_hex),
+        };
+        resp::array(out, self.call.parts + 2);
+        resp::bulk(out, name.as_bytes());
+        resp::bulk(out, script.as_bytes());
+        out.extend_from_slice(&self.call.tail);
+    }
+}
+
+/// The call of a probe on a key: nothing is run and nothing is stored; the answer NOSCRIPT shows that the node is
+/// there.
+pub(super) fn probe(key: &str) -> ScriptCall {
+    let mut tail = Vec::new();
+    resp::bulk(&mut tail, b"1");
+    resp::bulk(&mut tail, key.as_bytes());
+    ScriptCall {
+        slot: HashSlot::of(key.as_bytes()),
+        parts: 2,
+        tail,
+    }
+}
+
+pub(super) fn is_noscript(reply: &Value) -> bool {
+    matches!(reply, Value::Error(text) if text.starts_with(b"NOSCRIPT"))
+}
