@@ -23,7 +23,7 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all test-client test-dashboard chaos fuzz bench lint build build-drill \
+.PHONY: run stop test test-all test-client test-dashboard test-higress chaos fuzz bench lint build build-drill build-higress \
 	cli dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
@@ -35,17 +35,21 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-test: lint build build-drill
+test: lint build build-drill build-higress
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
-	$(MAKE) --no-print-directory test-client test-dashboard
+	$(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint build build-drill
+test-all: lint build build-drill build-higress
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
-	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard
+	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
+
+# The module for Higress in a gateway of the tests' own, and what must hold on both roads to Redis.
+test-higress: build build-higress
+	cargo test $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) -- $(THREADS)
 
 # The client's tests against Envoy with the module, in Node and in a browser.
 test-client: setup
@@ -60,8 +64,10 @@ bench: setup-bench build
 
 lint: setup
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/higress/Cargo.toml
 	cargo clippy $(LOCKED) $(CLI) --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --lib --target wasm32-wasip1 -- -D warnings
+	cargo clippy $(LOCKED) --features higress --lib --target wasm32-wasip1 -- -D warnings
 
 # As a cdylib alone it is an eighth smaller than beside an rlib. Panic messages in it name no paths of this machine.
 WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo --remap-path-prefix=$(CURDIR)=." \
@@ -70,6 +76,11 @@ WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$${CARGO
 build: setup-run
 	$(WASM_RUSTC)
 	@scripts/wasm.sh $(CARGO_OUT)/wasm32-wasip1/release/headgate.wasm target/headgate.wasm
+
+# For Higress: the Redis call by its own host functions.
+build-higress: setup-run
+	$(WASM_RUSTC) --features higress --target-dir $(CARGO_OUT)/higress
+	@scripts/wasm.sh $(CARGO_OUT)/higress/wasm32-wasip1/release/headgate.wasm target/headgate-higress.wasm
 
 # For tests only: as if it were the next release (another script), and it dies when told to.
 build-drill: setup-run

@@ -1,0 +1,232 @@
+//! A gateway in the test's own thread: one worker, one VM with the module, and the Redis functions of Higress.
+//!
+//! It keeps the order of events that Envoy keeps: what the Redis client has to say while the VM is called is said after
+//! that call, and what the module decides about a request is done then, too.
+//! source: higress-group/envoy `source/extensions/common/wasm/context.cc`, `source/common/redis/async_client_impl.cc`
+
+mod abi;
+mod client;
+mod http;
+mod state;
+mod wasi;
+
+pub use client::Cluster;
+pub use http::{Request, Response};
+pub use state::State;
+
+use client::Event;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use wasmi::{Engine, Instance, Linker, Module, Store, TypedFunc};
+
+/// The root context's number.
+const ROOT: u32 = 1;
+
+/// What this gateway calls the Redis service of `redis.native.service: redis.dns:6379`.
+pub const SERVICE: &str = "outbound|6379||redis.dns";
+
+/// How long a request may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Gateway {
+    store: Store<State>,
+    instance: Instance,
+    on_tick: TypedFunc<u32, ()>,
+    on_redis_reply: TypedFunc<(u32, u32, u32, u32), ()>,
+    next_context: u32,
+}
+
+/// A gateway before it is configured.
+pub struct Builder {
+    state: State,
+}
+
+impl Builder {
+    /// An environment variable of the VM.
+    pub fn env(mut self, name: &str, value: &str) -> Builder {
+        self.state.environment.push(format!("{name}={value}"));
+        self
+    }
+
+    /// A Redis service with these hosts; none at all: known, but without endpoints.
+    pub fn service(mut self, name: &str, ports: &[u16]) -> Builder {
+        self.state.clusters.insert(name.to_owned(), Cluster::new(ports));
+        self
+    }
+
+    /// Its functions are there and not implemented.
+    pub fn unimplemented(mut self) -> Builder {
+        self.state.unimplemented = true;
+        self
+    }
+
+    /// Loads the module and configures it; `config` is YAML.
+    pub fn start(self, config: &str) -> Result<Gateway, String> {
+        let engine = Engine::default();
+        let bytes = std::fs::read(module()).expect("the module");
+        let module = Module::new(&engine, bytes).expect("a WebAssembly module");
+        let mut store = Store::new(&engine, self.state);
+        let mut linker = Linker::new(&engine);
+        abi::define(&mut linker);
+        wasi::define(&mut linker);
+        abi::define_rest(&mut linker, &module);
+        let instance = linker
+            .instantiate_and_start(&mut store, &module)
+            .expect("an instance");
+        let typed = "an exported function";
+        let on_tick = instance.get_typed_func(&store, "proxy_on_tick").expect(typed);
+        let on_redis_reply = instance
+            .get_typed_func(&store, "proxy_on_redis_call_response")
+            .expect(typed);
+        let mut gateway = Gateway {
+            store,
+            instance,
+            on_tick,
+            on_redis_reply,
+            next_context: ROOT,
+        };
+        gateway.configure(config).map(|()| gateway)
+    }
+
+    /// Expects that the module refuses the configuration; what it says.
+    pub fn refused(self, config: &str) -> String {
+        match self.start(config) {
+            Ok(gateway) => panic!("accepted; its log:\n{}", gateway.log()),
+            Err(log) => log,
+        }
+    }
+}
+
+impl Gateway {
+    pub fn builder() -> Builder {
+        Builder {
+            state: State::default(),
+        }
+    }
+
+    fn configure(&mut self, config: &str) -> Result<(), String> {
+        let config: serde_json::Value = serde_yaml_ng::from_str(config).expect("YAML");
+        let text = config.to_string();
+        let size = text.len() as u32;
+        self.store.data_mut().configuration = text.into_bytes();
+        self.vm::<(), ()>(ROOT, "_initialize", ());
+        self.vm::<(u32, u32), ()>(ROOT, "proxy_on_context_create", (ROOT, 0));
+        self.vm::<(u32, u32), u32>(ROOT, "proxy_on_vm_start", (ROOT, 0));
+        match self.vm::<(u32, u32), u32>(ROOT, "proxy_on_configure", (ROOT, size)) {
+            0 => Err(self.log()),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn state(&mut self) -> &mut State {
+        self.store.data_mut()
+    }
+
+    /// The Redis service.
+    pub fn redis(&mut self) -> &mut Cluster {
+        self.state().clusters.get_mut(SERVICE).expect("the service")
+    }
+
+    pub fn log(&self) -> String {
+        self.store.data().log.join("\n")
+    }
+
+    /// The service is updated: a new client takes its place, without credentials, and what was under way fails.
+    pub fn update_service(&mut self, ports: &[u16]) {
+        if let Some(mut old) = self
+            .state()
+            .clusters
+            .insert(SERVICE.to_owned(), Cluster::new(ports))
+        {
+            old.close(&mut self.store.data_mut().events);
+        }
+        self.deliver();
+    }
+
+    /// The service goes away.
+    pub fn remove_service(&mut self) {
+        if let Some(mut old) = self.state().clusters.remove(SERVICE) {
+            old.close(&mut self.store.data_mut().events);
+        }
+        self.deliver();
+    }
+
+    /// Calls the VM.
+    fn vm<P: wasmi::WasmParams, R: wasmi::WasmResults>(&mut self, context: u32, name: &str, params: P) -> R {
+        let function = self.instance.get_typed_func::<P, R>(&self.store, name);
+        let function = function.unwrap_or_else(|error| panic!("{name}: {error}"));
+        self.call(context, function, params)
+    }
+
+    fn call<P: wasmi::WasmParams, R: wasmi::WasmResults>(
+        &mut self,
+        context: u32,
+        function: TypedFunc<P, R>,
+        params: P,
+    ) -> R {
+        let state = self.store.data_mut();
+        state.current = context;
+        state.effective = 0;
+        let result = function.call(&mut self.store, params);
+        result.unwrap_or_else(|error| panic!("the VM has died: {error}\n{}", self.log()))
+    }
+
+    /// Hands on what the Redis client has to say.
+    fn deliver(&mut self) {
+        while let Some(event) = self.state().events.pop_front() {
+            let function = self.on_redis_reply;
+            match event {
+                Event::Reply(token, bytes) => {
+                    let size = bytes.len() as u32;
+                    self.state().reply = Some(bytes);
+                    self.call::<_, ()>(ROOT, function, (ROOT, token, 0, size));
+                    self.state().reply = None;
+                }
+                Event::Failure(token) => self.call::<_, ()>(ROOT, function, (ROOT, token, 1, 0)),
+            }
+        }
+    }
+
+    /// One turn of the event loop: waits for Redis, or until something is due, 20 ms at most.
+    pub fn turn(&mut self) {
+        let now = Instant::now();
+        let state = self.store.data_mut();
+        let timers = state
+            .clusters
+            .values()
+            .flat_map(Cluster::timers)
+            .chain(state.tick.map(|(_, at)| at));
+        let wait = timers.map(|at| at.saturating_duration_since(now)).min();
+        let wait = wait.unwrap_or(Duration::MAX).min(Duration::from_millis(20));
+        client::wait(state.clusters.values(), wait);
+        let now = Instant::now();
+        let State { clusters, events, .. } = state;
+        clusters
+            .values_mut()
+            .for_each(|cluster| cluster.read(now, events));
+        self.deliver();
+        if let Some((period, at)) = self.store.data().tick {
+            if at <= now {
+                self.store.data_mut().tick = Some((period, now + period));
+                let function = self.on_tick;
+                self.call::<_, ()>(ROOT, function, ROOT);
+                self.deliver();
+            }
+        }
+    }
+
+    /// Turns for so long.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.turn();
+        }
+    }
+}
+
+fn module() -> PathBuf {
+    let root = crate::harness::root();
+    let path = root.join("target/headgate-higress.wasm");
+    assert!(path.exists(), "no {}: run `make build-higress`", path.display());
+    path
+}

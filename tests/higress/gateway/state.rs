@@ -1,0 +1,56 @@
+//! What the gateway keeps for its VM.
+
+use super::client::{Cluster, Event};
+use super::http::Exchange;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+#[derive(Default)]
+pub struct State {
+    /// The context for which the VM is called, and the one for which it speaks (0: the same).
+    pub current: u32,
+    pub effective: u32,
+    pub configuration: Vec<u8>,
+    /// `NAME=value`.
+    pub environment: Vec<String>,
+    pub log: Vec<String>,
+    pub shared: HashMap<Vec<u8>, (Vec<u8>, u32)>,
+    pub metrics: Vec<(String, i64)>,
+    /// Period and next moment.
+    pub tick: Option<(Duration, Instant)>,
+    pub exchanges: HashMap<u32, Exchange>,
+    pub clusters: HashMap<String, Cluster>,
+    /// What the Redis client has to say, once the VM is not being called.
+    pub events: VecDeque<Event>,
+    /// The reply, while it is handed on.
+    pub reply: Option<Vec<u8>>,
+    pub inits: Vec<Init>,
+    pub tokens: u32,
+    pub unimplemented: bool,
+}
+
+/// One `proxy_redis_init`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Init {
+    pub service: String,
+    pub username: String,
+    pub password: String,
+    pub timeout: Duration,
+    pub status: u32,
+}
+
+impl State {
+    /// The context that host calls are about.
+    pub fn context(&self) -> u32 {
+        match self.effective {
+            0 => self.current,
+            other => other,
+        }
+    }
+
+    /// The request that host calls are about.
+    pub fn exchange(&mut self) -> Option<&mut Exchange> {
+        let context = self.context();
+        self.exchanges.get_mut(&context)
+    }
+}
