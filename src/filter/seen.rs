@@ -99,7 +99,9 @@ impl Seen {
             return;
         }
         let route;
-        let endpoint = match path_pattern(limit, index, groups) {
+        let mut charges = groups.iter().flat_map(|group| &group.charges);
+        let charge = charges.find(|charge| charge.limit == index);
+        let endpoint = match charge.and_then(|charge| charge.path_pattern(&policy.limits)) {
             Some(pattern) => pattern,
             None => {
                 route = attributes::route().unwrap_or_default();
@@ -192,12 +194,4 @@ fn write(line: Line<'_>, attributes: &RequestAttributes) {
         ..line
     };
     log::warn!("{}", line.json());
-}
-
-/// The path pattern by which the limit holds for the request, as written.
-fn path_pattern<'a>(limit: &'a Limit, index: usize, groups: &[Group]) -> Option<&'a str> {
-    let mut charges = groups.iter().flat_map(|group| &group.charges);
-    let charge = charges.find(|charge| charge.limit == index)?;
-    let path = limit.matches.get(charge.matched?)?.path.as_ref()?;
-    Some(path.text())
 }

@@ -1,6 +1,6 @@
 //! Which counters a request meets, and where they live: the policy applied to one request.
 
-use crate::limit::{Algorithm, Rate};
+use crate::limit::{Algorithm, Limit, PathPattern, Rate};
 use crate::redis::HashSlot;
 use std::rc::Rc;
 
@@ -93,6 +93,12 @@ impl Group {
 }
 
 impl Charge {
+    /// The path pattern by which the limit holds, as written; `None` where its match has none.
+    pub fn path_pattern<'l>(&self, limits: &'l [Limit]) -> Option<&'l str> {
+        let condition = limits.get(self.limit)?.matches.get(self.matched?)?;
+        condition.path.as_ref().map(PathPattern::text)
+    }
+
     /// This charge in a call with its key alone; `None` where that is another key, or where nothing but an override
     /// elsewhere would limit the client.
     fn alone(&self, key: usize) -> Option<Charge> {

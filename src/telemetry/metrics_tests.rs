@@ -1,7 +1,8 @@
 use super::*;
 use crate::config::NamedClient;
+use crate::identify::{FakeRequest, Source};
 use crate::limit::fixtures::{header, limit, policy, rate};
-use crate::limit::{Algorithm, Charge, Period, Quota, Rate, Verdict};
+use crate::limit::{Algorithm, Charge, Match, PathPattern, Period, Plan, Planner, Quota, Rate, Verdict};
 use crate::redis::CallError;
 use crate::waiting::GroupError;
 use std::cell::RefCell;
@@ -228,6 +229,73 @@ fn a_client_with_a_name_has_a_series_and_everyone_else_is_other() {
         told["api_throttle_rejected_total;limit=a;endpoint=/v1/{id};client=other"],
         2
     );
+}
+
+/// By the road of a real request: who calls and where is a caller's own, and none of it comes to a series.
+fn clients_and_paths_leave_the_number_of_series_the_same(requests: u32) {
+    let template = Match {
+        path: Some(PathPattern::template("/v1/{id}/items").unwrap()),
+        ..Match::default()
+    };
+    // plain names, so that a million of them are not hashed
+    let source = Source {
+        plain: true,
+        ..header("x-api-key")
+    };
+    let mut items = limit("items", &[]);
+    items.matches = vec![template];
+    let policy = policy(vec![source], vec![items, limit("all", &[])]);
+    let planner = Planner::new(&policy, Hasher::new(None));
+    let memory = Memory::default();
+    let mut metrics = Metrics::new(&policy, planner.hasher(), memory.clone(), 7);
+    let mut before = 0;
+    for n in 0..requests {
+        let request = FakeRequest::new(
+            "192.0.2.1",
+            &[
+                (":path", &format!("/v1/{n}/items?token={n}")),
+                (":method", "GET"),
+                ("x-api-key", &format!("client-{n}")),
+            ],
+        );
+        let client = planner.identify(&request);
+        let Plan::Count { groups, .. } = planner.plan(&request, client.as_ref()) else {
+            panic!()
+        };
+        let shown = client.as_ref().map(ToString::to_string);
+        for charge in groups.iter().flat_map(|group| &group.charges) {
+            let counted = Counted {
+                charge,
+                verdict: verdict(false, 0),
+                by: CountedBy::Redis,
+            };
+            metrics.counted(&counted, OnError::Deny);
+            let pattern = charge.path_pattern(&policy.limits).unwrap_or("the route");
+            metrics.rejected(charge.limit, pattern, shown.as_deref());
+        }
+        if n == 0 {
+            metrics.hand_on(Levels::default());
+            before = memory.len();
+        }
+    }
+    metrics.hand_on(Levels::default());
+    assert_eq!(memory.len(), before);
+    let told = memory.told();
+    for (limit, endpoint) in [("items", "/v1/{id}/items"), ("all", "the%20route")] {
+        let name = format!("api_throttle_rejected_total;limit={limit};endpoint={endpoint};client=other");
+        assert_eq!(told[&name], i64::from(requests));
+    }
+}
+
+#[test]
+fn fifty_thousand_clients_and_paths_leave_the_number_of_series_the_same() {
+    clients_and_paths_leave_the_number_of_series_the_same(50_000);
+}
+
+#[test]
+#[ignore = "slow"]
+fn a_million_clients_and_paths_leave_the_number_of_series_the_same() {
+    clients_and_paths_leave_the_number_of_series_the_same(1_000_000);
 }
 
 #[test]
