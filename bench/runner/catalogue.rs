@@ -69,6 +69,8 @@ pub const REDIS_SINGLE: &str = "redis/single";
 pub const SINGLE: &str = "headgate/single";
 pub const FOUR: &str = "headgate/four";
 pub const LEASE: &str = "headgate/lease";
+pub const SEEN: &str = "headgate/fixed_window";
+pub const UNSEEN: &str = "headgate/unseen";
 
 /// The algorithms, each with a rate that no load here reaches. A log must stay short, so its window is.
 pub const ALGORITHMS: [(&str, &str); 4] = [
@@ -148,6 +150,20 @@ pub fn setups(options: &Options) -> Vec<Setup> {
         denied,
         PARTNER_SOURCE.to_owned() + &halved,
     ));
+    // what operators are told costs: the same with nothing told
+    let quiet = "metrics: {enabled: false}\nlog: {denials_per_second: 0}\n";
+    for (end, what, rate) in [("", "all allowed", rate), ("/denied", "all denied", SPENT)] {
+        all.push(
+            headgate(
+                &format!("{UNSEEN}{end}"),
+                &format!("one limit, fixed window, no metrics and no log lines; {what}"),
+                Store::Cluster,
+                one(fixed, rate) + quiet,
+                Callers::All,
+            )
+            .with_few_keys(),
+        );
+    }
     let lease =
         "limits: [{name: hot, rate: 10000000/hour, algorithm: fixed_window, lease: 10%}]\n".to_owned();
     all.push(

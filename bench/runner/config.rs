@@ -94,6 +94,14 @@ pub fn add_service(config: &mut Value, port: u16) {
     config["layered_runtime"] = json!({"layers": [{"name": "rls", "static_layer": nghttp2}]});
 }
 
+/// The shipped tracing, which samples every request, to a collector on this port.
+pub fn add_tracing(config: &mut Value, port: u16) {
+    let mut shipped = harness::config::load(&harness::root().join("envoy/tracing.yaml"));
+    harness::config::set_endpoints(&mut shipped["cluster"], &[port]);
+    hcm(config)["tracing"] = shipped["tracing"].take();
+    list(&mut config["static_resources"]["clusters"]).push(shipped["cluster"].take());
+}
+
 fn hcm(config: &mut Value) -> &mut Value {
     harness::config::hcm(config)
 }

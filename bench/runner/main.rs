@@ -5,7 +5,7 @@
 //! figures are medians over the rounds. So what drifts on the machine drifts for all.
 //!
 //! From the environment: `ROUNDS` (5), `SECONDS` for each measurement (3), `SETUPS` (all; `none,rls,headgate/log`: a
-//! name stands for what begins with it), `CONNECTIONS` (1,32,128), `KEYS` (1000,100000), `UPSTREAM` (`own`: a server of
+//! name stands for what begins with it; `tail` is the tail at half load), `CONNECTIONS` (1,32,128), `KEYS` (1000,100000), `UPSTREAM` (`own`: a server of
 //! the runner; `envoy`: a direct response of the same Envoy, whose worker then does that work too), `BENCH_OUT` (the folder
 //! of `results.md` and `results.svg`; bench).
 
@@ -25,6 +25,7 @@ mod results;
 mod running;
 mod script;
 mod start_time;
+mod tail;
 mod targets;
 mod upstream;
 
@@ -52,10 +53,12 @@ fn main() {
     let results = measure(&options, &world, &mut running);
     drop(running);
     let start = start_time::measure(&options, &world);
+    let tail = tail::measure(&options, &world);
     let report = report::Report {
         options: &options,
         results: &results,
         start: &start,
+        tail: tail.as_ref(),
         left_out: &left_out,
     };
     let text = report.markdown();

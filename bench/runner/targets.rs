@@ -1,9 +1,10 @@
 //! What the benchmark must show, and whether it does.
 
-use crate::catalogue::{ALGORITHMS, FOUR, LEASE, NONE, REDIS_SINGLE, RLS, SINGLE};
+use crate::catalogue::{ALGORITHMS, FOUR, LEASE, NONE, REDIS_SINGLE, RLS, SEEN, SINGLE, UNSEEN};
 use crate::options::Load;
-use crate::results::{Results, P50, RATE, REDIS_CPU, TIME};
+use crate::results::{Results, ENVOY_CPU, P50, RATE, REDIS_CPU, TIME};
 use crate::start_time::Start;
+use crate::tail::Tail;
 
 pub struct Target {
     pub measure: String,
@@ -19,6 +20,8 @@ pub enum Bound {
     AtMost(f64),
     /// Bytes.
     Under(f64),
+    /// µs
+    Within(f64),
 }
 
 impl Target {
@@ -26,13 +29,13 @@ impl Target {
         self.value.map(|value| match self.bound {
             Bound::AtLeast(bound) => value >= bound,
             Bound::AtMost(bound) => value <= bound,
-            Bound::Under(bound) => value < bound,
+            Bound::Under(bound) | Bound::Within(bound) => value < bound,
         })
     }
 }
 
-pub fn targets(results: &Results, start: &Start) -> Vec<Target> {
-    use Bound::{AtLeast, AtMost, Under};
+pub fn targets(results: &Results, start: &Start, tail: Option<&Tail>) -> Vec<Target> {
+    use Bound::{AtLeast, AtMost, Under, Within};
     let mut all = Vec::new();
     let mut add = |measure: String, bound, value| {
         all.push(Target {
@@ -114,6 +117,18 @@ pub fn targets(results: &Results, start: &Start) -> Vec<Target> {
             keys,
         );
     }
+    for (end, what) in [("", "all allowed"), ("/denied", "all denied")] {
+        let pair = (format!("{SEEN}{end}"), format!("{UNSEEN}{end}"));
+        let ratio = |metric| results.ratio(&pair.0, &pair.1, Load::FULL, metric);
+        let measure = |of: &str| format!("metrics and log lines against none, {what}: {of}");
+        add(measure("throughput"), AtLeast(0.97), ratio(RATE));
+        add(measure("Envoy CPU a request"), AtMost(1.03), ratio(ENVOY_CPU));
+    }
+    add(
+        "p99 added at half of the throughput, every request traced".into(),
+        Within(10_000.0),
+        tail.map(|tail| tail.added),
+    );
     add("wasm module".into(), Under(400_000.0), Some(start.module_bytes));
     add(
         "`rls` against `none`: no straw man".into(),
