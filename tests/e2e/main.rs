@@ -19,6 +19,7 @@ mod leases;
 mod limits;
 mod local;
 mod matching;
+mod memory;
 #[cfg(feature = "cli")]
 mod oncall;
 mod overrides;

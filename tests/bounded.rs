@@ -1,0 +1,147 @@
+//! A million clients, each once and denied, leave the structures of a worker as large as the first hundred thousand
+//! did: planner, verdict cache, waiting room, local counters, the most rejected. Counts what is allocated.
+
+use headgate::config::{parse, LocalSettings, Plugin, Policy};
+use headgate::identify::{Attributes, Hasher, Lookup, TlsField};
+use headgate::limit::{Percent, Plan, Planner, Verdict};
+use headgate::local::{LocalStore, Memory};
+use headgate::redis::CallToken;
+use headgate::telemetry::top::Top;
+use headgate::verdict_cache::VerdictCache;
+use headgate::waiting::{GroupError, Waiting, WaitingRoom};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+struct Caller(String);
+
+impl Attributes for Caller {
+    fn header(&self, name: &str) -> Lookup<'_> {
+        match name {
+            "x-api-key" => Lookup::One(Cow::Borrowed(self.0.as_bytes())),
+            ":path" => Lookup::One(Cow::Borrowed(b"/")),
+            ":method" => Lookup::One(Cow::Borrowed(b"GET")),
+            _ => Lookup::Absent,
+        }
+    }
+    fn address(&self) -> Option<IpAddr> {
+        Some(IpAddr::from([127, 0, 0, 1]))
+    }
+    fn metadata(&self, _: &[String]) -> Option<Vec<u8>> {
+        None
+    }
+    fn tls(&self, _: TlsField) -> Option<Vec<u8>> {
+        None
+    }
+    fn route(&self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+fn policy() -> Policy {
+    let text = br#"{"verdict_cache": {"entries": 1000}, "limits": [{"name": "a", "rate": "1/day"}, {"name": "b", "rate": "9/hour"}]}"#;
+    match parse(text) {
+        Ok(Plugin::Filter(policy)) => *policy,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Bytes that are allocated after the first tenth of so many clients, and after the last.
+fn clients(number: usize) -> [usize; 2] {
+    let policy = policy();
+    let planner = Planner::new(&policy, Hasher::new(Some(b"k")));
+    let mut verdicts = VerdictCache::new(&policy.verdict_cache);
+    let mut room: WaitingRoom<()> = WaitingRoom::default();
+    let mut top = Top::default();
+    let settings = LocalSettings {
+        share: Percent::FULL,
+        max_counters: 1_024,
+    };
+    let memory = Memory::default();
+    let store = LocalStore::new(&memory, "main", &settings, [1, 2]);
+    let (start, mut early) = (Instant::now(), 0);
+    let denied = Verdict {
+        allowed: false,
+        limit: None,
+        remaining: 0,
+        reset_ms: 86_400_000,
+        wait_ms: 86_400_000,
+    };
+    for n in 0..number {
+        let caller = Caller(format!("client-{n}"));
+        let now = start + Duration::from_millis(n as u64);
+        let client = planner.identify(&caller);
+        let Plan::Count { groups, .. } = planner.plan(&caller, client.as_ref()) else {
+            panic!("it is counted");
+        };
+        top.note(&client.expect("a client").to_string(), 0);
+        let mut results = Vec::new();
+        for group in &groups {
+            store
+                .count(group, &|_| true, 1_700_000_000_000_000 + n as u64)
+                .expect("a count");
+            for charge in &group.charges {
+                verdicts.note(now, group, charge, &denied);
+            }
+            results.push(None);
+        }
+        let request = room.number();
+        let waiting = Waiting {
+            caller: (),
+            groups,
+            results,
+            since: now,
+            deadline: now + Duration::from_millis(100),
+        };
+        room.enter(request, waiting);
+        // A third is answered, a third goes away, a third waits in vain.
+        match n % 3 {
+            0 => drop(room.answer(CallToken { request, part: 0 }, Err(GroupError::TimedOut))),
+            1 => room.leave(request),
+            _ => {}
+        }
+        while room.overdue(now).is_some() {}
+        if n + 1 == number / 10 {
+            early = LIVE.load(Ordering::Relaxed);
+        }
+    }
+    [early, LIVE.load(Ordering::Relaxed)]
+}
+
+fn check(number: usize) {
+    let [early, late] = clients(number);
+    println!("{number} clients: {early} bytes after a tenth of them, {late} at the end");
+    assert!(late <= early + early / 20, "{early} bytes, then {late}");
+}
+
+#[test]
+#[ignore = "slow"]
+fn a_million_clients_take_no_more_than_the_first_hundred_thousand() {
+    check(1_000_000);
+}
+
+#[test]
+fn sixty_thousand_clients_take_no_more_than_the_first_six_thousand() {
+    check(60_000);
+}
