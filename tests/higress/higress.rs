@@ -3,6 +3,7 @@
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
 
+mod credentials;
 mod drivers;
 mod faults;
 mod gateway;

@@ -8,6 +8,7 @@ use std::time::Duration;
 const POLICY: &str = r#"
     redis: {timeout: 1s}
     verdict_cache: {max_age: 10s}
+    response: {headers: [x-ratelimit, ietf]}
     limits:
     - {name: few, rate: 3/minute, match: {path: /few}}
     - {name: wide, rate: 200/minute, match: {path: /few}}
@@ -22,6 +23,7 @@ const POLICY: &str = r#"
     - {name: own, rate: 40/hour, match: [{path: /tags}, {path: /own}]}
     - {name: shared, rate: 2/hour, match: {path: /tags}, key: [path]}
     - {name: burst, rate: 20/hour, match: {path: /burst}}
+    - {name: hot, rate: 1000000/hour, algorithm: fixed_window, match: {path: /hot}, lease: 10%}
     - {name: script, rate: 500/hour, match: {path: /script}}
     - {name: shut, rate: 50/hour, match: {path: /deny}, on_error: deny}
     - {name: open, rate: 50/hour, match: {path: /allow}, on_error: allow}
@@ -57,8 +59,10 @@ impl Bench<'_> {
     }
 }
 
+type Behaviour = fn(&mut Bench);
+
 /// In order, since the last ones take Redis away.
-const BEHAVIOURS: &[(&str, fn(&mut Bench))] = &[
+const BEHAVIOURS: &[(&str, Behaviour)] = &[
     (
         "a limit grants its rate and denies the rest, each algorithm",
         each_algorithm,
@@ -76,6 +80,8 @@ const BEHAVIOURS: &[(&str, fn(&mut Bench))] = &[
     ("a cost of the response is charged afterwards", response_cost),
     ("what a refused call charged elsewhere is given back", give_back),
     ("calls at once are counted exactly", at_once),
+    ("a caller of gRPC is told in its own words", grpc),
+    ("a hot key costs a fraction of a call", leases),
     (
         "a node that forgot the script is told it by one call",
         script_flush,
@@ -115,6 +121,11 @@ fn each_algorithm(bench: &mut Bench) {
 fn several_limits(bench: &mut Bench) {
     let answer = bench.call("/few", "a");
     assert_eq!(answer.number("x-ratelimit-limit"), Some(3));
+    let draft = answer.header("ratelimit").unwrap();
+    assert!(
+        draft.contains("\"few\";r=2;t=") && draft.contains("\"wide\";r=199;t="),
+        "{draft}"
+    );
     for name in ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"] {
         assert!(answer.header(name).is_some(), "{name}");
         assert_eq!(answer.upstream(name), answer.header(name), "{name}");
@@ -258,6 +269,38 @@ fn at_once(bench: &mut Bench) {
     let passed = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!(passed, 20);
     assert!(answers.iter().all(|answer| [200, 429].contains(&answer.status)));
+}
+
+fn grpc(bench: &mut Bench) {
+    let call = |_| Call {
+        path: "/fixed".into(),
+        key: "rpc".into(),
+        headers: vec![("content-type".into(), "application/grpc".into())],
+        ..Call::default()
+    };
+    let answers: Vec<Answer> = (0..3).map(call).map(|call| bench.send(call)).collect();
+    let denied = &answers[2];
+    assert_eq!(
+        (denied.status, denied.header("grpc-status")),
+        (200, Some("8")),
+        "{denied:?}"
+    );
+    assert!(denied.header("retry-after").is_some());
+}
+
+fn leases(bench: &mut Bench) {
+    bench.redis.reset_stats();
+    let call = Call {
+        path: "/hot".into(),
+        key: "a".into(),
+        ..Call::default()
+    };
+    for _ in 0..20 {
+        let answers = bench.driver.send(&vec![call.clone(); 20]);
+        assert!(answers.iter().all(|answer| answer.status == 200));
+    }
+    let calls = bench.redis.calls("evalsha") + bench.redis.calls("eval");
+    assert!(calls < 200, "{calls} for 400 requests");
 }
 
 fn script_flush(bench: &mut Bench) {

@@ -155,9 +155,10 @@ pub fn define(linker: &mut Linker<State>) {
             OK
         };
         "proxy_send_local_response" => |mut host: Host, status: u32, _details: u32, _details_size: u32, body: u32,
-                body_size: u32, headers: u32, headers_size: u32, _grpc_status: u32| -> u32 {
+                body_size: u32, headers: u32, headers_size: u32, grpc_status: i32| -> u32 {
             let body = text(&host, body, body_size);
-            let headers = parse(&read(&host, headers, headers_size).expect("an address in memory"));
+            let mut headers = parse(&read(&host, headers, headers_size).expect("an address in memory"));
+            headers.extend((grpc_status >= 0).then(|| ("grpc-status".to_owned(), grpc_status.to_string())));
             match host.data_mut().exchange() {
                 Some(exchange) => exchange.local = Some(LocalReply { status, headers, body }),
                 None => return BAD_ARGUMENT,
