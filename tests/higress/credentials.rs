@@ -1,12 +1,12 @@
 //! Who calls: what the gateway's client is told, what of it it forgets, and what is refused before it is told.
 
-use crate::faults::{get, left, policy, until_counted};
+use crate::faults::{get, left, patient, until_counted};
 use crate::gateway::{Gateway, Request, SERVICE};
 use crate::harness::{config, root, Node};
 use std::time::{Duration, Instant};
 
 fn secured() -> String {
-    policy("").replace(
+    patient("").replace(
         "redis.dns:6379",
         "redis.dns:6379, username: limiter, password: {env: SECRET}, database: 3",
     )
@@ -77,7 +77,7 @@ fn what_this_artifact_cannot_do_is_refused_with_the_remedy() {
     let log = Gateway::builder()
         .service(SERVICE, &[])
         .unimplemented()
-        .refused(&policy(""));
+        .refused(&patient(""));
     assert!(
         log.contains("redis.native: this proxy has no Redis call of its own; load headgate.wasm"),
         "{log}"
@@ -139,7 +139,7 @@ fn a_cluster_that_goes_away_and_comes_back_is_told_who_calls() {
     let gateway = Gateway::builder()
         .service(SERVICE, &[redis.port])
         .env("SECRET", "s3cret")
-        .start(&secured());
+        .start(&secured().replace("5s", "1s"));
     let mut gateway = gateway.unwrap();
     assert_eq!(get(&mut gateway, "/deny").status, 200);
     gateway.remove_service();
@@ -172,9 +172,9 @@ fn the_shipped_plugin_counts_as_it_stands() {
     let gateway = variables.fold(gateway, |gateway, variable| {
         gateway.env(variable["name"].as_str().expect("a name"), "s3cret")
     });
-    let mut gateway = gateway
-        .start(&plugin["spec"]["pluginConfig"].to_string())
-        .unwrap();
+    let mut policy = plugin["spec"]["pluginConfig"].clone();
+    policy["redis"]["timeout"] = "5s".into();
+    let mut gateway = gateway.start(&policy.to_string()).unwrap();
     let answers: Vec<_> = (0..101).map(|_| get(&mut gateway, "/").status).collect();
     assert_eq!(
         answers.iter().filter(|status| **status == 200).count(),

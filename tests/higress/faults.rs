@@ -8,10 +8,15 @@ use std::time::{Duration, Instant};
 /// `redis` and more fields of it, then a limit for each failure policy.
 pub fn policy(redis: &str) -> String {
     format!(
-        "{{redis: {{native: {{service: redis.dns:6379}}, timeout: 100ms{redis}}}, limits: [\
+        "{{redis: {{native: {{service: redis.dns:6379}}, timeout: 300ms{redis}}}, limits: [\
          {{name: shut, rate: 50/hour, match: {{path: /deny}}, on_error: deny}}, \
          {{name: open, rate: 50/hour, match: {{path: /allow}}, on_error: allow}}]}}"
     )
+}
+
+/// The same, but a caller waits as long as a busy machine may need.
+pub fn patient(redis: &str) -> String {
+    policy(redis).replace("300ms", "5s")
 }
 
 pub fn get(gateway: &mut Gateway, path: &str) -> Response {
@@ -94,7 +99,7 @@ fn a_caller_waits_for_its_deadline_and_not_for_the_clients_timer_and_the_late_re
     let response = get(&mut gateway, "/deny");
     assert_eq!(response.status, 503);
     assert!(
-        response.elapsed >= Duration::from_millis(99),
+        response.elapsed >= Duration::from_millis(299),
         "{:?}",
         response.elapsed
     );
@@ -103,13 +108,14 @@ fn a_caller_waits_for_its_deadline_and_not_for_the_clients_timer_and_the_late_re
         "{:?}",
         response.elapsed
     );
-    let start = Instant::now();
-    assert_eq!(get(&mut gateway, "/deny").status, 503);
     assert!(
-        start.elapsed() < Duration::from_millis(90),
-        "the breaker is open: {:?}",
-        start.elapsed()
+        gateway.log().contains("Redis does not count, after 1 failure(s)"),
+        "{}",
+        gateway.log()
     );
+    let next = gateway.open(Request::get("/deny").header("x-api-key", "a"));
+    assert!(gateway.is_decided(next), "the breaker is open: nobody waits");
+    gateway.wait(next);
     redis.thaw();
     until_counted(&mut gateway);
     assert_eq!(
@@ -124,7 +130,7 @@ fn a_hung_up_caller_is_forgotten_and_its_reply_goes_to_nobody_else() {
     let redis = SingleRedis::start();
     let mut gateway = Gateway::builder()
         .service(SERVICE, &[redis.port])
-        .start(&policy(""))
+        .start(&patient(""))
         .unwrap();
     get(&mut gateway, "/deny");
     redis.freeze();
@@ -138,7 +144,7 @@ fn a_hung_up_caller_is_forgotten_and_its_reply_goes_to_nobody_else() {
 #[test]
 fn a_connection_that_breaks_fails_its_callers_at_once_and_counting_is_back_with_redis() {
     let redis = SingleRedis::start();
-    let policy = policy("").replace("100ms", "5s");
+    let policy = patient("");
     let mut gateway = Gateway::builder()
         .service(SERVICE, &[redis.port])
         .start(&policy)
@@ -172,7 +178,7 @@ fn a_stall_drops_the_connection_with_all_its_calls_and_the_next_one_counts() {
     get(&mut gateway, "/deny");
     redis.freeze();
     assert_eq!(get(&mut gateway, "/deny").status, 503);
-    gateway.run_for(Duration::from_millis(2_300));
+    gateway.run_for(Duration::from_millis(2_700));
     assert!(gateway.redis().stalls > 0, "the client has given up");
     redis.thaw();
     until_counted(&mut gateway);
@@ -184,7 +190,7 @@ fn a_redis_cluster_is_told_apart_by_its_moved_once_and_with_the_remedy() {
     let ports = [cluster.masters()[0].port];
     let mut gateway = Gateway::builder()
         .service(SERVICE, &ports)
-        .start(&policy(""))
+        .start(&patient(""))
         .unwrap();
     let statuses: Vec<u32> = (0..12)
         .map(|n| {
@@ -207,7 +213,7 @@ fn behind_several_proxies_each_reply_finds_its_caller() {
     let ports = [nodes[0].port, nodes[1].port];
     let mut gateway = Gateway::builder()
         .service(SERVICE, &ports)
-        .start(&policy(""))
+        .start(&patient(""))
         .unwrap();
     let requests = (0..40)
         .map(|n| Request::get("/deny").header("x-api-key", &format!("k{}", n % 20)))
@@ -226,7 +232,7 @@ fn more_calls_than_may_be_under_way_are_not_sent() {
     let redis = SingleRedis::start();
     let mut gateway = Gateway::builder()
         .service(SERVICE, &[redis.port])
-        .start(&policy(", max_in_flight: 5"))
+        .start(&patient(", max_in_flight: 5"))
         .unwrap();
     get(&mut gateway, "/deny");
     redis.freeze();

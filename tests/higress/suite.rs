@@ -6,7 +6,7 @@ use crate::harness::{wait_for, SingleRedis};
 use std::time::Duration;
 
 const POLICY: &str = r#"
-    redis: {timeout: 1s}
+    redis: {timeout: 5s}
     verdict_cache: {max_age: 10s}
     response: {headers: [x-ratelimit, ietf]}
     limits:
