@@ -344,22 +344,34 @@ async fn the_most_rejected_are_told(envoy: Envoy, every: u64) {
     for _ in 0..5 {
         envoy.at_once(40, |_| ask("abusive".to_owned())).await;
     }
-    let told = |reports: &[Value]| -> u64 {
-        let clients = reports
+    // each worker tells its own, and a slow machine may take several intervals for it
+    let most = |reports: &[Value]| -> Option<u64> {
+        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+        for client in reports
             .iter()
-            .flat_map(|report| report["clients"].as_array().cloned().unwrap_or_default());
-        clients.filter_map(|client| client["rejected"].as_u64()).sum()
+            .filter_map(|report| report["clients"].as_array())
+            .flatten()
+        {
+            assert_eq!(client["error"], 0, "there is room for all: {client}");
+            *sums.entry(client["client"].as_str()?).or_default() += client["rejected"].as_u64()?;
+        }
+        sums.into_values().max()
     };
-    // each worker tells its own ten; 199 of 239 rejections are of one caller
-    let reports = wait_for("reports", Duration::from_secs(every + 15), || {
-        Some(envoy.events("most_rejected")).filter(|reports| told(reports) >= 199 + 9)
+    let reports = wait_for("reports of 199", Duration::from_secs(every + 15), || {
+        Some(envoy.events("most_rejected")).filter(|reports| most(reports) == Some(199))
     });
-    assert!(reports
-        .iter()
-        .all(|report| report["seconds"] == every && report["instance"] == "main"));
-    let abusive = reports.iter().map(|report| &report["clients"][0]);
-    let count = |field: &str| -> u64 { abusive.clone().filter_map(|client| client[field].as_u64()).sum() };
-    assert!(count("rejected") >= 199 && count("error") == 0, "{reports:#?}");
+    for report in &reports {
+        assert_eq!(
+            (&report["seconds"], &report["instance"]),
+            (&json!(every), &json!("main"))
+        );
+        assert!(
+            report["clients"]
+                .as_array()
+                .is_some_and(|clients| clients.len() <= 10),
+            "{report}"
+        );
+    }
     let log = envoy.log();
     assert!(!log.contains("abusive") && !log.contains("caller-"), "{log}");
     #[cfg(feature = "cli")]

@@ -330,7 +330,11 @@ async fn both_access_log_formats_show_every_figure() {
     }
     let text_format = formats["text"].clone();
     let envoy = Envoy::with(RedisCluster::shared())
-        .policy("limits: [{name: one, rate: 1/minute}, {name: quiet, rate: 1/minute, enforce: false}]")
+        .policy(
+            "{limits: [{name: one, rate: 1/minute}, {name: quiet, rate: 1/minute, enforce: false}], \
+             verdict_cache: {max_age: 30s}}",
+        )
+        .concurrency(1)
         .edit(move |config| {
             config::hcm(config)["access_log"][0]["typed_config"]["log_format"] = text_format.clone();
         })

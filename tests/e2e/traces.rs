@@ -138,8 +138,10 @@ async fn ask(envoy: &Envoy) -> Response {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_requests_span_carries_the_decision_within_the_callers_trace() {
     let (port, receiver) = Receiver::start().await;
-    let builder =
-        Envoy::with(RedisCluster::shared()).policy("limits: [{name: traced-limit, rate: 2/minute}]");
+    // what one worker knows from memory, another asks Redis for
+    let builder = Envoy::with(RedisCluster::shared())
+        .policy("{limits: [{name: traced-limit, rate: 2/minute}], verdict_cache: {max_age: 30s}}")
+        .concurrency(1);
     let envoy = traced(builder, port, TAGS)
         .edit(|config| config::hcm(config)["tracing"]["spawn_upstream_span"] = json!(true))
         .start();
