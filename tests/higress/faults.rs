@@ -255,3 +255,33 @@ fn a_refused_connection_is_a_failure_like_any_other() {
     assert_eq!(get(&mut gateway, "/deny").status, 503);
     assert_eq!(get(&mut gateway, "/allow").status, 200);
 }
+
+#[test]
+fn a_new_configuration_takes_nobodys_replies() {
+    let redis = SingleRedis::start();
+    let before = patient("");
+    let mut gateway = Gateway::builder()
+        .service(SERVICE, &[redis.port])
+        .start(&before)
+        .unwrap();
+    get(&mut gateway, "/deny");
+    redis.freeze();
+    let cut = gateway.open(Request::get("/deny").header("x-api-key", "a"));
+    let old = gateway.reconfigure(&before.replace("50/hour", "20/hour"));
+    let response = gateway.wait(cut);
+    assert_eq!(
+        response.status, 503,
+        "telling the client who calls closed the connection"
+    );
+    assert!(
+        response.elapsed < Duration::from_secs(4),
+        "{:?}",
+        response.elapsed
+    );
+    let mine = gateway.open(Request::get("/deny").header("x-api-key", "b"));
+    let others = gateway.open_under(old, Request::get("/deny").header("x-api-key", "c"));
+    redis.thaw();
+    assert_eq!(left(&gateway.wait(mine)), Some("19"));
+    assert_eq!(left(&gateway.wait(others)), Some("49"));
+    assert_eq!(gateway.state().inits.len(), 2, "once a configuration");
+}

@@ -137,11 +137,16 @@ pub fn define(linker: &mut Linker<State>) {
         };
         "proxy_set_tick_period_milliseconds" => |mut host: Host, millis: u32| -> u32 {
             let period = Duration::from_millis(millis.into());
-            host.data_mut().tick = (millis > 0).then(|| (period, Instant::now() + period));
+            let root = host.data().root();
+            let ticks = &mut host.data_mut().ticks;
+            match millis {
+                0 => ticks.remove(&root),
+                _ => ticks.insert(root, (period, Instant::now() + period)),
+            };
             OK
         };
         "proxy_set_effective_context" => |mut host: Host, context: u32| -> u32 {
-            if context != super::ROOT && !host.data().exchanges.contains_key(&context) {
+            if !host.data().roots.contains_key(&context) {
                 return BAD_ARGUMENT;
             }
             host.data_mut().effective = context;
@@ -314,10 +319,13 @@ fn redis_call(state: &mut State, service: &str, query: &[u8]) -> Result<u32, u32
     let cluster = service.split('?').next().unwrap_or_default();
     let cluster = state.clusters.get_mut(cluster).ok_or(BAD_ARGUMENT)?;
     state.tokens += 4;
-    match cluster.send(state.tokens, query, &mut state.events) {
-        true => Ok(state.tokens),
-        false => Err(INTERNAL_FAILURE),
+    let token = state.tokens;
+    if !cluster.send(token, query, &mut state.events) {
+        return Err(INTERNAL_FAILURE);
     }
+    let root = state.root();
+    state.callers.insert(token, root);
+    Ok(token)
 }
 
 /// What the SDK imports and the module never calls.

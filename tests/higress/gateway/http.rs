@@ -1,6 +1,6 @@
 //! Requests on their way through the filter, and what became of them.
 
-use super::{Gateway, PATIENCE, ROOT};
+use super::{Gateway, PATIENCE};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -90,6 +90,11 @@ impl Gateway {
 
     /// Sends a request without waiting; its number.
     pub fn open(&mut self, request: Request) -> u32 {
+        self.open_under(self.root, request)
+    }
+
+    /// The same under an earlier configuration, as on a connection that is still open.
+    pub fn open_under(&mut self, root: u32, request: Request) -> u32 {
         self.next_context += 1;
         let context = self.next_context;
         let headers = request.headers.len() as u32;
@@ -101,7 +106,8 @@ impl Gateway {
             ..Exchange::default()
         };
         self.state().exchanges.insert(context, exchange);
-        self.vm::<(u32, u32), ()>(context, "proxy_on_context_create", (context, ROOT));
+        self.state().roots.insert(context, root);
+        self.vm::<(u32, u32), ()>(context, "proxy_on_context_create", (context, root));
         let action: u32 = self.vm(context, "proxy_on_request_headers", (context, headers, 1_u32));
         if action == 0 {
             self.exchange(context).resumed = true;
@@ -176,6 +182,7 @@ impl Gateway {
         self.vm::<u32, u32>(context, "proxy_on_done", context);
         self.vm::<u32, ()>(context, "proxy_on_delete", context);
         self.deliver();
+        self.state().roots.remove(&context);
         self.state()
             .exchanges
             .remove(&context)

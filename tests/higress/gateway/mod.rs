@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use wasmi::{Engine, Instance, Linker, Module, Store, TypedFunc};
 
-/// The root context's number.
-const ROOT: u32 = 1;
+/// The first root context's number.
+const FIRST: u32 = 1;
 
 /// What this gateway calls the Redis service of `redis.native.service: redis.dns:6379`.
 pub const SERVICE: &str = "outbound|6379||redis.dns";
@@ -33,6 +33,8 @@ pub struct Gateway {
     instance: Instance,
     on_tick: TypedFunc<u32, ()>,
     on_redis_reply: TypedFunc<(u32, u32, u32, u32), ()>,
+    /// The root context of new requests: the latest configuration's.
+    root: u32,
     next_context: u32,
 }
 
@@ -83,8 +85,10 @@ impl Builder {
             instance,
             on_tick,
             on_redis_reply,
-            next_context: ROOT,
+            root: FIRST,
+            next_context: FIRST,
         };
+        gateway.vm::<(), ()>(FIRST, "_initialize", ());
         gateway.configure(config).map(|()| gateway)
     }
 
@@ -109,13 +113,25 @@ impl Gateway {
         let text = config.to_string();
         let size = text.len() as u32;
         self.store.data_mut().configuration = text.into_bytes();
-        self.vm::<(), ()>(ROOT, "_initialize", ());
-        self.vm::<(u32, u32), ()>(ROOT, "proxy_on_context_create", (ROOT, 0));
-        self.vm::<(u32, u32), u32>(ROOT, "proxy_on_vm_start", (ROOT, 0));
-        match self.vm::<(u32, u32), u32>(ROOT, "proxy_on_configure", (ROOT, size)) {
+        let root = self.root;
+        self.state().roots.insert(root, root);
+        self.vm::<(u32, u32), ()>(root, "proxy_on_context_create", (root, 0));
+        self.vm::<(u32, u32), u32>(root, "proxy_on_vm_start", (root, 0));
+        let taken = self.vm::<(u32, u32), u32>(root, "proxy_on_configure", (root, size));
+        self.deliver();
+        match taken {
             0 => Err(self.log()),
             _ => Ok(()),
         }
+    }
+
+    /// Another configuration, for requests from now on: a root context of its own in the same VM, beside the one before;
+    /// that one's number.
+    pub fn reconfigure(&mut self, config: &str) -> u32 {
+        self.next_context += 1;
+        let before = std::mem::replace(&mut self.root, self.next_context);
+        self.configure(config).expect("a configuration that is taken");
+        before
     }
 
     pub fn state(&mut self) -> &mut State {
@@ -175,14 +191,16 @@ impl Gateway {
     fn deliver(&mut self) {
         while let Some(event) = self.state().events.pop_front() {
             let function = self.on_redis_reply;
+            let (Event::Reply(token, _) | Event::Failure(token)) = &event;
+            let root = self.state().callers.remove(token).expect("one call, one end");
             match event {
                 Event::Reply(token, bytes) => {
                     let size = bytes.len() as u32;
                     self.state().reply = Some(bytes);
-                    self.call::<_, ()>(ROOT, function, (ROOT, token, 0, size));
+                    self.call::<_, ()>(root, function, (root, token, 0, size));
                     self.state().reply = None;
                 }
-                Event::Failure(token) => self.call::<_, ()>(ROOT, function, (ROOT, token, 1, 0)),
+                Event::Failure(token) => self.call::<_, ()>(root, function, (root, token, 1, 0)),
             }
         }
     }
@@ -195,7 +213,7 @@ impl Gateway {
             .clusters
             .values()
             .flat_map(Cluster::timers)
-            .chain(state.tick.map(|(_, at)| at));
+            .chain(state.ticks.values().map(|(_, at)| *at));
         let wait = timers.map(|at| at.saturating_duration_since(now)).min();
         let wait = wait.unwrap_or(Duration::MAX).min(Duration::from_millis(20));
         client::wait(state.clusters.values(), wait);
@@ -205,13 +223,17 @@ impl Gateway {
             .values_mut()
             .for_each(|cluster| cluster.read(now, events));
         self.deliver();
-        if let Some((period, at)) = self.store.data().tick {
-            if at <= now {
-                self.store.data_mut().tick = Some((period, now + period));
-                let function = self.on_tick;
-                self.call::<_, ()>(ROOT, function, ROOT);
-                self.deliver();
-            }
+        let ticks = self.state().ticks.iter_mut().filter(|(_, (_, at))| *at <= now);
+        let due: Vec<u32> = ticks
+            .map(|(root, (period, at))| {
+                *at = now + *period;
+                *root
+            })
+            .collect();
+        for root in due {
+            let function = self.on_tick;
+            self.call::<_, ()>(root, function, root);
+            self.deliver();
         }
     }
 

@@ -16,8 +16,12 @@ pub struct State {
     pub log: Vec<String>,
     pub shared: HashMap<Vec<u8>, (Vec<u8>, u32)>,
     pub metrics: Vec<(String, i64)>,
-    /// Period and next moment.
-    pub tick: Option<(Duration, Instant)>,
+    /// The root context of each context, its own included.
+    pub roots: HashMap<u32, u32>,
+    /// Which root context waits for which reply.
+    pub callers: HashMap<u32, u32>,
+    /// Period and next moment, by root context.
+    pub ticks: HashMap<u32, (Duration, Instant)>,
     pub exchanges: HashMap<u32, Exchange>,
     pub clusters: HashMap<String, Cluster>,
     /// What the Redis client has to say, once the VM is not being called.
@@ -46,6 +50,11 @@ impl State {
             0 => self.current,
             other => other,
         }
+    }
+
+    /// Its root context.
+    pub fn root(&self) -> u32 {
+        self.roots[&self.context()]
     }
 
     /// The request that host calls are about.
