@@ -2,6 +2,7 @@
 # make dashboard   beside it: Prometheus and a page with charts of that Envoy
 # make stop   ends both
 # make cli    the native command, as target/headgate
+# make image  the filter as an OCI image layout, target/image, for Istio and Envoy Gateway
 # make test   every check and every test but the slow ones
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
@@ -24,7 +25,7 @@ THREADS   := --test-threads 4
 CLI       := --features cli
 
 .PHONY: run stop test test-all test-client test-dashboard test-higress chaos fuzz bench lint build build-drill build-higress \
-	cli dashboard setup setup-run setup-dashboard setup-bench clean
+	cli image dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -106,6 +107,9 @@ cli: setup-run
 	cargo build $(LOCKED) $(CLI) --release --bin headgate
 	@mkdir -p target
 	@cmp -s $(CARGO_OUT)/release/headgate target/headgate || cp $(CARGO_OUT)/release/headgate target/headgate
+
+image: build
+	@python3 scripts/image.py target/headgate.wasm target/image
 
 setup:
 	@scripts/setup.sh test

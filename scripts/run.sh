@@ -136,14 +136,16 @@ start_redis() {
 }
 
 start_envoy() {
-    # the shipped file, with other ports where they were asked for
+    # the shipped file as it stands, or a copy with other ports where they were asked for
+    config=envoy/$VARIANT.yaml
     sed -e "s/port_value: 10000\b/port_value: $PORT/" -e "s/port_value: 9901\b/port_value: $ADMIN_PORT/" \
         -e "s/port_value: 8080\b/port_value: $UPSTREAM_PORT/" \
         -e "s/port_value: 7001\b/port_value: $REDIS_PORT/" -e "s/port_value: 6379\b/port_value: $REDIS_PORT/" \
         -e "s/port_value: 7002\b/port_value: $((REDIS_PORT + 1))/" \
         -e "s/port_value: 7003\b/port_value: $((REDIS_PORT + 2))/" "envoy/$VARIANT.yaml" >"$RUN/envoy.yaml"
+    cmp -s "$config" "$RUN/envoy.yaml" || config=$RUN/envoy.yaml
     HEADGATE_REDIS_PASSWORD=${HEADGATE_REDIS_PASSWORD:-change-me} \
-        begin envoy "$ENVOY" -c "$RUN/envoy.yaml" --disable-hot-restart --file-flush-interval-msec 500
+        begin envoy "$ENVOY" -c "$config" --disable-hot-restart --file-flush-interval-msec 500
     until_true Envoy envoy curl -sf "http://127.0.0.1:$ADMIN_PORT/ready"
     until_true "the way through Envoy" envoy curl -sf -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/"
 }

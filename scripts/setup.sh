@@ -89,6 +89,15 @@ dashboard() {
     (cd $to && npm ci --silent "$@" >&2) || fail "npm could not fetch what dashboards/package-lock.json names."
 }
 
+# The schemas of Kubernetes and Istio, as npm packages.
+schemas() {
+    installed=tests/manifests/node_modules/.package-lock.json
+    if [ "$installed" -nt tests/manifests/package-lock.json ]; then return 0; fi
+    say "fetching the schemas of Kubernetes and Istio"
+    (cd tests/manifests && npm ci --silent --no-audit --no-fund) >&2 || fail "npm could not fetch the schemas."
+    touch "$installed"
+}
+
 # envoy VERSION → .tools/envoy-VERSION/envoy
 envoy() {
     to=.tools/envoy-$1
@@ -151,6 +160,11 @@ test)
     require chromium chromium # the client's demo page, the dashboard's
     require promtool prometheus # alerts and dashboards
     dashboard playwright-core
+    require kubectl kubernetes-client # builds the Kustomize base
+    require ip iproute2 # a network of its own for the main file
+    require skopeo skopeo # the module's image, and a registry for it
+    require docker-registry docker-registry
+    schemas
     ;;
 bench)
     require wrk wrk

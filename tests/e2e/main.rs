@@ -20,6 +20,7 @@ mod limits;
 mod local;
 mod matching;
 mod memory;
+mod mesh;
 #[cfg(feature = "cli")]
 mod oncall;
 mod overrides;

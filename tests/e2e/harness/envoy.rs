@@ -25,6 +25,19 @@ const KNOWN: Duration = Duration::from_secs(5);
 
 type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
+type Render = Arc<dyn Fn(&Place) -> Value + Send + Sync>;
+
+/// Where an Envoy with a configuration of the test's own is to be.
+pub struct Place {
+    /// A folder for what the configuration refers to.
+    pub dir: PathBuf,
+    /// Where limited traffic comes in.
+    pub port: u16,
+    pub admin_port: u16,
+    /// The upstream's.
+    pub upstream: u16,
+}
+
 /// What an Envoy is to be. Starting it twice gives two that count together.
 #[derive(Clone)]
 pub struct EnvoyBuilder {
@@ -48,6 +61,8 @@ pub struct EnvoyBuilder {
     access_log: Option<Value>,
     environment: Vec<(String, String)>,
     edits: Vec<Edit>,
+    whole: Option<Render>,
+    arguments: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -149,6 +164,18 @@ impl EnvoyBuilder {
         self
     }
 
+    /// A whole configuration of the test's own; nothing of it is changed.
+    pub fn whole(mut self, render: impl Fn(&Place) -> Value + Send + Sync + 'static) -> Self {
+        self.whole = Some(Arc::new(render));
+        self
+    }
+
+    /// An option of Envoy's command line, with its value.
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
     /// Listeners come from a file that Envoy watches, so that [`Envoy::reload`] works.
     pub fn dynamic(mut self) -> Self {
         self.dynamic = true;
@@ -212,7 +239,15 @@ impl EnvoyBuilder {
         let dir = new_dir("envoy");
         let upstream = self.upstream.clone().unwrap_or_else(Upstream::start);
         let [port, admin_port, redis_call_port] = [free_port(), free_port(), free_port()];
-        let mut config = self.render(&dir, &upstream, port, admin_port, redis_call_port);
+        let mut config = match &self.whole {
+            Some(render) => render(&Place {
+                dir: dir.clone(),
+                port,
+                admin_port,
+                upstream: upstream.port,
+            }),
+            None => self.render(&dir, &upstream, port, admin_port, redis_call_port),
+        };
         if self.dynamic {
             write_listeners(&dir, config["static_resources"]["listeners"].take());
             config["node"] = json!({"id": "test", "cluster": "test"});
@@ -233,6 +268,7 @@ impl EnvoyBuilder {
             "1",
         ]);
         command
+            .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(root());
         let process = Mutex::new(Process::start(command, &dir));
@@ -423,6 +459,8 @@ impl Envoy {
             access_log: None,
             environment: Vec::new(),
             edits: Vec::new(),
+            whole: None,
+            arguments: Vec::new(),
         }
     }
 
@@ -496,6 +534,11 @@ impl Envoy {
     /// A counter or gauge by its whole name; 0 where it does not exist (yet).
     pub fn stat(&self, name: &str) -> u64 {
         self.stats(name).get(name).copied().unwrap_or(0)
+    }
+
+    /// Its folder: configuration, logs.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// What Envoy and the filter have logged.

@@ -42,8 +42,8 @@ mod process;
 mod redis;
 mod upstream;
 
-pub use self::artifacts::DEFAULT_ENVOY;
-pub use self::envoy::{Envoy, EnvoyBuilder};
+pub use self::artifacts::{envoy_binary, filter_module, DEFAULT_ENVOY};
+pub use self::envoy::{Envoy, EnvoyBuilder, Place};
 pub use self::http::{Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};
 pub use self::node::Node;
