@@ -12,24 +12,30 @@ fn every_path_in_the_local_files_is_relative() {
     for file in files("envoy") {
         let mut paths = Vec::new();
         each_object(&mut config::load(&root().join(&file)), &mut |object| {
-            for field in ["filename", "path", "watched_directory"] {
-                // a route's path is none of a file
-                let is_match = object.contains_key("direct_response") || object.contains_key("route");
-                if let (Some(Value::String(path)), false) = (object.get(field), is_match) {
-                    paths.push(path.clone());
-                }
-            }
+            // what else is called path, in policies and routes, is none of a file
+            let is_log = object
+                .get("@type")
+                .is_some_and(|url| url.to_string().contains("access_loggers"));
+            let file = |holder: &str, field: &str| object.get(holder).map(|value| value[field].clone());
+            let own = |field: &str| object.get(field).cloned();
+            let all = [
+                own("filename"),
+                own("path").filter(|_| is_log),
+                file("pipe", "path"),
+                file("path_config_source", "path"),
+                file("watched_directory", "path"),
+            ];
+            let texts = all.iter().flatten().filter_map(Value::as_str);
+            paths.extend(texts.map(str::to_owned));
         });
         let absolute: Vec<_> = paths
             .iter()
             .filter(|path| path.starts_with('/') || path.contains(".."))
             .collect();
         assert!(absolute.is_empty(), "{file}: {absolute:?}");
-        let modules = paths
-            .iter()
-            .filter(|path| *path == "target/headgate.wasm")
-            .count();
-        assert!(modules > 0 || file.ends_with("tracing.yaml"), "{file}: {paths:?}");
+        let whole = read(&file).contains("static_resources");
+        let names_module = paths.iter().any(|path| path == "target/headgate.wasm");
+        assert_eq!(names_module, whole, "{file}: {paths:?}");
     }
 }
 
