@@ -66,7 +66,9 @@ extern "C" {
 #[repr(u32)]
 pub enum Map {
     Request = 0,
+    RequestTrailers = 1,
     Response = 2,
+    ResponseTrailers = 3,
 }
 
 /// All headers of one message, read in place from the host's one answer.
@@ -126,6 +128,15 @@ pub fn remove_header(map: Map, name: &str) {
     // SAFETY: the host reads the name during the call only.
     unsafe {
         proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len());
+    }
+}
+
+/// Removes the headers of `all`, which were read from `map`, whose names fit. One named twice goes with its first removal.
+pub fn remove_all(map: Map, all: &HeaderMap, fits: impl Fn(&[u8]) -> bool) {
+    for (name, _) in all.iter().filter(|(name, _)| fits(name)) {
+        if let Ok(name) = std::str::from_utf8(name) {
+            remove_header(map, name);
+        }
     }
 }
 

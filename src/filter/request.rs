@@ -1,11 +1,12 @@
 //! One request on its way: identified and planned when its headers come, paused while Redis counts it.
 
 use super::attributes::RequestAttributes;
-use super::host;
+use super::host::{self, HeaderMap};
 use super::outcome::{self, Afterwards, Facts};
 use super::response;
 use super::seen::Seen;
 use super::worker::{Counting, Worker};
+use crate::config::UpstreamHeaders;
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
 use crate::identify::{Attributes, Lookup};
@@ -165,18 +166,34 @@ impl HttpContext for Request {
         }
         Action::Continue
     }
+
+    /// No instance says anything in trailers: what stands there of quotas is the caller's.
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        if self.worker.policy.enabled {
+            strip_trailers(host::Map::RequestTrailers);
+        }
+        Action::Continue
+    }
+
+    /// And here it is the upstream's.
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        let policy = &self.worker.policy;
+        if policy.enabled && policy.response.upstream_headers == UpstreamHeaders::Replace {
+            strip_trailers(host::Map::ResponseTrailers);
+        }
+        Action::Continue
+    }
+}
+
+fn strip_trailers(map: host::Map) {
+    host::remove_all(map, &HeaderMap::read(map), |name| Family::of(name).is_some());
 }
 
 /// Takes away what only the filter may say: the first one in the chain, as the next finds the first's figures here.
-/// A header named twice is removed by its first removal.
 fn strip(attributes: &RequestAttributes) {
-    for (name, _) in attributes.headers().iter() {
-        if Family::of(name).is_some() {
-            if let Ok(name) = std::str::from_utf8(name) {
-                host::remove_header(host::Map::Request, name);
-            }
-        }
-    }
+    host::remove_all(host::Map::Request, attributes.headers(), |name| {
+        Family::of(name).is_some()
+    });
 }
 
 fn is_grpc(attributes: &RequestAttributes) -> bool {

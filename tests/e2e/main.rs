@@ -33,5 +33,6 @@ mod smoke;
 mod sources;
 mod survival;
 mod traces;
+mod trailers;
 mod verdicts;
 mod windows;
