@@ -56,7 +56,7 @@ impl Report<'_> {
         };
         if !self.left_out.is_empty() {
             text += &format!(
-                "- left out, as not supported yet: `{}`\n",
+                "- left out, as they do not start: `{}`\n",
                 self.left_out.join("`, `")
             );
         }

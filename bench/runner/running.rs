@@ -208,12 +208,9 @@ fn envoy(builder: EnvoyBuilder) -> Result<Started, String> {
 
 fn headgate(world: &World, store: Store, policy: &str, callers: Callers) -> Result<Started, String> {
     let builder = world.headgate(store, policy);
-    let envoy = builder.try_start().map_err(|log| {
-        match log.lines().find(|line| line.contains("not supported yet")) {
-            Some(line) => line.trim().to_owned(),
-            None => panic!("Envoy does not start with\n{policy}\n{log}"),
-        }
-    })?;
+    let envoy = builder
+        .try_start()
+        .unwrap_or_else(|log| panic!("Envoy does not start with\n{policy}\n{log}"));
     world.wait_until_known(store, &envoy);
     Ok(Started::Envoy {
         envoy: Box::new(envoy),
