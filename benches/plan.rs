@@ -1,12 +1,16 @@
-//! What planning adds to a request natively: a policy of 100 limits is to stay under 10 µs. `cargo bench`.
+//! What planning adds to a request natively: a policy of 100 limits is to stay under 10 µs; and what an answer from
+//! memory adds to it, a known denial's or a lease's. `cargo bench`.
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use headgate::config::*;
 use headgate::identify::{Attributes, Hasher, Lookup, Source, SourceKind, TlsField};
+use headgate::lease::LeaseBook;
 use headgate::limit::*;
+use headgate::redis::resp::Value;
+use headgate::verdict_cache::VerdictCache;
 use std::hint::black_box;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `POST /api/v1/users/7` with an API key.
 struct Call;
@@ -146,5 +150,51 @@ fn plan(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, plan);
+/// One limit's answer without Redis: what is denied until later, and a pass from permits in hand with all that is done
+/// to have the next in time.
+fn memory(c: &mut Criterion) {
+    let leased = Limit {
+        quota: Quota::parse("100000000/day").expect("a rate"),
+        lease: Percent::from_basis_points(1_000),
+        ..limit(0, "/**", &[KeyPart::Client])
+    };
+    let policy = policy(vec![leased]);
+    let planner = Planner::new(&policy, Hasher::new(Some(b"key")));
+    let client = planner.identify(&Call);
+    let Plan::Count { groups, .. } = planner.plan(&Call, client.as_ref()) else {
+        panic!("exempt")
+    };
+    let (now, group) = (Instant::now(), &groups[0]);
+    let mut cache = VerdictCache::new(&policy.verdict_cache);
+    let denied = Verdict {
+        allowed: false,
+        limit: Some(1),
+        remaining: 0,
+        reset_ms: 500,
+        wait_ms: 500,
+    };
+    cache.note(now, group, &group.charges[0], &denied);
+    c.bench_function("a known denial", |b| {
+        b.iter(|| cache.denied(now, black_box(group), &group.charges[0]).is_some());
+    });
+    let mut book = LeaseBook::new(&policy);
+    let mut call = 0;
+    let reply = [1, 1, 100_000_000, 90_000_000, 86_400_000, 0, 7].map(Value::Int);
+    c.bench_function("a pass from leases", |b| {
+        b.iter(|| {
+            let verdicts = book.spend(now, black_box(&groups));
+            if verdicts.is_none() {
+                book.note(now, &groups);
+            }
+            for taking in book.takings(now, &groups) {
+                call += 1;
+                book.sent(now, call, taking);
+                book.settle(now, call, Ok(Value::Array(Some(reply.to_vec()))));
+            }
+            verdicts
+        });
+    });
+}
+
+criterion_group!(benches, plan, memory);
 criterion_main!(benches);
