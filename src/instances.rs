@@ -5,29 +5,11 @@
 
 use crate::headers::{self, Family, Header};
 
-/// Filter state: an instance's name, then the headers that it and those before it show, a line each.
-pub const HANDOVER: &str = "ratelimit_headers";
+/// Filter state: the name of the last instance that has shown or refused something after another had decided.
+pub const SHOWN_BY: &str = "ratelimit_shown_by";
 
-/// What an instance leaves for the next, and for itself when the response passes.
-pub fn handover(instance: &str, figures: &[Header]) -> String {
-    let mut text = String::with_capacity(128);
-    text.push_str(instance);
-    for (name, value) in figures {
-        text.push('\n');
-        text.push_str(name);
-        text.push(' ');
-        text.push_str(value);
-    }
-    text
-}
-
-/// Whether a handover is this instance's own: none after it has shown anything, or refused.
-pub fn is_own(handover: &str, instance: &str) -> bool {
-    handover.lines().next() == Some(instance)
-}
-
-/// The headers of a handover; what is not known is left out.
-pub fn shown(handover: &str) -> Vec<Header> {
+/// What the instances before show, of all headers of the request: the first took away what the caller had sent.
+pub fn shown<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Header> {
     const KNOWN: [&str; 5] = [
         headers::LIMIT,
         headers::REMAINING,
@@ -35,12 +17,11 @@ pub fn shown(handover: &str) -> Vec<Header> {
         headers::IETF_POLICY,
         headers::IETF_STATE,
     ];
-    let header = |line: &str| {
-        let (name, value) = line.split_once(' ')?;
-        let name = KNOWN.into_iter().find(|known| *known == name)?;
-        Some((name, value.to_owned()))
+    let header = |(name, value): (&[u8], &[u8])| {
+        let name = KNOWN.into_iter().find(|known| known.as_bytes() == name)?;
+        Some((name, std::str::from_utf8(value).ok()?.to_owned()))
     };
-    handover.lines().skip(1).filter_map(header).collect()
+    headers.filter_map(header).collect()
 }
 
 /// One set of headers for the caller: of X-RateLimit-* the tighter, or those of the denial; of the draft's lists both.
@@ -138,14 +119,24 @@ mod tests {
     }
 
     #[test]
-    fn a_handover_is_read_as_it_was_written() {
+    fn what_was_shown_is_read_from_the_request_and_nothing_else_of_it() {
         let list = [figures(10, 9, 60), ietf("a")].concat();
-        let text = handover("edge", &list);
-        assert!(is_own(&text, "edge"));
-        assert!(!is_own(&text, "edg") && !is_own(&text, "user") && !is_own("", "edge"));
-        assert_eq!(shown(&text), list);
-        assert_eq!(shown("edge\nx-forged 1\nnothing"), Vec::new());
-        assert_eq!(shown(""), Vec::new());
+        let request = |list: &[Header]| {
+            shown(
+                list.iter()
+                    .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+            )
+        };
+        assert_eq!(request(&list), list);
+        let others = [(headers::LIMITED, "true"), (":path", "/"), ("x-ratelimit", "1")];
+        assert_eq!(
+            request(&others.map(|(name, value)| (name, value.to_owned()))),
+            Vec::new()
+        );
+        assert_eq!(
+            shown([(headers::LIMIT.as_bytes(), b"\xff".as_slice())].into_iter()),
+            Vec::new()
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Carries a decision out on the request of the effective context: figures, filter state, resume or reply.
 
 use super::attributes::RequestAttributes;
-use super::host;
+use super::host::{self, HeaderMap};
 use super::seen::Seen;
 use crate::config::Policy;
 use crate::decision::{CountedBy, Decision, Outcome};
@@ -57,7 +57,7 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     facts.seen.decided(policy, decision, facts, &groups, retry_after);
     if let Some(mut reply) = reply {
         reply.headers = instances::merge(earlier, reply.headers, true);
-        hand_over(policy, &[]);
+        take_over(policy, facts);
         let (grpc_status, body) = match (facts.grpc, &reply.grpc_message) {
             (true, Some(message)) => (Some(reply.grpc_status), message),
             (true, None) => (Some(reply.grpc_status), &reply.body),
@@ -69,7 +69,7 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     let mut figures = headers::quota(&policy.response, &policy.limits, decision, unix_ms);
     if !figures.is_empty() {
         figures = instances::merge(earlier, figures, false);
-        hand_over(policy, &figures);
+        take_over(policy, facts);
         for (name, value) in &figures {
             host::set_header(host::Map::Request, name, value);
         }
@@ -87,12 +87,14 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
 }
 
 fn shown_earlier() -> Vec<Header> {
-    instances::shown(&text_property(instances::HANDOVER))
+    instances::shown(HeaderMap::read(host::Map::Request).iter())
 }
 
-fn hand_over(policy: &Policy, figures: &[Header]) {
-    let text = instances::handover(&policy.instance, figures);
-    host::set_filter_state(instances::HANDOVER, text.as_bytes());
+/// Tells the instances before that this one has spoken for them.
+fn take_over(policy: &Policy, facts: &Facts) {
+    if facts.earlier {
+        host::set_filter_state(instances::SHOWN_BY, policy.instance.as_bytes());
+    }
 }
 
 fn text_property(name: &str) -> String {

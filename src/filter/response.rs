@@ -17,9 +17,9 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option
     if !later.is_empty() && !refused_later() {
         charge(worker, &headers, later, by);
     }
-    let handover = host::property(instances::HANDOVER.as_bytes()).unwrap_or_default();
-    let handover = std::str::from_utf8(&handover).unwrap_or_default();
-    if handover.is_empty() || instances::is_own(handover, &worker.policy.instance) {
+    // An instance behind this one that has shown something has merged ours into it.
+    let shown_by = host::property(instances::SHOWN_BY.as_bytes()).unwrap_or_default();
+    if shown_by.is_empty() || shown_by == worker.policy.instance.as_bytes() {
         show(worker.policy.response.upstream_headers, &headers, figures);
     }
 }
