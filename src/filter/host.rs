@@ -26,6 +26,13 @@ extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> Status;
+    fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> Status;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> Status;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> Status;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> Status;
@@ -121,6 +128,14 @@ pub fn set_header(map: Map, name: &str, value: &str) {
     // SAFETY: the host reads both strings during the call only.
     unsafe {
         proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len());
+    }
+}
+
+/// For a header that is known to be absent: the host need not look for it.
+pub fn add_header(map: Map, name: &str, value: &str) {
+    // SAFETY: the host reads both strings during the call only.
+    unsafe {
+        proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len());
     }
 }
 

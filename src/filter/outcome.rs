@@ -71,7 +71,11 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
         figures = instances::merge(earlier, figures, false);
         take_over(policy, facts);
         for (name, value) in &figures {
-            host::set_header(host::Map::Request, name, value);
+            // The first instance has taken away what was there.
+            match facts.earlier {
+                true => host::set_header(host::Map::Request, name, value),
+                false => host::add_header(host::Map::Request, name, value),
+            }
         }
     }
     if !decision.shadow.is_empty() {

@@ -64,7 +64,7 @@ fn show(upstream: UpstreamHeaders, headers: &HeaderMap, figures: &[Header]) {
             None => false,
         };
         if !kept {
-            host::set_header(host::Map::Response, name, value);
+            host::add_header(host::Map::Response, name, value);
         }
     }
 }
