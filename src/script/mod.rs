@@ -10,14 +10,23 @@ pub use arguments::{arguments, call, Mode};
 pub use live::LiveQuota;
 pub use reply::{Reply, ReplyError};
 
-use sha1::{Digest as _, Sha1};
-use std::fmt::Write as _;
-use std::sync::OnceLock;
+/// A text that `build.rs` made of `counting.lua`.
+macro_rules! made {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
 
-/// The Lua text, for EVAL.
+/// The Lua text, for EVAL: `counting.lua` without comments and indentation.
 #[cfg(not(feature = "drill"))]
 pub fn body() -> &'static str {
-    include_str!("counting.lua")
+    made!("counting.lua")
+}
+
+/// The script's name for EVALSHA: the SHA-1 of its body in 40 lower-case hex digits.
+#[cfg(not(feature = "drill"))]
+pub fn sha1_hex() -> &'static str {
+    made!("counting.sha1")
 }
 
 /// The bodies of the release before this one, for the guard: during a rolling upgrade both are under way.
@@ -27,28 +36,21 @@ pub const PREVIOUS_BODIES: &[&str] = &[];
 /// As if this were the next release: another body, and today's as the one before.
 #[cfg(feature = "drill")]
 pub fn body() -> &'static str {
-    concat!(include_str!("counting.lua"), "-- the next release\n")
+    made!("next.lua")
 }
 
 #[cfg(feature = "drill")]
-pub const PREVIOUS_BODIES: &[&str] = &[include_str!("counting.lua")];
+pub fn sha1_hex() -> &'static str {
+    made!("next.sha1")
+}
+
+#[cfg(feature = "drill")]
+pub const PREVIOUS_BODIES: &[&str] = &[made!("counting.lua")];
 
 /// The commands that the script calls. Redis checks them against the caller's ACL user as well.
 pub const COMMANDS: &[&str] = &[
     "GETRANGE", "HGETALL", "HMGET", "HSET", "PERSIST", "PEXPIRE", "PTTL", "SET", "SETRANGE", "TIME",
 ];
-
-/// The script's name for EVALSHA: the SHA-1 of its body in 40 lower-case hex digits.
-pub fn sha1_hex() -> &'static str {
-    static HEX: OnceLock<String> = OnceLock::new();
-    HEX.get_or_init(|| {
-        let mut hex = String::with_capacity(40);
-        for byte in Sha1::digest(body()) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
-    })
-}
 
 #[cfg(test)]
 mod tests {
@@ -125,6 +127,21 @@ mod tests {
         ] {
             assert!(body().contains(&bound), "{bound}");
         }
+    }
+
+    #[test]
+    fn the_body_is_the_source_line_for_line_without_comments_and_indentation() {
+        let source: Vec<&str> = include_str!("counting.lua").lines().collect();
+        let body: Vec<&str> = body().lines().collect();
+        assert!(body.len() >= source.len());
+        for (code, line) in body.iter().zip(&source) {
+            let rest = line
+                .trim_start()
+                .strip_prefix(code)
+                .expect("the start of its line");
+            assert!(rest.is_empty() || rest.trim_start().starts_with("--"), "{line}");
+        }
+        assert!(!body[..source.len()].iter().any(|code| code.contains("--")));
     }
 
     #[test]
