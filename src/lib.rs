@@ -26,6 +26,7 @@ mod filter;
 pub mod headers;
 pub mod identify;
 pub mod instances;
+pub mod json;
 pub mod lease;
 pub mod limit;
 pub mod local;

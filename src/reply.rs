@@ -3,7 +3,7 @@
 use crate::config::{BodyFormat, Policy};
 use crate::decision::{Decision, Outcome};
 use crate::headers::{self, Header};
-use serde_json::json;
+use crate::json::{self, Object};
 
 /// A reply in the upstream's stead.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,33 +105,33 @@ fn text(policy: &Policy, decision: &Decision, retry_after: u64) -> String {
 
 /// RFC 9457, with the types of the RateLimit draft.
 fn problem(policy: &Policy, decision: &Decision, reply: &Reply) -> String {
-    let mut problem = match decision.outcome {
+    let mut problem = Object::new();
+    match decision.outcome {
         Outcome::Denied => {
-            let violated: Vec<&str> = decision
+            let violated: Vec<String> = decision
                 .applied
                 .iter()
                 .filter(|figures| figures.wait_ms > 0)
                 .filter_map(|figures| policy.limits.get(figures.limit))
-                .map(|limit| limit.name.as_str())
+                .map(|limit| json::quoted(&limit.name))
                 .collect();
-            json!({
-                "type": format!("{PROBLEM_TYPES}#quota-exceeded"),
-                "title": "Quota exceeded",
-                "violated-policies": violated,
-            })
+            problem.text("type", &format!("{PROBLEM_TYPES}#quota-exceeded"));
+            problem.text("title", "Quota exceeded");
+            problem.json("violated-policies", &json::list(&violated));
         }
-        Outcome::FailedClosed => json!({
-            "type": format!("{PROBLEM_TYPES}#temporary-reduced-capacity"),
-            "title": "Temporary reduced capacity",
-        }),
-        _ => json!({"type": "about:blank", "title": "Forbidden"}),
-    };
-    if let Some(members) = problem.as_object_mut() {
-        members.insert("status".into(), reply.status.into());
-        members.insert("detail".into(), reply.body.as_str().into());
-        if let Some(wait) = reply.retry_after {
-            members.insert("retry-after".into(), wait.into());
+        Outcome::FailedClosed => {
+            problem.text("type", &format!("{PROBLEM_TYPES}#temporary-reduced-capacity"));
+            problem.text("title", "Temporary reduced capacity");
+        }
+        _ => {
+            problem.text("type", "about:blank");
+            problem.text("title", "Forbidden");
         }
     }
-    problem.to_string()
+    problem.number("status", reply.status.into());
+    problem.text("detail", &reply.body);
+    if let Some(wait) = reply.retry_after {
+        problem.number("retry-after", wait);
+    }
+    problem.finish()
 }

@@ -8,13 +8,13 @@ use super::outcome::{self, Facts};
 use crate::config::Policy;
 use crate::decision::{Counted, Decision, Outcome};
 use crate::identify::{Attributes, Hasher};
+use crate::json::Object;
 use crate::lease::Event;
 use crate::limit::{Group, Limit};
 use crate::telemetry::denials::{trace_id, Denials, Line};
 use crate::telemetry::metrics::{Levels, Metrics, OTHER};
 use crate::telemetry::top::Top;
 use crate::waiting::GroupResult;
-use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
@@ -165,13 +165,12 @@ impl Seen {
             self.top_due.set(None);
             let name = |limit: usize| policy.limits.get(limit).map_or("", |limit| limit.name.as_str());
             let clients = self.top.borrow_mut().take(name);
-            let line = json!({
-                "event": "most_rejected",
-                "instance": policy.instance,
-                "seconds": TOP_EVERY.as_secs(),
-                "clients": clients,
-            });
-            log::info!("{line}");
+            let mut line = Object::new();
+            line.text("event", "most_rejected");
+            line.text("instance", &policy.instance);
+            line.number("seconds", TOP_EVERY.as_secs());
+            line.json("clients", &clients);
+            log::info!("{}", line.finish());
         }
     }
 }

@@ -3,8 +3,8 @@
 //! So many lines a second for each limit, over all workers together; the rest are counted, and the next line of their
 //! limit says how many they were.
 
+use crate::json::Object;
 use crate::local::{SharedData, Version};
-use serde_json::{Map, Value};
 
 /// How often a lost race is run again. Each loss is another worker's line.
 const RACES: usize = 8;
@@ -126,26 +126,21 @@ pub struct Line<'a> {
 impl Line<'_> {
     /// One line of JSON.
     pub fn json(&self) -> String {
-        let mut fields = Map::new();
-        let mut text = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                fields.insert(name.into(), value.into());
-            }
-        };
-        text("event", Some("rate_limit_exceeded"));
-        text("instance", Some(self.instance));
-        text("client", self.client);
-        text("limit", Some(self.limit));
-        text("by", Some(self.by));
-        text("path", Some(self.endpoint));
-        text("method", self.method);
-        text("request_id", self.request_id);
-        text("trace_id", self.trace_id);
+        let mut line = Object::new();
+        line.text("event", "rate_limit_exceeded");
+        line.text("instance", self.instance);
+        line.some_text("client", self.client);
+        line.text("limit", self.limit);
+        line.text("by", self.by);
+        line.text("path", self.endpoint);
+        line.some_text("method", self.method);
+        line.some_text("request_id", self.request_id);
+        line.some_text("trace_id", self.trace_id);
         if let Some(seconds) = self.retry_after {
-            fields.insert("retry_after".into(), seconds.into());
+            line.number("retry_after", seconds);
         }
-        fields.insert("left_out".into(), self.left_out.into());
-        Value::Object(fields).to_string()
+        line.number("left_out", self.left_out);
+        line.finish()
     }
 }
 
@@ -167,6 +162,7 @@ pub fn trace_id<'a>(
 mod tests {
     use super::*;
     use crate::local::Memory;
+    use serde_json::Value;
 
     #[test]
     fn all_workers_together_write_so_many_lines_a_second_and_none_left_out_is_forgotten() {

@@ -3,7 +3,7 @@
 //! With k places, whoever has more than 1/k of all rejections is in the sketch, and a count is too high by its error at
 //! most, never too low.
 
-use serde_json::{json, Value};
+use crate::json::{self, Object};
 use std::hash::{BuildHasher, RandomState};
 
 /// Places of the sketch; twelve times what is shown, so that those shown are right where the rest is noise.
@@ -31,6 +31,17 @@ struct Place {
     rejected: u64,
     /// How much of `rejected` may be another's.
     error: u64,
+}
+
+impl Place {
+    fn json<'a>(&self, name: impl Fn(usize) -> &'a str) -> String {
+        let mut place = Object::new();
+        place.text("client", &self.client);
+        place.text("limit", name(self.limit));
+        place.number("rejected", self.rejected);
+        place.number("error", self.error);
+        place.finish()
+    }
 }
 
 impl Top {
@@ -82,14 +93,22 @@ impl Top {
     }
 
     /// The most rejected, as a JSON list for the log, and starts anew; `name` names a limit.
-    pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> Value {
+    pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> String {
         (self.least, self.next) = (0, 0);
         let mut places = std::mem::take(&mut self.places);
-        places.sort_by_key(|place| std::cmp::Reverse(place.rejected));
-        let shown = places.iter().take(SHOWN).map(|place| {
-            json!({"client": place.client, "limit": name(place.limit), "rejected": place.rejected, "error": place.error})
-        });
-        shown.collect()
+        let mut shown = Vec::with_capacity(SHOWN);
+        // A sort would take 4 KB of the module.
+        while let Some(most) = places
+            .iter()
+            .map(|place| place.rejected)
+            .max()
+            .filter(|_| shown.len() < SHOWN)
+        {
+            if let Some(at) = places.iter().position(|place| place.rejected == most) {
+                shown.push(places.swap_remove(at).json(&name));
+            }
+        }
+        json::list(&shown)
     }
 }
 
@@ -97,6 +116,7 @@ impl Top {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::{json, Value};
     use std::collections::BTreeMap;
 
     #[test]
@@ -109,7 +129,14 @@ mod tests {
             }
         }
         assert!(top.places.len() == PLACES);
-        let shown = top.take(|limit| ["a", "b"][limit]);
+        let shown: Value = serde_json::from_str(&top.take(|limit| ["a", "b"][limit])).unwrap();
+        let order: Vec<_> = shown
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|place| place["rejected"].as_u64())
+            .collect();
+        assert!(order.is_sorted_by(|before, after| before >= after), "{order:?}");
         let first = &shown[0];
         assert_eq!(
             (&first["client"], &first["limit"]),
