@@ -11,7 +11,7 @@ use crate::identify::Hasher;
 use crate::lease::Event;
 use crate::limit::OnError;
 use crate::waiting::GroupResult;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The kinds of the proxy-wasm ABI.
@@ -112,7 +112,7 @@ pub struct Metrics<M: Meter> {
     instance: String,
     limits: Vec<String>,
     /// `source:value or hash`, and its name.
-    clients: HashMap<String, usize>,
+    clients: BTreeMap<String, usize>,
     names: Vec<String>,
     requests: Vec<Slot>,
     said: Vec<Slot>,
@@ -150,7 +150,7 @@ impl<M: Meter> Metrics<M> {
         let mut metrics = Metrics {
             instance: policy.instance.clone(),
             limits: policy.limits.iter().map(|limit| limit.name.clone()).collect(),
-            clients: HashMap::new(),
+            clients: BTreeMap::new(),
             names: Vec::new(),
             requests: vec![Slot::default(); REQUESTS],
             said: vec![Slot::default(); PER_LIMIT * policy.limits.len()],
