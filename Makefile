@@ -70,8 +70,11 @@ lint: setup
 	cargo clippy $(LOCKED) --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) --features higress --lib --target wasm32-wasip1 -- -D warnings
 
-# As a cdylib alone it is an eighth smaller than beside an rlib. Panic messages in it name no paths of this machine.
-WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo --remap-path-prefix=$(CURDIR)=." \
+# As a cdylib alone it is an eighth smaller than beside an rlib; SHA-256 in a loop saves 7 KB, at no measurable cost to
+# a request. Panic messages in it name no paths of this machine.
+WASM_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo --remap-path-prefix=$(CURDIR)=. \
+	--cfg sha2_backend_soft=\"compact\"
+WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 	cargo rustc $(LOCKED) --release --lib --target wasm32-wasip1 --crate-type cdylib
 
 build: setup-run

@@ -120,16 +120,13 @@ impl Account {
         if self.taking || now < self.not_before || 2 * in_hand > self.last || fresh && self.calls < LEAST {
             return 0;
         }
-        let elapsed = now.saturating_duration_since(self.since).as_micros().max(1);
-        let expected = u128::from(self.calls) * bounds.life.as_micros() / (2 * elapsed);
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let elapsed = micros(now.saturating_duration_since(self.since)).max(1);
+        let expected = self.calls.saturating_mul(micros(bounds.life)) / elapsed / 2;
         let grown = self.calls.saturating_mul(if fresh { 1 } else { 2 });
         let left = self.left.filter(|(_, until)| now < *until);
         let left = left.map_or(u64::MAX, |(left, _)| left / PARTS_OF_LEFT / self.cost.max(1));
-        let calls = u64::try_from(expected)
-            .unwrap_or(u64::MAX)
-            .min(grown)
-            .min(left)
-            .min(bounds.most);
+        let calls = expected.min(grown).min(left).min(bounds.most);
         if calls < LEAST {
             return 0;
         }
