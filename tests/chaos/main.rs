@@ -300,7 +300,7 @@ fn write_table(table: &str, began: &str, splits: u64, failures: &[String]) {
         "{began} to {} UTC, Envoy {}, Redis {redis}, {} CPUs shared with Redis and the callers (load average {load}); \
         calls split while slots moved: {splits}.\n\n{table}",
         now(),
-        harness::DEFAULT_ENVOY,
+        harness::default_envoy(),
         std::thread::available_parallelism().map_or(0, usize::from)
     );
     if !failures.is_empty() {

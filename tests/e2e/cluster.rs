@@ -48,6 +48,9 @@ async fn a_thousand_keys_are_counted_right_on_all_nodes_without_a_detour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flushed_scripts_are_sent_again_once_a_stream_and_nothing_is_lost() {
+    if !envoy_has(Capability::ClusterSlots) {
+        return;
+    }
     let cluster = RedisCluster::start(3, 0);
     let policy = "{redis: {timeout: 5s}, on_error: deny, limits: [{name: x, rate: 1000000/hour, algorithm: fixed_window}]}";
     let envoy = Envoy::with(&cluster).concurrency(1).policy(policy).start();

@@ -119,7 +119,7 @@ const CLOSED: &str = "wasmcustom.headgate_redis_call_closed_total";
 fn what_is_not_headgates_own_is_refused_in_its_place_on_every_envoy() {
     let redis = SingleRedis::start();
     redis.call::<()>(&["SET", "canary", "alive"]);
-    for version in ["1.36.2", DEFAULT_ENVOY] {
+    for version in envoy_versions() {
         let envoy = Envoy::with(&redis).version(version).expose_redis_call().start();
         let mut caller = Caller::to(&envoy, &redis);
         let (sha, own) = (caller.sha.clone(), format!("{}:a", envoy.key_prefix));
@@ -195,6 +195,9 @@ fn thousands_of_calls_get_their_own_replies_between_refused_ones() {
 
 #[test]
 fn the_map_of_slots_can_be_asked_for_where_envoy_knows_the_command() {
+    if !envoy_has(Capability::ClusterSlots) {
+        return;
+    }
     let cluster = RedisCluster::shared();
     let envoy = Envoy::with(cluster).expose_redis_call().start();
     let mut caller = Caller::to(&envoy, &cluster.masters()[0]);
@@ -229,7 +232,7 @@ fn a_call_that_comes_byte_by_byte_passes() {
 #[test]
 fn what_is_no_stream_of_commands_ends_its_connection_and_no_other() {
     let redis = SingleRedis::start();
-    for version in ["1.36.2", DEFAULT_ENVOY] {
+    for version in envoy_versions() {
         let envoy = Envoy::with(&redis).version(version).expose_redis_call().start();
         let mut neighbour = Caller::to(&envoy, &redis);
         redis.reset_stats();

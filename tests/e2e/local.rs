@@ -20,7 +20,7 @@ async fn passed(envoy: &Envoy, key: &str, calls: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_every_limit_of_the_shipped_file_holds_on_every_supported_envoy() {
-    for version in ["1.36.2", DEFAULT_ENVOY] {
+    for version in envoy_versions() {
         let envoy = Envoy::local().concurrency(4).version(version).start();
         let responses = envoy
             .at_once(200, |_| {

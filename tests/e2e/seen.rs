@@ -232,6 +232,9 @@ async fn metrics_that_are_off_are_not_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_leaves_no_stream_counted_that_has_gone() {
+    if !envoy_has(Capability::ClusterSlots) {
+        return;
+    }
     let policy = "limits: [{rate: 100/minute}]";
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(policy)

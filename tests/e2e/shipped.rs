@@ -5,8 +5,6 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const VERSIONS: [&str; 2] = ["1.36.2", DEFAULT_ENVOY];
-
 /// The shipped policy: 100 a minute for each API key.
 async fn limits_by_api_key(builder: EnvoyBuilder) {
     let envoy = builder.start();
@@ -46,7 +44,7 @@ async fn limits_by_api_key(builder: EnvoyBuilder) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cluster_variant_limits_on_every_supported_envoy() {
-    for version in VERSIONS {
+    for version in envoy_versions() {
         limits_by_api_key(Envoy::with(RedisCluster::shared()).version(version)).await;
     }
 }
@@ -54,7 +52,7 @@ async fn the_cluster_variant_limits_on_every_supported_envoy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_single_redis_variant_limits_on_every_supported_envoy() {
     let redis = SingleRedis::start();
-    for version in VERSIONS {
+    for version in envoy_versions() {
         limits_by_api_key(Envoy::with(&redis).version(version)).await;
     }
 }
@@ -89,7 +87,7 @@ async fn the_tls_variant_limits_as_a_user_who_may_only_count() {
         forbidden("headgate", command);
     }
     forbidden("headgate", &["EVAL", "return 1", "1", "someone:else"]);
-    for version in VERSIONS {
+    for version in envoy_versions() {
         redis
             .masters()
             .iter()

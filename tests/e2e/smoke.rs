@@ -43,7 +43,7 @@ async fn the_upstream_answers_as_told_over_both_protocols() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_supported_versions_of_envoy_run() {
-    for version in ["1.36.2", DEFAULT_ENVOY] {
+    for version in envoy_versions() {
         let envoy = Envoy::alone().without_filter().version(version).start();
         assert!(
             envoy.admin("/server_info").contains(&format!("/{version}/")),

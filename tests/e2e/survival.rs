@@ -37,6 +37,9 @@ fn streams(envoy: &Envoy) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_has_one_stream_for_each_master_and_one_to_ask_for_them() {
+    if !envoy_has(Capability::ClusterSlots) {
+        return;
+    }
     let envoy = Envoy::with(RedisCluster::shared())
         .concurrency(1)
         .policy("limits: [{rate: 9/hour}]")

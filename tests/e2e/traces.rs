@@ -137,6 +137,9 @@ async fn ask(envoy: &Envoy) -> Response {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_requests_span_carries_the_decision_within_the_callers_trace() {
+    if !envoy_has(Capability::TagsByFormat) {
+        return;
+    }
     let (port, receiver) = Receiver::start().await;
     // what one worker knows from memory, another asks Redis for
     let builder = Envoy::with(RedisCluster::shared())
@@ -196,6 +199,9 @@ async fn the_requests_span_carries_the_decision_within_the_callers_trace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denial_is_an_error_of_a_client_span() {
+    if !envoy_has(Capability::TagsByFormat) {
+        return;
+    }
     let (port, receiver) = Receiver::start().await;
     let builder = Envoy::with(RedisCluster::shared()).policy("limits: [{rate: 1/minute}]");
     let envoy = traced(builder, port, TAGS)

@@ -2,23 +2,66 @@
 
 use super::process::root;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
-/// The version that tests run on unless they say otherwise.
-pub const DEFAULT_ENVOY: &str = "1.40.0";
+/// The version that tests run on unless they say otherwise: `ENVOY_VERSION`, else the newest that is supported.
+pub fn default_envoy() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let asked = std::env::var("ENVOY_VERSION").ok();
+        asked
+            .filter(|version| !version.is_empty())
+            .unwrap_or_else(|| "1.40.0".into())
+    });
+    &VERSION
+}
+
+/// The oldest that is supported, and [`default_envoy`].
+pub fn envoy_versions() -> Vec<&'static str> {
+    let mut versions = vec!["1.36.2", default_envoy()];
+    versions.dedup();
+    versions
+}
+
+/// What not every supported Envoy can do.
+#[derive(Clone, Copy, Debug)]
+pub enum Capability {
+    /// CLUSTER SLOTS through `redis_proxy`, and so a stream for each master.
+    ClusterSlots,
+    /// `custom_tags` with a `value` by formatter.
+    TagsByFormat,
+}
+
+/// Whether [`default_envoy`] has it; a test that is left out for that says so.
+pub fn envoy_has(capability: Capability) -> bool {
+    let since = match capability {
+        Capability::ClusterSlots => 37,
+        Capability::TagsByFormat => 37,
+    };
+    let version = default_envoy();
+    let number = version
+        .split('.')
+        .nth(1)
+        .and_then(|part| part.parse::<u32>().ok());
+    let has = number.unwrap_or_else(|| panic!("ENVOY_VERSION={version} is no version")) >= since;
+    if !has {
+        println!("left out: Envoy {version} has no {capability:?}");
+    }
+    has
+}
 
 /// A missing one panics with the remedy.
 pub fn envoy_binary(version: &str) -> PathBuf {
     let own = std::env::var("ENVOY")
         .ok()
-        .filter(|path| version == DEFAULT_ENVOY && !path.is_empty());
+        .filter(|path| version == default_envoy() && !path.is_empty());
     let path = own.map_or_else(
         || root().join(format!(".tools/envoy-{version}/envoy")),
         PathBuf::from,
     );
     assert!(
         path.exists(),
-        "no Envoy {version} at {}: run `make setup`",
+        "no Envoy {version} at {}: run `scripts/setup.sh envoy {version}`",
         path.display()
     );
     path

@@ -1,6 +1,6 @@
 //! A running Envoy with the filter, from the shipped configuration and a test's policy.
 
-use super::artifacts::{envoy_binary, filter_module, DEFAULT_ENVOY};
+use super::artifacts::{default_envoy, envoy_binary, filter_module};
 use super::config;
 use super::http::{Client, RawConnection, Request};
 use super::process::{free_port, new_dir, root, Process};
@@ -440,7 +440,7 @@ impl Envoy {
             file: root().join("envoy/envoy.yaml"),
             seeds: Vec::new(),
             upstream: None,
-            version: DEFAULT_ENVOY.to_owned(),
+            version: default_envoy().to_owned(),
             concurrency: 2,
             policy: Policy::Shipped,
             key_prefix: format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed)),

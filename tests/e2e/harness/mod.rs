@@ -27,7 +27,8 @@
 //! - A test that measures time or throughput goes into a `mod quiet`: those run one by one after all others
 //!   (`make test`). One that takes over 10 s is `#[ignore = "slow"]` and runs in `make test-all`.
 //!
-//! Needs `make setup build`: Envoy in `.tools/envoy-<version>/envoy` (or `ENVOY=path` for the default version),
+//! Needs `make setup build`: Envoy in `.tools/envoy-<version>/envoy` (or `ENVOY=path` for the default version,
+//! which is `ENVOY_VERSION`, else the newest; a test of what an older one cannot do asks [`envoy_has`]),
 //! `redis-server` and `redis-cli` in the PATH, the filter in `target/headgate.wasm` (or `HEADGATE_WASM=path`).
 #![allow(dead_code, unused_imports)] // not every helper is in use at every time
 
@@ -42,7 +43,9 @@ mod process;
 mod redis;
 mod upstream;
 
-pub use self::artifacts::{envoy_binary, filter_module, DEFAULT_ENVOY};
+pub use self::artifacts::{
+    default_envoy, envoy_binary, envoy_has, envoy_versions, filter_module, Capability,
+};
 pub use self::envoy::{Envoy, EnvoyBuilder, Place};
 pub use self::http::{Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};

@@ -60,7 +60,7 @@ fn the_main_file_runs_as_it_stands_and_limits() {
         .args(["sh", "-c", SCRIPT])
         .current_dir(root())
         .env("RUN", &dir)
-        .env("ENVOY", envoy_binary(DEFAULT_ENVOY));
+        .env("ENVOY", envoy_binary(default_envoy()));
     for port in ["VARIANT", "PORT", "ADMIN_PORT", "UPSTREAM_PORT", "REDIS_PORT"] {
         command.env_remove(port);
     }
