@@ -1,0 +1,171 @@
+//! One stream: order, time-outs, breaks.
+
+use super::*;
+
+#[test]
+fn the_first_call_waits_for_its_stream_and_is_sent_with_the_next_tick() {
+    let mut bench = Bench::new();
+    bench.call(1, "a").unwrap();
+    assert!(bench.sent().is_empty());
+    assert!(bench.streams.wakeup().unwrap() <= bench.now);
+    bench.tick();
+    assert_eq!(bench.sent(), [("EVALSHA", "a".to_owned())]);
+    bench.reply(1, ":7\r\n");
+    assert_eq!(bench.ended(), [(1, Ok(Value::Int(7)))]);
+    assert_eq!((bench.streams.in_flight(), bench.streams.open()), (0, 1));
+}
+
+#[test]
+fn replies_go_to_their_callers_in_the_order_of_sending_however_they_are_cut() {
+    let mut bench = Bench::warm();
+    for request in 1..=3 {
+        bench.call(request, "k").unwrap();
+    }
+    bench.reply(3, ":1\r\n:");
+    bench.reply(3, "2\r\n-ERR x\r");
+    bench.reply(3, "\n");
+    let expected = [
+        (1, Ok(Value::Int(1))),
+        (2, Ok(Value::Int(2))),
+        (3, Ok(Value::Error(b"ERR x".to_vec()))),
+    ];
+    assert_eq!(bench.ended(), expected);
+}
+
+#[test]
+fn a_flushed_script_is_sent_once_and_the_others_wait_behind_it() {
+    let mut bench = Bench::warm();
+    for request in 1..=4 {
+        bench.call(request, &request.to_string()).unwrap();
+    }
+    bench.host.borrow_mut().sent.clear();
+    bench.reply(3, &"-NOSCRIPT No matching script.\r\n".repeat(4));
+    assert_eq!(names(&bench.sent()), ["EVAL", "EVALSHA", "EVALSHA", "EVALSHA"]);
+    assert!(bench.ended().is_empty());
+    bench.reply(3, ":1\r\n:2\r\n:3\r\n:4\r\n");
+    let requests: Vec<u64> = bench.ended().into_iter().map(|(request, _)| request).collect();
+    assert_eq!(requests, [1, 2, 3, 4]);
+    // The next loss starts anew with one body.
+    bench.call(5, "5").unwrap();
+    bench.host.borrow_mut().sent.clear();
+    bench.reply(3, "-NOSCRIPT\r\n");
+    assert_eq!(names(&bench.sent()), ["EVAL"]);
+}
+
+#[test]
+fn a_node_that_never_learns_the_script_ends_in_its_error() {
+    let mut bench = Bench::warm();
+    bench.call(1, "a").unwrap();
+    for _ in 0..4 {
+        bench.reply(3, "-NOSCRIPT\r\n");
+    }
+    assert_eq!(bench.ended(), [(1, Ok(Value::Error(b"NOSCRIPT".to_vec())))]);
+}
+
+#[test]
+fn a_call_whose_caller_has_given_up_is_not_sent_again() {
+    let mut bench = Bench::warm();
+    bench.call(1, "a").unwrap();
+    bench.now += TIMEOUT;
+    bench.host.borrow_mut().sent.clear();
+    bench.reply(3, "-NOSCRIPT\r\n");
+    assert!(bench.sent().is_empty());
+    assert_eq!(bench.ended().len(), 1);
+}
+
+#[test]
+fn more_calls_than_allowed_are_refused_and_room_returns_with_the_replies() {
+    let mut bench = Bench::warm();
+    for request in 0..8 {
+        bench.call(request, "k").unwrap();
+    }
+    assert_eq!(bench.call(9, "k"), Err(CallError::TooManyInFlight));
+    bench.reply(3, ":1\r\n");
+    bench.call(10, "k").unwrap();
+}
+
+#[test]
+fn what_was_under_way_on_a_closed_stream_is_lost_and_the_next_call_opens_another() {
+    let mut bench = Bench::warm();
+    bench.call(1, "a").unwrap();
+    bench
+        .streams
+        .on_close(bench.now, StreamId(3), &mut bench.completed);
+    assert_eq!(bench.ended(), [(1, Err(CallError::Lost))]);
+    bench.call(2, "b").unwrap();
+    bench.now += Duration::from_millis(20);
+    bench.tick();
+    bench.reply(4, ":1\r\n");
+    assert_eq!(bench.ended(), [(2, Ok(Value::Int(1)))]);
+}
+
+#[test]
+fn a_stream_found_gone_while_sending_takes_what_was_under_way_with_it() {
+    let mut bench = Bench::warm();
+    bench.call(1, "a").unwrap();
+    bench.host.borrow_mut().gone = true;
+    bench.call(2, "b").unwrap();
+    bench.host.borrow_mut().gone = false;
+    assert!(bench.streams.wakeup().unwrap() <= bench.now);
+    bench.tick();
+    assert_eq!(bench.ended(), [(1, Err(CallError::Lost))]);
+    bench.reply(4, ":2\r\n");
+    assert_eq!(bench.ended(), [(2, Ok(Value::Int(2)))]);
+}
+
+#[test]
+fn streams_that_do_not_open_are_left_alone_for_longer_and_longer_and_calls_fail_at_once() {
+    let mut bench = Bench::new();
+    bench.host.borrow_mut().refuses = true;
+    let end = bench.now + Duration::from_secs(60);
+    let mut refused = 0;
+    while bench.now < end {
+        refused += usize::from(bench.call(1, "a") == Err(CallError::Unavailable));
+        bench.now += Duration::from_millis(10);
+        bench.tick();
+        bench.completed.clear();
+    }
+    assert!(refused > 5_000, "{refused} of 6,000 calls were refused at once");
+    bench.host.borrow_mut().refuses = false;
+    bench.now += Duration::from_secs(5);
+    bench.call(2, "b").unwrap();
+    bench.tick();
+    bench.completed.clear(); // a call that the last round accepted
+    bench.reply(1, ":1\r\n");
+    assert_eq!(bench.ended(), [(2, Ok(Value::Int(1)))]);
+}
+
+#[test]
+fn a_call_that_no_stream_could_take_in_time_is_given_up() {
+    let mut bench = Bench::new();
+    bench.host.borrow_mut().refuses = true;
+    bench.call(1, "a").unwrap();
+    bench.now += TIMEOUT;
+    bench.tick();
+    assert_eq!(bench.ended(), [(1, Err(CallError::Unavailable))]);
+    assert_eq!(bench.streams.in_flight(), 0);
+}
+
+#[test]
+fn a_stuck_stream_is_cancelled_after_the_timeout_and_two_seconds() {
+    let mut bench = Bench::warm();
+    bench.call(1, "a").unwrap();
+    bench.now += TIMEOUT + STUCK - Duration::from_millis(1);
+    bench.tick();
+    assert!(bench.host.borrow().cancelled.is_empty());
+    bench.now += Duration::from_millis(1);
+    bench.tick();
+    assert_eq!(bench.host.borrow().cancelled, [StreamId(3)]);
+    assert_eq!(bench.ended(), [(1, Err(CallError::Lost))]);
+}
+
+#[test]
+fn a_stream_that_answers_what_nobody_asked_is_abandoned() {
+    for nonsense in [":1\r\n:2\r\n", "?\r\n"] {
+        let mut bench = Bench::warm();
+        bench.call(1, "a").unwrap();
+        bench.reply(3, nonsense);
+        assert_eq!(bench.host.borrow().cancelled, [StreamId(3)], "{nonsense:?}");
+        assert_eq!(bench.streams.open(), 0);
+    }
+}

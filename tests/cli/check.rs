@@ -1,0 +1,227 @@
+use super::*;
+
+/// The configurations of the unit test, each with the path of its one error.
+fn broken() -> Vec<(Value, &'static str)> {
+    let lines: Vec<&str> = include_str!("../../src/config/tests/broken.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    let case = |pair: &[&'static str]| {
+        let value = serde_yaml_ng::from_str(pair[0]).expect("YAML");
+        let (path, _) = pair[1].trim().split_once(" => ").expect("a path");
+        (value, if path == "configuration" { "" } else { path })
+    };
+    lines.chunks(2).map(case).collect()
+}
+
+/// The shipped envoy.yaml with another configuration in it, and the line on which that begins.
+fn with_policy(policy: &Value) -> (String, usize) {
+    let shipped = shipped("envoy");
+    let lines: Vec<&str> = shipped.lines().collect();
+    let start = lines
+        .iter()
+        .position(|line| line.trim() == "value:")
+        .expect("the policy");
+    let end = lines
+        .iter()
+        .position(|line| line.trim() == "vm_config:")
+        .expect("what follows it");
+    // Which leaves `no` without quotes: a text for itself, false for Envoy.
+    let yaml = serde_yaml_ng::to_string(policy)
+        .expect("YAML")
+        .replace(": no\n", ": 'no'\n");
+    let indented: Vec<String> = yaml
+        .lines()
+        .map(|line| format!("{}{line}", " ".repeat(20)))
+        .collect();
+    let text = [
+        lines[..=start].join("\n"),
+        indented.join("\n"),
+        lines[end..].join("\n"),
+    ]
+    .join("\n");
+    (text, start + 2)
+}
+
+/// Whether a line of block YAML is where a path's last step stands.
+fn fits(line: &str, path: &str) -> bool {
+    let line = line.trim_start();
+    let last = path.rsplit(['.', '[']).next().unwrap_or_default();
+    let name = last.trim_end_matches(']').trim_matches('"');
+    match path.ends_with(']') && !path.ends_with("\"]") {
+        true => line.starts_with("- "),
+        false => {
+            let line = line.trim_start_matches("- ").trim_start_matches(['\'', '"']);
+            line.starts_with(name)
+        }
+    }
+}
+
+#[test]
+fn each_mistake_in_an_envoy_yaml_is_an_error_at_its_path_and_line() {
+    let mut objects = 0;
+    for (policy, path) in broken().into_iter().filter(|(policy, _)| policy.is_object()) {
+        let (text, first) = with_policy(&policy);
+        let errors = errors(&text);
+        let [(line, at, message)] = errors.as_slice() else {
+            panic!("{policy}\nat {path}: {errors:?}")
+        };
+        assert_eq!(at, path, "{policy}\n{message}");
+        let shown = text.lines().nth(*line as usize - 1).expect("a line of the file");
+        assert!(
+            *line as usize >= first && fits(shown, path) || path.is_empty(),
+            "{policy}\n{path}: line {line}: {shown}"
+        );
+        objects += 1;
+    }
+    assert!(objects > 200, "{objects}");
+}
+
+#[test]
+fn an_error_shows_file_line_path_value_and_remedy() {
+    let output = headgate(
+        &["check", "-"],
+        "identify:\n- address: {}\nlimits:\n- name: a\n  rate: 100/fortnight\n",
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "-:5:3: error: limits[0].rate: \"100/fortnight\": unknown period \"fortnight\"; use s, m, h or d\n1 error, 0 warnings\n";
+    assert_eq!(stdout(&output), expected);
+}
+
+/// Every YAML file in a folder and below.
+fn yaml_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").path());
+    let mut files = Vec::new();
+    for path in entries {
+        match path.is_dir() {
+            true => files.extend(yaml_files(&path)),
+            false if path.extension().is_some_and(|extension| extension == "yaml") => files.push(path),
+            false => {}
+        }
+    }
+    files
+}
+
+#[test]
+fn every_shipped_file_is_good_even_strictly() {
+    let files = yaml_files(concat!(env!("CARGO_MANIFEST_DIR"), "/envoy").as_ref());
+    let ours = |path: &&std::path::PathBuf| {
+        let text = std::fs::read_to_string(path).expect("a file");
+        ["rate: ", "role: redis_call"]
+            .iter()
+            .any(|word| text.contains(word))
+    };
+    let ours: Vec<_> = files.iter().filter(ours).collect();
+    assert!(ours.len() >= 3, "{files:?}");
+    for path in ours {
+        let shown = good(&["check", "--strict", &path.to_string_lossy()], "");
+        assert!(shown.contains("good: "), "{}: {shown}", path.display());
+    }
+}
+
+#[test]
+fn a_warning_fails_only_where_it_is_asked_to() {
+    let policy = "limits: [{name: a, rate: 5/s}]";
+    let shown = good(&["check", "-"], policy);
+    assert!(
+        shown.contains("warning: limits: no ceiling by address"),
+        "{shown}"
+    );
+    assert_eq!(
+        headgate(&["check", "--strict", "-"], policy).status.code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn the_two_roles_and_the_envoy_around_them_must_fit() {
+    let shipped = shipped("envoy");
+    for (what, with, piece, on) in [
+        (
+            "key_prefix: ratelimit",
+            "key_prefix: other",
+            "counts under \"ratelimit\"",
+            "key_prefix: other",
+        ),
+        (
+            "vm_id: headgate-redis-call",
+            "vm_id: headgate",
+            "two VMs, or every request hangs",
+            "role: redis_call",
+        ),
+        (
+            "  - name: redis_call\n    type: STATIC",
+            "  - name: elsewhere\n    type: STATIC",
+            "no such cluster",
+            "identify:",
+        ),
+        (
+            "lb_policy: CLUSTER_PROVIDED",
+            "lb_policy: ROUND_ROBIN",
+            "come back as MOVED",
+            "- name: redis",
+        ),
+        (
+            "enable_hashtagging: true",
+            "enable_hashtagging: false",
+            "lie on several nodes",
+            "op_timeout",
+        ),
+    ] {
+        let text = shipped.replacen(what, with, 1);
+        assert_ne!(text, shipped, "{what}");
+        let errors = errors(&text);
+        let [(line, _, message)] = errors.as_slice() else {
+            panic!("{what}: {errors:?}")
+        };
+        assert!(message.contains(piece), "{what}: {message}");
+        let shown = text.lines().nth(*line as usize - 1).expect("a line of the file");
+        assert!(shown.contains(on), "{what}: line {line}: {shown}");
+    }
+    let text = shipped.replacen(
+        "environment_variables: {host_env_keys: [HEADGATE_HASH_KEY]}",
+        "{}",
+        1,
+    );
+    let text = text.replacen("                  {}", "", 1);
+    let (list, status) = findings(&text);
+    assert_eq!((list.len(), status), (1, 0), "{list:?}");
+    assert!(list[0]["message"]
+        .as_str()
+        .expect("text")
+        .contains("HEADGATE_HASH_KEY is not passed on"));
+}
+
+#[test]
+fn two_instances_of_one_chain_need_two_names() {
+    let one = "- typed_config:\n    '@type': x.filters.http.wasm.v3.Wasm\n    config: {name: headgate, configuration: {'@type': y.Struct, value: {INSTANCE limits: []}}}\n";
+    let both = |a: &str, b: &str| {
+        format!(
+            "http_filters:\n{}{}",
+            one.replace("INSTANCE", a),
+            one.replace("INSTANCE", b)
+        )
+    };
+    assert!(errors(&both("instance: edge,", "instance: user,")).is_empty());
+    let same = errors(&both("instance: edge,", "instance: edge,"));
+    assert_eq!(same.len(), 1, "{same:?}");
+    assert_eq!((same[0].0, same[0].1.as_str()), (7, "instance"), "{same:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_another_exit_status() {
+    let output = headgate(&["check", "/nowhere.yaml"], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("headgate: /nowhere.yaml: "));
+}
+
+#[test]
+fn a_file_without_headgate_says_so() {
+    let errors = errors("static_resources: {listeners: []}");
+    assert!(
+        errors[0].2.contains("no configuration of Headgate's here"),
+        "{errors:?}"
+    );
+}
