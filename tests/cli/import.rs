@@ -31,6 +31,19 @@ fn every_page_on_moving_shows_what_the_command_does_and_it_is_right() {
 }
 
 #[test]
+fn every_page_on_moving_by_hand_ends_in_a_policy_without_errors() {
+    for from in ["local-ratelimit", "kong", "higress"] {
+        let page = format!("{}/docs/migrate-{from}.md", env!("CARGO_MANIFEST_DIR"));
+        let blocks = blocks(&std::fs::read_to_string(page).expect("a page"));
+        let after: Vec<_> = blocks.iter().skip(1).step_by(2).collect();
+        assert!(!after.is_empty(), "{from}");
+        for policy in after {
+            assert_eq!(errors(policy), [], "{from}");
+        }
+    }
+}
+
+#[test]
 fn a_file_without_limits_is_no_policy() {
     for from in ["drf", "django-ratelimit", "envoy-ratelimit"] {
         assert_eq!(

@@ -21,6 +21,7 @@ mod local;
 mod matching;
 mod memory;
 mod mesh;
+mod moving;
 #[cfg(feature = "cli")]
 mod oncall;
 mod overrides;
