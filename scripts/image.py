@@ -29,7 +29,7 @@ def digest(blob: bytes) -> str:
     return hashlib.sha256(blob).hexdigest()
 
 
-def write_image(module: bytes, version: str, to: pathlib.Path) -> str:
+def write_image(name: str, module: bytes, version: str, to: pathlib.Path) -> str:
     """Writes the layout; returns the SHA-256 of the manifest, by which registries know the image."""
     shutil.rmtree(to, ignore_errors=True)
     blobs = to / "blobs" / "sha256"
@@ -58,7 +58,7 @@ def write_image(module: bytes, version: str, to: pathlib.Path) -> str:
         "annotations": {
             "module.wasm.image/variant": "compat",
             "org.opencontainers.image.licenses": "Apache-2.0",
-            "org.opencontainers.image.title": "headgate",
+            "org.opencontainers.image.title": name,
             "org.opencontainers.image.version": version,
         },
     }
@@ -77,11 +77,12 @@ def main() -> None:
         sys.exit(f"image: {sys.argv[1]} is no WebAssembly module")
     cargo = pathlib.Path(__file__).resolve().parent.parent / "Cargo.toml"
     version = re.search(r'^version = "(.+)"$', cargo.read_text(), re.MULTILINE)[1]
-    manifest = write_image(module, version, to)
-    print(f"{to}: headgate {version} as an OCI image layout")
+    name = "headgate-higress" if "higress" in pathlib.Path(sys.argv[1]).name else "headgate"
+    manifest = write_image(name, module, version, to)
+    print(f"{to}: {name} {version} as an OCI image layout")
     print(f"image   sha256:{manifest}   (WasmPlugin's and EnvoyExtensionPolicy's sha256)")
     print(f"module  sha256:{digest(module)}   (VmConfig.code.remote.sha256)")
-    print(f"push it: skopeo copy oci:{to}:{version} docker://registry.example.com/headgate:{version}")
+    print(f"push it: skopeo copy oci:{to}:{version} docker://registry.example.com/{name}:{version}")
 
 
 main()

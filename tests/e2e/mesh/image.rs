@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs it to its end; its output. Fails with what it says.
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(super) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(root())
@@ -30,7 +30,7 @@ fn image(module: &Path, to: &Path) -> String {
     run("python3", &["scripts/image.py", text(module), text(to)])
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
@@ -65,7 +65,7 @@ fn wait_until_it_listens(port: u16) {
 
 /// The module that a mesh's puller takes out of an image layout: `plugin.wasm` of the last layer, which must have the
 /// compat variant's type.
-fn plugin_of(layout: &Path) -> Vec<u8> {
+pub(super) fn plugin_of(layout: &Path) -> Vec<u8> {
     let blob = |descriptor: &Value| {
         let digest = descriptor["digest"].as_str().expect("a digest");
         layout.join("blobs").join(digest.replace(':', "/"))
@@ -170,6 +170,13 @@ fn fetching(port: u16, checksum: &str) -> EnvoyBuilder {
                 .expect("clusters");
             clusters.push(modules);
         })
+}
+
+/// An Envoy that fetches this module with this checksum, and what serves it until dropped.
+pub(super) fn envoy_by_checksum(module: Vec<u8>, checksum: &str) -> (Process, EnvoyBuilder) {
+    let (dir, port) = (new_dir("modules"), free_port());
+    std::fs::write(dir.join("plugin.wasm"), module).expect("a module");
+    (files(&dir, port), fetching(port, checksum))
 }
 
 #[tokio::test(flavor = "multi_thread")]

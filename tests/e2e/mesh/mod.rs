@@ -10,4 +10,5 @@ mod istio;
 mod kubernetes;
 mod local;
 mod manifests;
+mod release;
 mod render;

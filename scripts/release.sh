@@ -1,0 +1,51 @@
+#!/bin/sh
+# The files of a release: scripts/release.sh check, then, when both modules are built, scripts/release.sh write [DIR]
+#
+# `check` refuses a tree with changes and a version that CHANGELOG.md does not have; FORCE=1 goes on all the same.
+# `write` puts modules, images, bills of materials and checksums into DIR (target/release-VERSION), named by Cargo.toml's
+# version. The same modules give the same bytes.
+set -eu
+cd "$(dirname "$0")/.."
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+
+refuse() { echo "release: $*" >&2; exit 1; }
+
+check() {
+    command -v wasm-opt >/dev/null 2>&1 || refuse "no wasm-opt (Debian: apt-get install binaryen); a release is never the larger module"
+    if [ "${FORCE:-}" = 1 ]; then return 0; fi
+    changes=$(git status --porcelain) || refuse "this is no git tree; FORCE=1 goes on all the same"
+    [ -z "$changes" ] || refuse "the tree has changes that are not committed; commit them, or FORCE=1"
+    awk -v version="$version" '$1 == "##" && $2 == version { found = 1 } END { exit !found }' CHANGELOG.md ||
+        refuse "CHANGELOG.md has no entry \"## $version\"; write it, or FORCE=1"
+}
+
+# The image layout in one file, as `skopeo copy oci-archive:FILE` reads it; nothing says when or by whom it was made.
+pack() {
+    tar --sort=name --format=ustar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -C "$1" -cf "$2" .
+}
+
+# artifact NAME [FEATURE]
+artifact() {
+    cp "target/$1.wasm" "$to/$1-$version.wasm"
+    python3 scripts/image.py "target/$1.wasm" "$to/layout" >/dev/null
+    pack "$to/layout" "$to/$1-$version.oci.tar"
+    rm -r "$to/layout"
+    python3 scripts/sbom.py "$1" "target/$1.wasm" ${2:+"$2"} >"$to/$1-$version.cdx.json"
+}
+
+write() {
+    rm -rf "$to"
+    mkdir -p "$to"
+    artifact headgate
+    artifact headgate-higress higress
+    cp LICENSE "$to/LICENSE"
+    (cd "$to" && sha256sum ./* | sed 's/ \.\// /' >../SHA256SUMS.next && mv ../SHA256SUMS.next SHA256SUMS)
+    echo "headgate $version in $to:"
+    cat "$to/SHA256SUMS"
+}
+
+case "${1:-}" in
+check) check ;;
+write) to=${2:-target/release-$version} && write ;;
+*) refuse "usage: $0 check|write [DIR]" ;;
+esac
