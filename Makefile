@@ -51,7 +51,7 @@ test-all: lint deny build build-drill build-higress
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
 
-test-envoy: setup build build-drill
+test-envoy: setup build build-drill build-higress
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 3 --skip quiet::
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
