@@ -188,6 +188,15 @@ pub fn define(linker: &mut Linker<State>) {
             }
             OK
         };
+        "proxy_add_header_map_value" => |mut host: Host, map: u32, name: u32, name_size: u32, value: u32,
+                value_size: u32| -> u32 {
+            let header = (text(&host, name, name_size), text(&host, value, value_size));
+            match headers_of(&mut host, map) {
+                Some(headers) => headers.push(header),
+                None => return BAD_ARGUMENT,
+            }
+            OK
+        };
         "proxy_remove_header_map_value" => |mut host: Host, map: u32, name: u32, name_size: u32| -> u32 {
             let name = text(&host, name, name_size);
             match headers_of(&mut host, map) {
