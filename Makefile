@@ -50,6 +50,7 @@ test-all: lint deny build build-drill build-higress
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
+	cargo check $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --benches
 
 test-envoy: setup build build-drill build-higress
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))

@@ -1,6 +1,6 @@
 //! Where and with what it was measured.
 
-use crate::harness::{root, DEFAULT_ENVOY};
+use crate::harness::{default_envoy, root};
 use std::process::Command;
 
 /// Lines for the report.
@@ -49,7 +49,7 @@ fn envoy() -> Option<String> {
     let own = std::env::var("ENVOY").ok().filter(|path| !path.is_empty());
     let shipped = || {
         root()
-            .join(format!(".tools/envoy-{DEFAULT_ENVOY}/envoy"))
+            .join(format!(".tools/envoy-{}/envoy", default_envoy()))
             .to_string_lossy()
             .into_owned()
     };
