@@ -23,14 +23,16 @@ fn secured_redis() -> Node {
     Node::start(&users.split(' ').collect::<Vec<_>>(), Some("harness"))
 }
 
+/// A gateway whose environment has this password.
+fn gateway(redis: &Node, secret: &str, config: &str) -> Gateway {
+    let gateway = Gateway::builder().service(SERVICE, &[redis.port]);
+    gateway.env("SECRET", secret).start(config).unwrap()
+}
+
 #[test]
 fn the_client_is_told_once_who_calls_and_to_send_at_once() {
     let redis = secured_redis();
-    let gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .env("SECRET", "s3cret")
-        .start(&secured());
-    let mut gateway = gateway.unwrap();
+    let mut gateway = gateway(&redis, "s3cret", &secured());
     assert_eq!(left(&get(&mut gateway, "/deny")), Some("49"));
     let [init] = gateway.state().inits.as_slice() else {
         panic!("{:?}", gateway.state().inits)
@@ -90,11 +92,7 @@ fn what_this_artifact_cannot_do_is_refused_with_the_remedy() {
 #[test]
 fn after_an_update_of_the_service_credentials_are_given_again_and_no_call_is_lost() {
     let redis = secured_redis();
-    let gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .env("SECRET", "s3cret")
-        .start(&secured());
-    let mut gateway = gateway.unwrap();
+    let mut gateway = gateway(&redis, "s3cret", &secured());
     assert_eq!(left(&get(&mut gateway, "/deny")), Some("49"));
     gateway.run_for(Duration::from_millis(1_000));
     gateway.update_service(&[redis.port]);
@@ -116,11 +114,7 @@ fn after_an_update_of_the_service_credentials_are_given_again_and_no_call_is_los
 #[test]
 fn with_a_wrong_password_credentials_are_given_once_a_second_and_the_failure_policy_decides() {
     let redis = secured_redis();
-    let gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .env("SECRET", "wrong")
-        .start(&secured());
-    let mut gateway = gateway.unwrap();
+    let mut gateway = gateway(&redis, "wrong", &secured());
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(2_500) {
         assert_eq!(get(&mut gateway, "/deny").status, 503);
@@ -136,11 +130,7 @@ fn with_a_wrong_password_credentials_are_given_once_a_second_and_the_failure_pol
 #[test]
 fn a_cluster_that_goes_away_and_comes_back_is_told_who_calls() {
     let redis = secured_redis();
-    let gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .env("SECRET", "s3cret")
-        .start(&secured().replace("5s", "1s"));
-    let mut gateway = gateway.unwrap();
+    let mut gateway = gateway(&redis, "s3cret", &secured().replace("5s", "1s"));
     assert_eq!(get(&mut gateway, "/deny").status, 200);
     gateway.remove_service();
     assert_eq!(get(&mut gateway, "/deny").status, 503);

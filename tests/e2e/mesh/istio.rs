@@ -228,17 +228,7 @@ async fn the_gateway_limits_and_shows_labelled_metrics() {
     let envoy = limits(builder, "istio-gateway")
         .await
         .unwrap_or_else(|reason| panic!("{reason}"));
-    assert!(
-        !envoy.log().contains("HEADGATE_HASH_KEY is not set"),
-        "the key has not reached the filter"
-    );
-    let metrics = envoy.admin("/stats/prometheus");
-    let allowed = metrics.lines().find(|line| {
-        line.starts_with("headgate_requests_total{")
-            && line.contains("decision=\"allowed\"")
-            && line.ends_with(" 100")
-    });
-    assert!(allowed.is_some(), "{metrics}");
+    assert_has_its_key_and_labels(&envoy);
 }
 
 #[tokio::test(flavor = "multi_thread")]

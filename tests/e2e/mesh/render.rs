@@ -211,3 +211,18 @@ pub async fn limits(builder: EnvoyBuilder, client: &str) -> Result<Envoy, String
         )),
     }
 }
+
+/// Of an Envoy that has let 100 requests pass.
+pub fn assert_has_its_key_and_labels(envoy: &Envoy) {
+    assert!(
+        !envoy.log().contains("HEADGATE_HASH_KEY is not set"),
+        "the key has not reached the filter"
+    );
+    let metrics = envoy.admin("/stats/prometheus");
+    let allowed = metrics.lines().find(|line| {
+        line.starts_with("headgate_requests_total{")
+            && line.contains("decision=\"allowed\"")
+            && line.ends_with(" 100")
+    });
+    assert!(allowed.is_some(), "{metrics}");
+}
