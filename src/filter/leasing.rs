@@ -4,8 +4,8 @@ use super::worker::Worker;
 use crate::decision::{Counted, CountedBy, Decision};
 use crate::limit::Group;
 use crate::redis::resp::Value;
-use crate::redis::{CallError, CallToken, RedisCall};
-use crate::script::{self, Mode};
+use crate::redis::{CallError, CallToken};
+use crate::script::Mode;
 use crate::waiting::GroupError;
 use std::time::Instant;
 
@@ -38,13 +38,7 @@ impl Worker {
             return;
         }
         for taking in takings {
-            let token = CallToken {
-                request: self.room.borrow_mut().number(),
-                part: 0,
-            };
-            let call = script::call(&taking.group, Mode::Lease);
-            let deadline = now + self.policy.redis.timeout;
-            let sent = self.redis.borrow_mut().call(now, deadline, token, call);
+            let (token, sent) = self.send_unawaited(now, &taking.group, Mode::Lease);
             let mut leases = self.leases.borrow_mut();
             match sent {
                 Ok(()) => leases.sent(now, token.request, taking),

@@ -48,11 +48,11 @@ pub struct Facts<'a> {
 pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Vec<Group>) -> Afterwards {
     let unix_ms = facts.unix_ms;
     let earlier = match facts.earlier {
-        true => shown_earlier(),
+        true => shown_earlier(facts),
         false => Vec::new(),
     };
     let reply = Reply::new(policy, decision, unix_ms, fastrand::f64());
-    tell(policy, decision, facts, reply.as_ref(), unix_ms);
+    tell(policy, decision, facts, reply.as_ref());
     let retry_after = reply.as_ref().and_then(|reply| reply.retry_after);
     facts.seen.decided(policy, decision, facts, &groups, retry_after);
     if let Some(mut reply) = reply {
@@ -90,8 +90,11 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     }
 }
 
-fn shown_earlier() -> Vec<Header> {
-    instances::shown(HeaderMap::read(host::Map::Request).iter())
+fn shown_earlier(facts: &Facts) -> Vec<Header> {
+    match facts.attributes {
+        Some(attributes) => instances::shown(attributes.headers().iter()),
+        None => instances::shown(HeaderMap::read(host::Map::Request).iter()),
+    }
 }
 
 /// Tells the instances before that this one has spoken for them.
@@ -112,7 +115,7 @@ fn number_property(name: &str) -> Option<u64> {
 
 /// Filter state: `wasm.ratelimit_*`, for access logs, traces and other filters. Where an earlier instance has told
 /// something, the two are told as one: the refusal or the tighter limit, both shadows, the sum of both waits.
-fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Reply>, unix_ms: u64) {
+fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Reply>) {
     let word = word(decision.outcome);
     let decided = facts.earlier.then(|| text_property(DECISION));
     if !decided.is_some_and(|earlier| instances::stays(earlier.as_bytes(), word, reply.is_some())) {
@@ -141,7 +144,7 @@ fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Repl
         let share = Share {
             quota: figures.quota,
             remaining: figures.remaining,
-            reset: headers::reset(policy.response.reset, figures.reset_ms, unix_ms),
+            reset: headers::reset(policy.response.reset, figures.reset_ms, facts.unix_ms),
         };
         let tighter = || told_earlier().is_some_and(|earlier| earlier.tighter(&share));
         if !(facts.earlier && reply.is_none() && tighter()) {

@@ -303,6 +303,22 @@ impl Worker {
         }
     }
 
+    /// Sends a call that no request waits for.
+    pub(super) fn send_unawaited(
+        &self,
+        now: Instant,
+        group: &Group,
+        mode: script::Mode,
+    ) -> (CallToken, Result<(), CallError>) {
+        let token = CallToken {
+            request: self.room.borrow_mut().number(),
+            part: 0,
+        };
+        let call = script::call(group, mode);
+        let deadline = now + self.policy.redis.timeout;
+        (token, self.redis.borrow_mut().call(now, deadline, token, call))
+    }
+
     /// Returns what a refused request was charged for by groups that had room, by one call each that nobody waits
     /// for: a lost one over-counts and never under-counts.
     pub(super) fn give_back(&self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
@@ -311,15 +327,7 @@ impl Worker {
             if !reply.admitted {
                 continue;
             }
-            let token = CallToken {
-                request: self.room.borrow_mut().number(),
-                part: 0,
-            };
-            let call = script::call(group, script::Mode::GiveBack(reply));
-            let _not_repeated =
-                self.redis
-                    .borrow_mut()
-                    .call(now, now + self.policy.redis.timeout, token, call);
+            let _not_repeated = self.send_unawaited(now, group, script::Mode::GiveBack(reply));
         }
     }
 
@@ -336,15 +344,7 @@ impl Worker {
             return;
         }
         for group in &groups {
-            let token = CallToken {
-                request: self.room.borrow_mut().number(),
-                part: 0,
-            };
-            let call = script::call(group, script::Mode::Charge);
-            let _not_repeated =
-                self.redis
-                    .borrow_mut()
-                    .call(now, now + self.policy.redis.timeout, token, call);
+            let _not_repeated = self.send_unawaited(now, group, script::Mode::Charge);
         }
         if !groups.is_empty() {
             self.wake(now);
