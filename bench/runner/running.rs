@@ -4,13 +4,13 @@ use crate::catalogue::{Kind, Setup, Store};
 use crate::config;
 use crate::cpu::Meter;
 use crate::harness::{
-    free_port, new_dir, wait_for, Envoy, EnvoyBuilder, Node, Process, RedisCluster, SingleRedis, Upstream,
+    free_port, listens, new_dir, wait_for, Envoy, EnvoyBuilder, Node, Process, RedisCluster, SingleRedis,
+    Upstream,
 };
 use crate::load::{self, Callers};
 use crate::options::{Load, Options, Place};
 use crate::redis_benchmark::RedisBenchmark;
 use crate::results::Sample;
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -234,7 +234,7 @@ fn service(world: &World) -> Result<Started, String> {
     command.args([&port.to_string(), &redis, "10000000", "3600"]);
     let service = Process::start(command, &new_dir("rls"));
     wait_for("the rate-limit service", Duration::from_secs(10), || {
-        TcpStream::connect(("127.0.0.1", port)).ok()
+        listens(port).then_some(())
     });
     let envoy = world
         .floor()

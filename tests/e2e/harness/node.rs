@@ -1,11 +1,10 @@
 //! One `redis-server`: asking it, and hurting it.
 
-use super::process::{free_port, new_dir, Process};
+use super::process::{free_port, listens, new_dir, Process};
 use super::wait_for;
 use redis::{Connection, FromRedisValue};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// One `redis-server` on loopback, without persistence.
@@ -17,7 +16,7 @@ pub struct Node {
     pub login: Option<&'static str>,
     dir: PathBuf,
     arguments: Vec<String>,
-    process: Mutex<Process>,
+    process: Process,
 }
 
 impl Node {
@@ -47,7 +46,7 @@ impl Node {
                 other => other.to_owned(),
             };
             let arguments: Vec<String> = own.iter().chain(arguments).map(fill).collect();
-            let process = Mutex::new(serve(&dir, &arguments));
+            let process = Process::start(server(&dir, &arguments), &dir);
             let node = Node {
                 port,
                 tls_port,
@@ -66,26 +65,18 @@ impl Node {
 
     fn wait_until_up(&self) -> Result<(), String> {
         wait_for("redis-server", Duration::from_secs(10), || {
-            if self.process().exited().is_some() {
+            if self.process.exited().is_some() {
                 return Some(Err(
                     std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
                 ));
             }
-            std::net::TcpStream::connect(("127.0.0.1", self.port))
-                .is_ok()
-                .then_some(Ok(()))
+            listens(self.port).then_some(Ok(()))
         })
-    }
-
-    fn process(&self) -> MutexGuard<'_, Process> {
-        self.process
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The process's.
     pub fn id(&self) -> u32 {
-        self.process().id()
+        self.process.id()
     }
 
     fn url(&self) -> String {
@@ -158,17 +149,16 @@ impl Node {
 
     /// SIGSTOP: connections stay open, nothing is answered.
     pub fn freeze(&self) {
-        self.process().signal(libc::SIGSTOP);
+        self.process.freeze();
     }
 
     pub fn thaw(&self) {
-        self.process().signal(libc::SIGCONT);
+        self.process.thaw();
     }
 
     /// Runs again, whatever was done to it.
     pub fn thaw_or_restart(&self) {
-        let dead = self.process().exited().is_some();
-        if dead {
+        if self.process.exited().is_some() {
             self.restart();
         } else {
             self.thaw();
@@ -177,25 +167,23 @@ impl Node {
 
     /// SIGKILL: connections break, new ones are refused.
     pub fn kill(&self) {
-        self.process().kill();
+        self.process.kill();
     }
 
     /// Starts it again (after [`Node::kill`], or killing it first) on the same port, with nothing stored.
     pub fn restart(&self) {
-        let mut process = self.process();
-        process.kill();
-        *process = serve(&self.dir, &self.arguments);
-        drop(process);
+        let command = server(&self.dir, &self.arguments);
+        self.process.restart(command, &self.dir);
         if let Err(log) = self.wait_until_up() {
             panic!("redis-server on {} does not come back: {log}", self.port);
         }
     }
 }
 
-fn serve(dir: &Path, arguments: &[String]) -> Process {
+fn server(dir: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new(std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into()));
     command.args(arguments).current_dir(dir);
-    Process::start(command, dir)
+    command
 }
 
 /// The number after `name` in `calls=3,usec=4`; 0 where there is none.

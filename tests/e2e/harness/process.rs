@@ -1,12 +1,12 @@
 //! Child processes that cannot outlive the test, their folders and their ports.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{mpsc, LazyLock, Mutex};
+use std::sync::{mpsc, LazyLock, Mutex, MutexGuard};
 
 /// The project's root; of the crate that is built or, as for `bench/`, above it.
 pub fn root() -> &'static Path {
@@ -17,37 +17,34 @@ pub fn root() -> &'static Path {
 
 /// A program that was started; killed when dropped.
 pub struct Process {
-    child: Child,
+    child: Mutex<Child>,
 }
 
 impl Process {
     /// Starts a program with its output in `dir/log`. A missing program panics with the remedy.
-    pub fn start(mut command: Command, dir: &Path) -> Process {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(dir.join("log"))
-            .expect("a log file");
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log file"))
-            .stderr(log);
-        let program = command.get_program().to_string_lossy().into_owned();
-        match spawn(command) {
-            Ok(child) => Process { child },
-            Err(error) => {
-                panic!("cannot start {program}: {error}; `make setup` installs what the tests need")
-            }
-        }
+    pub fn start(command: Command, dir: &Path) -> Process {
+        let child = Mutex::new(begin(command, dir));
+        Process { child }
+    }
+
+    /// Kills it, where it still runs, and starts a program in its place.
+    pub fn restart(&self, command: Command, dir: &Path) {
+        let mut child = self.child();
+        kill(&mut child);
+        *child = begin(command, dir);
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child().id()
     }
 
     /// The exit code, once it has ended; a death by signal is -1.
-    pub fn exited(&mut self) -> Option<i32> {
-        self.child
+    pub fn exited(&self) -> Option<i32> {
+        self.child()
             .try_wait()
             .expect("a child to wait for")
             .map(|status| status.code().unwrap_or(-1))
@@ -55,21 +52,54 @@ impl Process {
 
     /// Sends a signal, e.g. `libc::SIGSTOP`.
     pub fn signal(&self, signal: i32) {
-        let sent = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
-        assert_eq!(sent, 0, "signal {signal} to {}", self.child.id());
+        let id = self.id();
+        let sent = unsafe { libc::kill(id as libc::pid_t, signal) };
+        assert_eq!(sent, 0, "signal {signal} to {id}");
     }
 
     /// Ends it by SIGKILL and waits.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn kill(&self) {
+        kill(&mut self.child());
     }
 
     /// Ends it by SIGTERM and waits.
-    pub fn terminate(&mut self) {
+    pub fn terminate(&self) {
         self.signal(libc::SIGTERM);
-        let _ = self.child.wait();
+        let _ = self.child().wait();
     }
+
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    pub fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(libc::SIGCONT);
+    }
+}
+
+fn begin(mut command: Command, dir: &Path) -> Child {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))
+        .expect("a log file");
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log file"))
+        .stderr(log);
+    let program = command.get_program().to_string_lossy().into_owned();
+    match spawn(command) {
+        Ok(child) => child,
+        Err(error) => {
+            panic!("cannot start {program}: {error}; `make setup` installs what the tests need")
+        }
+    }
+}
+
+fn kill(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 impl Drop for Process {
@@ -122,6 +152,11 @@ pub fn new_dir(name: &str) -> PathBuf {
     let dir = BASE.join(format!("{:03}-{name}", NEXT.fetch_add(1, Ordering::Relaxed)));
     fs::create_dir_all(&dir).expect("a folder for a process");
     dir
+}
+
+/// Whether something takes connections on this loopback port.
+pub fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 /// A loopback port that is free now, and so is the one 10,000 above it (Redis's cluster bus).

@@ -59,7 +59,7 @@ impl Registry {
 
 fn wait_until_it_listens(port: u16) {
     wait_for("a server to listen", Duration::from_secs(20), || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        listens(port).then_some(())
     });
 }
 

@@ -64,7 +64,7 @@ fn the_main_file_runs_as_it_stands_and_limits() {
     for port in ["VARIANT", "PORT", "ADMIN_PORT", "UPSTREAM_PORT", "REDIS_PORT"] {
         command.env_remove(port);
     }
-    let mut process = Process::start(command, &dir);
+    let process = Process::start(command, &dir);
     let code = wait_for("the run", Duration::from_secs(60), || process.exited());
     let log = std::fs::read_to_string(dir.join("log")).expect("its output");
     assert_eq!(code, 0, "{log}");
