@@ -1,4 +1,4 @@
-//! End-to-end tests: one binary, one file a theme, one harness.
+//! End-to-end tests: one binary, a file or a folder for each theme, one harness.
 
 mod bursts;
 mod cluster;

@@ -1,0 +1,20 @@
+//! What callers may try: values that leave their place in a key or meet another's, bytes that are no HTTP, sizes,
+//! numbers of callers, forged state; and that no secret of theirs stands anywhere in clear.
+
+mod secrets;
+mod sizes;
+mod state;
+mod values;
+
+use crate::harness::*;
+
+async fn left(request: Request) -> Option<i64> {
+    let response = request.send().await;
+    assert_eq!(response.status, 200, "{:?}", response.text());
+    response.number("x-ratelimit-remaining")
+}
+
+/// Room for 60 KB in one header.
+fn large_headers(config: &mut serde_json::Value) {
+    config::hcm(config)["max_request_headers_kb"] = 96.into();
+}

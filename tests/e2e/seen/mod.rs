@@ -1,0 +1,5 @@
+//! What operators see: series, log lines, the most rejected. Dashboards and traces have files of their own.
+
+mod lines;
+mod series;
+mod top;
