@@ -2,34 +2,17 @@
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use headgate::config::LocalSettings;
-use headgate::limit::{Algorithm, Charge, Group, Percent, Period, Rate};
+use headgate::fixtures::{charge, group, rate};
+use headgate::limit::{Algorithm, Group, Percent};
 use headgate::local::{LocalStore, Memory};
-use headgate::redis::HashSlot;
 use std::hint::black_box;
 
 const NOW_US: u64 = 1_700_000_000_000_000;
 
-fn group(client: u64, limits: usize, n: u64, algorithm: Algorithm) -> Group {
-    let key = format!("ratelimit:main:{{api_key:{client:032x}}}").into_bytes();
-    let period = Period::from_millis(60_000).expect("a minute");
-    let charge = |limit: usize| Charge {
-        limit,
-        matched: None,
-        key: 0,
-        field: format!("limit-{limit}:{}:60000", algorithm.form().word()).into(),
-        algorithm,
-        rate: Rate { limit: n, period },
-        cost: 1,
-        later: false,
-        enforced: true,
-        phase_ms: 0,
-        live: None,
-    };
-    Group {
-        slot: HashSlot::of(&key),
-        keys: vec![key],
-        charges: (0..limits).map(charge).collect(),
-    }
+fn call(client: u64, limits: usize, n: u64, algorithm: Algorithm) -> Group {
+    let key = format!("ratelimit:main:{{api_key:{client:032x}}}");
+    let charges = (0..limits).map(|limit| charge(limit, algorithm, rate(n, 60_000)));
+    group(key, charges.collect())
 }
 
 /// A table with 65,536 counters of so many clients, and calls of all of them in turn.
@@ -47,7 +30,7 @@ fn bench(c: &mut Criterion) {
         let store = LocalStore::new(&host, "bench", &settings, [1, 2]);
         let clients = settings.max_counters / limits;
         let groups: Vec<Group> = (0..clients as u64)
-            .map(|client| group(client, limits, n, algorithm))
+            .map(|client| call(client, limits, n, algorithm))
             .collect();
         for group in groups.iter().cycle().take(clients * n.min(64) as usize) {
             store.count(group, &|_| true, NOW_US).expect("a count");

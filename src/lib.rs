@@ -23,6 +23,9 @@ pub mod drill;
 mod entry;
 #[cfg(target_family = "wasm")]
 mod filter;
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub mod fixtures;
 pub mod headers;
 pub mod identify;
 pub mod instances;

@@ -140,8 +140,7 @@ fn millis_until(now: Instant, at: Instant) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{Period, Rate};
-    use crate::redis::HashSlot;
+    use crate::fixtures::{self, charge, rate};
 
     fn cache(entries: usize) -> VerdictCache {
         VerdictCache::new(&VerdictCacheSettings {
@@ -151,27 +150,8 @@ mod tests {
     }
 
     fn group(key: &str) -> Group {
-        let charge = Charge {
-            limit: 0,
-            matched: None,
-            key: 0,
-            field: "x:fixed:60000".into(),
-            algorithm: Algorithm::SlidingWindowCounter,
-            rate: Rate {
-                limit: 10,
-                period: Period::from_millis(60_000).unwrap(),
-            },
-            cost: 1,
-            later: false,
-            enforced: true,
-            phase_ms: 0,
-            live: None,
-        };
-        Group {
-            slot: HashSlot::of(key.as_bytes()),
-            keys: vec![key.into()],
-            charges: vec![charge],
-        }
+        let charge = charge(0, Algorithm::SlidingWindowCounter, rate(10, 60_000));
+        fixtures::group(key, vec![charge])
     }
 
     fn spent(wait_ms: u64) -> Verdict {

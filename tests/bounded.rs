@@ -1,8 +1,9 @@
 //! A million clients, each once and denied, leave the structures of a worker as large as the first hundred thousand
 //! did: planner, verdict cache, waiting room, local counters, the most rejected. Counts what is allocated.
 
-use headgate::config::{parse, LocalSettings, Plugin, Policy};
-use headgate::identify::{Attributes, Hasher, Lookup, TlsField};
+use headgate::config::{LocalSettings, Policy};
+use headgate::fixtures::{self, Request};
+use headgate::identify::Hasher;
 use headgate::limit::{Percent, Plan, Planner, Verdict};
 use headgate::local::{LocalStore, Memory};
 use headgate::redis::CallToken;
@@ -10,8 +11,6 @@ use headgate::telemetry::top::Top;
 use headgate::verdict_cache::VerdictCache;
 use headgate::waiting::{GroupError, Waiting, WaitingRoom};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,37 +33,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-struct Caller(String);
-
-impl Attributes for Caller {
-    fn header(&self, name: &str) -> Lookup<'_> {
-        match name {
-            "x-api-key" => Lookup::One(Cow::Borrowed(self.0.as_bytes())),
-            ":path" => Lookup::One(Cow::Borrowed(b"/")),
-            ":method" => Lookup::One(Cow::Borrowed(b"GET")),
-            _ => Lookup::Absent,
-        }
-    }
-    fn address(&self) -> Option<IpAddr> {
-        Some(IpAddr::from([127, 0, 0, 1]))
-    }
-    fn metadata(&self, _: &[String]) -> Option<Vec<u8>> {
-        None
-    }
-    fn tls(&self, _: TlsField) -> Option<Vec<u8>> {
-        None
-    }
-    fn route(&self) -> Option<Vec<u8>> {
-        None
-    }
-}
-
 fn policy() -> Policy {
-    let text = br#"{"verdict_cache": {"entries": 1000}, "limits": [{"name": "a", "rate": "1/day"}, {"name": "b", "rate": "9/hour"}]}"#;
-    match parse(text) {
-        Ok(Plugin::Filter(policy)) => *policy,
-        other => panic!("{other:?}"),
-    }
+    let limits = r#"[{"name": "a", "rate": "1/day"}, {"name": "b", "rate": "9/hour"}]"#;
+    fixtures::policy(&format!(
+        r#"{{"verdict_cache": {{"entries": 1000}}, "limits": {limits}}}"#
+    ))
 }
 
 /// Bytes that are allocated after the first tenth of so many clients, and after the last.
@@ -89,7 +62,9 @@ fn clients(number: usize) -> [usize; 2] {
         wait_ms: 86_400_000,
     };
     for n in 0..number {
-        let caller = Caller(format!("client-{n}"));
+        let key = format!("client-{n}");
+        let headers = [(":method", "GET"), (":path", "/"), ("x-api-key", key.as_str())];
+        let caller = Request(&headers);
         let now = start + Duration::from_millis(n as u64);
         let client = planner.identify(&caller);
         let Plan::Count { groups, .. } = planner.plan(&caller, client.as_ref()) else {

@@ -1,14 +1,12 @@
 //! The counting call that Headgate sends for a policy, taken from its own code.
 
 use headgate::config::{parse_value, Plugin, Policy};
-use headgate::identify::{Attributes, Hasher, Lookup, TlsField};
+use headgate::fixtures::Request;
+use headgate::identify::Hasher;
 use headgate::limit::{Group, Plan, Planner};
 use headgate::script::{self, Mode};
 
 pub use headgate::script::body;
-
-use std::borrow::Cow;
-use std::net::IpAddr;
 
 /// A call without its first part, `EVALSHA <sha>`.
 pub struct Call {
@@ -39,8 +37,9 @@ pub fn call(policy: &str) -> Result<Call, String> {
 
 fn group(policy: &Policy) -> Group {
     let planner = Planner::new(policy, Hasher::new(Some(b"bench")));
-    let client = planner.identify(&Caller);
-    match planner.plan(&Caller, client.as_ref()) {
+    let caller = Request(&[(":method", "GET"), (":path", "/"), ("x-api-key", "client-000001")]);
+    let client = planner.identify(&caller);
+    match planner.plan(&caller, client.as_ref()) {
         Plan::Count { mut groups, .. } if groups.len() == 1 => groups.remove(0),
         other => panic!("not one call: {other:?}"),
     }
@@ -56,34 +55,4 @@ fn bulk_strings(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         bytes = &bytes[to + 2..];
     }
     all
-}
-
-/// Any of the load's callers.
-struct Caller;
-
-impl Attributes for Caller {
-    fn header(&self, name: &str) -> Lookup<'_> {
-        match name {
-            ":method" => Lookup::One(Cow::Borrowed(b"GET")),
-            ":path" => Lookup::One(Cow::Borrowed(b"/")),
-            "x-api-key" => Lookup::One(Cow::Borrowed(b"client-000001")),
-            _ => Lookup::Absent,
-        }
-    }
-
-    fn address(&self) -> Option<IpAddr> {
-        Some([127, 0, 0, 1].into())
-    }
-
-    fn metadata(&self, _: &[String]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn tls(&self, _: TlsField) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn route(&self) -> Option<Vec<u8>> {
-        None
-    }
 }

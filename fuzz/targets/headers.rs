@@ -1,11 +1,12 @@
 //! What callers are told: whatever Redis says of the counters, all headers are valid, and a wait is one.
 
 use super::is_header_value;
-use headgate::config::{parse, Plugin, Policy};
+use headgate::config::Policy;
 use headgate::decision::{Counted, CountedBy, Decision, Outcome};
+use headgate::fixtures;
 use headgate::headers;
 use headgate::instances;
-use headgate::limit::{Charge, Limit, Period, Quota, Rate, Verdict};
+use headgate::limit::{Charge, Limit, Quota, Verdict};
 use headgate::reply::Reply;
 use std::sync::OnceLock;
 
@@ -24,20 +25,14 @@ const LONGEST: u64 = 1 << 45;
 
 pub fn run(data: &[u8]) {
     static POLICIES: OnceLock<Vec<Policy>> = OnceLock::new();
-    let policies = POLICIES.get_or_init(|| RESPONSES.iter().map(|response| policy(response)).collect());
+    let policy = |response| fixtures::policy(&format!(r#"{{{LIMITS}, "response": {response}}}"#));
+    let policies = POLICIES.get_or_init(|| RESPONSES.iter().map(policy).collect());
     let mut data = Numbers(data);
     let unix_ms = data.next() % LONGEST;
     let random = (data.next() % 1_000) as f64 / 1_000.0;
     for policy in policies {
         let decision = decision(&policy.limits, &mut Numbers(data.0));
         check(policy, &decision, unix_ms, random);
-    }
-}
-
-fn policy(response: &str) -> Policy {
-    match parse(format!(r#"{{{LIMITS}, "response": {response}}}"#).as_bytes()) {
-        Ok(Plugin::Filter(policy)) => *policy,
-        other => panic!("{other:?}"),
     }
 }
 
@@ -105,23 +100,13 @@ fn decision(limits: &[Limit], data: &mut Numbers) -> Decision {
 }
 
 fn counted(limits: &[Limit], limit: usize, data: &mut Numbers) -> (Charge, Option<Verdict>) {
-    let period = Period::from_millis(1_000).expect("a second");
     let rate = match limits[limit].quota {
         Quota::Limited(rate) => rate,
-        Quota::Unlimited => Rate { limit: 0, period },
+        Quota::Unlimited => fixtures::rate(0, 1_000),
     };
     let charge = Charge {
-        limit,
-        matched: None,
-        key: 0,
-        field: "a".into(),
-        algorithm: limits[limit].algorithm,
-        rate,
-        cost: 1,
-        later: false,
         enforced: limit != 3,
-        phase_ms: 0,
-        live: None,
+        ..fixtures::charge(limit, limits[limit].algorithm, rate)
     };
     let verdict = match data.next() % 8 {
         0 => None,

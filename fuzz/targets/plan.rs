@@ -1,7 +1,8 @@
 //! Clients and paths: whatever a request says, each key has exactly one hash tag and no secret in it, no two clients
 //! share one, and one call's keys lie in one slot.
 
-use headgate::config::{parse, Plugin, Policy};
+use headgate::config::Policy;
+use headgate::fixtures;
 use headgate::identify::{Attributes, Hasher, Lookup, TlsField};
 use headgate::limit::{Group, Plan, Planner};
 use std::borrow::Cow;
@@ -41,10 +42,7 @@ const MARK: &str = "A-Secret-Mark";
 
 pub fn run(data: &[u8]) {
     static PLANNER: OnceLock<Policy> = OnceLock::new();
-    let policy = PLANNER.get_or_init(|| match parse(POLICY.as_bytes()) {
-        Ok(Plugin::Filter(policy)) => *policy,
-        other => panic!("{other:?}"),
-    });
+    let policy = PLANNER.get_or_init(|| fixtures::policy(POLICY));
     // A planner is not for several threads.
     thread_local! {
         static COMPILED: OnceLock<Planner> = const { OnceLock::new() };

@@ -1,9 +1,9 @@
 //! Replies of Redis: any cut of a stream reads as the whole does, and what is read is what was written.
 
 use super::pieces;
-use headgate::limit::{Algorithm, Charge, Group, Period, Rate};
+use headgate::fixtures::{charge, group, rate};
+use headgate::limit::Algorithm;
 use headgate::redis::resp::{Decoder, RespError, Value};
-use headgate::redis::HashSlot;
 use headgate::script::Reply;
 
 /// In bytes; small, so that the bound is met.
@@ -25,9 +25,11 @@ pub fn run(data: &[u8]) {
         (values.clone(), None),
         "written and read again"
     );
-    for value in &values {
-        for charges in 0..3 {
-            if let Ok(reply) = Reply::decode(&group(charges), value) {
+    let charge = charge(0, Algorithm::SlidingWindowCounter, rate(1, 1_000));
+    for charges in 0..3 {
+        let group = group("a", vec![charge.clone(); charges]);
+        for value in &values {
+            if let Ok(reply) = Reply::decode(&group, value) {
                 assert_eq!(reply.verdicts.len(), charges);
             }
         }
@@ -74,29 +76,5 @@ fn write(out: &mut Vec<u8>, value: &Value) {
             line(b'*', items.len().to_string().as_bytes());
             items.iter().for_each(|item| write(out, item));
         }
-    }
-}
-
-fn group(charges: usize) -> Group {
-    let charge = Charge {
-        limit: 0,
-        matched: None,
-        key: 0,
-        field: "a".into(),
-        algorithm: Algorithm::SlidingWindowCounter,
-        rate: Rate {
-            limit: 1,
-            period: Period::from_millis(1_000).expect("a second"),
-        },
-        cost: 1,
-        later: false,
-        enforced: true,
-        phase_ms: 0,
-        live: None,
-    };
-    Group {
-        slot: HashSlot::of(b"a"),
-        keys: vec![b"a".to_vec()],
-        charges: vec![charge; charges],
     }
 }

@@ -2,45 +2,21 @@
 
 use super::*;
 use crate::config::ResetForm;
-use crate::limit::{Algorithm, Cost, KeyPart, Period, Quota, Rate};
+use crate::fixtures::{self, rate};
+use crate::limit::{Algorithm, KeyPart, Quota};
 
 fn limit(name: &str) -> Limit {
     Limit {
-        name: name.to_owned(),
-        quota: Quota::Limited(rate(10)),
-        algorithm: Algorithm::SlidingWindowCounter,
-        matches: vec![],
-        key: vec![KeyPart::Client],
-        overrides: vec![],
-        enforce: crate::limit::Enforce::Always,
+        quota: Quota::Limited(rate(10, 60_000)),
         on_error: OnError::Allow,
-        replaces: vec![],
-        expose: true,
-        cost: Cost::Fixed(1),
-        lease: None,
-    }
-}
-
-fn rate(limit: u64) -> Rate {
-    Rate {
-        limit,
-        period: Period::from_millis(60_000).unwrap(),
+        ..crate::limit::fixtures::limit(name, &[KeyPart::Client])
     }
 }
 
 fn charge(limit: usize, enforced: bool) -> Charge {
     Charge {
-        limit,
-        matched: None,
-        key: 0,
-        field: "f".into(),
-        algorithm: Algorithm::SlidingWindowCounter,
-        rate: rate(10),
-        cost: 1,
-        later: false,
         enforced,
-        phase_ms: 0,
-        live: None,
+        ..fixtures::charge(limit, Algorithm::SlidingWindowCounter, rate(10, 60_000))
     }
 }
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::fixtures;
+pub(super) use crate::fixtures::rate;
 use crate::limit::fixtures::{header, limit, policy};
 use crate::limit::{Align, Limit, LiveOverride, Override, Quota};
 use crate::redis::HashSlot;
@@ -15,13 +17,6 @@ pub(super) fn leased(algorithm: Algorithm, n: u64, period_ms: u64) -> Limit {
     }
 }
 
-pub(super) fn rate(limit: u64, period_ms: u64) -> Rate {
-    Rate {
-        limit,
-        period: Period::from_millis(period_ms).unwrap(),
-    }
-}
-
 pub(super) fn book(limits: Vec<Limit>) -> LeaseBook {
     LeaseBook::new(&policy(vec![header("x-api-key")], limits))
 }
@@ -31,17 +26,8 @@ fn charge(at: usize, limit: &Limit) -> Charge {
         panic!()
     };
     Charge {
-        limit: at,
         key: at,
-        field: "c".into(),
-        algorithm: limit.algorithm,
-        rate,
-        cost: 1,
-        later: false,
-        enforced: true,
-        phase_ms: 0,
-        live: None,
-        matched: None,
+        ..fixtures::charge(at, limit.algorithm, rate)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What must hold of the table: nothing lost between threads, nothing forgotten early, nothing kept for ever.
 
 use super::*;
-use crate::limit::{Align, Period, Rate};
-use crate::redis::HashSlot;
+use crate::fixtures;
+use crate::limit::Align;
 use std::thread;
 
 const NOW: u64 = 1_700_000_000_000_000;
@@ -21,29 +21,11 @@ fn shared(host: &Memory, max_counters: usize, share: u16) -> LocalStore<&Memory>
 }
 
 fn charge(limit: usize, algorithm: Algorithm, n: u64) -> Charge {
-    let period = Period::from_millis(60_000).unwrap();
-    Charge {
-        limit,
-        matched: None,
-        key: 0,
-        field: format!("{limit}:{}:60000", algorithm.form().word()).into(),
-        algorithm,
-        rate: Rate { limit: n, period },
-        cost: 1,
-        later: false,
-        enforced: true,
-        phase_ms: 0,
-        live: None,
-    }
+    fixtures::charge(limit, algorithm, fixtures::rate(n, 60_000))
 }
 
 fn group(client: &str, charges: Vec<Charge>) -> Group {
-    let key = format!("ratelimit:main:{{api_key:{client}}}").into_bytes();
-    Group {
-        slot: HashSlot::of(&key),
-        keys: vec![key],
-        charges,
-    }
+    fixtures::group(format!("ratelimit:main:{{api_key:{client}}}"), charges)
 }
 
 /// One fixed window of so many a minute.

@@ -1,7 +1,8 @@
 //! One client's limits of each form, and a look at what is stored of them.
 
 use crate::server::{text, Client};
-use headgate::limit::{Algorithm, Align, Charge, Group, LiveOverride, Period, Rate};
+use headgate::fixtures;
+use headgate::limit::{Algorithm, Align, Charge, Group, LiveOverride};
 use headgate::redis::resp::Value;
 use headgate::redis::HashSlot;
 use headgate::script::{Mode, Reply};
@@ -24,20 +25,9 @@ pub const DAY: u64 = 86_400_000;
 /// A limit of N a period; a log stands at its own key, all else in the client's hash.
 pub fn charge(algorithm: Algorithm, limit: u64, period_ms: u64) -> Charge {
     Charge {
-        limit: 0,
-        matched: None,
         key: usize::from(algorithm == Algorithm::SlidingWindowLog),
         field: format!("{}:{period_ms}", algorithm.form().word()).into(),
-        algorithm,
-        rate: Rate {
-            limit,
-            period: Period::from_millis(period_ms).unwrap(),
-        },
-        cost: 1,
-        later: false,
-        enforced: true,
-        phase_ms: 0,
-        live: None,
+        ..fixtures::charge(0, algorithm, fixtures::rate(limit, period_ms))
     }
 }
 

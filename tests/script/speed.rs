@@ -2,7 +2,8 @@
 //! `cargo test --release --test script speed -- --ignored --nocapture`
 
 use crate::server::{text, Client, Server};
-use headgate::limit::{Algorithm, Align, Charge, Group, Period, Rate};
+use headgate::fixtures;
+use headgate::limit::{Algorithm, Align, Charge, Group};
 use headgate::redis::HashSlot;
 use headgate::script::{body, sha1_hex, Mode};
 
@@ -36,20 +37,9 @@ pub fn group(client: usize, algorithms: &[Algorithm], limit: u64, period_ms: u64
             keys.push(format!("{hash}:{field}").into_bytes());
         }
         charges.push(Charge {
-            limit: at,
-            matched: None,
             key,
             field: field.into(),
-            algorithm: *algorithm,
-            rate: Rate {
-                limit,
-                period: Period::from_millis(period_ms).unwrap(),
-            },
-            cost: 1,
-            later: false,
-            enforced: true,
-            phase_ms: 0,
-            live: None,
+            ..fixtures::charge(at, *algorithm, fixtures::rate(limit, period_ms))
         });
     }
     Group {
