@@ -45,11 +45,18 @@ impl Lab {
         }
     }
 
+    fn everywhere(&self, act: impl Fn(&Node)) {
+        self.cluster.nodes.iter().for_each(act);
+    }
+
+    /// CONFIG SET on every node.
+    fn configure(&self, name: &str, value: &str) {
+        self.everywhere(|node| node.call::<()>(&["CONFIG", "SET", name, value]));
+    }
+
     /// Everything is as at the start, but for who is master.
     pub fn restore(&self) {
-        for node in &self.cluster.nodes {
-            node.thaw_or_restart();
-        }
+        self.everywhere(Node::thaw_or_restart);
         for node in &self.cluster.nodes {
             for (name, value) in [("maxmemory", "0"), ("maxmemory-policy", "noeviction")] {
                 let _ = node.try_call::<()>(&["CONFIG", "SET", name, value]);
@@ -156,8 +163,8 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "every node frozen and thawed",
         loses: false,
-        begin: |lab| lab.cluster.nodes.iter().for_each(Node::freeze),
-        end: |lab| lab.cluster.nodes.iter().for_each(Node::thaw),
+        begin: |lab| lab.everywhere(Node::freeze),
+        end: |lab| lab.everywhere(Node::thaw),
     },
     Fault {
         name: "connections reset",
@@ -231,12 +238,7 @@ pub const FAULTS: &[Fault] = &[
         name: "OOM",
         loses: false,
         begin: |lab| lab.victim().call::<()>(&["CONFIG", "SET", "maxmemory", "1"]),
-        end: |lab| {
-            lab.cluster
-                .nodes
-                .iter()
-                .for_each(|node| node.call::<()>(&["CONFIG", "SET", "maxmemory", "0"]))
-        },
+        end: |lab| lab.configure("maxmemory", "0"),
     },
     Fault {
         name: "CLUSTERDOWN: two masters frozen, full coverage asked for",
@@ -249,17 +251,15 @@ pub const FAULTS: &[Fault] = &[
             masters[..2].iter().for_each(|node| node.freeze());
         },
         end: |lab| {
-            lab.cluster.nodes.iter().for_each(Node::thaw);
-            for node in &lab.cluster.nodes {
-                node.call::<()>(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
-            }
+            lab.everywhere(Node::thaw);
+            lab.configure("cluster-require-full-coverage", "no");
         },
     },
     Fault {
         name: "the whole cluster away and back, empty",
         loses: true,
-        begin: |lab| lab.cluster.nodes.iter().for_each(Node::kill),
-        end: |lab| lab.cluster.nodes.iter().for_each(Node::restart),
+        begin: |lab| lab.everywhere(Node::kill),
+        end: |lab| lab.everywhere(Node::restart),
     },
     Fault {
         name: "counters evicted (volatile-ttl)",
@@ -274,12 +274,7 @@ pub const FAULTS: &[Fault] = &[
                 node.call::<()>(&["CONFIG", "SET", "maxmemory", &(used + 20_000).to_string()]);
             }
         },
-        end: |lab| {
-            lab.cluster
-                .nodes
-                .iter()
-                .for_each(|node| node.call::<()>(&["CONFIG", "SET", "maxmemory", "0"]))
-        },
+        end: |lab| lab.configure("maxmemory", "0"),
     },
     Fault {
         name: "Envoy reload",

@@ -4,19 +4,43 @@ use crate::harness::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 const MILLION: u64 = 1_000_000;
 
-/// Load from 8 clients until told to end.
-fn steady(port: u16, done: &Arc<AtomicBool>) -> tokio::task::JoinHandle<Report> {
-    let done = done.clone();
-    let load = Load::on(port)
-        .connections(8)
-        .pause(Duration::from_millis(3))
-        .duration(Duration::from_secs(120))
-        .until(move || done.load(Ordering::Relaxed))
-        .source(|connection, _| Load::get("/", &[("x-api-key", &format!("key-{connection}"))]));
-    tokio::spawn(load.run())
+const HALF: Duration = Duration::from_millis(500);
+
+/// Every call is counted, and none is let through without.
+const STRICT: &str = "{on_error: deny, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}]}";
+
+/// Load from 8 clients.
+struct Steady {
+    done: Arc<AtomicBool>,
+    load: JoinHandle<Report>,
+}
+
+impl Steady {
+    /// Under way for half a second.
+    async fn on(envoy: &Envoy) -> Steady {
+        let done = Arc::new(AtomicBool::new(false));
+        let told = done.clone();
+        let load = Load::on(envoy.port)
+            .connections(8)
+            .pause(Duration::from_millis(3))
+            .duration(Duration::from_secs(120))
+            .until(move || told.load(Ordering::Relaxed))
+            .source(|connection, _| Load::get("/", &[("x-api-key", &format!("key-{connection}"))]));
+        let load = tokio::spawn(load.run());
+        tokio::time::sleep(HALF).await;
+        Steady { done, load }
+    }
+
+    /// Ends it; a request that hangs fails the test.
+    async fn end(self) -> Report {
+        self.done.store(true, Ordering::Relaxed);
+        let report = tokio::time::timeout(Duration::from_secs(10), self.load);
+        report.await.expect("no request hangs").expect("the load")
+    }
 }
 
 /// How many requests of the 8 clients are counted.
@@ -65,25 +89,21 @@ async fn a_worker_has_one_stream_for_each_master_and_one_to_ask_for_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn updates_and_another_module_under_load_lose_no_request_and_no_count() {
-    let policy = "{on_error: deny, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}]}";
     let envoy = Envoy::with(RedisCluster::shared())
         .concurrency(2)
-        .policy(policy)
+        .policy(STRICT)
         .dynamic()
         .start();
-    let done = Arc::new(AtomicBool::new(false));
-    let load = steady(envoy.port, &done);
+    let load = Steady::on(&envoy).await;
     for round in 0..6 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
         // Every other update is a module with another script, for both roles.
         envoy.reload_as(|builder| match round % 2 {
             0 => builder.drill(),
             _ => builder,
         });
+        tokio::time::sleep(HALF).await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    done.store(true, Ordering::Relaxed);
-    let report = load.await.unwrap();
+    let report = load.end().await;
     let answered = report.latencies.len() as u64;
     assert_eq!(report.status(200), answered, "{report:?}");
     // Envoy closes the connections of an old listener after its drain time, with this filter or without; a request
@@ -102,15 +122,12 @@ async fn updates_and_another_module_under_load_lose_no_request_and_no_count() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
-    let policy = "{on_error: deny, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}]}";
     let envoy = Envoy::with(RedisCluster::shared())
         .concurrency(1)
-        .policy(policy)
+        .policy(STRICT)
         .drill()
         .start();
-    let done = Arc::new(AtomicBool::new(false));
-    let load = steady(envoy.port, &done);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let load = Steady::on(&envoy).await;
     for _ in 0..3 {
         let start = Instant::now();
         let fatal = Client::http1(envoy.port)
@@ -133,11 +150,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
         println!("traffic goes on after {:?}", start.elapsed());
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
-    done.store(true, Ordering::Relaxed);
-    let report = tokio::time::timeout(Duration::from_secs(10), load)
-        .await
-        .expect("no request hangs")
-        .unwrap();
+    let report = load.end().await;
     println!("{report:?}");
     assert!(envoy.is_running());
     assert!(report.percentile(1.0) < Duration::from_secs(5), "{report:?}");
@@ -153,9 +166,7 @@ async fn when_the_network_roles_vm_dies_calls_fail_as_configured_and_are_counted
         .policy(policy)
         .drill()
         .start();
-    let done = Arc::new(AtomicBool::new(false));
-    let load = steady(envoy.port, &done);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let load = Steady::on(&envoy).await;
     for _ in 0..3 {
         let fatal = envoy.get("/drill").header("x-api-key", "fatal").send().await;
         assert_eq!(
@@ -179,8 +190,7 @@ async fn when_the_network_roles_vm_dies_calls_fail_as_configured_and_are_counted
         println!("counting is back after {:?}", start.elapsed());
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
-    done.store(true, Ordering::Relaxed);
-    let report = load.await.unwrap();
+    let report = load.end().await;
     assert_eq!(
         (report.status(200), report.errors),
         (report.latencies.len() as u64, 0),
