@@ -12,16 +12,9 @@ fn behind(config: &mut Value, policy: &str, vm: &str) {
     plugin["name"] = json!("headgate-user");
     plugin["configuration"] = config::as_struct(policy);
     plugin["vm_config"]["vm_id"] = json!(vm);
-    let filters = config::hcm(config)["http_filters"]
-        .as_array_mut()
-        .expect("filters");
-    let at = filters
-        .iter()
-        .position(|filter| filter["name"] == "headgate")
-        .expect("Headgate");
     let filter = json!({"name": "headgate-user", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": plugin}});
-    filters.insert(at + 1, filter);
+    config::put_around_headgate(config, &[], &[filter]);
 }
 
 fn pair(edge: &str, user: &'static str, vm: &'static str) -> Envoy {
@@ -36,13 +29,7 @@ async fn seen(request: Request) -> (u16, Option<i64>, Option<i64>) {
     let response = request.send().await;
     let number = |name| response.number(name);
     if response.status == 200 {
-        for name in ["x-ratelimit-limit", "x-ratelimit-remaining", "ratelimit"] {
-            assert_eq!(
-                response.upstream_header(name),
-                response.header(name),
-                "{name} at the upstream"
-            );
-        }
+        response.assert_same_upstream(&["x-ratelimit-limit", "x-ratelimit-remaining", "ratelimit"]);
         assert_eq!(response.upstream_header("x-ratelimit-forged"), None);
     }
     (
@@ -251,8 +238,7 @@ async fn before_and_after_authentication_as_shipped() {
         request.header("x-api-key", ["a", "b"][number % 2])
     };
     let responses = envoy.at_once(120, as_alice).await;
-    let passed = responses.iter().filter(|response| response.status == 200).count();
-    assert_eq!(passed, 100, "per user, whatever the API key");
+    assert_eq!(passes(&responses), 100, "per user, whatever the API key");
     let denied = as_alice(0).send().await;
     assert_eq!(
         (denied.status, denied.number("x-ratelimit-limit")),

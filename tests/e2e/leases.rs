@@ -126,12 +126,6 @@ fn unix_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
-const ALGORITHMS: [&str; 4] = [
-    "sliding_window_log",
-    "sliding_window_counter",
-    "fixed_window",
-    "gcra",
-];
 const N: u64 = 600;
 const PERIOD_US: u64 = 3_000_000;
 

@@ -19,6 +19,12 @@ pub fn patient(redis: &str) -> String {
     policy(redis).replace("300ms", "5s")
 }
 
+/// A gateway whose service has these ports.
+fn start(ports: &[u16], policy: &str) -> Gateway {
+    let gateway = Gateway::builder().service(SERVICE, ports).start(policy);
+    gateway.expect("a configuration that is taken")
+}
+
 pub fn get(gateway: &mut Gateway, path: &str) -> Response {
     gateway.send(Request::get(path).header("x-api-key", "a"))
 }
@@ -67,10 +73,7 @@ fn a_service_that_is_unknown_while_configuring_is_counted_in_once_it_is_there() 
 #[test]
 fn without_a_host_the_failure_policy_decides_until_there_is_one() {
     let redis = SingleRedis::start();
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &[])
-        .start(&policy(""))
-        .unwrap();
+    let mut gateway = start(&[], &policy(""));
     assert_eq!(
         (
             get(&mut gateway, "/deny").status,
@@ -90,10 +93,7 @@ fn without_a_host_the_failure_policy_decides_until_there_is_one() {
 #[test]
 fn a_caller_waits_for_its_deadline_and_not_for_the_clients_timer_and_the_late_reply_finds_nobody() {
     let redis = SingleRedis::start();
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .start(&policy(""))
-        .unwrap();
+    let mut gateway = start(&[redis.port], &policy(""));
     assert_eq!(left(&get(&mut gateway, "/deny")), Some("49"));
     redis.freeze();
     let response = get(&mut gateway, "/deny");
@@ -128,10 +128,7 @@ fn a_caller_waits_for_its_deadline_and_not_for_the_clients_timer_and_the_late_re
 #[test]
 fn a_hung_up_caller_is_forgotten_and_its_reply_goes_to_nobody_else() {
     let redis = SingleRedis::start();
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .start(&patient(""))
-        .unwrap();
+    let mut gateway = start(&[redis.port], &patient(""));
     get(&mut gateway, "/deny");
     redis.freeze();
     let gone = gateway.open(Request::get("/deny").header("x-api-key", "a"));
@@ -144,11 +141,7 @@ fn a_hung_up_caller_is_forgotten_and_its_reply_goes_to_nobody_else() {
 #[test]
 fn a_connection_that_breaks_fails_its_callers_at_once_and_counting_is_back_with_redis() {
     let redis = SingleRedis::start();
-    let policy = patient("");
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .start(&policy)
-        .unwrap();
+    let mut gateway = start(&[redis.port], &patient(""));
     get(&mut gateway, "/deny");
     redis.freeze();
     let waiting: Vec<u32> = (0..3)
@@ -171,10 +164,7 @@ fn a_connection_that_breaks_fails_its_callers_at_once_and_counting_is_back_with_
 #[test]
 fn a_stall_drops_the_connection_with_all_its_calls_and_the_next_one_counts() {
     let redis = SingleRedis::start();
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .start(&policy(""))
-        .unwrap();
+    let mut gateway = start(&[redis.port], &policy(""));
     get(&mut gateway, "/deny");
     redis.freeze();
     assert_eq!(get(&mut gateway, "/deny").status, 503);
@@ -188,10 +178,7 @@ fn a_stall_drops_the_connection_with_all_its_calls_and_the_next_one_counts() {
 fn a_redis_cluster_is_told_apart_by_its_moved_once_and_with_the_remedy() {
     let cluster = RedisCluster::shared();
     let ports = [cluster.masters()[0].port];
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &ports)
-        .start(&patient(""))
-        .unwrap();
+    let mut gateway = start(&ports, &patient(""));
     let statuses: Vec<u32> = (0..12)
         .map(|n| {
             gateway
@@ -211,10 +198,7 @@ fn a_redis_cluster_is_told_apart_by_its_moved_once_and_with_the_remedy() {
 fn behind_several_proxies_each_reply_finds_its_caller() {
     let nodes = [SingleRedis::start(), SingleRedis::start()];
     let ports = [nodes[0].port, nodes[1].port];
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &ports)
-        .start(&patient(""))
-        .unwrap();
+    let mut gateway = start(&ports, &patient(""));
     let requests = (0..40)
         .map(|n| Request::get("/deny").header("x-api-key", &format!("k{}", n % 20)))
         .collect();
@@ -230,10 +214,7 @@ fn behind_several_proxies_each_reply_finds_its_caller() {
 #[test]
 fn more_calls_than_may_be_under_way_are_not_sent() {
     let redis = SingleRedis::start();
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .start(&patient(", max_in_flight: 5"))
-        .unwrap();
+    let mut gateway = start(&[redis.port], &patient(", max_in_flight: 5"));
     get(&mut gateway, "/deny");
     redis.freeze();
     let open = |gateway: &mut Gateway| gateway.open(Request::get("/deny").header("x-api-key", "a"));
@@ -248,10 +229,7 @@ fn more_calls_than_may_be_under_way_are_not_sent() {
 
 #[test]
 fn a_refused_connection_is_a_failure_like_any_other() {
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &[free_port()])
-        .start(&policy(""))
-        .unwrap();
+    let mut gateway = start(&[free_port()], &policy(""));
     assert_eq!(get(&mut gateway, "/deny").status, 503);
     assert_eq!(get(&mut gateway, "/allow").status, 200);
 }
@@ -260,10 +238,7 @@ fn a_refused_connection_is_a_failure_like_any_other() {
 fn a_new_configuration_takes_nobodys_replies() {
     let redis = SingleRedis::start();
     let before = patient("");
-    let mut gateway = Gateway::builder()
-        .service(SERVICE, &[redis.port])
-        .start(&before)
-        .unwrap();
+    let mut gateway = start(&[redis.port], &before);
     get(&mut gateway, "/deny");
     redis.freeze();
     let cut = gateway.open(Request::get("/deny").header("x-api-key", "a"));

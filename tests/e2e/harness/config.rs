@@ -107,6 +107,15 @@ pub fn set_access_log(config: &mut Value, path: &Path, format: Option<&Value>) {
     });
 }
 
+/// HTTP filters right in front of Headgate and right behind it.
+pub fn put_around_headgate(config: &mut Value, before: &[Value], after: &[Value]) {
+    let filters = hcm(config)["http_filters"].as_array_mut().expect("HTTP filters");
+    let named = |filter: &Value| filter["name"] == "headgate";
+    let at = filters.iter().position(named).expect("Headgate");
+    filters.splice(at + 1..at + 1, after.iter().cloned());
+    filters.splice(at..at, before.iter().cloned());
+}
+
 /// Takes Headgate out: Envoy as if it were not there.
 pub fn remove_headgate(config: &mut Value) {
     let drop = |list: &mut Value, names: &[&str]| {

@@ -174,6 +174,35 @@ impl Response {
             .collect();
         (!values.is_empty()).then(|| values.join(","))
     }
+
+    /// The upstream saw these headers as the caller does.
+    pub fn assert_same_upstream(&self, names: &[&str]) {
+        for name in names {
+            assert_eq!(
+                self.upstream_header(name),
+                self.header(name),
+                "{name} at the upstream"
+            );
+        }
+    }
+}
+
+/// How many were let through; all others were denied.
+pub fn passes(responses: &[Response]) -> usize {
+    let of = |status: u16| {
+        responses
+            .iter()
+            .filter(|response| response.status == status)
+            .count()
+    };
+    let statuses = || {
+        responses
+            .iter()
+            .map(|response| response.status)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(200) + of(429), responses.len(), "{:?}", statuses());
+    of(200)
 }
 
 /// One TCP connection on which bytes go out as they are; reads HTTP/1.1 responses that have a Content-Length.

@@ -47,7 +47,7 @@ pub use self::artifacts::{
     default_envoy, envoy_binary, envoy_has, envoy_versions, filter_module, Capability,
 };
 pub use self::envoy::{Envoy, EnvoyBuilder, Place};
-pub use self::http::{Client, RawConnection, Request, Response};
+pub use self::http::{passes, Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};
 pub use self::node::Node;
 pub use self::process::{free_port, listens, new_dir, root, Process};
@@ -55,6 +55,14 @@ pub use self::redis::{Redis, RedisCluster, SingleRedis};
 pub use self::upstream::Upstream;
 
 use std::time::{Duration, Instant};
+
+/// As they are written in a policy.
+pub const ALGORITHMS: [&str; 4] = [
+    "fixed_window",
+    "sliding_window_log",
+    "sliding_window_counter",
+    "gcra",
+];
 
 /// Asks every 20 ms until there is an answer; panics with `what` after `timeout`.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {

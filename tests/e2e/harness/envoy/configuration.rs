@@ -52,15 +52,7 @@ impl EnvoyBuilder {
             Policy::Shipped => self.plugin(shipped),
             Policy::Value(policy) => self.plugin(policy.clone()),
         };
-        let filters = config::hcm(config)["http_filters"]
-            .as_array_mut()
-            .expect("HTTP filters");
-        let at = filters
-            .iter()
-            .position(|filter| filter["name"] == "headgate")
-            .expect("Headgate");
-        filters.splice(at + 1..at + 1, self.after.iter().cloned());
-        filters.splice(at..at, self.before.iter().cloned());
+        config::put_around_headgate(config, &self.before, &self.after);
         if !config::has_redis_call(config) {
             return;
         }
