@@ -54,17 +54,7 @@ impl ConfigErrors {
         self.0.iter()
     }
 
-    /// One error about the configuration as a whole.
-    pub(super) fn single(message: &str) -> ConfigErrors {
-        ConfigErrors(vec![ConfigError {
-            path: String::new(),
-            value: None,
-            message: cut(message.to_owned(), LONGEST_MESSAGE),
-        }])
-    }
-
-    /// One error at a path.
-    #[cfg(feature = "higress")]
+    /// One error at a path; at an empty one, about the configuration as a whole.
     pub(crate) fn at(path: &str, message: &str) -> ConfigErrors {
         ConfigErrors(vec![ConfigError {
             path: path.to_owned(),

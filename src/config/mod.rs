@@ -58,7 +58,7 @@ use serde_json::Value;
 pub fn parse(bytes: &[u8]) -> Result<Plugin, ConfigErrors> {
     match input::decode(bytes) {
         Ok(value) => parse_value(&value),
-        Err(error) => Err(ConfigErrors::single(&error.0)),
+        Err(error) => Err(ConfigErrors::at(&error.path, &error.message)),
     }
 }
 
@@ -74,8 +74,9 @@ pub fn parse_value(value: &Value) -> Result<Plugin, ConfigErrors> {
 
 /// A number of 48 bits that tells configurations apart, whatever the order and spelling in which they came.
 pub fn version(bytes: &[u8]) -> u64 {
-    let canonical = input::decode(bytes)
-        .map(|value| value.to_string())
-        .unwrap_or_default();
-    Hasher::new(None).digest(canonical.as_bytes()).draw() >> 16
+    let mut canonical = Vec::new();
+    if let Ok(value) = input::decode(bytes) {
+        input::spell(&value, &mut canonical);
+    }
+    Hasher::new(None).digest(&canonical).draw() >> 16
 }

@@ -197,17 +197,21 @@ impl<'a> Node<'a> {
 
     #[inline(never)]
     fn child(&self, key: &str, value: &'a Value) -> Node<'a> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        let text = if key.bytes().all(plain) && !key.is_empty() {
-            key.to_owned()
-        } else {
-            format!("[{}]", quoted(key))
-        };
         Node {
             value,
-            at: self.errors.step(self.at, text),
+            at: self.errors.step(self.at, step_to(key)),
             errors: self.errors,
         }
+    }
+}
+
+/// How a path spells the step to a field: its name, or `["odd name"]`.
+pub(super) fn step_to(key: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if key.bytes().all(plain) && !key.is_empty() {
+        key.to_owned()
+    } else {
+        format!("[{}]", quoted(key))
     }
 }
 

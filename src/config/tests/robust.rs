@@ -1,7 +1,7 @@
 //! Whatever the bytes are: an answer, in bounded depth, without a panic.
 
 use super::struct_bytes;
-use crate::config::{parse, parse_value, wire};
+use crate::config::{parse, parse_value, version, wire};
 use proptest::prelude::*;
 use serde_json::{json, Map, Value};
 
@@ -225,10 +225,63 @@ fn size_is_bounded() {
 
 #[test]
 fn a_field_written_twice_is_refused() {
-    let error = parse(br#"{"limits": [{"rate": "1/s", "rate": "9/s"}]}"#)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("\"rate\" stands twice"), "{error}");
+    for (text, path) in [
+        (
+            r#"{"limits": [{}, {"rate": "1/s", "rate": "9/s"}]}"#,
+            "limits[1].rate",
+        ),
+        (
+            r#"{"a b": {"c": 1, "d": [[], [{"": 1, "": 1}]], "c": 1}}"#,
+            r#"["a b"].d[1][0][""]"#,
+        ),
+    ] {
+        let error = parse(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, format!("{path}: stands twice in one object; remove one"));
+    }
+}
+
+#[test]
+fn a_version_is_of_what_is_said_and_not_of_its_spelling() {
+    let same = |a: &str, b: &str| version(a.as_bytes()) == version(b.as_bytes());
+    assert!(same(
+        r#"{"a": 1, "b": [2, "c"]}"#,
+        "{\"b\":[2.0,\"\\u0063\"],\n\"a\":1}"
+    ));
+    let value = json!({"limits": [{"rate": "1/s", "burst": 5, "expose": false}], "x": [null, 0.25]});
+    assert_eq!(
+        version(value.to_string().as_bytes()),
+        version(&struct_bytes(&value))
+    );
+    let others = [
+        r#"{"a": 1}"#,
+        r#"{"a": "1"}"#,
+        r#"{"a": 2}"#,
+        r#"{"a": -1}"#,
+        r#"{"a": 1.5}"#,
+        r#"{"a": 1e300}"#,
+        r#"{"a": true}"#,
+        r#"{"a": false}"#,
+        r#"{"a": null}"#,
+        r#"{"a": []}"#,
+        r#"{"a": {}}"#,
+        r#"{"a": [1]}"#,
+        r#"{"a": [[1]]}"#,
+        r#"{"a": [1, 2]}"#,
+        r#"{"a": [[1], 2]}"#,
+        r#"{"a": ["", ""]}"#,
+        r#"{"a": [""]}"#,
+        r#"{"b": 1}"#,
+        r#"{"a": {"b": 1}}"#,
+        r#"{"a": 18446744073709551615}"#,
+        r#"{"a": 18446744073709551614}"#,
+        r#"{"a": {"b": {}, "c": 1}}"#,
+        r#"{"a": {"b": {"c": 1}}}"#,
+    ];
+    for (index, a) in others.iter().enumerate() {
+        for b in &others[..index] {
+            assert!(!same(a, b), "{a} {b}");
+        }
+    }
 }
 
 #[test]
