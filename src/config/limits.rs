@@ -1,5 +1,6 @@
 //! `limits`: one limit after the other, and the names by which they know each other.
 
+use crate::config::indices::Indices;
 use crate::config::node::{Fields, Node};
 use crate::config::policy::Store;
 use crate::config::rates::Rates;
@@ -9,7 +10,6 @@ use crate::config::{counting, key, matching, overrides, replaces};
 use crate::identify::Source;
 use crate::limit::{Enforce, KeyPart, Limit, Match, OnError, Percent, Quota};
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 const FIELDS: &[&str] = &[
     "name",
@@ -48,7 +48,7 @@ pub(super) struct Context<'c> {
 pub(super) fn read(node: Option<Node>, context: &Context) -> Vec<Limit> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
     let entries: Vec<Option<Fields>> = items.iter().map(|item| item.fields(FIELDS)).collect();
-    let mut indices = BTreeMap::new();
+    let mut indices = Indices::default();
     let names: Vec<String> = entries
         .iter()
         .enumerate()
@@ -75,7 +75,7 @@ pub(super) fn read(node: Option<Node>, context: &Context) -> Vec<Limit> {
 }
 
 /// The limit's name, or its rate as written; an error where another limit has it already.
-fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<String, usize>) -> String {
+fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut Indices) -> String {
     let written = fields.and_then(|fields| fields.get("name"));
     let rate = fields.and_then(|fields| fields.get("rate"));
     let name = match (&written, &rate) {
@@ -86,7 +86,7 @@ fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<Stri
     let Some(name) = name else {
         return String::new();
     };
-    let first = indices.get(name).copied();
+    let first = indices.get(name);
     match (first, written, rate) {
         (None, None, Some(rate)) if name.len() > 64 => {
             rate.fail(&format!("too long to be the limit's name; {NAME_REMEDY}"));

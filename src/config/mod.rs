@@ -5,6 +5,7 @@
 
 mod counting;
 mod error;
+mod indices;
 mod input;
 mod key;
 mod limits;
@@ -27,6 +28,7 @@ mod tests;
 mod wire;
 
 pub use error::{ConfigError, ConfigErrors};
+pub(crate) use indices::Indices;
 pub use policy::*;
 
 use crate::identify::Hasher;

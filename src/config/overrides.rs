@@ -1,12 +1,13 @@
 //! `overrides`: another N for some clients.
 
+use crate::config::indices::Indices;
 use crate::config::limits::Context;
 use crate::config::node::{Fields, Node};
 use crate::config::policy::{ClientValue, Store};
 use crate::config::sources;
+use crate::identify::network;
 use crate::limit::{Override, Period, Quota};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The limit that they belong to.
@@ -109,9 +110,9 @@ fn read_quota(fields: &Fields, context: &Context) -> Option<Quota> {
 
 fn read_cidr(node: &Node) -> Option<IpNet> {
     let text = node.text("a network such as 10.0.0.0/8")?;
-    let net = match text.parse::<IpNet>() {
-        Ok(net) => net,
-        Err(_) => {
+    let net = match network(text) {
+        Some(net) => net,
+        None => {
             match text.parse::<IpAddr>() {
                 Ok(IpAddr::V4(_)) => node.fail(&format!("no prefix; write {text}/32")),
                 Ok(IpAddr::V6(_)) => node.fail(&format!("no prefix; write {text}/128")),
@@ -128,7 +129,7 @@ fn read_cidr(node: &Node) -> Option<IpNet> {
 
 /// What the overrides so far fit, so that one that can never be reached is found.
 #[derive(Default)]
-struct Seen(BTreeMap<String, usize>);
+struct Seen(Indices);
 
 impl Seen {
     /// The index of the one that fits all that this one does, if there is one.
@@ -142,14 +143,14 @@ impl Seen {
                 let mut wider = net.supernet();
                 while let Some(net) = wider {
                     if let Some(earlier) = self.0.get(&net.to_string()) {
-                        return Some(*earlier);
+                        return Some(earlier);
                     }
                     wider = net.supernet();
                 }
                 net.to_string()
             }
         };
-        let earlier = self.0.get(&form).copied();
+        let earlier = self.0.get(&form);
         if earlier.is_none() {
             self.0.insert(form, index);
         }

@@ -4,8 +4,7 @@ use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
 use crate::config::policy::ClientValue;
 use crate::config::scalar::{is_name, is_token};
-use crate::identify::{Digest, DigestError, Extract, Source, SourceKind, TlsField};
-use ipnet::IpNet;
+use crate::identify::{network, Digest, DigestError, Extract, Source, SourceKind, TlsField};
 use std::net::IpAddr;
 
 const KINDS: [&str; 7] = ["header", "cookie", "query", "metadata", "tls", "all", "address"];
@@ -255,7 +254,7 @@ pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<C
         node.fail("no source yields an empty value");
     } else if matches!(kind, Some(SourceKind::Address { .. }))
         && value.parse::<IpAddr>().is_err()
-        && value.parse::<IpNet>().is_err()
+        && network(value).is_none()
     {
         node.fail("not an address; write one, or a prefix such as 2001:db8::/64");
     }

@@ -38,6 +38,14 @@ pub fn identify(sources: &[Source], attributes: &dyn Attributes, hasher: &Hasher
     })
 }
 
+/// `10.0.0.0/8`, `2001:db8::/32`; bits beyond the prefix are kept. (The crate's own reader brings one of addresses.)
+pub(crate) fn network(text: &str) -> Option<IpNet> {
+    let (address, prefix) = text.split_once('/')?;
+    let is_number = prefix.len() <= 3 && !prefix.starts_with('+');
+    let prefix = prefix.parse().ok().filter(|_| is_number)?;
+    IpNet::new(address.parse().ok()?, prefix).ok()
+}
+
 /// An IPv4-mapped IPv6 address is IPv4; what is beyond the prefix is cut off.
 pub(crate) fn cut_address(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> Option<IpNet> {
     let address = address.to_canonical();
@@ -73,7 +81,7 @@ impl Source {
             } => {
                 let (address, own) = match value.parse::<IpAddr>() {
                     Ok(address) => (address, None),
-                    Err(_) => value.parse::<IpNet>().ok().map(|net| (net.addr(), Some(net)))?,
+                    Err(_) => network(value).map(|net| (net.addr(), Some(net)))?,
                 };
                 let cut = cut_address(address, ipv4_prefix, ipv6_prefix)?;
                 let fits = own.is_none_or(|net| net == cut);

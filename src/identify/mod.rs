@@ -11,7 +11,7 @@ mod values;
 #[cfg(test)]
 pub use attributes::FakeRequest;
 pub use attributes::{Attributes, Lookup};
-pub(crate) use client::{cookie, cut_address, query, ShownAddress};
+pub(crate) use client::{cookie, cut_address, network, query, ShownAddress};
 pub use client::{identify, Client, ClientValue};
 pub use escape::{push_escaped, push_part, push_percent, LONGEST_PART};
 pub(crate) use extract::whole;

@@ -5,13 +5,12 @@
 //! here and handed on a few times a second, so that a request costs no host call for them.
 
 use super::names::series;
-use crate::config::{ClientValue, Policy};
+use crate::config::{ClientValue, Indices, Policy};
 use crate::decision::{Counted, CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
 use crate::lease::Event;
 use crate::limit::OnError;
 use crate::waiting::GroupResult;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The kinds of the proxy-wasm ABI.
@@ -112,7 +111,7 @@ pub struct Metrics<M: Meter> {
     instance: String,
     limits: Vec<String>,
     /// `source:value or hash`, and its name.
-    clients: BTreeMap<String, usize>,
+    clients: Indices,
     names: Vec<String>,
     requests: Vec<Slot>,
     said: Vec<Slot>,
@@ -150,7 +149,7 @@ impl<M: Meter> Metrics<M> {
         let mut metrics = Metrics {
             instance: policy.instance.clone(),
             limits: policy.limits.iter().map(|limit| limit.name.clone()).collect(),
-            clients: BTreeMap::new(),
+            clients: Indices::default(),
             names: Vec::new(),
             requests: vec![Slot::default(); REQUESTS],
             said: vec![Slot::default(); PER_LIMIT * policy.limits.len()],
@@ -265,10 +264,7 @@ impl<M: Meter> Metrics<M> {
 
     /// A request was rejected by this limit, at this endpoint: a name of the configuration's, never a caller's.
     pub fn rejected(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
-        let client = client
-            .and_then(|client| self.clients.get(client))
-            .copied()
-            .unwrap_or(0);
+        let client = client.and_then(|client| self.clients.get(client)).unwrap_or(0);
         let known = self.endpoints.iter().position(|known| known == endpoint);
         let endpoint = match known {
             Some(at) => at,
