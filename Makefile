@@ -27,7 +27,7 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all test-envoy test-client test-dashboard test-higress chaos fuzz bench lint build build-drill build-higress \
+.PHONY: run stop test test-all test-size test-envoy test-client test-dashboard test-higress chaos fuzz bench lint build build-drill build-higress \
 	cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
@@ -39,18 +39,24 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-test: lint deny build build-drill build-higress
+test: lint deny build build-drill build-higress test-size
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
 	$(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint deny build build-drill build-higress
+test-all: lint deny build build-drill build-higress test-size
 	cargo test $(LOCKED) $(CLI) --doc
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
 	cargo check $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --benches
+
+# How large the module may get.
+MOST_BYTES := 400000
+test-size: build
+	@bytes=$$(wc -c <target/headgate.wasm); [ $$bytes -le $(MOST_BYTES) ] || \
+		{ echo "target/headgate.wasm has $$bytes bytes, and may have $(MOST_BYTES): see scripts/wasm.sh" >&2; exit 1; }
 
 test-envoy: setup build build-drill build-higress
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))
