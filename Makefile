@@ -27,8 +27,8 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all test-size test-envoy test-client test-dashboard test-higress chaos fuzz bench lint build build-drill build-higress \
-	cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
+.PHONY: run stop test test-all test-size test-envoy test-client test-dashboard test-higress chaos fuzz bench lint lint-apart \
+	build build-drill build-higress cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -50,7 +50,7 @@ test-all: lint deny build build-drill build-higress test-size
 	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
-	cargo check $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --benches
+	$(MAKE) --no-print-directory lint-apart
 
 # How large the module may get.
 MOST_BYTES := 400000
@@ -81,9 +81,18 @@ bench: setup-bench build
 lint: setup
 	cargo fmt --check
 	cargo fmt --check --manifest-path tests/higress/Cargo.toml
+	cargo fmt --check --manifest-path bench/Cargo.toml
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy $(LOCKED) $(CLI) --all-targets -- -D warnings
+	cargo clippy $(LOCKED) $(CLI) --test chaos --bench runner -- -D warnings
 	cargo clippy $(LOCKED) --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) --features higress --lib --target wasm32-wasip1 -- -D warnings
+
+# The crates apart, each of which takes half a minute or more. What of them the library can break is seen by `make test`
+# as well: `lint` checks the benchmark's runner, and tests run the fuzz targets and the suite for Higress.
+lint-apart: setup-bench
+	cargo clippy $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) --all-targets -- -D warnings
+	cargo clippy $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --all-targets -- -D warnings
 
 # As a cdylib alone it is an eighth smaller than beside an rlib; SHA-256 in a loop saves 7 KB, at no measurable cost to
 # a request. Panic messages in it name no paths of this machine, and a crate's (crates.io's directory) by its name alone.

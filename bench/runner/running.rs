@@ -230,7 +230,10 @@ fn script(world: &World, store: Store, policy: &str) -> Result<Started, String> 
 /// The service with a quota that nobody spends, and an Envoy that asks it.
 fn service(world: &World) -> Result<Started, String> {
     let (port, redis) = (free_port(), format!("redis://127.0.0.1:{}", world.single.port));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rls"));
+    let Some(binary) = option_env!("CARGO_BIN_EXE_rls") else {
+        return Err("built without the service: `make bench` builds both".to_owned());
+    };
+    let mut command = Command::new(binary);
     command.args([&port.to_string(), &redis, "10000000", "3600"]);
     let service = Process::start(command, &new_dir("rls"));
     wait_for("the rate-limit service", Duration::from_secs(10), || {
