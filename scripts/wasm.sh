@@ -12,7 +12,7 @@ set -eu
 from=$1 to=$2
 unreached=$(dirname "$0")/unreached.awk
 callbacks="_initialize proxy_abi_version_0_2_1 proxy_on_memory_allocate
-    proxy_on_vm_start proxy_on_configure proxy_on_context_create proxy_on_done proxy_on_delete proxy_on_tick
+    proxy_on_vm_start proxy_on_configure proxy_on_context_create proxy_on_delete proxy_on_tick
     proxy_on_request_headers proxy_on_request_trailers proxy_on_response_headers proxy_on_response_trailers
     proxy_on_grpc_receive proxy_on_grpc_close
     proxy_on_new_connection proxy_on_downstream_data proxy_on_upstream_data

@@ -34,6 +34,10 @@ impl Family {
     /// Of which family a header is, by its name in lower case; `None`: of neither. Underscores are hyphens: upstreams
     /// that put headers into variables (CGI, WSGI) cannot tell the two apart.
     pub fn of(name: &[u8]) -> Option<Family> {
+        // Most names are told apart from all of these by a glance.
+        if !matches!(name, [b'x', _, b'r', ..] | [b'r', b'a', ..]) {
+            return None;
+        }
         let spelled = || name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
         if spelled().take(PREFIX.len()).eq(PREFIX.bytes()) {
             return Some(Family::XRateLimit);
@@ -41,6 +45,11 @@ impl Family {
         let is_ietf = |known: &str| spelled().eq(known.bytes());
         (is_ietf(IETF_POLICY) || is_ietf(IETF_STATE)).then_some(Family::Ietf)
     }
+}
+
+/// In decimal. (The standard library's own way goes through its machinery for formats.)
+fn number(number: u64) -> String {
+    itoa::Buffer::new().format(number).to_owned()
 }
 
 /// Whole seconds, rounded up.
@@ -57,11 +66,11 @@ pub fn quota(
 ) -> Vec<Header> {
     let mut headers = Vec::with_capacity(5);
     if let (true, Some(figures)) = (settings.x_ratelimit, decision.shown.as_ref()) {
-        headers.push((LIMIT, figures.quota.to_string()));
-        headers.push((REMAINING, figures.remaining.to_string()));
+        headers.push((LIMIT, number(figures.quota)));
+        headers.push((REMAINING, number(figures.remaining)));
         headers.push((
             RESET,
-            reset(settings.reset, figures.reset_ms, unix_ms).to_string(),
+            number(reset(settings.reset, figures.reset_ms, unix_ms)),
         ));
     }
     if settings.ietf && decision.shown.is_some() {

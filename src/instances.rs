@@ -27,6 +27,9 @@ pub fn shown<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Hea
 /// One set of headers for the caller: of X-RateLimit-* the tighter, or those of the denial; of the draft's lists both.
 /// A denial that shows none hides those of the instance before as well. Headers of neither family stay.
 pub fn merge(earlier: Vec<Header>, mut ours: Vec<Header>, denied: bool) -> Vec<Header> {
+    if earlier.is_empty() {
+        return ours;
+    }
     let has = |list: &[Header], family| list.iter().any(|(name, _)| family_of(name) == Some(family));
     if denied && !has(&ours, Family::XRateLimit) && !has(&ours, Family::Ietf) {
         return ours;

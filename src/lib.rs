@@ -13,6 +13,7 @@
     )
 )]
 
+mod by_number;
 #[cfg(all(feature = "cli", not(target_family = "wasm")))]
 pub mod cli;
 pub mod config;

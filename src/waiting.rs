@@ -1,10 +1,11 @@
 //! Requests that wait for their counts: which replies are still missing, and when their time is up.
 
+use crate::by_number::ByNumber;
 use crate::limit::Group;
 use crate::redis::resp::Value;
 use crate::redis::{CallError, CallToken};
 use crate::script::Reply;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
@@ -71,7 +72,7 @@ impl<T> Waiting<T> {
 #[derive(Debug)]
 pub struct WaitingRoom<T> {
     next: u64,
-    requests: HashMap<u64, Waiting<T>>,
+    requests: ByNumber<Waiting<T>>,
     /// In the order of arrival, which is that of their deadlines: all wait equally long.
     deadlines: VecDeque<(Instant, u64)>,
 }
@@ -80,7 +81,7 @@ impl<T> Default for WaitingRoom<T> {
     fn default() -> Self {
         WaitingRoom {
             next: 0,
-            requests: HashMap::new(),
+            requests: ByNumber::default(),
             deadlines: VecDeque::new(),
         }
     }

@@ -299,7 +299,7 @@ mod words {
     fn replies_name_the_limit_and_never_a_hidden_one() {
         let mut policy = policy(vec![limit("a")]);
         let denied = decide(&[(AS_IS, true, spent(2_500))]);
-        let reply = Reply::new(&policy, &denied, 0, 0.0).unwrap();
+        let reply = Reply::new(&policy, &denied, 0, || 0.0).unwrap();
         assert_eq!(
             (reply.status, reply.grpc_status, reply.body.as_str()),
             (429, 8, "a: 10 spent, 0 left, in 3 s")
@@ -317,7 +317,7 @@ mod words {
                 "{name}"
             );
         }
-        let hidden = Reply::new(&policy, &decide(&[(HIDDEN, true, spent(2_500))]), 0, 0.0).unwrap();
+        let hidden = Reply::new(&policy, &decide(&[(HIDDEN, true, spent(2_500))]), 0, || 0.0).unwrap();
         assert_eq!(hidden.body, ":  spent,  left, in 60 s");
         assert!(
             hidden
@@ -330,7 +330,7 @@ mod words {
 
         policy.response.format = BodyFormat::ProblemJson;
         let json = |decision| -> serde_json::Value {
-            serde_json::from_str(&Reply::new(&policy, &decision, 0, 0.0).unwrap().body).unwrap()
+            serde_json::from_str(&Reply::new(&policy, &decision, 0, || 0.0).unwrap().body).unwrap()
         };
         let problem = json(denied);
         assert_eq!(
@@ -354,19 +354,19 @@ mod words {
     #[test]
     fn failing_closed_is_503_to_be_tried_again_and_no_client_is_403() {
         let policy = policy(vec![limit("a")]);
-        let closed = Reply::new(&policy, &decide(&[(DENY, true, None)]), 0, 0.0).unwrap();
+        let closed = Reply::new(&policy, &decide(&[(DENY, true, None)]), 0, || 0.0).unwrap();
         assert_eq!(
             (closed.status, closed.grpc_status, closed.retry_after),
             (503, 14, Some(1))
         );
         let refused = Decision::uncounted(Outcome::NoClient { refused: true });
-        let refused = Reply::new(&policy, &refused, 0, 0.0).unwrap();
+        let refused = Reply::new(&policy, &refused, 0, || 0.0).unwrap();
         assert_eq!(
             (refused.status, refused.grpc_status, refused.retry_after),
             (403, 7, None)
         );
         assert_eq!(
-            Reply::new(&policy, &Decision::uncounted(Outcome::Exempt), 0, 0.0),
+            Reply::new(&policy, &Decision::uncounted(Outcome::Exempt), 0, || 0.0),
             None
         );
     }

@@ -2,7 +2,6 @@
 
 use super::host::{self, HeaderMap};
 use crate::identify::{Attributes, Lookup, TlsField};
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,12 +25,7 @@ impl RequestAttributes {
 
 impl Attributes for RequestAttributes {
     fn header(&self, name: &str) -> Lookup<'_> {
-        let mut values = self.headers.iter().filter(|(key, _)| *key == name.as_bytes());
-        match (values.next(), values.next()) {
-            (None, _) => Lookup::Absent,
-            (Some((_, value)), None) => Lookup::One(Cow::Borrowed(value)),
-            (Some(_), Some(_)) => Lookup::Several,
-        }
+        self.headers.get(name)
     }
 
     fn address(&self) -> Option<IpAddr> {

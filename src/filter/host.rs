@@ -5,10 +5,12 @@
 //! a `false`.
 
 use crate::headers::Header;
+use crate::identify::Lookup;
 use crate::local::{Refused, SharedData, Version};
 use crate::telemetry::metrics::{Kind, Meter};
 use log::Level;
 use proxy_wasm::hostcalls;
+use std::borrow::Cow;
 use std::ptr::{null, null_mut};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -92,24 +94,47 @@ impl HeaderMap {
     }
 
     /// Names (lower case) and values, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let bytes = self.0.as_slice();
-        let count = word(bytes, 0).unwrap_or(0);
-        let mut at = 4 + count * 8;
-        (0..count).map_while(move |n| {
-            let (name_size, value_size) = (word(bytes, 4 + n * 8)?, word(bytes, 8 + n * 8)?);
-            let name = bytes.get(at..at + name_size)?;
-            at += name_size + 1;
-            let value = bytes.get(at..at + value_size)?;
-            at += value_size + 1;
-            Some((name, value))
-        })
+    pub fn iter(&self) -> Headers<'_> {
+        let (count, rest) = self.0.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        let sizes = (u32::from_le_bytes(*count) as usize).saturating_mul(8);
+        let (sizes, text) = rest.split_at_checked(sizes).unwrap_or_default();
+        Headers { sizes, text }
+    }
+
+    /// What is said under a name, in lower case.
+    pub fn get(&self, name: &str) -> Lookup<'_> {
+        let mut found = Lookup::Absent;
+        for (known, value) in self.iter() {
+            if known == name.as_bytes() {
+                if found != Lookup::Absent {
+                    return Lookup::Several;
+                }
+                found = Lookup::One(Cow::Borrowed(value));
+            }
+        }
+        found
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<usize> {
-    let word = bytes.get(at..at + 4)?;
-    Some(u32::from_le_bytes(word.try_into().ok()?) as usize)
+/// The headers of a [`HeaderMap`], from here on.
+pub struct Headers<'a> {
+    /// Of each name and its value, in two words.
+    sizes: &'a [u8],
+    /// Names and values, with a NUL behind each.
+    text: &'a [u8],
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let ([a, b, c, d, e, f, g, h], sizes) = self.sizes.split_first_chunk()?;
+        let (name, value) = (u32::from_le_bytes([*a, *b, *c, *d]), u32::from_le_bytes([*e, *f, *g, *h]));
+        let (name, rest) = self.text.split_at_checked(name as usize)?;
+        let (value, rest) = rest.get(1..)?.split_at_checked(value as usize)?;
+        (self.sizes, self.text) = (sizes, rest.get(1..)?);
+        Some((name, value))
+    }
 }
 
 /// # Safety

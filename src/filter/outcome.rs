@@ -9,7 +9,6 @@ use crate::headers::{self, Header};
 use crate::instances::{self, Share};
 use crate::limit::Group;
 use crate::reply::Reply;
-use std::fmt::Write;
 
 /// What is left to do when the response passes.
 #[derive(Debug, Default)]
@@ -51,7 +50,7 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
         true => shown_earlier(facts),
         false => Vec::new(),
     };
-    let reply = Reply::new(policy, decision, unix_ms, fastrand::f64());
+    let reply = Reply::new(policy, decision, unix_ms, fastrand::f64);
     tell(policy, decision, facts, reply.as_ref());
     let retry_after = reply.as_ref().and_then(|reply| reply.retry_after);
     facts.seen.decided(policy, decision, facts, &groups, retry_after);
@@ -134,11 +133,8 @@ fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Repl
     if let Some(client) = facts.client {
         host::set_filter_state("ratelimit_client", client.as_bytes());
     }
-    let mut digits = String::with_capacity(20);
-    let mut number = |name: &str, value: u64| {
-        digits.clear();
-        let _ = write!(digits, "{value}");
-        host::set_filter_state(name, digits.as_bytes());
+    let number = |name: &str, value: u64| {
+        host::set_filter_state(name, itoa::Buffer::new().format(value).as_bytes());
     };
     if let Some(figures) = decision.told.as_ref() {
         let share = Share {

@@ -9,7 +9,7 @@ use super::worker::{Counting, Worker};
 use crate::config::UpstreamHeaders;
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
-use crate::identify::{Attributes, Lookup};
+use crate::identify::{Attributes, Client, Lookup};
 use crate::limit::{Group, Plan};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -66,7 +66,7 @@ impl Request {
     fn plan(&self, attributes: &RequestAttributes) -> (Option<String>, Result<Vec<Group>, Decision>) {
         let worker = &self.worker;
         let client = worker.planner.identify(attributes);
-        let name = client.as_ref().map(ToString::to_string);
+        let name = client.as_ref().map(Client::label);
         let next = match worker.planner.plan(attributes, client.as_ref()) {
             Plan::Exempt => Err(Decision::uncounted(Outcome::Exempt)),
             Plan::Count {
@@ -110,12 +110,14 @@ impl Request {
     }
 }
 
-impl Context for Request {
-    fn on_done(&mut self) -> bool {
+impl Context for Request {}
+
+/// The host deletes the context as soon as the request is done: that is told once.
+impl Drop for Request {
+    fn drop(&mut self) {
         if let Some(number) = self.waiting.take() {
             self.worker.leave(number);
         }
-        true
     }
 }
 

@@ -6,10 +6,8 @@ use super::worker::Worker;
 use crate::config::UpstreamHeaders;
 use crate::decision::CountedBy;
 use crate::headers::{Family, Header};
-use crate::identify::Lookup;
 use crate::instances;
 use crate::limit::{Cost, Group, ReadCost};
-use std::borrow::Cow;
 
 /// For the effective context, whose response is not this instance's own reply.
 pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option<CountedBy>) {
@@ -33,7 +31,7 @@ fn charge(worker: &Worker, headers: &HeaderMap, later: &[Group], by: Option<Coun
         else {
             return 0;
         };
-        let read = Cost::read(&lookup(headers, name), *max);
+        let read = Cost::read(&headers.get(name), *max);
         broken += u32::from(!matches!(read, ReadCost::Cost(_)));
         read.or_one(*max)
     };
@@ -66,14 +64,5 @@ fn show(upstream: UpstreamHeaders, headers: &HeaderMap, figures: &[Header]) {
         if !kept {
             host::add_header(host::Map::Response, name, value);
         }
-    }
-}
-
-fn lookup<'a>(headers: &'a HeaderMap, name: &str) -> Lookup<'a> {
-    let mut values = headers.iter().filter(|(known, _)| *known == name.as_bytes());
-    match (values.next(), values.next()) {
-        (None, _) => Lookup::Absent,
-        (Some((_, value)), None) => Lookup::One(Cow::Borrowed(value)),
-        (Some(_), Some(_)) => Lookup::Several,
     }
 }

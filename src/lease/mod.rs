@@ -11,6 +11,7 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
+use crate::by_number::ByNumber;
 use crate::config::Policy;
 use crate::limit::algorithm::lease_ms;
 use crate::limit::{Algorithm, Charge, Group, Percent, Period, Rate, Verdict};
@@ -18,8 +19,7 @@ use crate::redis::resp::Value;
 use crate::redis::CallError;
 use crate::waiting::{group_result, GroupResult};
 use account::{Account, Bounds};
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// A lease is not worth its call below so many requests.
@@ -59,11 +59,11 @@ pub struct LeaseBook {
     /// By limit: the share of N, and the period as configured; `None`: no lease.
     limits: Vec<Option<(Percent, Period)>>,
     key: RandomState,
-    accounts: HashMap<Id, Account, BuildHasherDefault<Identity>>,
+    accounts: ByNumber<Account>,
     /// The counters of the request that was looked at last, in the order of its charges.
     looked_at: Vec<Id>,
     /// Calls under way, by the number that the caller gave them, with the time before they were sent.
-    under_way: HashMap<u64, (Instant, Taking)>,
+    under_way: ByNumber<(Instant, Taking)>,
     events: Vec<Event>,
     sweep_at: Option<Instant>,
 }
@@ -74,9 +74,9 @@ impl LeaseBook {
         LeaseBook {
             limits: policy.limits.iter().map(lease).collect(),
             key: RandomState::new(),
-            accounts: HashMap::default(),
+            accounts: ByNumber::default(),
             looked_at: Vec::new(),
-            under_way: HashMap::new(),
+            under_way: ByNumber::default(),
             events: Vec::new(),
             sweep_at: None,
         }
@@ -280,24 +280,4 @@ fn window_left(charge: &Charge, verdict: &Verdict) -> Option<Duration> {
         Algorithm::SlidingWindowLog | Algorithm::Gcra { .. } => return None,
     };
     Some(Duration::from_millis(ms.saturating_sub(1)))
-}
-
-/// What is a hash already needs no other.
-#[derive(Debug, Clone, Copy, Default)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
 }

@@ -28,6 +28,8 @@ pub struct Planner {
     /// `<prefix>:<instance>:{`
     key_start: Vec<u8>,
     only_field: Rc<str>,
+    /// Some limit replaces others.
+    replacing: bool,
 }
 
 impl Planner {
@@ -56,6 +58,7 @@ impl Planner {
             order: replacing_first(&policy.limits),
             key_start,
             only_field: ONLY_FIELD.into(),
+            replacing: policy.limits.iter().any(|limit| !limit.replaces.is_empty()),
         }
     }
 
@@ -90,8 +93,9 @@ impl Planner {
 
     /// The limits that hold, each in its place, and whether one was enforced that lacks a client.
     fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Option<Held<'p>>>, bool) {
-        let mut replaced = vec![false; self.limits.len()];
-        let mut held: Vec<Option<Held<'p>>> = Vec::new();
+        // Neither takes memory where no limit replaces any.
+        let mut replaced = vec![false; if self.replacing { self.limits.len() } else { 0 }];
+        let mut held: Vec<Option<Held<'p>>> = Vec::with_capacity(self.limits.len());
         held.resize_with(self.limits.len(), || None);
         let mut no_client = false;
         for &index in &self.order {
