@@ -24,6 +24,10 @@ impl Hasher for Spread {
         }
     }
 
+    fn write_u128(&mut self, number: u128) {
+        self.write_u64((number >> 64) as u64 ^ number as u64);
+    }
+
     fn write_u64(&mut self, number: u64) {
         self.0 = number.wrapping_mul(GOLDEN);
     }

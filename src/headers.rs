@@ -68,10 +68,7 @@ pub fn quota(
     if let (true, Some(figures)) = (settings.x_ratelimit, decision.shown.as_ref()) {
         headers.push((LIMIT, number(figures.quota)));
         headers.push((REMAINING, number(figures.remaining)));
-        headers.push((
-            RESET,
-            number(reset(settings.reset, figures.reset_ms, unix_ms)),
-        ));
+        headers.push((RESET, number(reset(settings.reset, figures.reset_ms, unix_ms))));
     }
     if settings.ietf && decision.shown.is_some() {
         let (mut policy, mut state) = (String::new(), String::new());

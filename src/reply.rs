@@ -31,7 +31,12 @@ const NO_CLIENT: &str = "Client could not be identified";
 
 impl Reply {
     /// `unix_ms`: the wall clock; `random` in [0, 1) draws the jitter. `None` where the decision refuses nothing.
-    pub fn new(policy: &Policy, decision: &Decision, unix_ms: u64, random: fn() -> f64) -> Option<Reply> {
+    pub fn new(
+        policy: &Policy,
+        decision: &Decision,
+        unix_ms: u64,
+        random: impl FnOnce() -> f64,
+    ) -> Option<Reply> {
         let settings = &policy.response;
         let mut reply = match decision.outcome {
             Outcome::Denied => {

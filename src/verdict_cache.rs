@@ -4,15 +4,16 @@
 //! before t + w, whatever else is counted meanwhile. What frees quota early (a live override, a reset, permits given
 //! back, lost data) is noticed after `max_age` at the latest.
 
+use crate::by_number::Spread;
 use crate::config::VerdictCacheSettings;
 use crate::limit::{Algorithm, Charge, Group, Verdict};
+use siphasher::sip128::{Hasher128, SipHasher13};
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// Two independently keyed 64-bit hashes of what a verdict depends on. Nobody outside knows the keys, so nobody can
-/// make two counters meet.
-type Fingerprint = (u64, u64);
+/// A keyed hash of what a verdict depends on. Nobody outside knows the key, so nobody can make two counters meet.
+type Fingerprint = u128;
 
 struct Denial {
     /// When the call may pass.
@@ -29,8 +30,8 @@ struct Denial {
 pub struct VerdictCache {
     max_age: Duration,
     entries: usize,
-    keys: [RandomState; 2],
-    denials: HashMap<Fingerprint, Denial>,
+    key: SipHasher13,
+    denials: HashMap<Fingerprint, Denial, BuildHasherDefault<Spread>>,
     /// In the order of insertion: the oldest is the first to go stale.
     order: VecDeque<(Instant, Fingerprint)>,
 }
@@ -38,11 +39,12 @@ pub struct VerdictCache {
 impl VerdictCache {
     /// Without entries, or with a `max_age` of zero, it remembers nothing.
     pub fn new(settings: &VerdictCacheSettings) -> VerdictCache {
+        let random = RandomState::new();
         VerdictCache {
             max_age: settings.max_age,
             entries: settings.entries,
-            keys: [RandomState::new(), RandomState::new()],
-            denials: HashMap::new(),
+            key: SipHasher13::new_with_keys(random.hash_one(1), random.hash_one(2)),
+            denials: HashMap::default(),
             order: VecDeque::new(),
         }
     }
@@ -119,16 +121,19 @@ impl VerdictCache {
             _ => 0,
         };
         let need = if charge.later { 1 } else { charge.cost };
-        let what = (
-            key,
-            &charge.field,
+        let mut hasher = self.key;
+        hasher.write(key);
+        hasher.write(charge.field.as_bytes());
+        // In one piece: the hasher takes long about many small ones. The key's length says where the field began.
+        let numbers = [
+            key.len() as u64,
             charge.rate.limit,
             charge.rate.period.as_millis(),
             burst,
             need,
-        );
-        let [one, two] = &self.keys;
-        Some((one.hash_one(what), two.hash_one(what)))
+        ];
+        hasher.write(numbers.map(u64::to_le_bytes).as_flattened());
+        Some(hasher.finish128().as_u128())
     }
 }
 

@@ -44,7 +44,7 @@ fn check(policy: &Policy, decision: &Decision, unix_ms: u64, random: f64) {
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     assert_eq!(instances::shown(request), figures, "handed over");
     check_headers(&instances::merge(figures.clone(), figures, decision.refuses()));
-    let Some(reply) = Reply::new(policy, decision, unix_ms, random) else {
+    let Some(reply) = Reply::new(policy, decision, unix_ms, || random) else {
         return assert!(!decision.refuses());
     };
     check_headers(&reply.headers);

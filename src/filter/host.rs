@@ -129,7 +129,10 @@ impl<'a> Iterator for Headers<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let ([a, b, c, d, e, f, g, h], sizes) = self.sizes.split_first_chunk()?;
-        let (name, value) = (u32::from_le_bytes([*a, *b, *c, *d]), u32::from_le_bytes([*e, *f, *g, *h]));
+        let (name, value) = (
+            u32::from_le_bytes([*a, *b, *c, *d]),
+            u32::from_le_bytes([*e, *f, *g, *h]),
+        );
         let (name, rest) = self.text.split_at_checked(name as usize)?;
         let (value, rest) = rest.get(1..)?.split_at_checked(value as usize)?;
         (self.sizes, self.text) = (sizes, rest.get(1..)?);

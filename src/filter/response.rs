@@ -5,7 +5,7 @@ use super::outcome::refused_later;
 use super::worker::Worker;
 use crate::config::UpstreamHeaders;
 use crate::decision::CountedBy;
-use crate::headers::{Family, Header};
+use crate::headers::{Family, Header, ENVOY_RATELIMITED};
 use crate::instances;
 use crate::limit::{Cost, Group, ReadCost};
 
@@ -15,11 +15,18 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option
     if !later.is_empty() && !refused_later() {
         charge(worker, &headers, later, by);
     }
-    // An instance behind this one that has shown something has merged ours into it.
-    let shown_by = host::property(instances::SHOWN_BY.as_bytes()).unwrap_or_default();
-    if shown_by.is_empty() || shown_by == worker.policy.instance.as_bytes() {
+    if !shown_later(worker, &headers) {
         show(worker.policy.response.upstream_headers, &headers, figures);
     }
+}
+
+/// Whether an instance behind this one has shown something: it has merged ours into it. Whatever an instance shows or
+/// refuses can be seen in the response's headers, and where there is nothing to be seen the host need not be asked.
+fn shown_later(worker: &Worker, headers: &HeaderMap) -> bool {
+    let may_be = |(name, _): (&[u8], _)| Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
+    headers.iter().any(may_be)
+        && host::property(instances::SHOWN_BY.as_bytes())
+            .is_some_and(|by| !by.is_empty() && by != worker.policy.instance.as_bytes())
 }
 
 /// Nobody waits for it, and it is not repeated: a lost one under-counts a request that has been served.

@@ -4,6 +4,7 @@ pub(super) use crate::fixtures::rate;
 use crate::limit::fixtures::{header, limit, policy};
 use crate::limit::{Align, Limit, LiveOverride, Override, Quota};
 use crate::redis::HashSlot;
+use crate::script::packed;
 
 pub(super) const FIXED: Algorithm = Algorithm::FixedWindow { align: Align::Epoch };
 
@@ -46,16 +47,17 @@ pub(super) fn request(limits: &[Limit]) -> Vec<Group> {
 
 /// What Redis says to a call for one counter.
 pub(super) fn reply(verdict: &Verdict) -> Result<Value, CallError> {
-    let number = |number: u64| Value::Int(number as i64);
-    Ok(Value::Array(Some(vec![
-        Value::Int(1),
-        Value::Int(i64::from(verdict.allowed)),
-        number(verdict.limit.unwrap()),
-        number(verdict.remaining),
-        number(verdict.reset_ms),
-        number(verdict.wait_ms),
-        Value::Int(7),
-    ])))
+    Ok(packed(
+        true,
+        &[[
+            u64::from(verdict.allowed),
+            verdict.limit.unwrap(),
+            verdict.remaining,
+            verdict.reset_ms,
+            verdict.wait_ms,
+            7,
+        ]],
+    ))
 }
 
 fn left(remaining: u64) -> Verdict {

@@ -211,6 +211,7 @@ mod tests {
     use crate::limit::algorithm::Mark;
     use crate::limit::LiveOverride;
     use crate::redis::resp::{array, Decoder, Value};
+    use crate::script::packed;
     use crate::script::tests::group;
 
     /// The arguments, as Redis would take them.
@@ -311,9 +312,8 @@ mod tests {
     fn giving_back_names_the_marks_of_what_was_charged_and_costs_0_of_the_rest() {
         let mut group = group(2);
         group.charges[0].cost = 4;
-        let numbers = [1, 1, 9, 5, 0, 0, 77, 0, 9, 0, 0, 60_000, 78];
-        let items = numbers.map(Value::Int).to_vec();
-        let reply = Reply::decode(&group, &Value::Array(Some(items))).unwrap();
+        let reply = packed(true, &[[1, 9, 5, 0, 0, 77], [0, 9, 0, 0, 60_000, 78]]);
+        let reply = Reply::decode(&group, &reply).unwrap();
         assert_eq!(reply.charged(0), Some(Mark(77)));
         let plan = &parts(&group, Mode::GiveBack(&reply))[2];
         assert_eq!(plan[0], 1);

@@ -8,6 +8,8 @@ mod reply;
 
 pub use arguments::{arguments, call, Mode};
 pub use live::LiveQuota;
+#[cfg(test)]
+pub(crate) use reply::packed;
 pub use reply::{Reply, ReplyError};
 
 /// A text that `build.rs` made of `counting.lua`.

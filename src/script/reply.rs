@@ -18,31 +18,27 @@ pub struct Reply {
 /// Why a reply is none. (An error that Redis sent is for the caller to look at first.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyError {
-    NotAnArray,
-    NotAnInteger {
-        at: usize,
-    },
+    NotBytes,
     Length {
         expected: usize,
         found: usize,
     },
-    /// A state that this release does not know, or a number below 0.
-    OutOfRange {
-        at: usize,
-        number: i64,
+    /// A charge is in a state that this release does not know.
+    UnknownState {
+        charge: usize,
+        state: u8,
     },
 }
 
 impl fmt::Display for ReplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ReplyError::NotAnArray => f.write_str("the script's reply is no array"),
-            ReplyError::NotAnInteger { at } => write!(f, "element {at} of the script's reply is no integer"),
+            ReplyError::NotBytes => f.write_str("the script's reply is no string"),
             ReplyError::Length { expected, found } => {
-                write!(f, "the script's reply has {found} elements, not {expected}")
+                write!(f, "the script's reply has {found} bytes, not {expected}")
             }
-            ReplyError::OutOfRange { at, number } => {
-                write!(f, "element {at} of the script's reply is {number}")
+            ReplyError::UnknownState { charge, state } => {
+                write!(f, "the script's reply has state {state} for charge {charge}")
             }
         }
     }
@@ -50,8 +46,19 @@ impl fmt::Display for ReplyError {
 
 impl std::error::Error for ReplyError {}
 
-/// Integers for each charge: state, limit, remaining, reset, wait, mark.
-const FIELDS: usize = 6;
+/// Bytes of a number: enough for 2^53, up to which Redis's Lua is exact.
+const NUMBER: usize = 7;
+
+/// Bytes of a charge: its state, then limit, remaining, reset, wait and mark.
+const CHARGE: usize = 1 + 5 * NUMBER;
+
+/// A number, little endian.
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
 
 impl Reply {
     /// What another store than Redis answers: a verdict and a mark for each charge.
@@ -65,52 +72,44 @@ impl Reply {
 
     /// Reads the reply to a call for the group.
     pub fn decode(group: &Group, value: &Value) -> Result<Reply, ReplyError> {
-        let Value::Array(Some(items)) = value else {
-            return Err(ReplyError::NotAnArray);
+        let Value::Bulk(Some(bytes)) = value else {
+            return Err(ReplyError::NotBytes);
         };
-        let expected = 1 + FIELDS * group.charges.len();
-        if items.len() != expected {
-            return Err(ReplyError::Length {
-                expected,
-                found: items.len(),
-            });
-        }
-        let mut numbers = items.iter().enumerate().map(|(at, item)| match item {
-            Value::Int(number) => {
-                u64::try_from(*number).map_err(|_| ReplyError::OutOfRange { at, number: *number })
-            }
-            _ => Err(ReplyError::NotAnInteger { at }),
-        });
-        // The length was checked: there is always a next one.
-        let mut next = || numbers.next().unwrap_or(Err(ReplyError::NotAnArray));
-
-        let mut reply = Reply {
-            admitted: next()? == 1,
-            verdicts: Vec::with_capacity(group.charges.len()),
-            marks: Vec::with_capacity(group.charges.len()),
+        let (expected, found) = (1 + CHARGE * group.charges.len(), bytes.len());
+        let (admitted, charges) = match bytes.split_first() {
+            Some((admitted, charges)) if found == expected => (*admitted == 1, charges),
+            _ => return Err(ReplyError::Length { expected, found }),
         };
-        for index in 0..group.charges.len() {
-            let state = next()?;
+        let mut verdicts = Vec::with_capacity(group.charges.len());
+        let mut marks = Vec::with_capacity(group.charges.len());
+        for (charge, bytes) in charges.chunks_exact(CHARGE).enumerate() {
+            let (state, numbers) = bytes.split_first().unwrap_or((&0, &[]));
+            let mut numbers = numbers.chunks_exact(NUMBER).map(number);
+            let mut next = || numbers.next().unwrap_or_default(); // there is always one
             let verdict = Verdict {
-                allowed: state == 1,
-                limit: Some(next()?),
-                remaining: next()?,
-                reset_ms: next()?,
-                wait_ms: next()?,
+                allowed: *state == 1,
+                limit: Some(next()),
+                remaining: next(),
+                reset_ms: next(),
+                wait_ms: next(),
             };
-            reply.marks.push(Mark(next()?));
-            reply.verdicts.push(match state {
+            verdicts.push(match state {
                 0 | 1 => verdict,
                 2 => Verdict::UNLIMITED,
                 _ => {
-                    return Err(ReplyError::OutOfRange {
-                        at: 1 + FIELDS * index,
-                        number: i64::try_from(state).unwrap_or(i64::MAX),
+                    return Err(ReplyError::UnknownState {
+                        charge,
+                        state: *state,
                     })
                 }
             });
+            marks.push(Mark(next()));
         }
-        Ok(reply)
+        Ok(Reply {
+            admitted,
+            verdicts,
+            marks,
+        })
     }
 
     /// Under what the charge was taken; `None` if it was not.
@@ -121,19 +120,28 @@ impl Reply {
     }
 }
 
+/// A reply as the script packs it: whether the call was charged, and six numbers for each charge.
+#[cfg(test)]
+pub(crate) fn packed(admitted: bool, charges: &[[u64; 6]]) -> Value {
+    let mut bytes = vec![u8::from(admitted)];
+    for [state, numbers @ ..] in charges {
+        bytes.push(*state as u8);
+        for number in numbers {
+            bytes.extend_from_slice(&number.to_le_bytes()[..NUMBER]);
+        }
+    }
+    Value::Bulk(Some(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::script::tests::group;
 
-    fn decode(numbers: &[i64]) -> Result<Reply, ReplyError> {
-        let items = numbers.iter().map(|number| Value::Int(*number)).collect();
-        Reply::decode(&group(2), &Value::Array(Some(items)))
-    }
-
     #[test]
     fn a_reply_has_a_verdict_for_each_charge() {
-        let reply = decode(&[0, 0, 10, 3, 5000, 700, 9, 2, 0, 0, 0, 0, 0]).unwrap();
+        let reply = packed(false, &[[0, 10, 3, 5000, 700, 9], [2, 0, 0, 0, 0, 0]]);
+        let reply = Reply::decode(&group(2), &reply).unwrap();
         let denied = Verdict {
             allowed: false,
             limit: Some(10),
@@ -146,43 +154,61 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_exact_up_to_2_to_the_53rd() {
+        let largest = 1 << 53;
+        let reply = packed(true, &[[1, largest, largest - 1, 256, 65_535, largest]]);
+        let reply = Reply::decode(&group(1), &reply).unwrap();
+        let verdict = reply.verdicts[0];
+        assert_eq!(
+            (
+                verdict.limit,
+                verdict.remaining,
+                verdict.reset_ms,
+                verdict.wait_ms
+            ),
+            (Some(largest), largest - 1, 256, 65_535)
+        );
+        assert_eq!(reply.charged(0), Some(Mark(largest)));
+    }
+
+    #[test]
     fn only_what_was_taken_can_be_given_back() {
-        let charged = |numbers: &[i64]| {
-            let reply = decode(numbers).unwrap();
+        let charged = |admitted, charges| {
+            let reply = Reply::decode(&group(2), &packed(admitted, charges)).unwrap();
             [reply.charged(0), reply.charged(1), reply.charged(2)]
         };
+        let shadow = &[[1, 9, 8, 0, 0, 77], [0, 9, 0, 0, 1, 78]];
         assert_eq!(
-            charged(&[1, 1, 9, 8, 0, 0, 77, 0, 9, 0, 0, 1, 78]),
+            charged(true, shadow),
             [Some(Mark(77)), None, None],
             "a shadow limit without room was not charged"
         );
-        assert_eq!(charged(&[0, 1, 9, 8, 0, 0, 77, 0, 9, 0, 0, 1, 78]), [None; 3]);
-        assert_eq!(charged(&[1, 2, 0, 0, 0, 0, 0, 1, 9, 8, 0, 0, 78])[0], None);
+        assert_eq!(charged(false, shadow), [None; 3]);
+        assert_eq!(charged(true, &[[2, 0, 0, 0, 0, 0], [1, 9, 8, 0, 0, 78]])[0], None);
     }
 
     #[test]
     fn what_is_no_reply_is_an_error() {
-        let good = [1, 1, 9, 8, 0, 0, 77, 1, 9, 8, 0, 0, 78];
+        let good = packed(true, &[[1, 9, 8, 0, 0, 77], [1, 9, 8, 0, 0, 78]]);
+        let decode = |charges, value: &Value| Reply::decode(&group(charges), value).unwrap_err();
+        let (expected, found) = (1 + 3 * CHARGE, 1 + 2 * CHARGE);
+        assert_eq!(decode(3, &good), ReplyError::Length { expected, found });
+        let nothing = Value::Bulk(Some(Vec::new()));
+        let (expected, found) = (1 + CHARGE, 0);
+        assert_eq!(decode(1, &nothing), ReplyError::Length { expected, found });
+        let unknown = packed(true, &[[1, 9, 8, 0, 0, 77], [3, 9, 8, 0, 0, 78]]);
         assert_eq!(
-            decode(&good[..12]),
-            Err(ReplyError::Length {
-                expected: 13,
-                found: 12
-            })
-        );
-        let with = |at: usize, number| {
-            let mut numbers = good;
-            numbers[at] = number;
-            decode(&numbers)
-        };
-        assert_eq!(with(1, 3), Err(ReplyError::OutOfRange { at: 1, number: 3 }));
-        assert_eq!(with(5, -1), Err(ReplyError::OutOfRange { at: 5, number: -1 }));
-        let texts = Value::Array(Some(vec![Value::Bulk(Some(b"1".to_vec())); 13]));
-        assert_eq!(
-            Reply::decode(&group(2), &texts),
-            Err(ReplyError::NotAnInteger { at: 0 })
+            decode(2, &unknown),
+            ReplyError::UnknownState { charge: 1, state: 3 }
         );
         let error = Value::Error(b"NOSCRIPT No matching script.".to_vec());
-        assert_eq!(Reply::decode(&group(2), &error), Err(ReplyError::NotAnArray));
+        for value in [
+            Value::Int(1),
+            Value::Bulk(None),
+            Value::Array(Some(vec![])),
+            error,
+        ] {
+            assert_eq!(decode(1, &value), ReplyError::NotBytes);
+        }
     }
 }

@@ -44,7 +44,7 @@ fn what_a_call_charged_is_given_back() {
     assert_eq!(left(&reply), [2; 4]);
     assert_eq!(
         client.call(&group, Mode::GiveBack(&reply)),
-        Value::Array(Some(vec![Value::Int(1)]))
+        Value::Bulk(Some(vec![1]))
     );
     assert_eq!(left(&client.count(&group)), [2; 4]);
 }

@@ -89,7 +89,7 @@ impl Run<'_> {
                 }
                 let (group, reply, marks) = self.admitted.remove(which % self.admitted.len());
                 let (value, _) = self.call(&group, Mode::GiveBack(&reply));
-                assert_eq!(value, Value::Array(Some(vec![Value::Int(1)])));
+                assert_eq!(value, Value::Bulk(Some(vec![1])));
                 self.model.give_back(&group, self.clock_us, &marks);
             }
             Step::Change(which, n) => {
