@@ -178,7 +178,6 @@ impl Gateway {
     }
 
     fn end(&mut self, context: u32) -> Exchange {
-        self.vm::<u32, u32>(context, "proxy_on_done", context);
         self.vm::<u32, ()>(context, "proxy_on_delete", context);
         self.deliver();
         self.state().roots.remove(&context);
