@@ -5,6 +5,7 @@ pub mod denials;
 pub mod metrics;
 mod names;
 pub mod top;
+mod waits;
 
 use crate::limit::{Limit, OnError};
 use std::cell::Cell;

@@ -5,6 +5,7 @@
 //! here and handed on a few times a second, so that a request costs no host call for them.
 
 use super::names::series;
+use super::waits::Waits;
 use crate::config::{ClientValue, Indices, Policy};
 use crate::decision::{Counted, CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
@@ -120,7 +121,7 @@ pub struct Metrics<M: Meter> {
     /// By limit, endpoint and client; a handful, as a rule, and so not worth a map's hashing at each denial.
     rejected: Vec<((usize, usize, usize), Slot)>,
     endpoints: Vec<String>,
-    wait: Option<u32>,
+    waits: Waits,
     levels: [Level; 3],
     due: Option<Instant>,
 }
@@ -156,7 +157,7 @@ impl<M: Meter> Metrics<M> {
             calls: Vec::new(),
             rejected: Vec::new(),
             endpoints: vec![OTHER.to_owned()],
-            wait,
+            waits: Waits::new(wait),
             levels,
             due: None,
             meter,
@@ -208,8 +209,7 @@ impl<M: Meter> Metrics<M> {
         if let Some(slot) = self.requests.get_mut(word * BY.len() + by) {
             slot.pending += 1;
         }
-        // the clock is a host call, and asked four times a second
-        self.due.get_or_insert_with(|| Instant::now() + HAND_ON);
+        self.due_soon();
     }
 
     /// One of a request's limits said something, or could not be asked.
@@ -291,10 +291,14 @@ impl<M: Meter> Metrics<M> {
 
     /// A request waited so long for its counts, which came, or not, like this.
     pub fn waited(&mut self, micros: u64, results: &[Option<GroupResult>]) {
-        if let Some(id) = self.wait {
-            self.meter.record(id, micros);
-        }
+        self.waits.note(micros, &self.meter);
         self.called(results);
+        self.due_soon();
+    }
+
+    /// There is something to hand on. The clock is a host call, and asked four times a second.
+    fn due_soon(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + HAND_ON);
     }
 
     /// Calls ended like this.
@@ -336,6 +340,7 @@ impl<M: Meter> Metrics<M> {
                 level.said = now;
             }
         }
+        self.waits.hand_on(&self.meter);
         for at in 0..self.requests.len() {
             if self.requests.get(at).is_some_and(|slot| slot.pending > 0) {
                 self.define_request(at);
