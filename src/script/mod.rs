@@ -19,7 +19,7 @@ macro_rules! made {
     };
 }
 
-/// The Lua text, for EVAL: `counting.lua` without comments and indentation.
+/// The Lua text, for EVAL: `counting.lua` line for line, without comments and spaces, its locals' names short.
 #[cfg(not(feature = "drill"))]
 pub fn body() -> &'static str {
     made!("counting.lua")
@@ -61,6 +61,8 @@ mod tests {
     use crate::limit::{Algorithm, Charge, Group, Period, Rate, MAX_LIMIT};
     use crate::redis::HashSlot;
     use std::collections::BTreeSet;
+
+    const SOURCE: &str = include_str!("counting.lua");
 
     /// The commands in the Lua text: every `call('NAME'`.
     fn called() -> BTreeSet<&'static str> {
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_key_that_the_script_touches_is_one_of_its_keys() {
-        let elsewhere = |rest: &&str| !rest.starts_with("TIME')") && !rest.contains("', KEYS[");
+        let elsewhere = |rest: &&str| !rest.starts_with("TIME')") && !rest.contains("',KEYS[");
         let calls = body().split("call('").skip(1);
         let first_lines = calls.filter_map(|rest| rest.lines().next());
         assert_eq!(
@@ -127,23 +129,42 @@ mod tests {
             format!("math.min(current, floor({EXACT} / period))"),
             format!("later == 1 and 1 or {LEASE_NEEDS} * cost"),
         ] {
-            assert!(body().contains(&bound), "{bound}");
+            assert!(SOURCE.contains(&bound), "{bound}");
         }
     }
 
+    /// Words (with their field's dot), numbers, strings and signs; spaces and comments are none.
+    fn tokens(line: &str) -> Vec<String> {
+        let pattern = r"'[^']*'|--.*|\d[\w.]*|\.\.|\.?\w+|\S";
+        let all = regex_lite::Regex::new(pattern).unwrap();
+        let all = all.find_iter(line).map(|token| token.as_str().to_owned());
+        all.filter(|token| !token.starts_with("--")).collect()
+    }
+
     #[test]
-    fn the_body_is_the_source_line_for_line_without_comments_and_indentation() {
-        let source: Vec<&str> = include_str!("counting.lua").lines().collect();
-        let body: Vec<&str> = body().lines().collect();
+    fn the_body_is_the_source_line_for_line_but_for_comments_spaces_and_one_to_one_other_names_of_locals() {
+        let code = |text: &str| text.lines().map(tokens).collect::<Vec<_>>();
+        let (source, body) = (code(SOURCE), code(body()));
         assert!(body.len() >= source.len());
-        for (code, line) in body.iter().zip(&source) {
-            let rest = line
-                .trim_start()
-                .strip_prefix(code)
-                .expect("the start of its line");
-            assert!(rest.is_empty() || rest.trim_start().starts_with("--"), "{line}");
+        let is_local = |name: &str| {
+            let declared = format!(r"\b(?:local|for) (?:\w+, )*{name}\b");
+            name.starts_with(char::is_alphabetic)
+                && regex_lite::Regex::new(&declared).unwrap().is_match(SOURCE)
+        };
+        let mut pairs = BTreeSet::new();
+        for (number, (line, packed)) in source.iter().zip(&body).enumerate() {
+            assert_eq!(line.len(), packed.len(), "line {}", number + 1);
+            pairs.extend(line.iter().zip(packed));
         }
-        assert!(!body[..source.len()].iter().any(|code| code.contains("--")));
+        for (word, packed) in &pairs {
+            assert!(word == packed || is_local(word), "{word} became {packed}");
+        }
+        let (words, names): (BTreeSet<_>, BTreeSet<_>) = pairs.iter().copied().unzip();
+        assert_eq!(
+            (words.len(), names.len()),
+            (pairs.len(), pairs.len()),
+            "one to one"
+        );
     }
 
     #[test]
