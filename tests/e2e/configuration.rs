@@ -68,3 +68,24 @@ fn the_redis_call_of_higress_is_refused_with_the_name_of_the_module_that_has_it(
         "{log}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deepest_policy_that_is_read_fits_into_the_stack() {
+    let deep = |form: &str, innermost: &str| {
+        (0..120).fold(innermost.to_owned(), |inner, _| form.replace('$', &inner))
+    };
+    let condition = deep(
+        r#"{"not": $}"#,
+        r#"{"path": "/a", "headers": {"x-a": {"regex": "REGEX"}}}"#,
+    );
+    let regex = (0..12).fold("1".to_owned(), |inner, _| format!("({inner}|[a-c]+)"));
+    let policy = r#"{"store": "local", "limits": [{"rate": "1/hour", "match": MATCH}]}"#;
+    let policy = policy.replace("MATCH", &condition).replace("REGEX", &regex);
+    let envoy = Envoy::alone().raw_policy(&policy).start();
+    for (path, status) in [("/a", 200), ("/b", 200), ("/b", 200), ("/a", 429)] {
+        let response = envoy.get(path).header("x-a", "1").send().await;
+        assert_eq!(response.status, status, "{path}");
+    }
+    let log = Envoy::alone().raw_policy(&deep("[$]", "")).refused();
+    assert!(log.contains("configuration: [[["), "{log}");
+}
