@@ -5,9 +5,9 @@
 //! figures are medians over the rounds. So what drifts on the machine drifts for all.
 //!
 //! From the environment: `ROUNDS` (5), `SECONDS` for each measurement (3), `SETUPS` (all; `none,rls,headgate/log`: a
-//! name stands for what begins with it; `tail` is the tail at half load), `CONNECTIONS` (1,32,128), `KEYS` (1000,100000), `UPSTREAM` (`own`: a server of
-//! the runner; `envoy`: a direct response of the same Envoy, whose worker then does that work too), `BENCH_OUT` (the folder
-//! of `results.md` and `results.svg`; bench).
+//! name stands for what begins with it; `tail` is the tail at half load), `CONNECTIONS` (1,32,128), `KEYS`
+//! (1000,100000), `UPSTREAM` (`envoy`: a direct response of the same Envoy, whose worker does that work too; `own`: a
+//! server of the runner), `BENCH_OUT` (the folder of `results.md` and `results.svg`; bench).
 
 #[path = "../../tests/e2e/harness/mod.rs"]
 mod harness;
@@ -64,6 +64,7 @@ fn main() {
     let text = report.markdown();
     println!("{text}");
     let out = options.out.as_path();
+    std::fs::create_dir_all(out).expect("the directory of the results");
     std::fs::write(out.join("results.md"), text).expect("bench/results.md");
     std::fs::write(out.join("results.svg"), chart::svg(&results)).expect("bench/results.svg");
     eprintln!("bench: wrote {0}/results.md and {0}/results.svg", out.display());

@@ -24,7 +24,7 @@ pub struct Options {
 pub enum Place {
     /// A server of the runner's.
     Own,
-    /// A listener with a direct response in the Envoy that is measured.
+    /// A listener with a direct response in the Envoy that is measured. The targets come from measurements like that.
     Envoy,
 }
 
@@ -66,8 +66,8 @@ impl Display for Load {
 impl Options {
     pub fn from_env() -> Options {
         let upstream = match var("UPSTREAM").unwrap_or_default().as_str() {
-            "" | "own" => Place::Own,
-            "envoy" => Place::Envoy,
+            "" | "envoy" => Place::Envoy,
+            "own" => Place::Own,
             other => panic!("UPSTREAM={other}: own or envoy"),
         };
         Options {
