@@ -1,7 +1,7 @@
 //! The filter's own replies: 429 when a limit is spent, 503 when nothing could be counted, 403 without a client.
 
 use crate::config::{BodyFormat, Policy};
-use crate::decision::{Decision, Outcome};
+use crate::decision::{Decision, Figures, Outcome};
 use crate::headers::{self, Header};
 use crate::json::{self, Object};
 
@@ -93,19 +93,38 @@ fn text(policy: &Policy, decision: &Decision, retry_after: u64) -> String {
         return body.clone();
     }
     let shown = decision.shown.as_ref();
-    let name = shown
-        .and_then(|figures| policy.limits.get(figures.limit))
-        .map_or("", |limit| &limit.name);
-    body.replace(
-        "{limit}",
-        &shown.map_or_else(String::new, |figures| figures.quota.to_string()),
-    )
-    .replace(
-        "{remaining}",
-        &shown.map_or_else(String::new, |figures| figures.remaining.to_string()),
-    )
-    .replace("{retry_after}", &retry_after.to_string())
-    .replace("{name}", name)
+    let figure =
+        |figure: fn(&Figures) -> u64| shown.map_or_else(String::new, |shown| figure(shown).to_string());
+    let field = |word: &str| {
+        Some(match word {
+            "limit" => figure(|shown| shown.quota),
+            "remaining" => figure(|shown| shown.remaining),
+            "retry_after" => retry_after.to_string(),
+            "name" => shown
+                .and_then(|figures| policy.limits.get(figures.limit))
+                .map_or_else(String::new, |limit| limit.name.clone()),
+            _ => return None,
+        })
+    };
+    let mut text = String::new();
+    let mut rest = body.as_str();
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let filled = after
+            .split_once('}')
+            .and_then(|(word, after)| Some((field(word)?, after)));
+        rest = match filled {
+            Some((value, after)) => {
+                text.push_str(&value);
+                after
+            }
+            None => {
+                text.push('{');
+                after
+            }
+        };
+    }
+    text + rest
 }
 
 /// RFC 9457, with the types of the RateLimit draft.

@@ -112,7 +112,7 @@ impl Errors {
             path: self.path(at),
             value: value.map(shown),
             // A message may quote what was written: it stays on its line.
-            message: cut(message.replace(char::is_control, " "), LONGEST_MESSAGE),
+            message: cut(message.chars().map(without_control).collect(), LONGEST_MESSAGE),
         };
         with(&self.found, |found| found.push(error));
     }
@@ -153,6 +153,13 @@ impl Errors {
             errors if errors.is_empty() => Ok(value),
             errors => Err(ConfigErrors(errors)),
         }
+    }
+}
+
+fn without_control(letter: char) -> char {
+    match letter.is_control() {
+        true => ' ',
+        false => letter,
     }
 }
 

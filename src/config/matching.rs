@@ -167,13 +167,17 @@ fn implies_header(a: &Match, (name, pattern): &(String, ValuePattern)) -> bool {
 
 /// Whether `condition` is on sources alone.
 fn is_by_source(condition: &Match) -> bool {
-    let sources = condition.sources.clone();
-    !sources.is_empty()
-        && *condition
-            == Match {
-                sources,
-                ..Match::default()
-            }
+    let Match {
+        methods,
+        path,
+        hosts,
+        headers,
+        route,
+        sources,
+        not,
+    } = condition;
+    let other_lists = methods.len() + hosts.len() + headers.len();
+    !sources.is_empty() && other_lists == 0 && path.is_none() && route.is_none() && not.is_none()
 }
 
 fn excludes_every_caller(not: &Match, known: &[Source]) -> bool {
