@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-const FIRST: Duration = Duration::from_millis(20);
+/// The first wait, at most.
+pub(super) const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Exponential backoff with full jitter on the upper half: after the nth failure in a row between half and all of

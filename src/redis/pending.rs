@@ -1,7 +1,9 @@
 //! One call under way, whatever its road: why it is made, how often it was sent, and what is sent.
 
+use super::backoff;
 use super::{resp, CallError, CallToken, HashSlot, ScriptCall};
 use crate::redis::resp::Value;
+use crate::redis_call::REFUSED_PREFIX;
 use std::time::Instant;
 
 /// A call that meets so many nodes in a row without the script is given up.
@@ -55,6 +57,23 @@ impl Pending {
     pub fn is_to_be_repeated(&self, now: Instant, reply: &Value) -> bool {
         let call = matches!(self.purpose, Purpose::Call(_));
         call && is_noscript(reply) && self.deadline > now && self.sends < MAX_SENDS
+    }
+
+    /// Whether the guard refused the script and there is time to try elsewhere: nothing was counted, and the guard is
+    /// another release's, as while Envoy is given a new one.
+    pub fn is_refused(&self, now: Instant, reply: &Value) -> bool {
+        let says = |text: &[u8]| {
+            text.windows(REFUSED_PREFIX.len())
+                .any(|part| part == REFUSED_PREFIX)
+        };
+        self.with_body
+            && self.deadline > now + backoff::FIRST
+            && matches!(reply, Value::Error(text) if says(text))
+    }
+
+    /// The same call as if it had not been sent yet.
+    pub fn anew(self, now: Instant) -> Pending {
+        Pending::new(now, self.deadline, self.purpose, self.call)
     }
 
     /// Appends the command.

@@ -17,7 +17,7 @@ const KEPT_BUFFER: usize = 16 << 10;
 
 /// What a refused command is called when it reaches `redis_proxy`, and the argument that it gets: both appear in
 /// the error, `ERR unknown command 'headgate-refused-FLUSHALL', with args beginning with: …`.
-const REFUSED_PREFIX: &[u8] = b"headgate-refused-";
+pub const REFUSED_PREFIX: &[u8] = b"headgate-refused-";
 const REFUSED_REASON: &[u8] = b"only Headgate's own calls pass here";
 
 /// What is allowed, the same for all connections.

@@ -14,7 +14,7 @@ mod throttle;
 #[cfg(target_family = "wasm")]
 pub use context::Listener;
 pub use frame::{frame_header, Frames, FRAME_HEADER, MAX_FRAME};
-pub use guard::{CommandName, Guard, Refused, Rules, MAX_COMMAND};
+pub use guard::{CommandName, Guard, Refused, Rules, MAX_COMMAND, REFUSED_PREFIX};
 pub use throttle::Throttle;
 
 use std::fmt;

@@ -1,19 +1,29 @@
 //! One stream: calls go out and replies come back in the same order.
 //!
 //! A caller that has gone away keeps its place in that order; its reply finds nobody. Where a node does not know
-//! the script, one call on the stream carries the body and the others are sent again behind it.
+//! the script, one call on the stream carries the body and the others are sent again behind it. Where the guard at
+//! the other end does not take the body, or the stream is old, it ends after its last reply and calls go on the next.
 
 use super::{Link, StreamId};
-use crate::redis::backoff::Backoff;
+use crate::redis::backoff::{spread, Backoff};
 use crate::redis::pending::{Ends, Pending, Purpose};
 use crate::redis::resp::Decoder;
 use crate::redis::{CallError, ScriptCall};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// How long a stream is used, 4 to 5 minutes: less than the 10 minutes (`--drain-time-s`) after which Envoy closes what
+/// leads to a listener that was replaced, with the calls under way.
+const LIFE: Duration = Duration::from_secs(match cfg!(feature = "drill") {
+    true => 1,
+    false => 240,
+});
+
 #[derive(Default)]
 pub(super) struct Stream {
     id: Option<StreamId>,
+    /// When another is to take its place.
+    ends: Option<Instant>,
     backoff: Backoff,
     /// Not sent yet, because the stream is not open.
     queue: VecDeque<Pending>,
@@ -21,6 +31,8 @@ pub(super) struct Stream {
     sent: VecDeque<Pending>,
     /// How many of `sent` carry the body.
     bodies: usize,
+    /// It is to end after its last reply, and what is not sent yet waits for the next one.
+    leaving: bool,
     decoder: Decoder,
 }
 
@@ -59,6 +71,7 @@ impl Stream {
     /// When this stream wants a tick: to be opened, to give up what waits for that, or to be found stuck.
     pub fn wakeup(&self, stuck_after: Duration) -> Option<Instant> {
         let queue = self.queue.front().map(|first| match self.backoff.retry_at() {
+            _ if self.leaving => first.deadline,
             Some(at) => at.min(first.deadline),
             None => first.since,
         });
@@ -80,14 +93,25 @@ impl Stream {
             let Some(mut pending) = self.sent.pop_front() else {
                 break;
             };
-            self.backoff.succeeded();
+            if !self.leaving {
+                self.backoff.succeeded();
+                self.leaving = self.ends.is_some_and(|ends| ends <= now);
+            }
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
-            if pending.is_to_be_repeated(now, &reply) {
-                pending.with_body = self.bodies == 0;
+            if pending.is_refused(now, &reply) {
+                self.leaving = true;
+                self.backoff.failed(now);
+                self.queue.push_back(pending.anew(now));
+            } else if pending.is_to_be_repeated(now, &reply) {
+                pending.with_body = self.bodies == 0 && !self.leaving;
                 pending.since = now;
                 self.send_or_queue(pending, link);
             } else {
                 ends.push((pending, Ok(reply)));
+            }
+            if self.leaving && self.sent.is_empty() {
+                self.end(link);
+                return self.give_up(CallError::Lost, ends);
             }
         }
         // What came is no answer to what was asked: nothing on this stream can be trusted any more.
@@ -112,6 +136,7 @@ impl Stream {
         }
         if self.id.is_none() && !self.queue.is_empty() && self.backoff.retry_at().is_none_or(|at| at <= now) {
             self.id = link.host.open();
+            self.ends = Some(now + spread(LIFE, LIFE / 4));
             if self.id.is_none() {
                 self.backoff.failed(now);
             }
@@ -126,7 +151,7 @@ impl Stream {
     }
 
     fn send_or_queue(&mut self, mut pending: Pending, link: &mut Link) {
-        if let Some(id) = self.id {
+        if let (Some(id), false) = (self.id, self.leaving) {
             if link.send(id, &pending) {
                 pending.sends += 1;
                 self.bodies += usize::from(pending.with_body);
@@ -149,6 +174,7 @@ impl Stream {
     fn give_up(&mut self, reason: CallError, ends: &mut Ends) {
         self.decoder = Decoder::default();
         self.bodies = 0;
+        self.leaving = false;
         ends.extend(self.sent.drain(..).map(|pending| (pending, Err(reason))));
     }
 }

@@ -14,6 +14,7 @@ pub struct Load {
     connections: usize,
     duration: Duration,
     pause: Duration,
+    per_connection: usize,
     source: Arc<Source>,
     done: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -26,6 +27,7 @@ impl Load {
             connections: 16,
             duration: Duration::from_secs(2),
             pause: Duration::ZERO,
+            per_connection: usize::MAX,
             source,
             done: Arc::new(|| false),
         }
@@ -52,6 +54,12 @@ impl Load {
         self
     }
 
+    /// Each connection is replaced by a new one after so many requests.
+    pub fn per_connection(mut self, requests: usize) -> Load {
+        self.per_connection = requests;
+        self
+    }
+
     /// Ends before its time when this holds.
     pub fn until(mut self, done: impl Fn() -> bool + Send + Sync + 'static) -> Load {
         self.done = Arc::new(done);
@@ -73,10 +81,10 @@ impl Load {
         let end = start + self.duration;
         let tasks: Vec<_> = (0..self.connections)
             .map(|connection| {
-                let (port, pause) = (self.port, self.pause);
+                let (port, pause, per_connection) = (self.port, self.pause, self.per_connection);
                 let (source, done) = (self.source.clone(), self.done.clone());
                 tokio::spawn(async move {
-                    one(port, connection, &*source, pause, || {
+                    one(port, connection, &*source, pause, per_connection, || {
                         Instant::now() >= end || done()
                     })
                     .await
@@ -98,6 +106,7 @@ async fn one(
     connection: usize,
     source: &Source,
     pause: Duration,
+    per_connection: usize,
     done: impl Fn() -> bool,
 ) -> Report {
     let mut report = Report::default();
@@ -113,7 +122,7 @@ async fn one(
                 *report.statuses.entry(status).or_default() += 1;
                 report.latencies.push(start.elapsed());
                 // A listener that drains says so.
-                if head.contains("connection: close") {
+                if head.contains("connection: close") || number % per_connection == 0 {
                     raw = RawConnection::open(port).await;
                 }
             }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 mod borders;
 mod breaking;
 mod order;
+mod refused;
 
 const SCRIPT: Script = Script {
     body: "return {1}",

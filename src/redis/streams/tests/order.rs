@@ -147,6 +147,31 @@ fn a_call_that_no_stream_could_take_in_time_is_given_up() {
 }
 
 #[test]
+fn an_old_stream_ends_after_its_last_reply_and_the_next_call_opens_another_at_once() {
+    let mut bench = Bench::warm();
+    for _ in 0..239 {
+        bench.call(1, "a").unwrap();
+        bench.reply(3, ":1\r\n");
+        bench.after(1_000);
+    }
+    bench.forget();
+    bench.after(61_000);
+    bench.call(1, "a").unwrap();
+    bench.call(2, "b").unwrap();
+    bench.reply(3, ":1\r\n");
+    bench.call(3, "c").unwrap();
+    assert!(bench.host.borrow().cancelled.is_empty(), "one reply is to come");
+    bench.reply(3, ":2\r\n");
+    assert!(bench.host.borrow().cancelled.contains(&StreamId(3)));
+    assert!(bench.streams.wakeup().unwrap() <= bench.now);
+    bench.tick();
+    let (_, next) = bench.sent_with("\r\nc\r\n");
+    bench.reply(next.unwrap().0, ":3\r\n");
+    let requests: Vec<u64> = bench.ended().into_iter().map(|(request, _)| request).collect();
+    assert_eq!(requests, [1, 2, 3]);
+}
+
+#[test]
 fn a_stuck_stream_is_cancelled_after_the_timeout_and_two_seconds() {
     let mut bench = Bench::warm();
     bench.call(1, "a").unwrap();

@@ -7,6 +7,8 @@ use serde_json::json;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+const DRAIN_TIME: &str = "--drain-time-s";
+
 /// How long Envoy may take to be ready, on a machine that is busy.
 pub(super) const READY: Duration = Duration::from_secs(30);
 
@@ -63,12 +65,10 @@ impl EnvoyBuilder {
             .arg("-c")
             .arg(&file)
             .args(["--disable-hot-restart", "--file-flush-interval-msec", "20"]);
-        command.args([
-            "--concurrency",
-            &self.concurrency.to_string(),
-            "--drain-time-s",
-            "1",
-        ]);
+        command.args(["--concurrency", &self.concurrency.to_string()]);
+        if !self.arguments.iter().any(|name| name == DRAIN_TIME) {
+            command.args([DRAIN_TIME, "1"]);
+        }
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
