@@ -4,11 +4,12 @@ use crate::config::Plugin;
 
 fn advice(text: &str) -> Vec<String> {
     let file = find(text, false).unwrap_or_else(|error| panic!("{error:?}"));
-    let found = &file.found[0];
-    let policy = match found.parse() {
-        Ok(Plugin::Filter(policy)) => policy,
+    let filter = file.found.iter().find_map(|found| match found.parse() {
+        Ok(Plugin::Filter(policy)) => Some((found, policy)),
+        Ok(Plugin::RedisCall { .. }) => None,
         other => panic!("{text}\n{other:?}"),
-    };
+    });
+    let (found, policy) = filter.expect("a filter");
     let mut report = Report::default();
     give(found, &policy, &mut report);
     let one = |finding: &super::super::report::Finding| format!("{}: {}", finding.path, finding.message);
