@@ -131,7 +131,8 @@ fn streams_that_do_not_open_are_left_alone_for_longer_and_longer_and_calls_fail_
     bench.completed.clear(); // calls that the last rounds accepted
     bench.call(2, "b").unwrap();
     bench.tick();
-    bench.reply(1, ":1\r\n");
+    let (_, stream) = bench.sent_with("\r\nb\r\n");
+    bench.reply(stream.unwrap().0, ":1\r\n");
     assert_eq!(bench.ended(), [(2, Ok(Value::Int(1)))]);
 }
 
