@@ -47,11 +47,6 @@ impl Family {
     }
 }
 
-/// In decimal. (The standard library's own way goes through its machinery for formats.)
-fn number(number: u64) -> String {
-    itoa::Buffer::new().format(number).to_owned()
-}
-
 /// Whole seconds, rounded up.
 pub fn seconds(ms: u64) -> u64 {
     ms.div_ceil(1_000)
@@ -66,9 +61,12 @@ pub fn quota(
 ) -> Vec<Header> {
     let mut headers = Vec::with_capacity(5);
     if let (true, Some(figures)) = (settings.x_ratelimit, decision.shown.as_ref()) {
-        headers.push((LIMIT, number(figures.quota)));
-        headers.push((REMAINING, number(figures.remaining)));
-        headers.push((RESET, number(reset(settings.reset, figures.reset_ms, unix_ms))));
+        headers.push((LIMIT, figures.quota.to_string()));
+        headers.push((REMAINING, figures.remaining.to_string()));
+        headers.push((
+            RESET,
+            reset(settings.reset, figures.reset_ms, unix_ms).to_string(),
+        ));
     }
     if settings.ietf && decision.shown.is_some() {
         let (mut policy, mut state) = (String::new(), String::new());

@@ -9,7 +9,7 @@ use super::worker::{Counting, Worker};
 use crate::config::UpstreamHeaders;
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
-use crate::identify::{Attributes, Client, Lookup};
+use crate::identify::{Attributes, Lookup};
 use crate::limit::{Group, Plan};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -66,7 +66,7 @@ impl Request {
     fn plan(&self, attributes: &RequestAttributes) -> (Option<String>, Result<Vec<Group>, Decision>) {
         let worker = &self.worker;
         let client = worker.planner.identify(attributes);
-        let name = client.as_ref().map(Client::label);
+        let name = client.as_ref().map(ToString::to_string);
         let next = match worker.planner.plan(attributes, client.as_ref()) {
             Plan::Exempt => Err(Decision::uncounted(Outcome::Exempt)),
             Plan::Count {

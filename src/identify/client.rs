@@ -176,36 +176,17 @@ fn joined(parts: &[Source], attributes: &dyn Attributes) -> Option<Vec<u8>> {
 
 impl fmt::Display for ClientValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        self.push_to(&mut text);
-        f.write_str(&text)
-    }
-}
-
-impl Client {
-    /// As it is shown: `source:value or hash`.
-    pub fn label(&self) -> String {
-        let mut label = String::with_capacity(self.source.len() + 1 + 40);
-        label.push_str(&self.source);
-        label.push(':');
-        self.value.push_to(&mut label);
-        label
-    }
-}
-
-impl ClientValue {
-    fn push_to(&self, out: &mut String) {
         match self {
-            ClientValue::Plain(text) => out.push_str(text),
-            ClientValue::Digest(digest) => digest.push_to(out),
-            ClientValue::Address(net) => out.push_str(&ShownAddress(*net).to_string()),
+            ClientValue::Plain(text) => f.write_str(text),
+            ClientValue::Digest(digest) => digest.fmt(f),
+            ClientValue::Address(net) => ShownAddress(*net).fmt(f),
         }
     }
 }
 
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.label())
+        write!(f, "{}:{}", self.source, self.value)
     }
 }
 

@@ -19,12 +19,6 @@ impl Digest {
         hex
     }
 
-    /// Appends the 32 hex digits.
-    pub fn push_to(&self, out: &mut String) {
-        // Hex digits are ASCII, so nothing is lost.
-        out.push_str(std::str::from_utf8(&self.hex()).unwrap_or_default());
-    }
-
     /// A number drawn from the first eight bytes: the same for the same value, and even over all of them.
     pub fn draw(&self) -> u64 {
         self.0
@@ -44,9 +38,8 @@ fn hex_digit(nibble: u8) -> u8 {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut hex = String::new();
-        self.push_to(&mut hex);
-        f.write_str(&hex)
+        // Hex digits are ASCII, so nothing is lost.
+        f.write_str(std::str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 

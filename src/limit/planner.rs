@@ -28,8 +28,6 @@ pub struct Planner {
     /// `<prefix>:<instance>:{`
     key_start: Vec<u8>,
     only_field: Rc<str>,
-    /// Some limit replaces others.
-    replacing: bool,
 }
 
 impl Planner {
@@ -58,7 +56,6 @@ impl Planner {
             order: replacing_first(&policy.limits),
             key_start,
             only_field: ONLY_FIELD.into(),
-            replacing: policy.limits.iter().any(|limit| !limit.replaces.is_empty()),
         }
     }
 
@@ -93,8 +90,8 @@ impl Planner {
 
     /// The limits that hold, each in its place, and whether one was enforced that lacks a client.
     fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Option<Held<'p>>>, bool) {
-        // Neither takes memory where no limit replaces any.
-        let mut replaced = vec![false; if self.replacing { self.limits.len() } else { 0 }];
+        // Takes memory with the first limit that replaces others.
+        let mut replaced: Vec<bool> = Vec::new();
         let mut held: Vec<Option<Held<'p>>> = Vec::with_capacity(self.limits.len());
         held.resize_with(self.limits.len(), || None);
         let mut no_client = false;
@@ -115,6 +112,7 @@ impl Planner {
                 continue;
             }
             for &other in limit.replaces.iter().filter(|_| enforced) {
+                replaced.resize(self.limits.len(), false);
                 if let Some(replaced) = replaced.get_mut(other) {
                     *replaced = true;
                 }

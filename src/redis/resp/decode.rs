@@ -284,9 +284,6 @@ fn length(text: &[u8]) -> Result<Option<usize>, RespError> {
     }
 }
 
-/// So many digits make no number that an `i64` cannot hold.
-const SURELY_FIT: usize = 18;
-
 /// A decimal number with an optional sign.
 fn integer(text: &[u8]) -> Result<i64, RespError> {
     let (negative, digits) = match text {
@@ -295,17 +292,6 @@ fn integer(text: &[u8]) -> Result<i64, RespError> {
     };
     if digits.is_empty() {
         return Err(RespError::BadNumber);
-    }
-    if digits.len() <= SURELY_FIT {
-        let mut number = 0_i64;
-        for byte in digits {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return Err(RespError::BadNumber);
-            }
-            number = number * 10 + i64::from(digit);
-        }
-        return Ok(if negative { -number } else { number });
     }
     // Downwards, since i64::MIN has no positive counterpart.
     digits

@@ -26,17 +26,9 @@ pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
 }
 
 fn header(out: &mut Vec<u8>, kind: u8, number: usize) {
-    // Most are short: in one piece.
-    let digit = |n: usize| b'0' + (n % 10) as u8;
-    match number {
-        0..=9 => out.extend_from_slice(&[kind, digit(number), b'\r', b'\n']),
-        10..=99 => out.extend_from_slice(&[kind, digit(number / 10), digit(number), b'\r', b'\n']),
-        _ => {
-            out.push(kind);
-            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-    }
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
