@@ -2,6 +2,7 @@
 //! without a line for each request.
 
 pub mod denials;
+pub mod meter;
 pub mod metrics;
 mod names;
 pub mod top;

@@ -7,7 +7,7 @@
 use crate::headers::Header;
 use crate::identify::Lookup;
 use crate::local::{Refused, SharedData, Version};
-use crate::telemetry::metrics::{Kind, Meter};
+use crate::telemetry::meter::{Kind, Meter};
 use log::Level;
 use proxy_wasm::hostcalls;
 use std::borrow::Cow;

@@ -1,9 +1,10 @@
-//! Which series there are and what adds to them. How the proxy keeps them is a trait's, how they are named is
-//! [`names`](super::names)'s.
+//! Which series there are and what adds to them. How the proxy keeps them is [`meter`](super::meter)'s, how they
+//! are named [`names`](super::names)'s.
 //!
 //! The number of series depends on the configuration alone, never on callers or their paths. Counters are added up
 //! here and handed on a few times a second, so that a request costs no host call for them.
 
+use super::meter::{Kind, Level, Meter, Slot};
 use super::names::series;
 use super::waits::Waits;
 use crate::config::{ClientValue, Indices, Policy};
@@ -13,25 +14,6 @@ use crate::lease::Event;
 use crate::limit::OnError;
 use crate::waiting::GroupResult;
 use std::time::{Duration, Instant};
-
-/// The kinds of the proxy-wasm ABI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Kind {
-    Counter = 0,
-    Gauge = 1,
-    Histogram = 2,
-}
-
-/// What keeps the series. A name defined twice is one series.
-pub trait Meter {
-    /// `None`: it cannot be had.
-    fn define(&self, kind: Kind, name: &str) -> Option<u32>;
-    /// Adds to a counter or a gauge.
-    fn add(&self, id: u32, by: i64);
-    /// Sets a gauge, or adds a value to a histogram.
-    fn record(&self, id: u32, value: u64);
-}
 
 /// How long counts may wait here before they are handed on.
 const HAND_ON: Duration = Duration::from_millis(250);
@@ -83,20 +65,6 @@ const UNSPENT: usize = PERMITS + 1;
 const PER_LIMIT: usize = UNSPENT + 1;
 const REQUESTS: usize = DECISIONS.len() * BY.len();
 
-/// A counter and what is not handed on yet.
-#[derive(Debug, Clone, Copy, Default)]
-struct Slot {
-    id: Option<u32>,
-    pending: u64,
-}
-
-/// A gauge's part that is this worker's: a gauge is the sum of all workers'.
-#[derive(Debug, Default)]
-struct Level {
-    id: Option<u32>,
-    said: i64,
-}
-
 /// What stands still between two events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Levels {
@@ -131,10 +99,7 @@ impl<M: Meter> Metrics<M> {
     pub fn new(policy: &Policy, hasher: &Hasher, meter: M, version: u64) -> Metrics<M> {
         let instance = [("instance", policy.instance.as_str())];
         let gauge = |name: &str| meter.define(Kind::Gauge, &series(name, &instance));
-        let level = |name: &str| Level {
-            id: gauge(name),
-            said: 0,
-        };
+        let level = |name: &str| Level::new(gauge(name));
         let levels = [
             level("headgate_streams_open"),
             level("headgate_calls_in_flight"),
@@ -323,10 +288,9 @@ impl<M: Meter> Metrics<M> {
     /// Whether there is something to hand on now: counts that have waited, a stream or a breaker that came or went.
     pub fn is_due(&self, now: Instant, levels: Levels) -> bool {
         let [streams, _, breakers] = &self.levels;
-        let changed = |level: &Level, now: usize| i64::try_from(now).is_ok_and(|now| now != level.said);
         self.due.is_some_and(|due| due <= now)
-            || changed(streams, levels.streams_open)
-            || changed(breakers, levels.breakers_open)
+            || streams.differs(levels.streams_open)
+            || breakers.differs(levels.breakers_open)
     }
 
     /// Hands everything on to the proxy.
@@ -334,31 +298,29 @@ impl<M: Meter> Metrics<M> {
         self.due = None;
         let now = [levels.streams_open, levels.calls_in_flight, levels.breakers_open];
         for (level, now) in self.levels.iter_mut().zip(now) {
-            let now = i64::try_from(now).unwrap_or(i64::MAX);
-            if let (Some(id), true) = (level.id, level.said != now) {
-                self.meter.add(id, now - level.said);
-                level.said = now;
-            }
+            level.hand_on(&self.meter, now);
         }
         self.waits.hand_on(&self.meter);
         for at in 0..self.requests.len() {
             if self.requests.get(at).is_some_and(|slot| slot.pending > 0) {
                 self.define_request(at);
-                hand_on(&self.meter, self.requests.get_mut(at));
+                if let Some(slot) = self.requests.get_mut(at) {
+                    slot.hand_on(&self.meter);
+                }
             }
         }
         for at in 0..self.said.len() {
             if self.said.get(at).is_some_and(|slot| slot.pending > 0) {
                 self.define_said(at);
-                hand_on(&self.meter, self.said.get_mut(at));
+                if let Some(slot) = self.said.get_mut(at) {
+                    slot.hand_on(&self.meter);
+                }
             }
         }
         for (outcome, slot) in &mut self.calls {
             let labels = [("instance", self.instance.as_str()), ("outcome", outcome)];
-            define(&self.meter, slot, || {
-                series("headgate_redis_calls_total", &labels)
-            });
-            hand_on(&self.meter, Some(slot));
+            slot.define(&self.meter, || series("headgate_redis_calls_total", &labels));
+            slot.hand_on(&self.meter);
         }
         for ((limit, endpoint, client), slot) in &mut self.rejected {
             let labels = [
@@ -366,10 +328,8 @@ impl<M: Meter> Metrics<M> {
                 ("endpoint", text(&self.endpoints, *endpoint)),
                 ("client", text(&self.names, *client)),
             ];
-            define(&self.meter, slot, || {
-                series("api_throttle_rejected_total", &labels)
-            });
-            hand_on(&self.meter, Some(slot));
+            slot.define(&self.meter, || series("api_throttle_rejected_total", &labels));
+            slot.hand_on(&self.meter);
         }
     }
 
@@ -380,7 +340,7 @@ impl<M: Meter> Metrics<M> {
             ("by", word(&BY, at % BY.len())),
         ];
         if let Some(slot) = self.requests.get_mut(at) {
-            define(&self.meter, slot, || series("headgate_requests_total", &labels));
+            slot.define(&self.meter, || series("headgate_requests_total", &labels));
         }
     }
 
@@ -388,7 +348,7 @@ impl<M: Meter> Metrics<M> {
         let (limit, what) = (text(&self.limits, at / PER_LIMIT), at % PER_LIMIT);
         let (instance, limit) = (("instance", self.instance.as_str()), ("limit", limit));
         if let Some(slot) = self.said.get_mut(at) {
-            define(&self.meter, slot, || match (what, SAID.get(what)) {
+            slot.define(&self.meter, || match (what, SAID.get(what)) {
                 (_, Some((outcome, by))) => {
                     let labels = [instance, limit, ("outcome", outcome), ("by", by)];
                     series("headgate_decisions_total", &labels)
@@ -407,22 +367,6 @@ impl<M: Meter> Metrics<M> {
 impl<M: Meter> Drop for Metrics<M> {
     fn drop(&mut self) {
         self.hand_on(Levels::default());
-    }
-}
-
-fn define(meter: &impl Meter, slot: &mut Slot, name: impl FnOnce() -> String) {
-    if slot.id.is_none() {
-        slot.id = meter.define(Kind::Counter, &name());
-    }
-}
-
-fn hand_on(meter: &impl Meter, slot: Option<&mut Slot>) {
-    let Some(slot) = slot.filter(|slot| slot.pending > 0) else {
-        return;
-    };
-    if let Some(id) = slot.id {
-        meter.add(id, i64::try_from(slot.pending).unwrap_or(i64::MAX));
-        slot.pending = 0;
     }
 }
 

@@ -1,7 +1,7 @@
 //! How long requests waited for their counts, until that is handed on to the proxy's histogram: many values in a row cost
 //! it less than one by one between other work, where neither its code nor its data is at hand.
 
-use super::metrics::Meter;
+use super::meter::Meter;
 
 /// So many values are handed on at once, however soon they came: some 10 µs of the proxy.
 const AT_ONCE: usize = 64;
@@ -38,7 +38,7 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metrics::Kind;
+    use super::super::meter::Kind;
     use super::*;
     use std::cell::RefCell;
 
