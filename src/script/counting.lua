@@ -10,8 +10,8 @@
 --
 -- Redis's Lua has no rollback. So everything is read before the first write, and the first write of an admission is
 -- one that Redis refuses when memory runs out. Every number is an integer up to 2^53 and exact as a double, as long
--- as N * period in ms is no larger. Stored values and the reply are packed: text would take a
--- fifth of the script's time, a list of integers a tenth, and more in the proxy.
+-- as N * period in ms is no larger. Stored values and the reply are packed: text would take
+-- a fifth of the script's time, a list of integers a tenth, and more in the proxy.
 
 local COUNT, GIVE_BACK, CHARGE = 0, 1, 2
 local FIXED, COUNTER, GCRA, LOG = 1, 2, 3, 4
