@@ -1,10 +1,12 @@
 //! A map by numbers that nobody outside can choose: counted up by ourselves, or keyed hashes already. The standard
 //! hasher's defence is not needed for them, and costs a tenth of a request's time in the module.
 
+use crate::fingerprint::Fingerprint;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 pub type ByNumber<T> = HashMap<u64, T, BuildHasherDefault<Spread>>;
+pub type ByFingerprint<T> = HashMap<Fingerprint, T, BuildHasherDefault<Spread>>;
 
 /// Spreads a number's low bits over all of a hash.
 #[derive(Debug, Clone, Copy, Default)]

@@ -58,7 +58,7 @@ impl Root {
 /// Hides secrets under the key from the environment; an empty one is none.
 fn hasher() -> Hasher {
     let key = std::env::var_os(HASH_KEY).map(std::ffi::OsString::into_encoded_bytes);
-    Hasher::new(key.as_deref().filter(|key| !key.is_empty()))
+    Hasher::new(key.as_deref().filter(|key| !key.is_empty())).remembering()
 }
 
 fn say_what_is_approximated(policy: &Policy) {

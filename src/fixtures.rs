@@ -5,7 +5,6 @@
 use crate::config::{parse, Plugin, Policy};
 use crate::identify::{Attributes, Lookup, TlsField};
 use crate::limit::{Algorithm, Charge, Group, Period, Rate};
-use crate::redis::HashSlot;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -46,10 +45,8 @@ pub fn charge(limit: usize, algorithm: Algorithm, rate: Rate) -> Charge {
 
 /// Charges in one key.
 pub fn group(key: impl Into<Vec<u8>>, charges: Vec<Charge>) -> Group {
-    let key = key.into();
     Group {
-        slot: HashSlot::of(&key),
-        keys: vec![key],
+        keys: vec![key.into()],
         charges,
     }
 }

@@ -24,6 +24,7 @@ pub mod drill;
 mod entry;
 #[cfg(target_family = "wasm")]
 mod filter;
+mod fingerprint;
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 pub mod fixtures;

@@ -4,16 +4,12 @@
 //! before t + w, whatever else is counted meanwhile. What frees quota early (a live override, a reset, permits given
 //! back, lost data) is noticed after `max_age` at the latest.
 
-use crate::by_number::Spread;
+use crate::by_number::ByFingerprint;
 use crate::config::VerdictCacheSettings;
-use crate::limit::{Algorithm, Charge, Group, Verdict};
-use siphasher::sip128::{Hasher128, SipHasher13};
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use crate::fingerprint::{Fingerprint, Fingerprints};
+use crate::limit::{Charge, Group, Verdict};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-/// A keyed hash of what a verdict depends on. Nobody outside knows the key, so nobody can make two counters meet.
-type Fingerprint = u128;
 
 struct Denial {
     /// When the call may pass.
@@ -30,8 +26,8 @@ struct Denial {
 pub struct VerdictCache {
     max_age: Duration,
     entries: usize,
-    key: SipHasher13,
-    denials: HashMap<Fingerprint, Denial, BuildHasherDefault<Spread>>,
+    fingerprints: Fingerprints,
+    denials: ByFingerprint<Denial>,
     /// In the order of insertion: the oldest is the first to go stale.
     order: VecDeque<(Instant, Fingerprint)>,
 }
@@ -39,12 +35,11 @@ pub struct VerdictCache {
 impl VerdictCache {
     /// Without entries, or with a `max_age` of zero, it remembers nothing.
     pub fn new(settings: &VerdictCacheSettings) -> VerdictCache {
-        let random = RandomState::new();
         VerdictCache {
             max_age: settings.max_age,
             entries: settings.entries,
-            key: SipHasher13::new_with_keys(random.hash_one(1), random.hash_one(2)),
-            denials: HashMap::default(),
+            fingerprints: Fingerprints::new(),
+            denials: ByFingerprint::default(),
             order: VecDeque::new(),
         }
     }
@@ -54,7 +49,7 @@ impl VerdictCache {
         if self.denials.is_empty() || !charge.enforced {
             return None;
         }
-        let denial = self.denials.get(&self.fingerprint(group, charge)?)?;
+        let denial = self.denials.get(&self.fingerprints.counter(group, charge)?)?;
         let wait_ms = millis_until(now, denial.until);
         (denial.stale_at > now && wait_ms > 0).then_some(Verdict {
             allowed: false,
@@ -70,7 +65,7 @@ impl VerdictCache {
         if verdict.allowed || !charge.enforced || self.entries == 0 || self.max_age.is_zero() {
             return;
         }
-        let Some(fingerprint) = self.fingerprint(group, charge) else {
+        let Some(fingerprint) = self.fingerprints.counter(group, charge) else {
             return;
         };
         self.tidy(sent);
@@ -112,29 +107,6 @@ impl VerdictCache {
             }
         }
     }
-
-    /// All that a verdict depends on beside the counter's state: where it lives, its N, period and burst, the cost.
-    fn fingerprint(&self, group: &Group, charge: &Charge) -> Option<Fingerprint> {
-        let key = group.keys.get(charge.key)?;
-        let burst = match charge.algorithm {
-            Algorithm::Gcra { burst } => burst,
-            _ => 0,
-        };
-        let need = if charge.later { 1 } else { charge.cost };
-        let mut hasher = self.key;
-        hasher.write(key);
-        hasher.write(charge.field.as_bytes());
-        // In one piece: the hasher takes long about many small ones. The key's length says where the field began.
-        let numbers = [
-            key.len() as u64,
-            charge.rate.limit,
-            charge.rate.period.as_millis(),
-            burst,
-            need,
-        ];
-        hasher.write(numbers.map(u64::to_le_bytes).as_flattened());
-        Some(hasher.finish128().as_u128())
-    }
 }
 
 /// Whole milliseconds, rounded down: a caller is never held back longer than Redis would.
@@ -146,6 +118,7 @@ fn millis_until(now: Instant, at: Instant) -> u64 {
 mod tests {
     use super::*;
     use crate::fixtures::{self, charge, rate};
+    use crate::limit::Algorithm;
 
     fn cache(entries: usize) -> VerdictCache {
         VerdictCache::new(&VerdictCacheSettings {

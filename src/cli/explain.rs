@@ -197,7 +197,7 @@ impl<'a> Explanation<'a> {
                 } else {
                     ""
                 },
-                group.slot.get()
+                group.slot().get()
             );
             let mut table = Table::new(&["limit", "algorithm", "N", "cost", "on_error", "key", "field"]);
             for charge in &group.charges {
@@ -271,7 +271,7 @@ impl<'a> Explanation<'a> {
             .iter()
             .map(|group| {
                 let charges: Vec<Value> = group.charges.iter().map(|one| charge(group, one)).collect();
-                json!({"slot": group.slot.get(), "charges": charges})
+                json!({"slot": group.slot().get(), "charges": charges})
             })
             .collect();
         json!({

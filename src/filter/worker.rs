@@ -190,8 +190,8 @@ impl Worker {
             if matches!(result, Some(Err(GroupError::TimedOut))) {
                 let since = waiting.since;
                 match self.stall.get().blame(now, since, self.policy.redis.timeout) {
-                    Blame::Shard => redis.timed_out(now, since, group.slot),
-                    Blame::ShardIfSilent => redis.timed_out_in_stall(now, since, group.slot),
+                    Blame::Shard => redis.timed_out(now, since, group.slot()),
+                    Blame::ShardIfSilent => redis.timed_out_in_stall(now, since, group.slot()),
                     Blame::Worker => {}
                 }
             }

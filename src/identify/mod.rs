@@ -6,6 +6,7 @@ mod client;
 mod escape;
 mod extract;
 mod hasher;
+mod known;
 mod values;
 
 #[cfg(test)]

@@ -11,15 +11,15 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
-use crate::by_number::ByNumber;
+use crate::by_number::{ByFingerprint, ByNumber};
 use crate::config::Policy;
+use crate::fingerprint::{Fingerprint, Fingerprints};
 use crate::limit::algorithm::lease_ms;
 use crate::limit::{Algorithm, Charge, Group, Percent, Period, Rate, Verdict};
 use crate::redis::resp::Value;
 use crate::redis::CallError;
 use crate::waiting::{group_result, GroupResult};
 use account::{Account, Bounds};
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// A lease is not worth its call below so many requests.
@@ -34,9 +34,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// No permits are asked for so long after a call that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A keyed hash of what a counter is. Nobody outside knows the key, so nobody can make two counters meet.
-type Id = u64;
-
 /// What operators are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -50,7 +47,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taking {
     pub group: Group,
-    id: Id,
+    id: Fingerprint,
     calls: u64,
 }
 
@@ -58,10 +55,10 @@ pub struct Taking {
 pub struct LeaseBook {
     /// By limit: the share of N, and the period as configured; `None`: no lease.
     limits: Vec<Option<(Percent, Period)>>,
-    key: RandomState,
-    accounts: ByNumber<Account>,
+    fingerprints: Fingerprints,
+    accounts: ByFingerprint<Account>,
     /// The counters of the request that was looked at last, in the order of its charges.
-    looked_at: Vec<Id>,
+    looked_at: Vec<Fingerprint>,
     /// Calls under way, by the number that the caller gave them, with the time before they were sent.
     under_way: ByNumber<(Instant, Taking)>,
     events: Vec<Event>,
@@ -73,8 +70,8 @@ impl LeaseBook {
         let lease = |limit: &crate::limit::Limit| Some((limit.lease?, limit.period()?));
         LeaseBook {
             limits: policy.limits.iter().map(lease).collect(),
-            key: RandomState::new(),
-            accounts: ByNumber::default(),
+            fingerprints: Fingerprints::new(),
+            accounts: ByFingerprint::default(),
             looked_at: Vec::new(),
             under_way: ByNumber::default(),
             events: Vec::new(),
@@ -90,7 +87,7 @@ impl LeaseBook {
         }
         self.looked_at.clear();
         for (group, charge) in charges(groups) {
-            let id = self.id(group, charge)?;
+            let id = self.fingerprints.counter(group, charge)?;
             let account = self.accounts.get_mut(&id)?;
             account.expire(now, &mut self.events);
             if !account.has_permits() {
@@ -114,7 +111,7 @@ impl LeaseBook {
         }
         self.sweep_at.get_or_insert(now + SWEEP);
         for (group, charge) in charges(groups) {
-            let Some((id, bounds)) = self.id(group, charge).zip(self.bounds(charge)) else {
+            let Some((id, bounds)) = self.fingerprints.counter(group, charge).zip(self.bounds(charge)) else {
                 continue;
             };
             if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&id) {
@@ -145,7 +142,6 @@ impl LeaseBook {
                     ..charge.clone()
                 };
                 let group = Group {
-                    slot: group.slot,
                     keys: vec![key.clone()],
                     charges: vec![charge],
                 };
@@ -245,23 +241,6 @@ impl LeaseBook {
             ..charge.rate
         };
         Some(Duration::from_millis(lease_ms(charge.algorithm, rate)))
-    }
-
-    fn id(&self, group: &Group, charge: &Charge) -> Option<Id> {
-        let key = group.keys.get(charge.key)?;
-        let burst = match charge.algorithm {
-            Algorithm::Gcra { burst } => burst,
-            _ => 0,
-        };
-        let what = (
-            key,
-            &charge.field,
-            charge.limit,
-            charge.rate.limit,
-            burst,
-            charge.cost,
-        );
-        Some(self.key.hash_one(what))
     }
 }
 

@@ -3,7 +3,6 @@ use crate::fixtures;
 pub(super) use crate::fixtures::rate;
 use crate::limit::fixtures::{header, limit, policy};
 use crate::limit::{Align, Limit, LiveOverride, Override, Quota};
-use crate::redis::HashSlot;
 use crate::script::packed;
 
 pub(super) const FIXED: Algorithm = Algorithm::FixedWindow { align: Align::Epoch };
@@ -35,7 +34,6 @@ fn charge(at: usize, limit: &Limit) -> Charge {
 /// One request's counters, one for each limit, each with a key of its own.
 pub(super) fn request(limits: &[Limit]) -> Vec<Group> {
     vec![Group {
-        slot: HashSlot::of(b"k"),
         keys: (0..limits.len()).map(|at| format!("key {at}").into()).collect(),
         charges: limits
             .iter()

@@ -6,7 +6,6 @@ use super::keys::{push_address, push_client, Tag};
 use super::request::Request;
 use super::{Algorithm, Align, Charge, Cost, Group, LiveOverride, Quota, Rate, ReadCost};
 use crate::identify::Source;
-use crate::redis::HashSlot;
 use std::rc::Rc;
 
 /// A limit that holds for the request.
@@ -184,10 +183,8 @@ impl<'p> Groups<'p> {
 
 impl Growing {
     fn new(hash: Vec<u8>) -> Growing {
-        let slot = HashSlot::of(&hash);
         Growing {
             group: Group {
-                slot,
                 keys: vec![hash],
                 charges: Vec::new(),
             },

@@ -279,7 +279,7 @@ proptest! {
             prop_assert!(found.iter().all(|tag| *tag == found[0] && !tag.is_empty()));
             let well_begun = group.keys.iter().all(|key| key.starts_with(b"ratelimit:main:{"));
             prop_assert!(well_begun && group.keys.iter().all(|key| key.is_ascii()));
-            prop_assert!(group.keys.iter().all(|key| crate::redis::HashSlot::of(key) == group.slot));
+            prop_assert!(group.keys.iter().all(|key| crate::redis::HashSlot::of(key) == group.slot()));
             let mut distinct = group.keys.clone();
             distinct.sort();
             distinct.dedup();

@@ -22,7 +22,6 @@ pub enum Plan {
 /// Counters that share a hash tag: one script call, checked and charged together or not at all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    pub slot: HashSlot,
     /// Distinct; the client's hash first where one is needed.
     pub keys: Vec<Vec<u8>>,
     /// In the policy's order; never empty.
@@ -30,6 +29,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// Where its keys live; worked out for those alone that are sent.
+    pub fn slot(&self) -> HashSlot {
+        HashSlot::of(self.keys.first().map(Vec::as_slice).unwrap_or_default())
+    }
+
     /// One group for each key: what is still possible while a slot moves and calls with several keys are refused.
     /// Together they are no longer atomic. A live override in another key than its counter's is left out.
     pub fn split(&self) -> Vec<Group> {
@@ -40,7 +44,6 @@ impl Group {
                 .filter_map(|charge| charge.alone(key))
                 .collect();
             let group = Group {
-                slot: self.slot,
                 keys: vec![name.clone()],
                 charges,
             };
@@ -58,7 +61,6 @@ impl Group {
     /// `None` where there is nothing to charge.
     pub fn afterwards(&self, mut cost: impl FnMut(usize) -> u64) -> Option<Group> {
         let mut group = Group {
-            slot: self.slot,
             keys: Vec::new(),
             charges: Vec::new(),
         };
@@ -171,7 +173,6 @@ mod tests {
             live: None,
         };
         let mut group = Group {
-            slot: HashSlot::of(b"a"),
             keys: vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()],
             charges: vec![charge(0, 1, false), charge(1, 2, true), charge(2, 1, true)],
         };

@@ -19,7 +19,7 @@ fn limits_of_one_client_are_fields_of_its_hash() {
     ]];
     assert_eq!(shown(&groups), expected);
     assert_eq!(groups[0].keys.len(), 1);
-    assert_eq!(groups[0].slot, HashSlot::of(key.as_bytes()));
+    assert_eq!(groups[0].slot(), HashSlot::of(key.as_bytes()));
     assert!(!no_client);
 }
 

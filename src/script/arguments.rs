@@ -63,7 +63,7 @@ pub fn call(group: &Group, mode: Mode<'_>) -> ScriptCall {
     let mut tail = Vec::with_capacity(256);
     let parts = arguments(group, mode, &mut tail);
     ScriptCall {
-        slot: group.slot,
+        slot: group.slot(),
         parts,
         tail,
     }

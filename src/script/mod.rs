@@ -59,7 +59,6 @@ mod tests {
     use super::*;
     use crate::limit::algorithm::{EXACT, LEASE_NEEDS, MAX_LOG};
     use crate::limit::{Algorithm, Charge, Group, Period, Rate, MAX_LIMIT};
-    use crate::redis::HashSlot;
     use std::collections::BTreeSet;
 
     const SOURCE: &str = include_str!("counting.lua");
@@ -77,7 +76,6 @@ mod tests {
     pub(super) fn group(charges: usize) -> Group {
         let period = Period::from_millis(60_000).unwrap();
         Group {
-            slot: HashSlot::of(b"hash"),
             keys: vec![b"hash".to_vec()],
             charges: (0..charges)
                 .map(|limit| Charge {

@@ -4,7 +4,6 @@ use crate::server::{text, Client};
 use headgate::fixtures;
 use headgate::limit::{Algorithm, Align, Charge, Group, LiveOverride};
 use headgate::redis::resp::Value;
-use headgate::redis::HashSlot;
 use headgate::script::{Mode, Reply};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,7 +43,6 @@ pub fn live(charge: Charge) -> Charge {
 
 pub fn group(charges: &[Charge]) -> Group {
     Group {
-        slot: HashSlot::of(HASH.as_bytes()),
         keys: vec![HASH.into(), LOG.into()],
         charges: charges.to_vec(),
     }

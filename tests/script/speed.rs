@@ -4,7 +4,6 @@
 use crate::server::{text, Client, Server};
 use headgate::fixtures;
 use headgate::limit::{Algorithm, Align, Charge, Group};
-use headgate::redis::HashSlot;
 use headgate::script::{body, sha1_hex, Mode};
 
 pub const CLIENTS: usize = 1_000;
@@ -42,11 +41,7 @@ pub fn group(client: usize, algorithms: &[Algorithm], limit: u64, period_ms: u64
             ..fixtures::charge(at, *algorithm, fixtures::rate(limit, period_ms))
         });
     }
-    Group {
-        slot: HashSlot::of(&keys[0]),
-        keys,
-        charges,
-    }
+    Group { keys, charges }
 }
 
 /// What Redis says of the time of a call, in µs, after each client's `first` one.

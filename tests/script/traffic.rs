@@ -2,7 +2,6 @@
 
 use headgate::limit::algorithm::EXACT;
 use headgate::limit::{Algorithm, Align, Charge, Group, LiveOverride, Period, Rate};
-use headgate::redis::HashSlot;
 use proptest::prelude::*;
 
 /// Where the clock starts.
@@ -204,9 +203,5 @@ pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
             }),
         });
     }
-    (!charges.is_empty()).then(|| Group {
-        slot: HashSlot::of(&keys[0]),
-        keys,
-        charges,
-    })
+    (!charges.is_empty()).then_some(Group { keys, charges })
 }
