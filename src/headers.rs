@@ -35,7 +35,7 @@ impl Family {
     /// that put headers into variables (CGI, WSGI) cannot tell the two apart.
     pub fn of(name: &[u8]) -> Option<Family> {
         // Most names are told apart from all of these by a glance.
-        if !matches!(name, [b'x', _, b'r', ..] | [b'r', b'a', ..]) {
+        if !matches!(name, [b'x', _, b'r', b'a', ..] | [b'r', b'a', ..]) {
             return None;
         }
         let spelled = || name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });

@@ -20,6 +20,7 @@ pub mod config;
 pub mod decision;
 #[cfg(feature = "drill")]
 pub mod drill;
+mod earliest;
 #[cfg(target_family = "wasm")]
 mod entry;
 #[cfg(target_family = "wasm")]

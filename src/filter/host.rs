@@ -98,18 +98,29 @@ impl HeaderMap {
         let (count, rest) = self.0.split_first_chunk().unwrap_or((&[0; 4], &[]));
         let sizes = (u32::from_le_bytes(*count) as usize).saturating_mul(8);
         let (sizes, text) = rest.split_at_checked(sizes).unwrap_or_default();
-        Headers { sizes, text }
+        Headers {
+            sizes: sizes.as_chunks().0.as_chunks().0,
+            text,
+        }
     }
 
     /// What is said under a name, in lower case.
     pub fn get(&self, name: &str) -> Lookup<'_> {
         let mut found = Lookup::Absent;
-        for (known, value) in self.iter() {
-            if known == name.as_bytes() {
-                if found != Lookup::Absent {
-                    return Lookup::Several;
+        let mut headers = self.iter();
+        while let Some(length) = headers.next_name() {
+            if length != name.len() {
+                headers.leave_out();
+                continue;
+            }
+            match headers.next() {
+                Some((known, value)) if known == name.as_bytes() => {
+                    if found != Lookup::Absent {
+                        return Lookup::Several;
+                    }
+                    found = Lookup::One(Cow::Borrowed(value));
                 }
-                found = Lookup::One(Cow::Borrowed(value));
+                _ => {}
             }
         }
         found
@@ -119,24 +130,40 @@ impl HeaderMap {
 /// The headers of a [`HeaderMap`], from here on.
 pub struct Headers<'a> {
     /// Of each name and its value, in two words.
-    sizes: &'a [u8],
+    sizes: &'a [[[u8; 4]; 2]],
     /// Names and values, with a NUL behind each.
     text: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// How long the next header's name is, in bytes.
+    fn next_name(&self) -> Option<usize> {
+        self.sizes
+            .first()
+            .map(|[name, _]| u32::from_le_bytes(*name) as usize)
+    }
+
+    /// Passes over the next header.
+    fn leave_out(&mut self) {
+        if let Some(([name, value], sizes)) = self.sizes.split_first() {
+            let size = (u32::from_le_bytes(*name) + u32::from_le_bytes(*value) + 2) as usize;
+            (self.sizes, self.text) = (sizes, self.text.get(size..).unwrap_or_default());
+        }
+    }
 }
 
 impl<'a> Iterator for Headers<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let ([a, b, c, d, e, f, g, h], sizes) = self.sizes.split_first_chunk()?;
+        let ([name, value], sizes) = self.sizes.split_first()?;
         let (name, value) = (
-            u32::from_le_bytes([*a, *b, *c, *d]),
-            u32::from_le_bytes([*e, *f, *g, *h]),
+            u32::from_le_bytes(*name) as usize,
+            u32::from_le_bytes(*value) as usize,
         );
-        let (name, rest) = self.text.split_at_checked(name as usize)?;
-        let (value, rest) = rest.get(1..)?.split_at_checked(value as usize)?;
-        (self.sizes, self.text) = (sizes, rest.get(1..)?);
-        Some((name, value))
+        let (header, text) = self.text.split_at_checked(name + value + 2)?;
+        (self.sizes, self.text) = (sizes, text);
+        Some((header.get(..name)?, header.get(name + 1..name + 1 + value)?))
     }
 }
 

@@ -15,18 +15,23 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option
     if !later.is_empty() && !refused_later() {
         charge(worker, &headers, later, by);
     }
-    if !shown_later(worker, &headers) {
+    let told = |(name, _): (&[u8], _)| Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
+    if !headers.iter().any(told) {
+        figures.iter().for_each(add);
+    } else if !shown_later(worker) {
         show(worker.policy.response.upstream_headers, &headers, figures);
     }
 }
 
+fn add((name, value): &Header) {
+    host::add_header(host::Map::Response, name, value);
+}
+
 /// Whether an instance behind this one has shown something: it has merged ours into it. Whatever an instance shows or
-/// refuses can be seen in the response's headers, and where there is nothing to be seen the host need not be asked.
-fn shown_later(worker: &Worker, headers: &HeaderMap) -> bool {
-    let may_be = |(name, _): (&[u8], _)| Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
-    headers.iter().any(may_be)
-        && host::property(instances::SHOWN_BY.as_bytes())
-            .is_some_and(|by| !by.is_empty() && by != worker.policy.instance.as_bytes())
+/// refuses can be seen in the response's headers, and where nothing of quotas is to be seen the host need not be asked.
+fn shown_later(worker: &Worker) -> bool {
+    host::property(instances::SHOWN_BY.as_bytes())
+        .is_some_and(|by| !by.is_empty() && by != worker.policy.instance.as_bytes())
 }
 
 /// Nobody waits for it, and it is not repeated: a lost one under-counts a request that has been served.
@@ -62,14 +67,10 @@ fn show(upstream: UpstreamHeaders, headers: &HeaderMap, figures: &[Header]) {
             (UpstreamHeaders::Keep, Some(Family::Ietf)) => ietf = true,
         }
     }
-    for (name, value) in figures {
-        let kept = match Family::of(name.as_bytes()) {
-            Some(Family::XRateLimit) => x_ratelimit,
-            Some(Family::Ietf) => ietf,
-            None => false,
-        };
-        if !kept {
-            host::add_header(host::Map::Response, name, value);
-        }
-    }
+    let kept = |(name, _): &&Header| match Family::of(name.as_bytes()) {
+        Some(Family::XRateLimit) => x_ratelimit,
+        Some(Family::Ietf) => ietf,
+        None => false,
+    };
+    figures.iter().filter(|figure| !kept(figure)).for_each(add);
 }

@@ -7,6 +7,7 @@ use super::host;
 use super::outcome::{self, Facts};
 use crate::config::Policy;
 use crate::decision::{Counted, Decision, Outcome};
+use crate::earliest::earliest;
 use crate::identify::{Attributes, Hasher};
 use crate::json::Object;
 use crate::lease::Event;
@@ -151,7 +152,7 @@ impl Seen {
     /// When [`Seen::hand_on`] has something to do next.
     pub fn due(&self) -> Option<Instant> {
         let metrics = self.metrics.as_ref().and_then(|metrics| metrics.borrow().due());
-        [metrics, self.top_due.get()].into_iter().flatten().min()
+        earliest(&[metrics, self.top_due.get()])
     }
 
     /// Hands on what is due.

@@ -8,6 +8,7 @@ use super::road::{road, Road};
 use super::seen::Seen;
 use crate::config::{Policy, Store};
 use crate::decision::{CountedBy, Decision};
+use crate::earliest::earliest;
 use crate::identify::Hasher;
 use crate::lease::LeaseBook;
 use crate::limit::{Group, Planner};
@@ -378,7 +379,7 @@ impl Worker {
             self.leases.borrow().due(),
             again,
         ];
-        let Some(at) = next.into_iter().flatten().min() else {
+        let Some(at) = earliest(&next) else {
             return;
         };
         if self.tick.get().is_some_and(|tick| tick <= at) {

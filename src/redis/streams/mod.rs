@@ -11,6 +11,7 @@ mod shard;
 mod stream;
 
 use super::pending::{Ends, Pending};
+use crate::earliest::earliest;
 use crate::redis::{CallError, CallToken, Completed, HashSlot, RedisCall, Script, ScriptCall};
 use crate::telemetry::metrics::Levels;
 use borders::{Borders, NoBorders};
@@ -136,8 +137,7 @@ impl<H: StreamHost> Streams<H> {
         if hint {
             self.discovery.hint(now);
         }
-        let all = [wakeup, self.discovery.wakeup(), self.wakeup];
-        self.wakeup = all.into_iter().flatten().min();
+        self.wakeup = earliest(&[wakeup, self.discovery.wakeup(), self.wakeup]);
     }
 
     /// How many shards are told apart, or ranges where their borders are not known.

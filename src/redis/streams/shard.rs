@@ -3,6 +3,7 @@
 use super::borders::{Borders, ShardName};
 use super::stream::Stream;
 use super::{Link, STUCK};
+use crate::earliest::earliest;
 use crate::redis::health::Health;
 use crate::redis::pending::{self, Ends, Purpose};
 use crate::redis::{CallError, CallToken, Completed, HashSlot, ScriptCall};
@@ -102,7 +103,7 @@ impl Shard {
         let stream = self.stream.wakeup(timeout + STUCK);
         match self.retired {
             true => stream.or(Some(self.born)),
-            false => [stream, self.health.wakeup(timeout)].into_iter().flatten().min(),
+            false => earliest(&[stream, self.health.wakeup(timeout)]),
         }
     }
 

@@ -5,6 +5,7 @@
 //! the other end does not take the body, or the stream is old, it ends after its last reply and calls go on the next.
 
 use super::{Link, StreamId};
+use crate::earliest::earliest;
 use crate::redis::backoff::{spread, Backoff};
 use crate::redis::pending::{Ends, Pending, Purpose};
 use crate::redis::resp::Decoder;
@@ -79,7 +80,7 @@ impl Stream {
             Some(_) => first.since + stuck_after,
             None => first.since,
         });
-        [queue, sent].into_iter().flatten().min()
+        earliest(&[queue, sent])
     }
 
     pub fn on_message(&mut self, now: Instant, message: &[u8], link: &mut Link, ends: &mut Ends) {

@@ -1,0 +1,30 @@
+//! The first of several moments, of which some may be none: asked for several times a request.
+
+use std::time::Instant;
+
+/// `None`: there is none.
+pub fn earliest(moments: &[Option<Instant>]) -> Option<Instant> {
+    let mut first: Option<Instant> = None;
+    for moment in moments {
+        if let Some(at) = *moment {
+            first = Some(first.map_or(at, |first| first.min(at)));
+        }
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_first_is_found_wherever_it_stands_and_none_among_nones() {
+        let now = Instant::now();
+        let later = now + Duration::from_nanos(1);
+        assert_eq!(earliest(&[]), None);
+        assert_eq!(earliest(&[None, None]), None);
+        assert_eq!(earliest(&[None, Some(later), Some(now)]), Some(now));
+        assert_eq!(earliest(&[Some(now), None, Some(later)]), Some(now));
+    }
+}
