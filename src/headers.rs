@@ -5,7 +5,8 @@
 use crate::config::{ResetForm, ResponseSettings};
 use crate::decision::{Decision, Figures};
 use crate::limit::{Limit, Percent, Quota};
-use std::fmt::Write;
+use std::borrow::Cow;
+use std::fmt::{self, Write};
 
 /// Names of headers that are ours to set; a caller's never reach the upstream.
 pub const PREFIX: &str = "x-ratelimit-";
@@ -21,7 +22,51 @@ pub const IETF_POLICY: &str = "ratelimit-policy";
 pub const IETF_STATE: &str = "ratelimit";
 
 /// A header to set.
-pub type Header = (&'static str, String);
+pub type Header = (&'static str, Value);
+
+/// What a header says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// Written where it is sent.
+    Number(u64),
+    Text(Cow<'static, str>),
+}
+
+impl Value {
+    /// As it is sent; a number is written into `buffer`.
+    pub fn as_str<'a>(&'a self, buffer: &'a mut itoa::Buffer) -> &'a str {
+        match self {
+            Value::Number(number) => buffer.format(*number),
+            Value::Text(text) => text,
+        }
+    }
+
+    /// `None`: it is none.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Value::Number(number) => Some(*number),
+            Value::Text(text) => text.parse().ok(),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str(&mut itoa::Buffer::new()))
+    }
+}
+
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Value {
+        Value::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(Cow::Owned(text))
+    }
+}
 
 /// The two ways to say a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,20 +106,18 @@ pub fn quota(
 ) -> Vec<Header> {
     let mut headers = Vec::with_capacity(5);
     if let (true, Some(figures)) = (settings.x_ratelimit, decision.shown.as_ref()) {
-        headers.push((LIMIT, figures.quota.to_string()));
-        headers.push((REMAINING, figures.remaining.to_string()));
-        headers.push((
-            RESET,
-            reset(settings.reset, figures.reset_ms, unix_ms).to_string(),
-        ));
+        let reset = reset(settings.reset, figures.reset_ms, unix_ms);
+        headers.push((LIMIT, Value::Number(figures.quota)));
+        headers.push((REMAINING, Value::Number(figures.remaining)));
+        headers.push((RESET, Value::Number(reset)));
     }
     if settings.ietf && decision.shown.is_some() {
         let (mut policy, mut state) = (String::new(), String::new());
         for figures in &decision.applied {
             ietf(&mut policy, &mut state, limits, figures);
         }
-        headers.push((IETF_POLICY, policy));
-        headers.push((IETF_STATE, state));
+        headers.push((IETF_POLICY, policy.into()));
+        headers.push((IETF_STATE, state.into()));
     }
     headers
 }

@@ -19,7 +19,7 @@ pub fn shown<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Hea
     ];
     let header = |(name, value): (&[u8], &[u8])| {
         let name = KNOWN.into_iter().find(|known| known.as_bytes() == name)?;
-        Some((name, std::str::from_utf8(value).ok()?.to_owned()))
+        Some((name, std::str::from_utf8(value).ok()?.to_owned().into()))
     };
     headers.filter_map(header).collect()
 }
@@ -47,7 +47,7 @@ pub fn merge(earlier: Vec<Header>, mut ours: Vec<Header>, denied: bool) -> Vec<H
         match family_of(name) {
             Some(Family::XRateLimit) if keeps_earlier => ours.push((name, value)),
             Some(Family::Ietf) => match ours.iter_mut().find(|(ours, _)| *ours == name) {
-                Some((_, list)) => *list = format!("{value}, {list}"),
+                Some((_, list)) => *list = format!("{value}, {list}").into(),
                 None => ours.push((name, value)),
             },
             _ => {}
@@ -85,7 +85,7 @@ impl Share {
 }
 
 fn share(list: &[Header]) -> Option<Share> {
-    let number = |name| list.iter().find(|(known, _)| *known == name)?.1.parse().ok();
+    let number = |name| list.iter().find(|(known, _)| *known == name)?.1.number();
     Some(Share {
         quota: number(headers::LIMIT)?,
         remaining: number(headers::REMAINING)?,
@@ -100,19 +100,20 @@ fn family_of(name: &str) -> Option<Family> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers::Value;
 
     fn figures(quota: u64, remaining: u64, reset: u64) -> Vec<Header> {
         vec![
-            (headers::LIMIT, quota.to_string()),
-            (headers::REMAINING, remaining.to_string()),
-            (headers::RESET, reset.to_string()),
+            (headers::LIMIT, quota.to_string().into()),
+            (headers::REMAINING, remaining.to_string().into()),
+            (headers::RESET, reset.to_string().into()),
         ]
     }
 
     fn ietf(name: &str) -> Vec<Header> {
         vec![
-            (headers::IETF_POLICY, format!("\"{name}\";q=1")),
-            (headers::IETF_STATE, format!("\"{name}\";r=0")),
+            (headers::IETF_POLICY, format!("\"{name}\";q=1").into()),
+            (headers::IETF_STATE, format!("\"{name}\";r=0").into()),
         ]
     }
 
@@ -125,6 +126,10 @@ mod tests {
     fn what_was_shown_is_read_from_the_request_and_nothing_else_of_it() {
         let list = [figures(10, 9, 60), ietf("a")].concat();
         let request = |list: &[Header]| {
+            let list: Vec<_> = list
+                .iter()
+                .map(|(name, value)| (*name, value.to_string()))
+                .collect();
             shown(
                 list.iter()
                     .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
@@ -133,7 +138,7 @@ mod tests {
         assert_eq!(request(&list), list);
         let others = [(headers::LIMITED, "true"), (":path", "/"), ("x-ratelimit", "1")];
         assert_eq!(
-            request(&others.map(|(name, value)| (name, value.to_owned()))),
+            request(&others.map(|(name, value)| (name, value.into()))),
             Vec::new()
         );
         assert_eq!(
@@ -158,9 +163,9 @@ mod tests {
 
     #[test]
     fn a_denial_shows_its_own_figures_or_none_at_all() {
-        let denial = [figures(100, 0, 60), vec![("retry-after", "7".to_owned())]].concat();
+        let denial = [figures(100, 0, 60), vec![("retry-after", Value::Number(7))]].concat();
         assert_eq!(merge(figures(10, 0, 99), denial.clone(), true), denial);
-        let hidden = vec![("retry-after", "60".to_owned())];
+        let hidden = vec![("retry-after", Value::Number(60))];
         assert_eq!(
             merge([figures(10, 0, 99), ietf("a")].concat(), hidden.clone(), true),
             hidden
@@ -171,8 +176,8 @@ mod tests {
     fn the_lists_of_the_draft_are_joined_in_the_order_of_the_chain() {
         let merged = merge(ietf("a"), [figures(10, 5, 60), ietf("b")].concat(), false);
         let expected = vec![
-            (headers::IETF_POLICY, "\"a\";q=1, \"b\";q=1".to_owned()),
-            (headers::IETF_STATE, "\"a\";r=0, \"b\";r=0".to_owned()),
+            (headers::IETF_POLICY, "\"a\";q=1, \"b\";q=1".into()),
+            (headers::IETF_STATE, "\"a\";r=0, \"b\";r=0".into()),
         ];
         assert_eq!(sorted(merged), sorted([figures(10, 5, 60), expected].concat()));
         assert_eq!(merge(ietf("a"), ietf("b"), true).len(), 2);

@@ -2,7 +2,7 @@
 
 use crate::config::{BodyFormat, Policy};
 use crate::decision::{Decision, Figures, Outcome};
-use crate::headers::{self, Header};
+use crate::headers::{self, Header, Value};
 use crate::json::{self, Object};
 
 /// A reply in the upstream's stead.
@@ -64,13 +64,11 @@ impl Reply {
                 "application/problem+json"
             }
         };
-        reply.headers.push(("content-type", content_type.to_owned()));
+        reply.headers.push(("content-type", content_type.into()));
         if let Some(wait) = reply.retry_after {
-            reply.headers.push((headers::RETRY_AFTER, wait.to_string()));
+            reply.headers.push((headers::RETRY_AFTER, Value::Number(wait)));
         }
-        reply
-            .headers
-            .push((headers::ENVOY_RATELIMITED, "true".to_owned()));
+        reply.headers.push((headers::ENVOY_RATELIMITED, "true".into()));
         Some(reply)
     }
 

@@ -39,10 +39,11 @@ pub fn run(data: &[u8]) {
 fn check(policy: &Policy, decision: &Decision, unix_ms: u64, random: f64) {
     let figures = headers::quota(&policy.response, &policy.limits, decision, unix_ms);
     check_headers(&figures);
-    let request = figures
+    let sent = texts(&figures);
+    let request = sent
         .iter()
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    assert_eq!(instances::shown(request), figures, "handed over");
+    assert_eq!(texts(&instances::shown(request)), sent, "handed over");
     check_headers(&instances::merge(figures.clone(), figures, decision.refuses()));
     let Some(reply) = Reply::new(policy, decision, unix_ms, || random) else {
         return assert!(!decision.refuses());
@@ -66,7 +67,15 @@ fn check(policy: &Policy, decision: &Decision, unix_ms: u64, random: f64) {
     }
 }
 
+/// The headers as they are sent.
+fn texts(list: &[headers::Header]) -> Vec<(&'static str, String)> {
+    list.iter()
+        .map(|(name, value)| (*name, value.to_string()))
+        .collect()
+}
+
 fn check_headers(list: &[headers::Header]) {
+    let list = texts(list);
     for (n, (name, value)) in list.iter().enumerate() {
         assert!(is_header_value(value), "{name}: {value:?}");
         assert!(!list[..n].iter().any(|(other, _)| other == name), "{name} twice");

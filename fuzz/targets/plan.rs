@@ -98,7 +98,11 @@ fn check_group<'a>(group: &'a Group, start: &[u8], policy: &Policy) -> &'a [u8] 
     });
     let tag = tags.next().unwrap_or_default();
     assert!(tags.all(|other| other == tag), "{:?}", group.keys);
-    assert_eq!(group.slot.get(), crc16(tag) % 16_384, "the slot that Redis takes");
+    assert_eq!(
+        group.slot().get(),
+        crc16(tag) % 16_384,
+        "the slot that Redis takes"
+    );
     for (n, key) in group.keys.iter().enumerate() {
         assert!(!group.keys[..n].contains(key), "one key twice");
     }

@@ -179,7 +179,9 @@ pub unsafe fn owned(status: Status, data: *mut u8, size: usize) -> Option<Vec<u8
     Some(Vec::from_raw_parts(data, size, size))
 }
 
-pub fn set_header(map: Map, name: &str, value: &str) {
+pub fn set_header(map: Map, (name, value): &Header) {
+    let mut buffer = itoa::Buffer::new();
+    let value = value.as_str(&mut buffer);
     // SAFETY: the host reads both strings during the call only.
     unsafe {
         proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len());
@@ -187,7 +189,9 @@ pub fn set_header(map: Map, name: &str, value: &str) {
 }
 
 /// For a header that is known to be absent: the host need not look for it.
-pub fn add_header(map: Map, name: &str, value: &str) {
+pub fn add_header(map: Map, (name, value): &Header) {
+    let mut buffer = itoa::Buffer::new();
+    let value = value.as_str(&mut buffer);
     // SAFETY: the host reads both strings during the call only.
     unsafe {
         proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len());
@@ -252,21 +256,20 @@ pub fn reply(status: u16, grpc_status: Option<u32>, headers: &[Header], body: &s
 
 /// The host's form of a header map: count, sizes, then names and values, each with a NUL.
 fn serialize(headers: &[Header]) -> Vec<u8> {
-    let text: usize = headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 2)
-        .sum();
-    let mut bytes = Vec::with_capacity(4 + headers.len() * 8 + text);
+    let mut bytes = Vec::with_capacity(4 + headers.len() * 48);
     bytes.extend_from_slice(&(headers.len() as u32).to_le_bytes());
-    for (name, value) in headers {
-        bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    }
-    for (name, value) in headers {
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.push(0);
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.push(0);
+    bytes.resize(4 + headers.len() * 8, 0);
+    for (at, (name, value)) in headers.iter().enumerate() {
+        let mut buffer = itoa::Buffer::new();
+        let value = value.as_str(&mut buffer);
+        let sizes = [name.len(), value.len()].map(|size| (size as u32).to_le_bytes());
+        if let Some(place) = bytes.get_mut(4 + at * 8..12 + at * 8) {
+            place.copy_from_slice(sizes.as_flattened());
+        }
+        for text in [name, value] {
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(0);
+        }
     }
     bytes
 }

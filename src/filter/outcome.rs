@@ -69,16 +69,16 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     if !figures.is_empty() {
         figures = instances::merge(earlier, figures, false);
         take_over(policy, facts);
-        for (name, value) in &figures {
+        for figure in &figures {
             // The first instance has taken away what was there.
             match facts.earlier {
-                true => host::set_header(host::Map::Request, name, value),
-                false => host::add_header(host::Map::Request, name, value),
+                true => host::set_header(host::Map::Request, figure),
+                false => host::add_header(host::Map::Request, figure),
             }
         }
     }
     if !decision.shadow.is_empty() {
-        host::set_header(host::Map::Request, headers::LIMITED, "true");
+        host::set_header(host::Map::Request, &(headers::LIMITED, "true".into()));
     }
     let mut later = groups;
     later.retain(Group::has_later);

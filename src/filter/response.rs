@@ -17,14 +17,16 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option
     }
     let told = |(name, _): (&[u8], _)| Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
     if !headers.iter().any(told) {
-        figures.iter().for_each(add);
+        add(figures);
     } else if !shown_later(worker) {
         show(worker.policy.response.upstream_headers, &headers, figures);
     }
 }
 
-fn add((name, value): &Header) {
-    host::add_header(host::Map::Response, name, value);
+fn add<'a>(figures: impl IntoIterator<Item = &'a Header>) {
+    figures
+        .into_iter()
+        .for_each(|figure| host::add_header(host::Map::Response, figure));
 }
 
 /// Whether an instance behind this one has shown something: it has merged ours into it. Whatever an instance shows or
@@ -72,5 +74,5 @@ fn show(upstream: UpstreamHeaders, headers: &HeaderMap, figures: &[Header]) {
         Some(Family::Ietf) => ietf,
         None => false,
     };
-    figures.iter().filter(|figure| !kept(figure)).for_each(add);
+    add(figures.iter().filter(|figure| !kept(figure)));
 }

@@ -4,42 +4,42 @@
 use super::Digest;
 use crate::fingerprint::{Fingerprint, Fingerprints};
 
-/// Places for digests: 128 KiB of a worker's memory.
-const PLACES: usize = 4_096;
+/// Pairs of places for digests: 192 KiB of a worker's memory.
+const PAIRS: usize = 2_048;
 
-/// One place for each value: what comes to the same place later takes it over. The values themselves, which are
-/// secrets, are not kept.
+/// Each value has two places, which it shares with others: the last two of them are there. The values themselves, which
+/// are secrets, are not kept.
 pub struct Known {
     fingerprints: Fingerprints,
     /// Takes memory with the first value.
-    places: Vec<Option<(Fingerprint, Digest)>>,
+    pairs: Vec<[Option<(Fingerprint, Digest)>; 2]>,
 }
 
 impl Known {
     pub fn new() -> Known {
         Known {
             fingerprints: Fingerprints::new(),
-            places: Vec::new(),
+            pairs: Vec::new(),
         }
     }
 
     /// The value's digest: from its place, or worked out and put there.
     pub fn digest(&mut self, value: &[u8], work_out: impl FnOnce() -> Digest) -> Digest {
         let fingerprint = self.fingerprints.of(&[value]);
-        if self.places.is_empty() {
-            self.places.resize(PLACES, None);
+        if self.pairs.is_empty() {
+            self.pairs.resize(PAIRS, [None; 2]);
         }
-        let place = self.places.get_mut(fingerprint as usize % PLACES);
-        match place.as_deref() {
-            Some(Some((known, digest))) if *known == fingerprint => *digest,
-            _ => {
-                let digest = work_out();
-                if let Some(place) = place {
-                    *place = Some((fingerprint, digest));
-                }
-                digest
+        let Some(pair) = self.pairs.get_mut(fingerprint as usize % PAIRS) else {
+            return work_out();
+        };
+        for (known, digest) in pair.iter().flatten() {
+            if *known == fingerprint {
+                return *digest;
             }
         }
+        let digest = work_out();
+        *pair = [Some((fingerprint, digest)), pair[0]];
+        digest
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_worked_out_once_while_its_place_is_its_own() {
+    fn a_digest_is_worked_out_once_while_it_has_a_place() {
         let (mut known, mut worked_out) = (Known::new(), 0);
         let mut ask = |value: u32| {
             known.digest(&value.to_le_bytes(), || {
@@ -64,6 +64,6 @@ mod tests {
             assert_eq!(ask(value), Digest(u128::from(value).to_be_bytes()));
         }
         assert!((2 + 90_000..=100_001).contains(&worked_out), "{worked_out}");
-        assert_eq!(known.places.len(), PLACES);
+        assert_eq!(known.pairs.len(), PAIRS);
     }
 }
