@@ -1,5 +1,6 @@
 //! The setups: what stands side by side.
 
+use crate::host_calls::Asks;
 use crate::load::Callers;
 use crate::options::{Load, Options};
 
@@ -19,6 +20,8 @@ pub enum Kind {
     Floor,
     /// Envoy's own local_ratelimit.
     Local,
+    /// A module that asks this of Envoy and computes nothing.
+    HostCalls(Asks),
     /// Envoy's own ratelimit with a rate-limit service.
     Service,
     Headgate {
@@ -105,6 +108,21 @@ pub fn setups(options: &Options) -> Vec<Setup> {
             Kind::Service,
         ),
     ];
+    for (name, what, asks) in [
+        (
+            "nothing",
+            "a module with callbacks that do nothing",
+            Asks::Nothing,
+        ),
+        (
+            "pass",
+            "a module that asks of Envoy what a pass from a lease does, and computes nothing",
+            Asks::Pass,
+        ),
+        ("denied", "the same of a known denial", Asks::Denial),
+    ] {
+        all.push(Setup::new(format!("host/{name}"), what, Kind::HostCalls(asks)).with_few_keys());
+    }
     let script = |name: &str, store, policy| {
         let place = if store == Store::Single {
             "; single Redis"

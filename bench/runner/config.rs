@@ -3,6 +3,7 @@
 use crate::harness::{self, free_port};
 use crate::options::Place;
 use serde_json::{json, Value};
+use std::path::Path;
 
 /// No access log, and the upstream that all have.
 pub fn common(config: &mut Value, place: Place, upstream: u16) {
@@ -53,6 +54,22 @@ pub fn add_local(config: &mut Value) {
             "token_bucket": {"max_tokens": u32::MAX, "tokens_per_fill": u32::MAX, "fill_interval": "1s"},
             "filter_enabled": always,
             "filter_enforced": always,
+        },
+    });
+    list(&mut hcm(config)["http_filters"]).insert(0, filter);
+}
+
+/// A module in the place of Headgate's.
+pub fn add_module(config: &mut Value, module: &Path) {
+    let filter = json!({
+        "name": "module",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {"vm_config": {
+                "vm_id": "module",
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": {"local": {"filename": module}},
+            }},
         },
     });
     list(&mut hcm(config)["http_filters"]).insert(0, filter);

@@ -16,6 +16,7 @@ mod catalogue;
 mod chart;
 mod config;
 mod cpu;
+mod host_calls;
 mod load;
 mod machine;
 mod options;

@@ -7,6 +7,7 @@ use crate::harness::{
     free_port, listens, new_dir, wait_for, Envoy, EnvoyBuilder, Node, Process, RedisCluster, SingleRedis,
     Upstream,
 };
+use crate::host_calls;
 use crate::load::{self, Callers};
 use crate::options::{Load, Options, Place};
 use crate::redis_benchmark::RedisBenchmark;
@@ -98,6 +99,11 @@ impl Running {
         let (kind, store) = match &setup.kind {
             Kind::Floor => (envoy(world.floor())?, None),
             Kind::Local => (envoy(world.floor().edit(config::add_local))?, None),
+            Kind::HostCalls(asks) => {
+                let module = host_calls::write(*asks, &new_dir("host_calls"))?;
+                let add = move |config: &mut _| config::add_module(config, &module);
+                (envoy(world.floor().edit(add))?, None)
+            }
             Kind::Service => (service(world)?, Some(Store::Single)),
             Kind::Headgate {
                 store,

@@ -113,14 +113,14 @@ impl HeaderMap {
                 headers.leave_out();
                 continue;
             }
-            match headers.next() {
-                Some((known, value)) if known == name.as_bytes() => {
-                    if found != Lookup::Absent {
-                        return Lookup::Several;
-                    }
-                    found = Lookup::One(Cow::Borrowed(value));
+            let Some((known, value)) = headers.next() else {
+                break;
+            };
+            if known == name.as_bytes() {
+                if found != Lookup::Absent {
+                    return Lookup::Several;
                 }
-                _ => {}
+                found = Lookup::One(Cow::Borrowed(value));
             }
         }
         found

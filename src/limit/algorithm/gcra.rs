@@ -23,12 +23,10 @@ impl Gcra {
         let (limit, period) = (terms.rate.limit.max(1), terms.period_ms());
         let burst = burst(terms);
         let now = self.at(clock_ms, terms);
-        // A bucket that does not drain before the clock has come to its time.
-        let drained = |level: u64| {
-            level
-                .div_ceil(limit)
-                .saturating_add(now.time_ms.saturating_sub(clock_ms))
-        };
+        // A bucket that does not drain before the clock has come to its time. A sum above 2⁵³ is rounded as Redis's Lua
+        // rounds it, so that both stores say the same.
+        let ahead = now.time_ms.saturating_sub(clock_ms);
+        let drained = |level: u64| (level.div_ceil(limit) as f64 + ahead as f64) as u64;
         let room = |requests: u64| requests.saturating_mul(period);
         let left = (signed(room(burst)) - signed(now.level)).div_euclid(signed(period));
         let reset = if now.level > 0 { drained(now.level) } else { 0 };
@@ -100,6 +98,17 @@ mod tests {
     use crate::limit::algorithm::laws::terms;
 
     const NOW: u64 = 1_700_000_000_000;
+
+    #[test]
+    fn a_wait_that_no_double_holds_is_rounded_as_in_redis() {
+        let terms = terms(Algorithm::Gcra { burst: 0 }, 1, 2_195_019_413);
+        let full = Gcra {
+            time_ms: NOW + 1,
+            level: EXACT,
+        };
+        assert_eq!(full.check(NOW, &terms, 1).reset_ms, EXACT);
+        assert_eq!(full.check(NOW - 1, &terms, 1).reset_ms, EXACT + 2);
+    }
 
     #[test]
     fn a_burst_passes_at_once_and_then_one_call_for_each_share_of_the_period() {
