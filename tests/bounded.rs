@@ -43,7 +43,7 @@ fn policy() -> Policy {
 /// Bytes that are allocated after the first tenth of so many clients, and after the last.
 fn clients(number: usize) -> [usize; 2] {
     let policy = policy();
-    let planner = Planner::new(&policy, Hasher::new(Some(b"k")));
+    let planner = Planner::new(&policy, Hasher::new(Some(b"k")).remembering());
     let mut verdicts = VerdictCache::new(&policy.verdict_cache);
     let mut room: WaitingRoom<()> = WaitingRoom::default();
     let mut top = Top::default();

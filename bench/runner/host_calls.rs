@@ -68,9 +68,9 @@ fn text(asks: Asks) -> String {
     let clock =
         |clock: u8| format!("(drop (call $clock (i32.const {clock}) (i64.const 0) (i32.const 1040)))");
     let map = |map: u8| format!("(drop (call $map (i32.const {map}) {RESULT}))");
-    let add = |data: &mut Data, map: u8, (name, value): (&str, &str)| {
-        let (name, value) = (data.put(name.as_bytes()), data.put(value.as_bytes()));
-        format!("(drop (call $add (i32.const {map}) {name} {value}))")
+    let add = |data: &mut Data, map: u8, header| {
+        let header = data.put_pair(header);
+        format!("(drop (call $add (i32.const {map}) {header}))")
     };
     let property = |data: &mut Data, path: &str| {
         let path = data.put(path.as_bytes());
@@ -85,9 +85,9 @@ fn text(asks: Asks) -> String {
         ]
         .concat();
         let more = STATE_OF_DENIAL.iter().filter(|_| asks == Asks::Denial);
-        for (name, value) in STATE.iter().chain(more) {
-            let (name, value) = (data.put(name.as_bytes()), data.put(value.as_bytes()));
-            let _ = write!(request, "(drop (call $state {name} {value}))");
+        for value in STATE.iter().chain(more) {
+            let value = data.put_pair(*value);
+            let _ = write!(request, "(drop (call $state {value}))");
         }
     }
     match asks {
@@ -154,5 +154,10 @@ impl Data {
         let at = DATA + self.0.len();
         self.0.extend(bytes);
         format!("(i32.const {at}) (i32.const {})", bytes.len())
+    }
+
+    /// A name and its value, as four.
+    fn put_pair(&mut self, (name, value): (&str, &str)) -> String {
+        self.put(name.as_bytes()) + " " + &self.put(value.as_bytes())
     }
 }

@@ -108,19 +108,19 @@ impl HeaderMap {
     pub fn get(&self, name: &str) -> Lookup<'_> {
         let mut found = Lookup::Absent;
         let mut headers = self.iter();
-        while let Some(length) = headers.next_name() {
+        while let Some((header, length)) = headers.step() {
+            // Most names are told apart by their lengths.
             if length != name.len() {
-                headers.leave_out();
                 continue;
             }
-            let Some((known, value)) = headers.next() else {
-                break;
-            };
-            if known == name.as_bytes() {
-                if found != Lookup::Absent {
-                    return Lookup::Several;
+            match split(header, length) {
+                Some((known, value)) if known == name.as_bytes() => {
+                    if found != Lookup::Absent {
+                        return Lookup::Several;
+                    }
+                    found = Lookup::One(Cow::Borrowed(value));
                 }
-                found = Lookup::One(Cow::Borrowed(value));
+                _ => {}
             }
         }
         found
@@ -136,26 +136,8 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// How long the next header's name is, in bytes.
-    fn next_name(&self) -> Option<usize> {
-        self.sizes
-            .first()
-            .map(|[name, _]| u32::from_le_bytes(*name) as usize)
-    }
-
-    /// Passes over the next header.
-    fn leave_out(&mut self) {
-        if let Some(([name, value], sizes)) = self.sizes.split_first() {
-            let size = (u32::from_le_bytes(*name) + u32::from_le_bytes(*value) + 2) as usize;
-            (self.sizes, self.text) = (sizes, self.text.get(size..).unwrap_or_default());
-        }
-    }
-}
-
-impl<'a> Iterator for Headers<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next header's text, and how long its name is, in bytes.
+    fn step(&mut self) -> Option<(&'a [u8], usize)> {
         let ([name, value], sizes) = self.sizes.split_first()?;
         let (name, value) = (
             u32::from_le_bytes(*name) as usize,
@@ -163,7 +145,22 @@ impl<'a> Iterator for Headers<'a> {
         );
         let (header, text) = self.text.split_at_checked(name + value + 2)?;
         (self.sizes, self.text) = (sizes, text);
-        Some((header.get(..name)?, header.get(name + 1..name + 1 + value)?))
+        Some((header, name))
+    }
+}
+
+/// A header's text as its name, so many bytes long, and its value.
+fn split(header: &[u8], name: usize) -> Option<(&[u8], &[u8])> {
+    let (name, value) = header.split_at_checked(name)?;
+    Some((name, value.strip_prefix(b"\0")?.strip_suffix(b"\0")?))
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (header, name) = self.step()?;
+        split(header, name)
     }
 }
 

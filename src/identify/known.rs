@@ -1,5 +1,5 @@
-//! Digests of the values that were hashed lately. Hashing a caller's key is the longest single piece of the module's
-//! work: a tenth of Envoy's time for a denial from memory.
+//! Digests of the values that were hashed lately. Hashing a caller's key would be the longest single piece of the
+//! module's work: two fifths of its instructions for a denial from memory.
 
 use super::Digest;
 use crate::fingerprint::{Fingerprint, Fingerprints};
