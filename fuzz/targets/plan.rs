@@ -3,9 +3,8 @@
 
 use headgate::config::Policy;
 use headgate::fixtures;
-use headgate::identify::{Attributes, Hasher, Lookup, TlsField};
+use headgate::identify::{Attributes, Hasher, Headers, TlsField};
 use headgate::limit::{Group, Plan, Planner};
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
@@ -57,16 +56,16 @@ pub fn run(data: &[u8]) {
 /// What holds for any policy.
 pub fn check(planner: &Planner, policy: &Policy, data: &[u8]) {
     let request = Fields::cut(data);
-    let client = planner.identify(&request);
+    let identity = planner.identify(&request);
     let start = format!("{}:{}:{{", policy.redis.key_prefix, policy.instance);
-    if let Some(client) = &client {
+    if let Some(client) = identity.client() {
         let shown = client.to_string();
         assert!(
             shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
             "{shown:?}"
         );
     }
-    let Plan::Count { groups, .. } = planner.plan(&request, client.as_ref()) else {
+    let Plan::Count { groups, .. } = planner.plan(&request, &identity) else {
         return;
     };
     let mut tags = Vec::new();
@@ -142,8 +141,8 @@ fn tells_apart(planner: &Planner, data: &[u8]) {
             headers: vec![("x-tenant", tenant.into()), ("x-user", user.into())],
             ..Fields::default()
         };
-        let client = planner.identify(&request);
-        let Plan::Count { groups, .. } = planner.plan(&request, client.as_ref()) else {
+        let identity = planner.identify(&request);
+        let Plan::Count { groups, .. } = planner.plan(&request, &identity) else {
             panic!("nothing exempts it");
         };
         let all: Vec<Vec<u8>> = groups.into_iter().flat_map(|group| group.keys).collect();
@@ -228,20 +227,14 @@ impl Fields {
     }
 }
 
-impl Attributes for Fields {
-    fn header(&self, name: &str) -> Lookup<'_> {
-        let mut values = self
-            .headers
-            .iter()
-            .filter(|(known, _)| *known == name)
-            .map(|(_, value)| value);
-        match (values.next(), values.next()) {
-            (None, _) => Lookup::Absent,
-            (Some(value), None) => Lookup::One(Cow::Borrowed(value)),
-            _ => Lookup::Several,
-        }
+impl Headers for Fields {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        let named = self.headers.iter().filter(|(known, _)| *known == name);
+        named.for_each(|(_, value)| take(value));
     }
+}
 
+impl Attributes for Fields {
     fn address(&self) -> Option<IpAddr> {
         self.address
     }

@@ -1,7 +1,7 @@
 //! The request of the effective context, as the core may ask of it. What costs a host call is asked once.
 
 use super::host::{self, HeaderMap};
-use crate::identify::{Attributes, Lookup, TlsField};
+use crate::identify::{Attributes, Headers, TlsField};
 use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,11 +23,13 @@ impl RequestAttributes {
     }
 }
 
-impl Attributes for RequestAttributes {
-    fn header(&self, name: &str) -> Lookup<'_> {
-        self.headers.get(name)
+impl Headers for RequestAttributes {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        self.headers.each_value(name, take);
     }
+}
 
+impl Attributes for RequestAttributes {
     fn address(&self) -> Option<IpAddr> {
         *self.address.get_or_init(|| {
             let text = host::property(b"source\0address")?;
