@@ -8,6 +8,7 @@ mod escape;
 mod extract;
 mod hasher;
 mod known;
+mod metadata;
 mod values;
 
 pub(crate) use address::{canonical, canonical_net, cut_address, network, ShownAddress};
@@ -20,6 +21,7 @@ pub use escape::{push_escaped, push_part, push_percent, LONGEST_PART};
 pub(crate) use extract::whole;
 pub use extract::Extract;
 pub use hasher::{Digest, DigestError, Hasher};
+pub use metadata::metadata_text;
 pub use values::{each_cookie, narrow, query_value, until};
 pub(crate) use values::{hex_pair, trimmed, Decoded};
 
