@@ -1,8 +1,9 @@
 //! Values of dynamic metadata: texts, numbers and booleans are values, lists and objects are not.
 //!
 //! The host returns a value without its type: a text as it is, a number as the eight bytes of a double, a boolean as one
-//! byte, a list or an object as protobuf. Where the bytes alone do not decide, the object that holds the value does: it
-//! comes as a `google.protobuf.Struct`, in which each value has its type.
+//! byte, a list or an object either as pairs (a count, sizes and texts: 4 bytes, or 14 and more) or as protobuf (of any
+//! length). Where the bytes alone do not decide, the object that holds the value does: as protobuf, it is a
+//! `google.protobuf.Struct`, in which each value has its type.
 
 use crate::config::decode_struct;
 use serde_json::Value;
@@ -22,11 +23,26 @@ pub fn metadata_text(value: Vec<u8>, key: &str, holder: impl FnOnce() -> Option<
     if let Some(number) = whole_number(&value) {
         return Some(number.to_string().into_bytes());
     }
-    match decode_struct(&holder()?)?.get(key)? {
+    let Some(holder) = decode_struct(&holder()?) else {
+        return of_pairs(&value);
+    };
+    match holder.get(key)? {
         Value::String(text) => Some(text.clone().into_bytes()),
         Value::Bool(flag) => Some(flag.to_string().into_bytes()),
         Value::Number(number) => Some(number.to_string().into_bytes()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A value of a host that returns lists and objects as pairs: none of them has one byte, or eight.
+fn of_pairs(value: &[u8]) -> Option<Vec<u8>> {
+    match value {
+        [0] => Some(b"false".to_vec()),
+        [1] => Some(b"true".to_vec()),
+        _ => {
+            let number = f64::from_le_bytes(value.try_into().ok()?);
+            Some(serde_json::Number::from_f64(number)?.to_string().into_bytes())
+        }
     }
 }
 
@@ -134,10 +150,26 @@ mod tests {
         assert_eq!(alone(b"alice").as_deref(), Some(&b"alice"[..]));
         assert_eq!(alone(&42_f64.to_le_bytes()).as_deref(), Some(&b"42"[..]));
         assert_eq!(alone(&list_of_eight_bytes()), None);
-        assert_eq!(
-            metadata_text(b"\x0a\x06\x1a\x04abcd".to_vec(), "sub", || Some(b"?".to_vec())),
-            None
-        );
+    }
+
+    #[test]
+    fn of_a_host_with_pairs_no_list_is_a_value() {
+        let among_pairs =
+            |value: &[u8]| metadata_text(value.to_vec(), "sub", || Some(b"\x01\0\0\0".to_vec()));
+        for (value, expected) in [
+            (&2.5_f64.to_le_bytes()[..], Some("2.5")),
+            (&[1], Some("true")),
+            (&[0], Some("false")),
+            (&[0, 0, 0, 0], None),
+            (b"\x01\0\0\0\x01\0\0\0\0\0\0\0a\0\0", None),
+            (&f64::NAN.to_le_bytes(), None),
+        ] {
+            assert_eq!(
+                among_pairs(value).as_deref(),
+                expected.map(str::as_bytes),
+                "{value:?}"
+            );
+        }
     }
 
     fn list_of_eight_bytes() -> Vec<u8> {

@@ -98,7 +98,8 @@ const CANONICAL: Spelling = Spelling {
 /// A path with every character in its one spelling, and a slash in front. Its segments are as they were.
 pub(super) fn spelled(path: &[u8], how: &Spelling) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len() + 8);
-    if !path.starts_with(b"/") && !(how.backslash && path.starts_with(b"\\")) {
+    let has_slash = path.starts_with(b"/") || (how.backslash && path.starts_with(b"\\"));
+    if !has_slash {
         out.push(b'/');
     }
     let mut in_parameters = false;

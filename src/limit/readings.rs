@@ -168,10 +168,7 @@ fn after_slashes(path: &[u8]) -> Option<&[u8]> {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     let slashes = path.iter().take_while(|byte| is_slash(byte)).count();
     let authority = path.get(slashes..).filter(|_| slashes >= 2)?;
-    let end = authority
-        .iter()
-        .position(|byte| is_slash(byte))
-        .unwrap_or(authority.len());
+    let end = authority.iter().position(is_slash).unwrap_or(authority.len());
     authority.get(end..)
 }
 
