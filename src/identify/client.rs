@@ -116,9 +116,10 @@ impl<'a> From<Lookup<'a>> for Reading<Cow<'a, [u8]>> {
 }
 
 impl Source {
-    /// What a client of this source with this value would be; to compare with, for values that an operator wrote.
-    /// `None` where the source cannot yield it.
+    /// What a client of this source with this value would be; to compare with, for values that an operator wrote. They
+    /// are trimmed as a request's are. `None` where the source cannot yield it.
     pub fn client_value(&self, value: &str, hasher: &Hasher) -> Option<ClientValue> {
+        let value = value.trim_matches(|c: char| c.is_ascii() && trimmed(&[c as u8]).is_empty());
         match self.kind {
             SourceKind::Address {
                 ipv4_prefix,

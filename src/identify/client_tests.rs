@@ -330,7 +330,7 @@ fn what_an_operator_wrote_is_found_again() {
     };
     let by_key = request(&[("x-api-key", "a:b")]);
     for source in [header("x-api-key"), secret(header("x-api-key"))] {
-        assert!(found(&source, "a:b", &by_key));
+        assert!(found(&source, "a:b", &by_key) && found(&source, " a:b\t", &by_key));
         assert!(!found(&source, "a", &by_key));
     }
     let by_address = FakeRequest::new("10.1.2.3", &[]);

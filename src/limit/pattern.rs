@@ -2,7 +2,7 @@
 
 use super::path::normalise;
 use super::template::Template;
-use crate::identify::whole;
+use crate::identify::{trimmed, whole};
 use regex_lite::Regex;
 use std::fmt;
 
@@ -200,8 +200,12 @@ pub fn bare_host(authority: &[u8]) -> &[u8] {
 }
 
 impl ValuePattern {
-    /// Exact, or `*` for any value.
+    /// Exact, or `*` for any value. White space around a header's value is no part of it, and so none here.
     pub fn exact(text: &str) -> Result<Self, PatternError> {
+        if trimmed(text.as_bytes()).len() < text.len() {
+            let why = "has white space around it, which is never part of a header's value; leave it out";
+            return Err(PatternError(why.to_owned()));
+        }
         let form = if text == "*" {
             ValueForm::Present
         } else {
@@ -304,6 +308,7 @@ mod tests {
         let exact = ValuePattern::exact("web").unwrap();
         assert!(exact.matches(b"web") && !exact.matches(b"Web"));
         assert!(ValuePattern::exact("*").unwrap().matches(b""));
+        assert!(ValuePattern::exact(" web").is_err(), "it would never fit");
         let regex = ValuePattern::regex("a+|b").unwrap();
         assert!(regex.matches(b"aaa") && regex.matches(b"b") && !regex.matches(b"ab"));
         assert!(ValuePattern::regex(".*").unwrap().matches(b"\xff"));
