@@ -81,6 +81,12 @@ fn a_wrong_field_or_value_is_found_by_the_schemas() {
             "className",
         ),
         (read("envoy/gateway/gateway.yaml"), "mountPath", "path"),
+        (
+            read("envoy/gateway/gateway.yaml"),
+            "withUnderscoresAction",
+            "headersWithUnderscoresAction",
+        ),
+        (read("envoy/gateway/gateway.yaml"), "UnescapeRedirect", "Redirect"),
         (read("envoy/gateway/policy.yaml"), "hostKeys", "hostEnvKeys"),
         (read("envoy/gateway/redis-call.yaml"), "op: add", "op: append"),
         (built.clone(), "serviceName", "service"),
