@@ -34,7 +34,7 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
         if is_new(manager) {
             trusted(&trust, manager, &reliance, report);
         }
-        // Of the others a header names the address, whatever the connection is.
+        // With the others the address comes from a header, whatever the connection is.
         let by_connection = matches!(trust, Trust::Peer | Trust::Anyone);
         let listener = found.listener.as_ref().filter(|_| by_connection);
         if let Some(listener) = listener.filter(|listener| is_new(listener)) {
@@ -44,15 +44,14 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
 }
 
 /// Where Envoy takes a caller's address from.
-#[derive(Debug, PartialEq, Eq)]
 enum Trust {
-    /// The connection's other end.
+    /// The connection.
     Peer,
-    /// So many proxies in front, by X-Forwarded-For, where the connection's other end is the nearest of them.
-    Hops(u64),
-    /// The same, where the connection's other end is not looked at: one more.
+    /// X-Forwarded-For: its Nth entry from the right, for N proxies in front of this Envoy.
+    Hops,
+    /// X-Forwarded-For: its entry N + 1 from the right, for N + 1 proxies.
     HopsAlone(u64),
-    /// An extension says.
+    /// An extension.
     Detection,
     /// The last entry of X-Forwarded-For, if there is one.
     Anyone,
@@ -75,7 +74,7 @@ impl Trust {
         let extensions = manager.envoy(&["original_ip_detection_extensions"]);
         match (is_true, hops.unwrap_or(0)) {
             (true, 0) => Trust::Peer,
-            (true, hops) => Trust::Hops(hops),
+            (true, _) => Trust::Hops,
             (false, _) if extensions.is_some_and(|list| !list.items().is_empty()) => Trust::Detection,
             (false, 0) => Trust::Anyone,
             (false, hops) => Trust::HopsAlone(hops),
@@ -131,7 +130,7 @@ fn trusted(trust: &Trust, manager: &Part, reliance: &str, report: &mut Report) {
                 hops.saturating_add(1)
             ),
         ),
-        Trust::Peer | Trust::Hops(_) | Trust::Detection => return,
+        Trust::Peer | Trust::Hops | Trust::Detection => return,
     };
     report.outside(severity, manager.node.place, &manager.at, message);
 }

@@ -103,7 +103,7 @@ fn every_configuration_bounds_memory_and_connections() {
             ["shrink_heap", "stop_accepting_requests"].map(|name| format!("envoy.overload_actions.{name}"));
         assert_eq!(names, expected.iter().collect::<Vec<_>>(), "{file}");
         for listener in elements(&config, "listeners") {
-            // The way to Redis carries the calls of all callers: what bounds one of them must not bound it.
+            // The internal listener carries the calls of all callers: what bounds one caller must not bound it.
             let is_internal = listener["internal_listener"].is_object();
             let bound = &listener["per_connection_buffer_limit_bytes"];
             assert_eq!(
@@ -182,7 +182,7 @@ async fn headers_that_are_ambiguous_or_too_many_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_of_connections_leaves_the_way_to_redis_open() {
+async fn a_bound_of_connections_does_not_bound_redis_calls() {
     for version in envoy_versions() {
         let envoy = Envoy::with(RedisCluster::shared())
             .version(version)
