@@ -48,18 +48,29 @@ fn shown_later(worker: &Worker) -> bool {
 fn charge(worker: &Worker, headers: &HeaderMap, later: &[Group], by: Option<CountedBy>) {
     let mut broken = 0;
     let mut cost = |limit: usize| {
-        let Some(Cost::ResponseHeader { name, max }) =
+        let Some(Cost::ResponseHeader { name, range }) =
             worker.policy.limits.get(limit).map(|limit| &limit.cost)
         else {
             return 0;
         };
-        let read = Cost::read(&headers.header(name), *max);
+        let read = range.read(&headers.header(name));
         broken += u32::from(!matches!(read, ReadCost::Cost(_)));
-        read.or_one(*max)
+        range.charged(read)
     };
     let groups = later.iter().filter_map(|group| group.afterwards(&mut cost));
     worker.charge(groups.collect(), by);
     worker.note_broken_costs(broken);
+}
+
+/// For a request whose caller left before there was a response: it was served, or is about to be, and costs no less
+/// than one that says nothing of its cost.
+pub fn left(worker: &Worker, later: &[Group], by: Option<CountedBy>) {
+    let mut cost = |limit: usize| match worker.policy.limits.get(limit).map(|limit| &limit.cost) {
+        Some(Cost::ResponseHeader { range, .. }) => range.unread(),
+        _ => 0,
+    };
+    let groups = later.iter().filter_map(|group| group.afterwards(&mut cost));
+    worker.charge(groups.collect(), by);
 }
 
 /// What the upstream itself says of quotas goes, or stays in place of ours; the two are never mixed in one family.
