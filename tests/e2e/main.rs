@@ -35,5 +35,6 @@ mod sources;
 mod survival;
 mod traces;
 mod trailers;
+mod upstreams;
 mod verdicts;
 mod windows;
