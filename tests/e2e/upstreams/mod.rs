@@ -7,5 +7,6 @@
 
 mod paths;
 mod probe;
+mod requests;
 mod servers;
 mod spellings;
