@@ -53,8 +53,8 @@ fn plan(c: &mut Criterion) {
         let planner = Planner::new(&policy(limits), Hasher::new(Some(b"key")));
         c.bench_function(name, |b| {
             b.iter(|| {
-                let client = planner.identify(black_box(&CALL));
-                planner.plan(black_box(&CALL), client.as_ref())
+                let identity = planner.identify(black_box(&CALL));
+                planner.plan(black_box(&CALL), &identity)
             })
         });
     }
@@ -68,8 +68,8 @@ fn memory(c: &mut Criterion) {
     leased["lease"] = json!("10%");
     let policy = policy(vec![leased]);
     let planner = Planner::new(&policy, Hasher::new(Some(b"key")));
-    let client = planner.identify(&CALL);
-    let Plan::Count { groups, .. } = planner.plan(&CALL, client.as_ref()) else {
+    let identity = planner.identify(&CALL);
+    let Plan::Count { groups, .. } = planner.plan(&CALL, &identity) else {
         panic!("exempt")
     };
     let (now, group) = (Instant::now(), &groups[0]);

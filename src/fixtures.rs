@@ -3,9 +3,8 @@
 #![allow(clippy::panic)]
 
 use crate::config::{parse, Plugin, Policy};
-use crate::identify::{Attributes, Lookup, TlsField};
+use crate::identify::{Attributes, Headers, TlsField};
 use crate::limit::{Algorithm, Charge, Group, Period, Rate};
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// The HTTP role's policy in this JSON.
@@ -54,14 +53,14 @@ pub fn group(key: impl Into<Vec<u8>>, charges: Vec<Charge>) -> Group {
 /// A request of 127.0.0.1 with these headers, and nothing else that could be asked of it.
 pub struct Request<'h>(pub &'h [(&'h str, &'h str)]);
 
-impl Attributes for Request<'_> {
-    fn header(&self, name: &str) -> Lookup<'_> {
-        match self.0.iter().find(|(known, _)| *known == name) {
-            Some((_, value)) => Lookup::One(Cow::Borrowed(value.as_bytes())),
-            None => Lookup::Absent,
-        }
+impl Headers for Request<'_> {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        let named = self.0.iter().filter(|(known, _)| *known == name);
+        named.for_each(|(_, value)| take(value.as_bytes()));
     }
+}
 
+impl Attributes for Request<'_> {
     fn address(&self) -> Option<IpAddr> {
         Some([127, 0, 0, 1].into())
     }

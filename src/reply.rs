@@ -1,4 +1,5 @@
-//! The filter's own replies: 429 when a limit is spent, 503 when nothing could be counted, 403 without a client.
+//! The filter's own replies: 429 when a limit is spent, 503 when nothing could be counted, 403 without a client, 400
+//! where a request names several.
 
 use crate::config::{BodyFormat, Policy};
 use crate::decision::{Decision, Figures, Outcome};
@@ -21,6 +22,7 @@ pub struct Reply {
 }
 
 /// gRPC status codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
+const INVALID_ARGUMENT: u32 = 3;
 const PERMISSION_DENIED: u32 = 7;
 const RESOURCE_EXHAUSTED: u32 = 8;
 const UNAVAILABLE: u32 = 14;
@@ -28,6 +30,7 @@ const UNAVAILABLE: u32 = 14;
 const PROBLEM_TYPES: &str = "https://iana.org/assignments/http-problem-types";
 const NOT_COUNTED: &str = "Rate limit could not be checked, try again";
 const NO_CLIENT: &str = "Client could not be identified";
+const AMBIGUOUS_CLIENT: &str = "Client is identified more than once";
 
 impl Reply {
     /// `unix_ms`: the wall clock; `random` in [0, 1) draws the jitter. `None` where the decision refuses nothing.
@@ -52,6 +55,7 @@ impl Reply {
             }
             Outcome::FailedClosed => Reply::plain(settings.error_status, UNAVAILABLE, NOT_COUNTED, Some(1)),
             Outcome::NoClient { refused: true } => Reply::plain(403, PERMISSION_DENIED, NO_CLIENT, None),
+            Outcome::AmbiguousClient => Reply::plain(400, INVALID_ARGUMENT, AMBIGUOUS_CLIENT, None),
             Outcome::Allowed | Outcome::FailedOpen | Outcome::Exempt | Outcome::NoClient { .. } => {
                 return None
             }
@@ -68,7 +72,9 @@ impl Reply {
         if let Some(wait) = reply.retry_after {
             reply.headers.push((headers::RETRY_AFTER, Value::Number(wait)));
         }
-        reply.headers.push((headers::ENVOY_RATELIMITED, "true".into()));
+        if matches!(decision.outcome, Outcome::Denied | Outcome::FailedClosed) {
+            reply.headers.push((headers::ENVOY_RATELIMITED, "true".into()));
+        }
         Some(reply)
     }
 
@@ -146,8 +152,13 @@ fn problem(policy: &Policy, decision: &Decision, reply: &Reply) -> String {
             problem.text("title", "Temporary reduced capacity");
         }
         _ => {
+            let title = if reply.status == 400 {
+                "Bad Request"
+            } else {
+                "Forbidden"
+            };
             problem.text("type", "about:blank");
-            problem.text("title", "Forbidden");
+            problem.text("title", title);
         }
     }
     problem.number("status", reply.status.into());

@@ -66,11 +66,11 @@ fn clients(number: usize) -> [usize; 2] {
         let headers = [(":method", "GET"), (":path", "/"), ("x-api-key", key.as_str())];
         let caller = Request(&headers);
         let now = start + Duration::from_millis(n as u64);
-        let client = planner.identify(&caller);
-        let Plan::Count { groups, .. } = planner.plan(&caller, client.as_ref()) else {
+        let identity = planner.identify(&caller);
+        let Plan::Count { groups, .. } = planner.plan(&caller, &identity) else {
             panic!("it is counted");
         };
-        top.note(&client.expect("a client").to_string(), 0);
+        top.note(&identity.client().expect("a client").to_string(), 0);
         let mut results = Vec::new();
         for group in &groups {
             store

@@ -38,8 +38,8 @@ pub fn call(policy: &str) -> Result<Call, String> {
 fn group(policy: &Policy) -> Group {
     let planner = Planner::new(policy, Hasher::new(Some(b"bench")));
     let caller = Request(&[(":method", "GET"), (":path", "/"), ("x-api-key", "client-000001")]);
-    let client = planner.identify(&caller);
-    match planner.plan(&caller, client.as_ref()) {
+    let identity = planner.identify(&caller);
+    match planner.plan(&caller, &identity) {
         Plan::Count { mut groups, .. } if groups.len() == 1 => groups.remove(0),
         other => panic!("not one call: {other:?}"),
     }

@@ -1,4 +1,5 @@
-//! What callers are told: whatever Redis says of the counters, all headers are valid, and a wait is one.
+//! Headers: whatever a caller sends as a path, its readings are paths; whatever Redis says of the counters, all headers
+//! of the answer are valid, and a wait is one.
 
 use super::is_header_value;
 use headgate::config::Policy;
@@ -24,6 +25,7 @@ const RESPONSES: [&str; 3] = [
 const LONGEST: u64 = 1 << 45;
 
 pub fn run(data: &[u8]) {
+    super::plan::check_readings(data);
     static POLICIES: OnceLock<Vec<Policy>> = OnceLock::new();
     let policy = |response| fixtures::policy(&format!(r#"{{{LIMITS}, "response": {response}}}"#));
     let policies = POLICIES.get_or_init(|| RESPONSES.iter().map(policy).collect());

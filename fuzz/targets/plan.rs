@@ -3,14 +3,14 @@
 
 use headgate::config::Policy;
 use headgate::fixtures;
-use headgate::identify::{Attributes, Hasher, Lookup, TlsField};
-use headgate::limit::{Group, Plan, Planner};
-use std::borrow::Cow;
+use headgate::identify::{Attributes, Hasher, Headers, TlsField};
+use headgate::limit::{normalise, Group, Plan, Planner, Readings};
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
 const POLICY: &str = r#"{
     "exempt": [{"path": "/healthz"}],
+    "on_ambiguous_client": "deny",
     "identify": [
         {"name": "pair", "all": [{"header": "x-tenant"}, {"header": "x-user"}], "as": "plain"},
         {"name": "user", "metadata": ["filter", "sub"], "as": "plain"},
@@ -51,22 +51,23 @@ pub fn run(data: &[u8]) {
         let planner = compiled.get_or_init(|| Planner::new(policy, Hasher::new(Some(b"k"))));
         check(planner, policy, data);
         tells_apart(planner, data);
+        reads_spellings_alike(planner, data);
     });
 }
 
 /// What holds for any policy.
 pub fn check(planner: &Planner, policy: &Policy, data: &[u8]) {
     let request = Fields::cut(data);
-    let client = planner.identify(&request);
+    let identity = planner.identify(&request);
     let start = format!("{}:{}:{{", policy.redis.key_prefix, policy.instance);
-    if let Some(client) = &client {
+    if let Some(client) = identity.client() {
         let shown = client.to_string();
         assert!(
             shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
             "{shown:?}"
         );
     }
-    let Plan::Count { groups, .. } = planner.plan(&request, client.as_ref()) else {
+    let Plan::Count { groups, .. } = planner.plan(&request, &identity) else {
         return;
     };
     let mut tags = Vec::new();
@@ -117,6 +118,45 @@ fn check_group<'a>(group: &'a Group, start: &[u8], policy: &Policy) -> &'a [u8] 
     tag
 }
 
+/// Whatever a path is, its readings are few, each is a path in its canonical spelling, and none is there twice.
+pub fn check_readings(target: &[u8]) {
+    let readings = Readings::of(target);
+    let all: Vec<(u8, &[u8])> = readings.numbered().collect();
+    assert!(all.len() <= Readings::MOST);
+    assert_eq!(readings.canonical(), &normalise(target)[..]);
+    assert!(readings.iter().any(|path| path == readings.counted()));
+    for (n, (number, path)) in all.iter().enumerate() {
+        let shown = String::from_utf8_lossy(path);
+        assert!(
+            path.starts_with(b"/") && path.is_ascii() && path.len() <= 3 * target.len() + 1,
+            "{shown}"
+        );
+        assert!(path.len() == 1 || !path.ends_with(b"/"), "{number}: {shown}");
+        assert!(!path.windows(2).any(|pair| pair == b"//"), "{number}: {shown}");
+        let has_dots = path
+            .split(|byte| *byte == b'/')
+            .any(|part| part == b"." || part == b"..");
+        assert!(*number == 6 || !has_dots, "{number}: {shown}");
+        assert!(all[..n].iter().all(|(_, other)| other != path), "{shown} twice");
+    }
+}
+
+/// White space around values, the method's case and the number of cookie headers make no other counters.
+fn reads_spellings_alike(planner: &Planner, data: &[u8]) {
+    let plain = Fields::cut(data);
+    let mut other = Fields::cut(data);
+    for (name, value) in &mut other.headers {
+        match *name {
+            ":path" => {}
+            ":method" => *value = value.to_ascii_uppercase(),
+            _ => *value = [b" \t", &value[..], b"\t "].concat(),
+        }
+    }
+    other.headers.push(("cookie", b" \t".to_vec()));
+    let plan = |request: &Fields| planner.plan(request, &planner.identify(request));
+    assert_eq!(plan(&plain), plan(&other));
+}
+
 /// CRC-16/XMODEM, bit by bit.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
@@ -142,8 +182,8 @@ fn tells_apart(planner: &Planner, data: &[u8]) {
             headers: vec![("x-tenant", tenant.into()), ("x-user", user.into())],
             ..Fields::default()
         };
-        let client = planner.identify(&request);
-        let Plan::Count { groups, .. } = planner.plan(&request, client.as_ref()) else {
+        let identity = planner.identify(&request);
+        let Plan::Count { groups, .. } = planner.plan(&request, &identity) else {
             panic!("nothing exempts it");
         };
         let all: Vec<Vec<u8>> = groups.into_iter().flat_map(|group| group.keys).collect();
@@ -157,10 +197,28 @@ fn tells_apart(planner: &Planner, data: &[u8]) {
     let (pair, parts) = keys(first);
     let (other_pair, other_parts) = keys(second);
     assert!(parts.is_some() && other_parts.is_some());
-    if first != second {
+    // White space around a value is no part of it.
+    let values = |at: usize| {
+        let (tenant, user) = bytes.split_at(at);
+        [trimmed(tenant), trimmed(user)]
+    };
+    if values(first) != values(second) {
         assert!(pair.is_none() || pair != other_pair, "{pair:?} for two clients");
         assert!(parts != other_parts, "{parts:?} for two callers");
     }
+}
+
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    let is_white = |byte: &u8| b" \t\n\x0b\x0c\r".contains(byte);
+    let start = bytes
+        .iter()
+        .position(|byte| !is_white(byte))
+        .unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .rposition(|byte| !is_white(byte))
+        .map_or(start, |last| last + 1);
+    &bytes[start..end]
 }
 
 /// A request, cut out of bytes.
@@ -228,20 +286,14 @@ impl Fields {
     }
 }
 
-impl Attributes for Fields {
-    fn header(&self, name: &str) -> Lookup<'_> {
-        let mut values = self
-            .headers
-            .iter()
-            .filter(|(known, _)| *known == name)
-            .map(|(_, value)| value);
-        match (values.next(), values.next()) {
-            (None, _) => Lookup::Absent,
-            (Some(value), None) => Lookup::One(Cow::Borrowed(value)),
-            _ => Lookup::Several,
-        }
+impl Headers for Fields {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        let named = self.headers.iter().filter(|(known, _)| *known == name);
+        named.for_each(|(_, value)| take(value));
     }
+}
 
+impl Attributes for Fields {
     fn address(&self) -> Option<IpAddr> {
         self.address
     }

@@ -2,7 +2,7 @@
 
 use crate::config::Policy;
 use crate::decision::{Counted, CountedBy, Decision, Outcome};
-use crate::identify::{Attributes, Client, Hasher};
+use crate::identify::{Attributes, Hasher, Identity};
 use crate::limit::algorithm::{State, Terms};
 use crate::limit::{Charge, Group, Plan, Planner, Verdict};
 use std::collections::HashMap;
@@ -40,17 +40,16 @@ impl<'p> Engine<'p> {
         &mut self,
         clock_us: u64,
         request: &dyn Attributes,
-        client: Option<&Client>,
+        identity: &Identity,
         later: u64,
     ) -> Counting {
-        let groups = match self.planner.plan(request, client) {
+        let groups = match self.planner.plan(request, identity) {
             Plan::Exempt => return Counting::without(Decision::uncounted(Outcome::Exempt)),
             Plan::Count {
                 groups, no_client, ..
             } => {
-                let refused = no_client
-                    .then(|| Decision::no_client(self.policy, !groups.is_empty()))
-                    .flatten();
+                let refused =
+                    no_client.and_then(|why| Decision::no_client(self.policy, why, !groups.is_empty()));
                 match refused {
                     Some(decision) => return Counting::without(decision),
                     None if groups.is_empty() => {
@@ -154,8 +153,8 @@ mod tests {
         request.address = "192.0.2.1".parse().ok();
         (0..calls)
             .map(|call| {
-                let client = engine.planner.identify(&request);
-                let counting = engine.count(START + call * SECOND, &request, client.as_ref(), 1);
+                let identity = engine.planner.identify(&request);
+                let counting = engine.count(START + call * SECOND, &request, &identity, 1);
                 match counting.decision.outcome {
                     Outcome::Allowed => '+',
                     Outcome::Denied => '-',

@@ -6,10 +6,10 @@ use super::request::{MadeUp, RequestArgs};
 use super::table::Table;
 use super::{input, reasons, Failure, Output};
 use crate::config::OnNoClient;
-use crate::identify::{Attributes, Client};
+use crate::identify::{canonical, Headers, Identity};
 use crate::limit::{
-    normalise, Algorithm, Align, Charge, Explained, Form, Group, Limit, OnError, Plan, Planner, Quota, Rate,
-    Standing,
+    Algorithm, Align, Charge, Exemption, Explained, Form, Group, Limit, NoClient, OnError, Plan, Planner,
+    Quota, Rate, Readings, Standing,
 };
 use ipnet::IpNet;
 use serde_json::{json, Value};
@@ -47,7 +47,9 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
 struct Explanation<'a> {
     loaded: &'a Loaded,
     request: &'a MadeUp,
-    client: Option<Client>,
+    identity: Identity,
+    /// By their numbers.
+    readings: Vec<(u8, String)>,
     explained: Explained,
     groups: Vec<Group>,
 }
@@ -55,23 +57,33 @@ struct Explanation<'a> {
 impl<'a> Explanation<'a> {
     fn new(loaded: &'a Loaded, request: &'a MadeUp) -> Explanation<'a> {
         let planner = Planner::new(&loaded.policy, input::hasher());
-        let client = planner.identify(request);
-        let groups = match planner.plan(request, client.as_ref()) {
+        let identity = planner.identify(request);
+        let groups = match planner.plan(request, &identity) {
             Plan::Exempt => Vec::new(),
             Plan::Count { groups, .. } => groups,
         };
         Explanation {
-            explained: planner.explain(request, client.as_ref()),
+            explained: planner.explain(request, &identity),
+            readings: readings(request),
             loaded,
             request,
-            client,
+            identity,
             groups,
         }
     }
 
-    fn path(&self) -> String {
-        let target = self.request.header(":path").value().unwrap_or_default();
-        String::from_utf8_lossy(&normalise(&target)).into_owned()
+    /// The path in one of its readings.
+    fn path(&self, number: u8) -> &str {
+        let reading = self.readings.iter().find(|(known, _)| *known == number);
+        reading.map_or("", |(_, path)| path)
+    }
+
+    /// What is to be said where a condition fits another reading than the first.
+    fn by_reading(&self, number: u8) -> String {
+        match number {
+            1 => String::new(),
+            _ => format!(" {}, reading {number} of the path", self.path(number)),
+        }
     }
 
     fn limits(&self) -> impl Iterator<Item = (usize, &Limit, Standing)> {
@@ -92,29 +104,31 @@ impl<'a> Explanation<'a> {
     /// Why a limit holds or does not.
     fn reason(&self, index: usize, limit: &Limit, standing: Standing) -> String {
         match standing {
-            _ if self.explained.exempt.is_some() => "the request is exempt".to_owned(),
-            Standing::NoMatch => {
-                reasons::no_match(self.loaded, index, limit, self.request, self.client.as_ref())
+            _ if self.explained.exempt.is_full() => "the request is exempt".to_owned(),
+            Standing::NoMatch => reasons::no_match(self.loaded, index, limit, self.request, &self.identity),
+            Standing::NoClient(NoClient::Unknown) => "keys by client, and no source names one".to_owned(),
+            Standing::NoClient(NoClient::Ambiguous) => {
+                "keys by client, and a source has several values: the request is refused".to_owned()
             }
-            Standing::NoClient => "keys by client, and no source names one".to_owned(),
             Standing::Replaced(by) => format!("replaced by {}", self.name(by)),
             Standing::Holds {
                 matched,
+                reading,
                 quota,
                 live,
                 enforced,
             } => {
                 let mut parts = vec![match (matched, limit.matches.len()) {
                     (None, _) => "every request".to_owned(),
-                    (Some(_), 1) => "match fits".to_owned(),
-                    (Some(index), _) => format!("match[{index}] fits"),
+                    (Some(_), 1) => format!("match fits{}", self.by_reading(reading)),
+                    (Some(index), _) => format!("match[{index}] fits{}", self.by_reading(reading)),
                 }];
                 let address = self
                     .request
                     .address
-                    .map(|address| IpNet::from(address.to_canonical()));
+                    .map(|address| IpNet::from(canonical(address)));
                 let sources = &self.loaded.policy.identify;
-                if let Some(index) = reasons::overridden(sources, limit, self.client.as_ref(), address) {
+                if let Some(index) = reasons::overridden(sources, limit, self.identity.client(), address) {
                     parts.push(format!("overrides[{index}] grants {}", show_quota(quota)));
                 }
                 if live {
@@ -147,29 +161,45 @@ impl<'a> Explanation<'a> {
             text,
             "request   {} {}, host {}, address {}",
             header(":method"),
-            self.path(),
+            self.path(1),
             header(":authority"),
             self.request
                 .address
                 .map_or_else(|| "-".to_owned(), |address| address.to_string())
         );
-        let client = match &self.client {
-            Some(client) => format!("{client}, by identify[{}]", client.index),
-            None => match policy.on_no_client {
-                OnNoClient::Allow => "none: no source yields a value; on_no_client: allow".to_owned(),
-                OnNoClient::Deny => "none: no source yields a value; 403 where a limit needs one".to_owned(),
-            },
+        for (number, path) in self.readings.iter().skip(1) {
+            let _ = writeln!(text, "          or {path}, reading {number} of the path");
+        }
+        let client = match (&self.identity, policy.on_no_client) {
+            (Identity::Client(client), _) => format!("{client}, by identify[{}]", client.index),
+            (Identity::Ambiguous(index), _) => {
+                format!("none: identify[{index}] has several values; 400 where a limit needs one")
+            }
+            (Identity::Unknown, OnNoClient::Allow) => {
+                "none: no source yields a value; on_no_client: allow".to_owned()
+            }
+            (Identity::Unknown, OnNoClient::Deny) => {
+                "none: no source yields a value; 403 where a limit needs one".to_owned()
+            }
         };
         let _ = writeln!(text, "client    {client}");
-        if let Some(index) = self.explained.exempt {
-            let _ = writeln!(
+        let _ = match self.explained.exempt {
+            Exemption::None => Ok(()),
+            Exemption::Full(index) => {
+                writeln!(
+                    text,
+                    "exempt    exempt[{index}] fits: neither limited nor counted"
+                )
+            }
+            Exemption::Partial { condition, unfit } => writeln!(
                 text,
-                "exempt    exempt[{index}] fits: neither limited nor counted"
-            );
-        }
+                "exempt    no: exempt[{condition}] fits, but not {}, reading {unfit} of the path",
+                self.path(unfit)
+            ),
+        };
         let mut table = Table::new(&["limit", "rate", "holds", "why"]);
         for (index, limit, standing) in self.limits() {
-            let holds = matches!(standing, Standing::Holds { .. }) && self.explained.exempt.is_none();
+            let holds = matches!(standing, Standing::Holds { .. }) && !self.explained.exempt.is_full();
             let quota = match standing {
                 Standing::Holds { quota, .. } => quota,
                 _ => limit.quota,
@@ -237,7 +267,7 @@ impl<'a> Explanation<'a> {
             .map(|(index, limit, standing)| {
                 let mut value = json!({
                     "name": limit.name,
-                    "holds": matches!(standing, Standing::Holds { .. }) && self.explained.exempt.is_none(),
+                    "holds": matches!(standing, Standing::Holds { .. }) && !self.explained.exempt.is_full(),
                     "why": self.reason(index, limit, standing),
                 });
                 if let (
@@ -274,15 +304,25 @@ impl<'a> Explanation<'a> {
                 json!({"slot": group.slot().get(), "charges": charges})
             })
             .collect();
+        let reading = |(number, path): &(u8, String)| json!({"number": number, "path": path});
+        let readings: Vec<Value> = self.readings.iter().map(reading).collect();
         json!({
             "instance": self.loaded.policy.instance,
-            "path": self.path(),
-            "client": self.client.as_ref().map(ToString::to_string),
-            "exempt": self.explained.exempt.is_some(),
+            "path": self.path(1),
+            "readings": readings,
+            "client": self.identity.client().map(ToString::to_string),
+            "ambiguous_client": matches!(self.identity, Identity::Ambiguous(_)),
+            "exempt": self.explained.exempt.is_full(),
             "limits": limits,
             "calls": calls,
         })
     }
+}
+
+fn readings(request: &MadeUp) -> Vec<(u8, String)> {
+    let target = request.header(":path").value().unwrap_or_default();
+    let shown = |(number, path)| (number, String::from_utf8_lossy(path).into_owned());
+    Readings::of(&target).numbered().map(shown).collect()
 }
 
 fn key(group: &Group, charge: &Charge) -> String {

@@ -34,7 +34,7 @@ proptest! {
         }
         let explanation = Explanation::new(&loaded, &request);
         let holds = explanation.limits().filter_map(|(index, _, standing)| match standing {
-            _ if explanation.explained.exempt.is_some() => None,
+            _ if explanation.explained.exempt.is_full() => None,
             Standing::Holds { quota: Quota::Unlimited, live: false, .. } => None,
             Standing::Holds { .. } => Some(index),
             _ => None,
@@ -71,19 +71,23 @@ fn each_reason_names_the_first_field_that_does_not_fit() {
         let (index, limit, standing) = explanation.limits().next().unwrap();
         explanation.reason(index, limit, standing)
     };
-    let request = request("GET", "//a/./b/", &[("x-key", "hunter2")]);
+    let request = request("get", "/a/%2fb;x/", &[("x-key", "hunter2")]);
     for (condition, reason) in [
         ("{methods: [POST]}", "methods [\"POST\"] has not GET"),
-        ("{path: /x/**}", "path /x/** does not fit /a/b"),
+        ("{path: /x/**}", "path /x/** does not fit /a/%2Fb;x"),
         ("{hosts: [b.com]}", "hosts [\"b.com\"] has not a.example.com"),
         ("{headers: {x-key: k}}", "header x-key is missing or does not fit"),
         ("{route: r}", "route r is not none"),
-        ("{not: {path: /a/b}}", "not {\"path\":\"/a/b\"} fits"),
+        ("{not: {path: /a/**}}", "not {\"path\":\"/a/**\"} fits"),
         (
             "[{path: /x}, {path: /y}]",
-            "match[0]: path /x does not fit /a/b; match[1]: path /y does not fit /a/b",
+            "match[0]: path /x does not fit /a/%2Fb;x; match[1]: path /y does not fit /a/%2Fb;x",
         ),
-        ("{path: /a/b}", "match fits; enforced"),
+        ("{path: /a/**}", "match fits; enforced"),
+        (
+            "{path: /A/b, methods: [GET]}",
+            "match fits /a/b, reading 3 of the path; enforced",
+        ),
     ] {
         assert_eq!(why(condition, &request), reason);
     }

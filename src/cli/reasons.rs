@@ -2,8 +2,8 @@
 
 use super::policies::Loaded;
 use super::request::MadeUp;
-use crate::identify::{Attributes, Client, ClientValue, Source};
-use crate::limit::{bare_host, normalise, Limit, Match, Override};
+use crate::identify::{Client, ClientValue, Headers, Identity, Source};
+use crate::limit::{bare_host, Limit, Match, Override, Readings};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -13,12 +13,16 @@ pub fn no_match(
     index: usize,
     limit: &Limit,
     request: &MadeUp,
-    client: Option<&Client>,
+    identity: &Identity,
 ) -> String {
     let written = loaded.found.content.tree().and_then(|tree| tree.get("limits"));
     let written = written
         .and_then(|limits| limits.items().get(index))
         .and_then(|limit| limit.get("match"));
+    let source = identity
+        .source()
+        .and_then(|index| loaded.policy.identify.get(index));
+    let source = source.map(|source| source.name.as_str());
     let several = limit.matches.len() > 1;
     let one = |(number, condition): (usize, &Match)| {
         let written = match written.map(|node| (node, node.items().get(number))) {
@@ -27,7 +31,7 @@ pub fn no_match(
             None => None,
         };
         let written = written.map_or(Value::Null, |node| node.value(loaded.found.reader));
-        let why = mismatch(condition, &written, request, client);
+        let why = mismatch(condition, &written, request, source);
         match several {
             true => format!("match[{number}]: {why}"),
             false => why,
@@ -42,33 +46,32 @@ pub fn no_match(
         .join("; ")
 }
 
-fn mismatch(condition: &Match, written: &Value, request: &MadeUp, client: Option<&Client>) -> String {
+fn mismatch(condition: &Match, written: &Value, request: &MadeUp, source: Option<&str>) -> String {
     let header = |name: &str| {
         let value = request.header(name).value().unwrap_or_default();
         String::from_utf8_lossy(&value).into_owned()
     };
-    let method = header(":method");
-    if !condition.sources.is_empty()
-        && !client.is_some_and(|client| condition.sources.contains(&client.source))
-    {
-        let source = client.map_or("none", |client| client.source.as_str());
-        return format!("source {} is not {source}", show(written, "source"));
+    let method = header(":method").to_ascii_uppercase();
+    let fits_source = |source: &str| condition.sources.iter().any(|known| known == source);
+    if !condition.sources.is_empty() && !source.is_some_and(fits_source) {
+        return format!(
+            "source {} is not {}",
+            show(written, "source"),
+            source.unwrap_or("none")
+        );
     }
-    if !condition.methods.is_empty() && !condition.methods.contains(&method) {
+    let counted_method = if method == "HEAD" { "GET" } else { &method };
+    let fits_method = |known: &String| *known == method || known == counted_method;
+    if !condition.methods.is_empty() && !condition.methods.iter().any(fits_method) {
         return format!("methods {} has not {method}", show(written, "methods"));
     }
     let target = header(":path");
-    let path = normalise(target.as_bytes());
-    if condition
-        .path
-        .as_ref()
-        .is_some_and(|pattern| !pattern.matches(&path))
-    {
-        return format!(
-            "path {} does not fit {}",
-            show(written, "path"),
-            String::from_utf8_lossy(&path)
-        );
+    let paths = Readings::of(target.as_bytes());
+    if let Some(pattern) = &condition.path {
+        if !paths.iter().any(|path| pattern.matches(path, condition.case)) {
+            let path = String::from_utf8_lossy(paths.canonical());
+            return format!("path {} does not fit {path}", show(written, "path"));
+        }
     }
     let authority = header(":authority");
     let host = bare_host(authority.as_bytes());
@@ -80,7 +83,8 @@ fn mismatch(condition: &Match, written: &Value, request: &MadeUp, client: Option
         );
     }
     for (name, pattern) in &condition.headers {
-        if !pattern.matches(&request.header(name)) {
+        let found = request.header(name);
+        if !found.values().iter().any(|value| pattern.matches(value)) {
             // The value may be a secret.
             return format!("header {name} is missing or does not fit");
         }

@@ -5,7 +5,7 @@ use super::request::MadeUp;
 use super::traffic::Event;
 use super::Failure;
 use crate::config::Policy;
-use crate::identify::{identify, Client, ClientValue, Hasher, Source, SourceKind};
+use crate::identify::{identify, Client, ClientValue, Hasher, Identity, Source, SourceKind};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -81,17 +81,17 @@ impl Replay {
             let name = line.client.as_deref().unwrap_or_default();
             request.address = Some(stand_in(name, hasher));
         }
-        let client = match named {
-            Some((client, _)) => Some(client),
-            None => identify(&policy.identify, &request, hasher),
+        let identity = match named {
+            Some((client, _)) => Identity::Client(client),
+            None => identify(&policy.identify, &request, hasher, policy.refuses_ambiguous()),
         };
-        let label = match &client {
+        let label = match identity.client() {
             Some(client) => client.to_string(),
             None => "no client".to_owned(),
         };
         self.events.push(Event {
             time_us: line.time_us,
-            client,
+            identity,
             label: label.into(),
             request: Rc::new(request),
             cost: 1,

@@ -1,8 +1,7 @@
 //! A request made up on the command line, as the core may ask of it.
 
 use super::Failure;
-use crate::identify::{Attributes, Lookup, TlsField};
-use std::borrow::Cow;
+use crate::identify::{Attributes, Headers, TlsField};
 use std::net::IpAddr;
 
 /// How a request is described.
@@ -98,20 +97,14 @@ impl MadeUp {
     }
 }
 
-impl Attributes for MadeUp {
-    fn header(&self, name: &str) -> Lookup<'_> {
-        let mut values = self
-            .headers
-            .iter()
-            .filter(|(n, _)| n == name)
-            .map(|(_, value)| value);
-        match (values.next(), values.next()) {
-            (None, _) => Lookup::Absent,
-            (Some(value), None) => Lookup::One(Cow::Borrowed(value.as_bytes())),
-            _ => Lookup::Several,
-        }
+impl Headers for MadeUp {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        let named = self.headers.iter().filter(|(known, _)| known == name);
+        named.for_each(|(_, value)| take(value.as_bytes()));
     }
+}
 
+impl Attributes for MadeUp {
     fn address(&self) -> Option<IpAddr> {
         self.address
     }

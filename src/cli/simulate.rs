@@ -98,7 +98,7 @@ struct Tally {
     requests: u64,
     denied: u64,
     exempt: u64,
-    /// Nobody could be told apart.
+    /// The caller is not identified.
     no_client: u64,
     span_us: u64,
     limits: Vec<OfLimit>,
@@ -127,13 +127,13 @@ impl Tally {
         };
         let mut engine = Engine::new(&loaded.policy, input::hasher());
         for event in events {
-            let counting = engine.count(event.time_us, &*event.request, event.client.as_ref(), event.cost);
+            let counting = engine.count(event.time_us, &*event.request, &event.identity, event.cost);
             let refused = counting.decision.refuses();
             tally.requests += 1;
             tally.denied += u64::from(refused);
             match counting.decision.outcome {
                 Outcome::Exempt => tally.exempt += 1,
-                Outcome::NoClient { .. } => tally.no_client += 1,
+                Outcome::NoClient { .. } | Outcome::AmbiguousClient => tally.no_client += 1,
                 _ => {}
             }
             let limits = &mut tally.limits;

@@ -3,7 +3,7 @@
 use super::request::MadeUp;
 use super::Failure;
 use crate::config::Policy;
-use crate::identify::{Client, Hasher, SourceKind};
+use crate::identify::{Client, Hasher, Identity, SourceKind};
 use crate::limit::{Percent, Period, Quota, Rate};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
@@ -24,7 +24,7 @@ two lines is the same client";
 pub struct Event {
     /// Unix µs.
     pub time_us: u64,
-    pub client: Option<Client>,
+    pub identity: Identity,
     /// How people call the caller.
     pub label: Rc<str>,
     pub request: Rc<MadeUp>,
@@ -144,7 +144,7 @@ pub fn generate(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Vec<Even
         };
         events.push(Event {
             time_us: START_US + ((spec.from_s + now) * 1e6) as u64,
-            client: client.clone(),
+            identity: client.clone().map_or(Identity::Unknown, Identity::Client),
             label: Rc::clone(label),
             request: Rc::clone(request),
             cost: spec.cost,
@@ -293,11 +293,11 @@ mod tests {
         assert!(all.iter().all(|event| event.request.address == first));
         assert!(all
             .iter()
-            .all(|event| event.client.as_ref().unwrap().source == "api_key"));
+            .all(|event| event.identity.client().unwrap().source == "api_key"));
         let anonymous = events("100/s for 10s, clients 4, anonymous 100%");
         assert!(anonymous
             .iter()
-            .all(|event| event.client.as_ref().unwrap().source == "address"));
+            .all(|event| event.identity.client().unwrap().source == "address"));
         assert_eq!(
             by_client(&events("100/s for 10s, clients 2, as address"))
                 .keys()

@@ -1,6 +1,7 @@
 //! `limits`: one limit after the other, and the names by which they know each other.
 
 use crate::config::indices::Indices;
+use crate::config::matching::Effect;
 use crate::config::node::{Fields, Node};
 use crate::config::policy::Store;
 use crate::config::rates::Rates;
@@ -8,7 +9,7 @@ use crate::config::scalar::NAME_REMEDY;
 use crate::config::shown::quoted;
 use crate::config::{counting, key, matching, overrides, replaces};
 use crate::identify::Source;
-use crate::limit::{Enforce, KeyPart, Limit, Match, OnError, Percent, Quota};
+use crate::limit::{Case, Enforce, KeyPart, Limit, Match, OnError, Percent, Quota};
 use serde_json::Value;
 
 const FIELDS: &[&str] = &[
@@ -18,6 +19,7 @@ const FIELDS: &[&str] = &[
     "burst",
     "align",
     "match",
+    "ignore_case",
     "key",
     "overrides",
     "on_error",
@@ -113,8 +115,9 @@ fn read_limit(fields: &Fields, context: &Context) -> Option<Limit> {
     let quota = rate.and_then(|node| context.rates.quota(&node));
     let key = key::read(get("key").as_ref());
     let has_client = key.contains(&KeyPart::Client);
+    let case = get("ignore_case").and_then(|node| read_ignore_case(&node, get("match").is_some()));
     let matches = get("match")
-        .map(|node| read_matches(&node, has_client, context))
+        .map(|node| read_matches(&node, has_client, case.unwrap_or_default(), context))
         .unwrap_or_default();
     let of = overrides::Of { quota, has_client };
     let overrides = overrides::read(get("overrides").as_ref(), &of, context);
@@ -140,14 +143,23 @@ fn read_limit(fields: &Fields, context: &Context) -> Option<Limit> {
     })
 }
 
-fn read_matches(node: &Node, has_client: bool, context: &Context) -> Vec<Match> {
+/// How the paths of all its matches are compared.
+fn read_ignore_case(node: &Node, has_match: bool) -> Option<Case> {
+    let ignored = node.flag()?;
+    if !has_match {
+        node.fail("is about the paths of match, and there is none; write match, or leave this out");
+    }
+    Some(if ignored { Case::Ignored } else { Case::Exact })
+}
+
+fn read_matches(node: &Node, has_client: bool, case: Case, context: &Context) -> Vec<Match> {
     let items = node.one_or_items();
     if items.is_empty() {
         node.fail("an empty list matches nothing; leave match out to match every request");
     }
     let mut matches = Vec::new();
     for item in &items {
-        let Some(condition) = matching::read(item, context.sources) else {
+        let Some(condition) = matching::read(item, context.sources, Effect::Limits(case)) else {
             continue;
         };
         if !has_client && matching::asks_for_client(&condition) {

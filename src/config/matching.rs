@@ -4,13 +4,40 @@ use crate::config::node::Node;
 use crate::config::scalar::{is_token, HEADER_REMEDY};
 use crate::config::sources;
 use crate::identify::{Source, SourceKind};
-use crate::limit::{HostPattern, Match, PathPattern, PatternError, ValuePattern};
+use crate::limit::{Case, HostPattern, Match, PathPattern, PatternError, ValuePattern};
 use serde_json::Value;
 
-const FIELDS: &[&str] = &["methods", "path", "hosts", "headers", "route", "source", "not"];
+const FIELDS: &[&str] = &[
+    "methods",
+    "path",
+    "ignore_case",
+    "hosts",
+    "headers",
+    "route",
+    "source",
+    "not",
+];
+
+/// What it leads to that a condition fits, with what is known of it from around it.
+#[derive(Clone, Copy)]
+pub(super) enum Effect {
+    /// A limit holds; how its paths are compared where it does not say so itself.
+    Limits(Case),
+    /// The request is free of a limit.
+    Frees,
+}
+
+impl Effect {
+    fn negated(self, case: Case) -> Effect {
+        match self {
+            Effect::Limits(_) => Effect::Frees,
+            Effect::Frees => Effect::Limits(case),
+        }
+    }
+}
 
 /// A condition; `None` where an error leaves nothing to compare with.
-pub(super) fn read(node: &Node, known: &[Source]) -> Option<Match> {
+pub(super) fn read(node: &Node, known: &[Source], effect: Effect) -> Option<Match> {
     let fields = node.fields(FIELDS)?;
     if fields.is_empty() {
         node.fail("names no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
@@ -20,9 +47,18 @@ pub(super) fn read(node: &Node, known: &[Source]) -> Option<Match> {
         Some(node) => read_list(&node, what),
         None => Vec::new(),
     };
+    let ignore_case = fields.get("ignore_case");
+    let case = ignore_case
+        .as_ref()
+        .and_then(|node| read_ignore_case(node, fields.get("path").as_ref(), effect))
+        .unwrap_or(match effect {
+            Effect::Limits(case) => case,
+            Effect::Frees => Case::default(),
+        });
     let condition = Match {
         methods: distinct(&list("methods", "a method"), read_method),
         path: fields.get("path").and_then(|node| read_path(&node)),
+        case,
         hosts: distinct(&list("hosts", "a host"), |node| {
             compiled(node, HostPattern::parse(node.text("a host")?))
         }),
@@ -39,7 +75,7 @@ pub(super) fn read(node: &Node, known: &[Source]) -> Option<Match> {
         }),
         not: fields
             .get("not")
-            .and_then(|node| read(&node, known))
+            .and_then(|node| read(&node, known, effect.negated(case)))
             .map(Box::new),
     };
     if let (true, Some(not), Some(node)) = (node.is_sound(), &condition.not, fields.get("not")) {
@@ -50,6 +86,23 @@ pub(super) fn read(node: &Node, known: &[Source]) -> Option<Match> {
         }
     }
     node.is_sound().then_some(condition)
+}
+
+/// How a path's literals are compared: refused where it would change nothing.
+fn read_ignore_case(node: &Node, path: Option<&Node>, effect: Effect) -> Option<Case> {
+    let ignored = node.flag()?;
+    match path {
+        None => node.fail("is about a path, and there is none here; write path, or leave this out"),
+        Some(path) if path.value().is_object() => {
+            node.fail("a regex is compared as it is written: begin it with (?i) to ignore case, and leave this out");
+        }
+        Some(_) if ignored && matches!(effect, Effect::Frees) => node.fail(
+            "a path that frees requests (in exempt, or within not) is compared exactly; write each spelling, and \
+             leave this out",
+        ),
+        Some(_) => {}
+    }
+    Some(if ignored { Case::Ignored } else { Case::Exact })
 }
 
 fn read_list<'a>(node: &Node<'a>, what: &str) -> Vec<Node<'a>> {
@@ -140,7 +193,7 @@ fn compiled<T>(node: &Node, pattern: Result<T, PatternError>) -> Option<T> {
 /// Whether every request that fits `a` fits `b`, as far as can be told without taking patterns apart.
 pub(super) fn implies(a: &Match, b: &Match) -> bool {
     within(&a.methods, &b.methods)
-        && (b.path.is_none() || a.path == b.path)
+        && (b.path.is_none() || (a.path == b.path && (a.case == b.case || b.case == Case::Ignored)))
         && within(&a.hosts, &b.hosts)
         && b.headers.iter().all(|header| implies_header(a, header))
         && (b.route.is_none() || a.route == b.route)
@@ -170,6 +223,7 @@ fn is_by_source(condition: &Match) -> bool {
     let Match {
         methods,
         path,
+        case: _,
         hosts,
         headers,
         route,

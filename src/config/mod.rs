@@ -74,6 +74,11 @@ pub fn parse_value(value: &Value) -> Result<Plugin, ConfigErrors> {
     errors.into_result(plugin)
 }
 
+/// A `google.protobuf.Struct` as Envoy sends it; `None` for other bytes.
+pub(crate) fn decode_struct(bytes: &[u8]) -> Option<Value> {
+    wire::decode(bytes).ok()
+}
+
 /// A number of 48 bits that tells configurations apart, whatever the order and spelling in which they came.
 pub fn version(bytes: &[u8]) -> u64 {
     let mut canonical = Vec::new();

@@ -1,10 +1,11 @@
 //! The top of the configuration: which role, and which section is read by whom.
 
 use crate::config::limits::{self, Context};
+use crate::config::matching::Effect;
 #[cfg(feature = "higress")]
 use crate::config::native;
 use crate::config::node::{Fields, Node};
-use crate::config::policy::{OnNoClient, Plugin, Policy, Store};
+use crate::config::policy::{OnAmbiguousClient, OnNoClient, Plugin, Policy, Store};
 use crate::config::rates::Rates;
 use crate::config::{input, limits::ON_ERROR, matching, reach, settings, sources};
 use crate::limit::{Enforce, Match, OnError};
@@ -20,6 +21,7 @@ const FIELDS: &[&str] = &[
     "local",
     "identify",
     "on_no_client",
+    "on_ambiguous_client",
     "exempt",
     "rates",
     "limits",
@@ -80,6 +82,12 @@ fn read_policy(fields: &Fields) -> Policy {
         get("store").and_then(|node| node.choice(&[("redis", Store::Redis), ("local", Store::Local)]));
     let on_no_client = get("on_no_client")
         .and_then(|node| node.choice(&[("allow", OnNoClient::Allow), ("deny", OnNoClient::Deny)]));
+    let on_ambiguous_client = get("on_ambiguous_client").and_then(|node| {
+        node.choice(&[
+            ("next", OnAmbiguousClient::Next),
+            ("deny", OnAmbiguousClient::Deny),
+        ])
+    });
     let sources = sources::read(get("identify"));
     let rates = Rates::read(get("rates"));
     let context = Context {
@@ -118,6 +126,7 @@ fn read_policy(fields: &Fields) -> Policy {
         redis,
         local: settings::local(get("local")),
         on_no_client: on_no_client.unwrap_or(OnNoClient::Allow),
+        on_ambiguous_client: on_ambiguous_client.unwrap_or(OnAmbiguousClient::Next),
         exempt,
         limits,
         response: settings::response(get("response")),
@@ -132,6 +141,6 @@ fn read_exempt(node: Option<Node>, context: &Context) -> Vec<Match> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
     items
         .iter()
-        .filter_map(|item| matching::read(item, context.sources))
+        .filter_map(|item| matching::read(item, context.sources, Effect::Frees))
         .collect()
 }

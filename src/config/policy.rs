@@ -22,6 +22,7 @@ pub struct Policy {
     /// Never empty.
     pub identify: Vec<Source>,
     pub on_no_client: OnNoClient,
+    pub on_ambiguous_client: OnAmbiguousClient,
     pub exempt: Vec<Match>,
     pub limits: Vec<Limit>,
     pub response: ResponseSettings,
@@ -71,6 +72,15 @@ pub struct LocalSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnNoClient {
     Allow,
+    Deny,
+}
+
+/// What becomes of a request that gives a source several values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnAmbiguousClient {
+    /// The source yields none, and the next one decides.
+    Next,
+    /// 400, where a limit with the client in its key holds.
     Deny,
 }
 
@@ -138,6 +148,11 @@ pub enum ClientValue {
 }
 
 impl Policy {
+    /// Whether a request that gives a source several values is refused.
+    pub fn refuses_ambiguous(&self) -> bool {
+        self.on_ambiguous_client == OnAmbiguousClient::Deny
+    }
+
     /// Whether values of callers are hashed that could be secrets: those of sources that are not plain, and those of
     /// headers, queries and cookies in keys.
     pub fn holds_secrets(&self) -> bool {

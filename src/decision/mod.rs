@@ -3,7 +3,7 @@
 //! Decides nothing about counting (the script and the local store do) and nothing about wording (the headers do).
 
 use crate::config::{OnNoClient, Policy};
-use crate::limit::{Charge, Limit, OnError, Verdict};
+use crate::limit::{Charge, Limit, NoClient, OnError, Verdict};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,10 +15,12 @@ pub enum Outcome {
     /// Refused because it could not be counted.
     FailedClosed,
     Exempt,
-    /// Nobody could be told apart; refused where `on_no_client` says so.
+    /// No source identifies the caller; refused where `on_no_client` says so.
     NoClient {
         refused: bool,
     },
+    /// Refused because a source has several values, by `on_ambiguous_client`.
+    AmbiguousClient,
 }
 
 /// Who counted.
@@ -89,12 +91,14 @@ impl Decision {
     }
 
     /// For a request that needs a client and has none; `counted`: whether other limits hold all the same.
-    pub fn no_client(policy: &Policy, counted: bool) -> Option<Decision> {
-        match policy.on_no_client {
-            OnNoClient::Deny => Some(Decision::uncounted(Outcome::NoClient { refused: true })),
-            OnNoClient::Allow if !counted => Some(Decision::uncounted(Outcome::NoClient { refused: false })),
-            OnNoClient::Allow => None,
-        }
+    pub fn no_client(policy: &Policy, why: NoClient, counted: bool) -> Option<Decision> {
+        let outcome = match (why, policy.on_no_client) {
+            (NoClient::Ambiguous, _) => Outcome::AmbiguousClient,
+            (NoClient::Unknown, OnNoClient::Deny) => Outcome::NoClient { refused: true },
+            (NoClient::Unknown, OnNoClient::Allow) if !counted => Outcome::NoClient { refused: false },
+            (NoClient::Unknown, OnNoClient::Allow) => return None,
+        };
+        Some(Decision::uncounted(outcome))
     }
 
     /// Decides from every counter of the request. A known denial wins over a failure; else the strictest `on_error`
@@ -188,7 +192,10 @@ impl Decision {
     /// Whether the filter answers instead of the upstream.
     pub fn refuses(&self) -> bool {
         match self.outcome {
-            Outcome::Denied | Outcome::FailedClosed | Outcome::NoClient { refused: true } => true,
+            Outcome::Denied
+            | Outcome::FailedClosed
+            | Outcome::NoClient { refused: true }
+            | Outcome::AmbiguousClient => true,
             Outcome::Allowed | Outcome::FailedOpen | Outcome::Exempt | Outcome::NoClient { .. } => false,
         }
     }

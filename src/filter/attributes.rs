@@ -1,7 +1,7 @@
 //! The request of the effective context, as the core may ask of it. What costs a host call is asked once.
 
 use super::host::{self, HeaderMap};
-use crate::identify::{Attributes, Lookup, TlsField};
+use crate::identify::{metadata_text, Attributes, Headers, TlsField};
 use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,11 +23,13 @@ impl RequestAttributes {
     }
 }
 
-impl Attributes for RequestAttributes {
-    fn header(&self, name: &str) -> Lookup<'_> {
-        self.headers.get(name)
+impl Headers for RequestAttributes {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        self.headers.each_value(name, take);
     }
+}
 
+impl Attributes for RequestAttributes {
     fn address(&self) -> Option<IpAddr> {
         *self.address.get_or_init(|| {
             let text = host::property(b"source\0address")?;
@@ -40,12 +42,9 @@ impl Attributes for RequestAttributes {
     }
 
     fn metadata(&self, path: &[String]) -> Option<Vec<u8>> {
-        let mut property = b"metadata\0filter_metadata".to_vec();
-        for part in path {
-            property.push(0);
-            property.extend_from_slice(part.as_bytes());
-        }
-        host::property(&property).and_then(as_text)
+        // What the name of a filter alone leads to is an object.
+        let (key, holder) = path.split_last().filter(|(_, holder)| !holder.is_empty())?;
+        metadata_text(metadata(path)?, key, || metadata(holder))
     }
 
     fn tls(&self, field: TlsField) -> Option<Vec<u8>> {
@@ -61,22 +60,16 @@ impl Attributes for RequestAttributes {
     }
 }
 
+fn metadata(path: &[String]) -> Option<Vec<u8>> {
+    let mut property = b"metadata\0filter_metadata".to_vec();
+    for part in path {
+        property.push(0);
+        property.extend_from_slice(part.as_bytes());
+    }
+    host::property(&property)
+}
+
 /// The name of the route of the effective context's request.
 pub fn route() -> Option<Vec<u8>> {
     host::property(b"xds\0route_name")
-}
-
-/// Text is what it is. A number comes as the eight bytes of a double, with nothing to say so; but no text has control
-/// characters in it, and nearly every number has. So have lists, objects and booleans, which are nobody's name.
-fn as_text(value: Vec<u8>) -> Option<Vec<u8>> {
-    if !value.iter().any(u8::is_ascii_control) {
-        return Some(value);
-    }
-    let number = f64::from_le_bytes(value.try_into().ok()?);
-    // Whole ones apart, as in the configuration: `42`, not `42.0`; std's own spelling of floats is 10 KiB of module.
-    let text = match number as i64 {
-        whole if whole as f64 == number => whole.to_string(),
-        _ => serde_json::Number::from_f64(number)?.to_string(),
-    };
-    Some(text.into_bytes())
 }

@@ -5,12 +5,11 @@
 //! a `false`.
 
 use crate::headers::Header;
-use crate::identify::Lookup;
+use crate::identify::Headers;
 use crate::local::{Refused, SharedData, Version};
 use crate::telemetry::meter::{Kind, Meter};
 use log::Level;
 use proxy_wasm::hostcalls;
-use std::borrow::Cow;
 use std::ptr::{null, null_mut};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -94,48 +93,42 @@ impl HeaderMap {
     }
 
     /// Names (lower case) and values, in order.
-    pub fn iter(&self) -> Headers<'_> {
+    pub fn iter(&self) -> HeaderIter<'_> {
         let (count, rest) = self.0.split_first_chunk().unwrap_or((&[0; 4], &[]));
         let sizes = (u32::from_le_bytes(*count) as usize).saturating_mul(8);
         let (sizes, text) = rest.split_at_checked(sizes).unwrap_or_default();
-        Headers {
+        HeaderIter {
             sizes: sizes.as_chunks().0.as_chunks().0,
             text,
         }
     }
+}
 
-    /// What is said under a name, in lower case.
-    pub fn get(&self, name: &str) -> Lookup<'_> {
-        let mut found = Lookup::Absent;
+impl Headers for HeaderMap {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
         let mut headers = self.iter();
         while let Some((header, length)) = headers.step() {
-            // Most names are told apart by their lengths.
+            // Most names differ in their lengths already.
             if length != name.len() {
                 continue;
             }
             match split(header, length) {
-                Some((known, value)) if known == name.as_bytes() => {
-                    if found != Lookup::Absent {
-                        return Lookup::Several;
-                    }
-                    found = Lookup::One(Cow::Borrowed(value));
-                }
+                Some((known, value)) if known == name.as_bytes() => take(value),
                 _ => {}
             }
         }
-        found
     }
 }
 
 /// The headers of a [`HeaderMap`], from here on.
-pub struct Headers<'a> {
+pub struct HeaderIter<'a> {
     /// Of each name and its value, in two words.
     sizes: &'a [[[u8; 4]; 2]],
     /// Names and values, with a NUL behind each.
     text: &'a [u8],
 }
 
-impl<'a> Headers<'a> {
+impl<'a> HeaderIter<'a> {
     /// The next header's text, and how long its name is, in bytes.
     fn step(&mut self) -> Option<(&'a [u8], usize)> {
         let ([name, value], sizes) = self.sizes.split_first()?;
@@ -155,7 +148,7 @@ fn split(header: &[u8], name: usize) -> Option<(&[u8], &[u8])> {
     Some((name, value.strip_prefix(b"\0")?.strip_suffix(b"\0")?))
 }
 
-impl<'a> Iterator for Headers<'a> {
+impl<'a> Iterator for HeaderIter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {

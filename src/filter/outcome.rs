@@ -200,7 +200,7 @@ pub fn decided_earlier() -> bool {
 pub fn refused_later() -> bool {
     matches!(
         text_property(DECISION).as_str(),
-        "denied" | "failed_closed" | "no_client"
+        "denied" | "failed_closed" | "no_client" | "ambiguous_client"
     )
 }
 
@@ -212,6 +212,7 @@ fn word(outcome: Outcome) -> &'static str {
         Outcome::FailedClosed => "failed_closed",
         Outcome::Exempt => "exempt",
         Outcome::NoClient { .. } => "no_client",
+        Outcome::AmbiguousClient => "ambiguous_client",
     }
 }
 

@@ -9,7 +9,7 @@ use super::worker::{Counting, Worker};
 use crate::config::UpstreamHeaders;
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
-use crate::identify::{Attributes, Lookup};
+use crate::identify::Headers;
 use crate::limit::{Group, Plan};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -65,9 +65,9 @@ impl Request {
     /// Identifies and plans; a decision where nothing is to be counted, else the counters to ask for.
     fn plan(&self, attributes: &RequestAttributes) -> (Option<String>, Result<Vec<Group>, Decision>) {
         let worker = &self.worker;
-        let client = worker.planner.identify(attributes);
-        let name = client.as_ref().map(ToString::to_string);
-        let next = match worker.planner.plan(attributes, client.as_ref()) {
+        let identity = worker.planner.identify(attributes);
+        let name = identity.client().map(ToString::to_string);
+        let next = match worker.planner.plan(attributes, &identity) {
             Plan::Exempt => Err(Decision::uncounted(Outcome::Exempt)),
             Plan::Count {
                 groups,
@@ -75,9 +75,8 @@ impl Request {
                 broken_costs,
             } => {
                 worker.note_broken_costs(broken_costs);
-                let without = no_client
-                    .then(|| Decision::no_client(&worker.policy, !groups.is_empty()))
-                    .flatten();
+                let without =
+                    no_client.and_then(|why| Decision::no_client(&worker.policy, why, !groups.is_empty()));
                 match without {
                     Some(decision) => Err(decision),
                     None if groups.is_empty() => Err(Decision::uncounted(Outcome::Allowed)),
@@ -130,7 +129,7 @@ impl HttpContext for Request {
         let earlier = outcome::decided_earlier();
         if !earlier {
             #[cfg(feature = "drill")]
-            if let Lookup::One(value) = attributes.header("x-headgate-drill") {
+            if let Some(value) = attributes.header("x-headgate-drill").value() {
                 crate::drill::trap_on(&value, b"headgate-drill-filter");
             }
             strip(&attributes);
@@ -199,5 +198,6 @@ fn strip(attributes: &RequestAttributes) {
 }
 
 fn is_grpc(attributes: &RequestAttributes) -> bool {
-    matches!(attributes.header("content-type"), Lookup::One(value) if value.starts_with(b"application/grpc"))
+    let content_type = attributes.header("content-type").value();
+    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }

@@ -6,6 +6,7 @@ use super::worker::Worker;
 use crate::config::UpstreamHeaders;
 use crate::decision::CountedBy;
 use crate::headers::{Family, Header, ENVOY_RATELIMITED};
+use crate::identify::Headers as _;
 use crate::instances;
 use crate::limit::{Cost, Group, ReadCost};
 
@@ -45,7 +46,7 @@ fn charge(worker: &Worker, headers: &HeaderMap, later: &[Group], by: Option<Coun
         else {
             return 0;
         };
-        let read = Cost::read(&headers.get(name), *max);
+        let read = Cost::read(&headers.header(name), *max);
         broken += u32::from(!matches!(read, ReadCost::Cost(_)));
         read.or_one(*max)
     };

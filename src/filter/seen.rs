@@ -8,7 +8,7 @@ use super::outcome::{self, Facts};
 use crate::config::Policy;
 use crate::decision::{Counted, Decision, Outcome};
 use crate::earliest::earliest;
-use crate::identify::{Attributes, Hasher};
+use crate::identify::{Hasher, Headers};
 use crate::json::Object;
 use crate::lease::Event;
 use crate::limit::{Group, Limit};

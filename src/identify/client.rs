@@ -1,7 +1,8 @@
 //! Reads the sources of a request and makes of the first value what may be shown of it: a digest, or plain text.
 
-use super::{cookie_value, narrow, push_escaped, push_part, query_value, Attributes, Digest, Hasher};
-use super::{Source, SourceKind};
+use super::{cut_address, network, ShownAddress};
+use super::{each_cookie, narrow, push_escaped, push_part, query_value, trimmed, Attributes, Digest, Hasher};
+use super::{Lookup, Source, SourceKind};
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::fmt;
@@ -27,53 +28,98 @@ pub enum ClientValue {
     Address(IpNet),
 }
 
-/// The client by the first source that yields one non-empty value.
-pub fn identify(sources: &[Source], attributes: &dyn Attributes, hasher: &Hasher) -> Option<Client> {
-    sources.iter().enumerate().find_map(|(index, source)| {
-        Some(Client {
-            source: source.name.clone(),
-            index,
-            value: source.read(attributes, hasher)?,
-        })
-    })
+/// Who a request's caller is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    Client(Client),
+    /// No source yields a value.
+    Unknown,
+    /// The source of this index in `identify` was reached, and the request gives it several values. Only where
+    /// `on_ambiguous_client` refuses such requests; otherwise the next source decides.
+    Ambiguous(usize),
 }
 
-/// `10.0.0.0/8`, `2001:db8::/32`; bits beyond the prefix are kept. (The crate's own reader brings one of addresses.)
-pub(crate) fn network(text: &str) -> Option<IpNet> {
-    let (address, prefix) = text.split_once('/')?;
-    let is_number = prefix.len() <= 3 && !prefix.starts_with('+');
-    let prefix = prefix.parse().ok().filter(|_| is_number)?;
-    IpNet::new(address.parse().ok()?, prefix).ok()
+impl Identity {
+    /// The client, where there is one.
+    pub fn client(&self) -> Option<&Client> {
+        match self {
+            Identity::Client(client) => Some(client),
+            Identity::Unknown | Identity::Ambiguous(_) => None,
+        }
+    }
+
+    /// The index in `identify` of the source that decided.
+    pub fn source(&self) -> Option<usize> {
+        match self {
+            Identity::Client(client) => Some(client.index),
+            Identity::Ambiguous(index) => Some(*index),
+            Identity::Unknown => None,
+        }
+    }
 }
 
-/// An IPv4-mapped IPv6 address is IPv4; what is beyond the prefix is cut off.
-pub(crate) fn cut_address(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> Option<IpNet> {
-    let address = address.to_canonical();
-    let prefix = if address.is_ipv4() {
-        ipv4_prefix
-    } else {
-        ipv6_prefix
-    };
-    IpNet::new(address, prefix).ok().map(|net| net.trunc())
+/// The client by the first source that yields one non-empty value. A source with several values yields none, or ends
+/// the search where ambiguous requests are to be refused.
+pub fn identify(
+    sources: &[Source],
+    attributes: &dyn Attributes,
+    hasher: &Hasher,
+    refuse_ambiguous: bool,
+) -> Identity {
+    for (index, source) in sources.iter().enumerate() {
+        match source.read(attributes, hasher) {
+            Reading::Value(value) => {
+                return Identity::Client(Client {
+                    source: source.name.clone(),
+                    index,
+                    value,
+                })
+            }
+            Reading::Ambiguous if refuse_ambiguous => return Identity::Ambiguous(index),
+            Reading::Ambiguous | Reading::Nothing => {}
+        }
+    }
+    Identity::Unknown
 }
 
-/// An address or a prefix as it is shown: without the prefix's length where that is the whole address.
-pub(crate) struct ShownAddress(pub IpNet);
+/// What a source yields for a request.
+enum Reading<T> {
+    Value(T),
+    Nothing,
+    /// What it reads is there more than once.
+    Ambiguous,
+}
 
-impl fmt::Display for ShownAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() {
-            self.0.addr().fmt(f)
-        } else {
-            self.0.fmt(f)
+impl<T> Reading<T> {
+    fn map<U>(self, map: impl FnOnce(T) -> U) -> Reading<U> {
+        match self {
+            Reading::Value(value) => Reading::Value(map(value)),
+            Reading::Nothing => Reading::Nothing,
+            Reading::Ambiguous => Reading::Ambiguous,
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Reading<T> {
+    fn from(value: Option<T>) -> Reading<T> {
+        value.map_or(Reading::Nothing, Reading::Value)
+    }
+}
+
+impl<'a> From<Lookup<'a>> for Reading<Cow<'a, [u8]>> {
+    fn from(values: Lookup<'a>) -> Reading<Cow<'a, [u8]>> {
+        match values {
+            Lookup::Several(_) => Reading::Ambiguous,
+            one => one.value().into(),
         }
     }
 }
 
 impl Source {
-    /// What a client of this source with this value would be; to compare with, for values that an operator wrote.
-    /// `None` where the source cannot yield it.
+    /// What a client of this source with this value would be; to compare with, for values that an operator wrote. They
+    /// are trimmed as a request's are. `None` where the source cannot yield it.
     pub fn client_value(&self, value: &str, hasher: &Hasher) -> Option<ClientValue> {
+        let value = value.trim_matches(|c: char| c.is_ascii() && trimmed(&[c as u8]).is_empty());
         match self.kind {
             SourceKind::Address {
                 ipv4_prefix,
@@ -97,13 +143,17 @@ impl Source {
         self.plain || matches!(self.kind, SourceKind::Address { .. })
     }
 
-    fn read(&self, attributes: &dyn Attributes, hasher: &Hasher) -> Option<ClientValue> {
+    fn read(&self, attributes: &dyn Attributes, hasher: &Hasher) -> Reading<ClientValue> {
         match self.kind {
             SourceKind::Address {
                 ipv4_prefix,
                 ipv6_prefix,
-            } => cut_address(attributes.address()?, ipv4_prefix, ipv6_prefix).map(ClientValue::Address),
-            _ => Some(self.show(&self.text(attributes)?, hasher)),
+            } => attributes
+                .address()
+                .and_then(|address| cut_address(address, ipv4_prefix, ipv6_prefix))
+                .map(ClientValue::Address)
+                .into(),
+            _ => self.text(attributes).map(|text| self.show(&text, hasher)),
         }
     }
 
@@ -117,61 +167,73 @@ impl Source {
         ClientValue::Plain(String::from_utf8(shown).unwrap_or_default())
     }
 
-    /// The value as bytes, extracted; never empty.
-    fn text<'a>(&self, attributes: &'a dyn Attributes) -> Option<Cow<'a, [u8]>> {
+    /// The value as bytes, extracted; never empty, without white space around it.
+    fn text<'a>(&self, attributes: &'a dyn Attributes) -> Reading<Cow<'a, [u8]>> {
+        let owned = |value: Vec<u8>| narrow(value.into(), trimmed);
         let value = match &self.kind {
-            SourceKind::Header(name) => attributes.header(name).value()?,
-            SourceKind::Cookie(name) => cookie(attributes, name)?,
-            SourceKind::Query(name) => query(attributes, name)?,
-            SourceKind::Metadata(path) => attributes.metadata(path)?.into(),
-            SourceKind::Tls(field) => attributes.tls(*field)?.into(),
+            SourceKind::Header(name) => attributes.header(name).into(),
+            SourceKind::Cookie(name) => cookie(attributes, name).into(),
+            SourceKind::Query(name) => query(attributes, name).into(),
+            SourceKind::Metadata(path) => attributes.metadata(path).map(owned).into(),
+            SourceKind::Tls(field) => attributes.tls(*field).map(owned).into(),
             SourceKind::Address {
                 ipv4_prefix,
                 ipv6_prefix,
-            } => {
-                let net = cut_address(attributes.address()?, *ipv4_prefix, *ipv6_prefix)?;
-                ShownAddress(net).to_string().into_bytes().into()
-            }
-            SourceKind::All(parts) => joined(parts, attributes)?.into(),
+            } => attributes
+                .address()
+                .and_then(|address| cut_address(address, *ipv4_prefix, *ipv6_prefix))
+                .map(|net| ShownAddress(net).to_string().into_bytes().into())
+                .into(),
+            SourceKind::All(parts) => joined(parts, attributes).map(Cow::Owned),
+        };
+        let Reading::Value(value) = value else {
+            return value;
         };
         let value = match &self.extract {
-            Some(extract) => {
-                let range = extract.find(&value)?;
-                narrow(value, range)?
-            }
+            Some(extract) => narrow(value, |value| trimmed(extract.find(value).unwrap_or_default())),
             None => value,
         };
-        (!value.is_empty()).then_some(value)
+        Some(value).filter(|value| !value.is_empty()).into()
     }
 }
 
-/// A cookie's value, not empty; none where the cookie or the header comes twice.
-pub(crate) fn cookie<'a>(attributes: &'a dyn Attributes, name: &str) -> Option<Cow<'a, [u8]>> {
-    let header = attributes.header("cookie").value()?;
-    let range = cookie_value(&header, name).filter(|range| !range.is_empty())?;
-    narrow(header, range)
+/// The values of a cookie, decoded. Several `Cookie` headers are one list.
+pub(crate) fn cookie<'a>(attributes: &'a dyn Attributes, name: &str) -> Lookup<'a> {
+    let mut found = Lookup::Absent;
+    attributes.each_value("cookie", &mut |header| {
+        each_cookie(header, name, &mut |value| found.add(value));
+    });
+    found
 }
 
-/// A query parameter's value, decoded and not empty; none where the parameter comes twice.
-pub(crate) fn query<'a>(attributes: &'a dyn Attributes, name: &str) -> Option<Cow<'a, [u8]>> {
-    match attributes.header(":path").value()? {
-        Cow::Borrowed(target) => query_value(target, name).value(),
-        Cow::Owned(target) => query_value(&target, name)
-            .value()
-            .map(|value| Cow::Owned(value.into_owned())),
-    }
+/// The values of a query parameter, decoded.
+pub(crate) fn query<'a>(attributes: &'a dyn Attributes, name: &str) -> Lookup<'a> {
+    let mut found = Lookup::Absent;
+    attributes.each_value(":path", &mut |target| {
+        query_value(target, name, &mut |value| found.add(value));
+    });
+    found
 }
 
-/// All parts' values, escaped and joined by commas.
-fn joined(parts: &[Source], attributes: &dyn Attributes) -> Option<Vec<u8>> {
+/// All parts' values, escaped and joined by commas. A part that yields nothing outweighs one that is ambiguous: then
+/// no value of the whole could be meant.
+fn joined(parts: &[Source], attributes: &dyn Attributes) -> Reading<Vec<u8>> {
     let mut out = Vec::new();
+    let mut ambiguous = false;
     for (i, part) in parts.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        push_escaped(&mut out, &part.text(attributes)?);
+        match part.text(attributes) {
+            Reading::Value(value) => push_escaped(&mut out, &value),
+            Reading::Ambiguous => ambiguous = true,
+            Reading::Nothing => return Reading::Nothing,
+        }
     }
-    Some(out)
+    match ambiguous {
+        true => Reading::Ambiguous,
+        false => Reading::Value(out),
+    }
 }
 
 impl fmt::Display for ClientValue {

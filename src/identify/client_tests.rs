@@ -31,8 +31,13 @@ fn secret(source: Source) -> Source {
     }
 }
 
+/// The client by these sources, as where `on_ambiguous_client` is `next`.
+fn client(sources: &[Source], request: &FakeRequest, hasher: &Hasher) -> Option<Client> {
+    identify(sources, request, hasher, false).client().cloned()
+}
+
 fn shown(source: &Source, request: &FakeRequest) -> Option<String> {
-    let client = identify(std::slice::from_ref(source), request, &Hasher::new(None))?;
+    let client = client(std::slice::from_ref(source), request, &Hasher::new(None))?;
     Some(client.to_string())
 }
 
@@ -86,7 +91,7 @@ fn a_value_is_shown_only_where_it_is_no_secret() {
         Some("s:9f86d081884c7d659a2feaa0c55ad015".into())
     );
     assert_eq!(shown(&header("x-api-key"), &request), Some("s:test".into()));
-    let client = identify(&[secret(header("x-api-key"))], &request, &Hasher::new(Some(b"k"))).unwrap();
+    let client = client(&[secret(header("x-api-key"))], &request, &Hasher::new(Some(b"k"))).unwrap();
     assert!(!format!("{client:?} {client}").contains("test"));
 }
 
@@ -96,7 +101,7 @@ fn the_first_source_that_yields_a_value_wins() {
     for (i, source) in sources.iter_mut().enumerate() {
         source.name = format!("s{i}");
     }
-    let who = |headers: &[(&str, &str)]| identify(&sources, &request(headers), &Hasher::new(None)).unwrap();
+    let who = |headers: &[(&str, &str)]| client(&sources, &request(headers), &Hasher::new(None)).unwrap();
     assert_eq!(who(&[("x-b", "b"), ("x-a", "a")]).to_string(), "s0:a");
     assert_eq!(who(&[("x-b", "b"), ("x-a", "")]).to_string(), "s1:b");
     assert_eq!(
@@ -192,15 +197,140 @@ fn hostile_values_are_tamed() {
 }
 
 #[test]
+fn white_space_around_a_value_is_no_part_of_it() {
+    let token = Source {
+        extract: Extract::parse("(?i:bearer) +(.+)").ok(),
+        ..header("authorization")
+    };
+    let padded = Source {
+        extract: Extract::parse("([^/]*)/.*").ok(),
+        ..header("x-api-key")
+    };
+    let pair = source(SourceKind::All(vec![header("x-tenant"), header("x-user")]));
+    for (source, spellings) in [
+        (
+            token,
+            &[
+                ("authorization", "Bearer K"),
+                ("authorization", "bearer   K\t"),
+                ("authorization", " BEARER K"),
+            ][..],
+        ),
+        (
+            padded,
+            &[
+                ("x-api-key", "K/a"),
+                ("x-api-key", " K /a"),
+                ("x-api-key", "K\t/ "),
+            ],
+        ),
+        (pair, &[("x-user", "K"), ("x-user", " K"), ("x-user", "K\t ")]),
+        (
+            source(SourceKind::Cookie("sid".into())),
+            &[
+                ("cookie", "sid=K"),
+                ("cookie", "sid= K\t; a=b"),
+                ("cookie", "sid=%20K%0a"),
+                ("cookie", "sid=\" K\""),
+            ],
+        ),
+        (
+            source(SourceKind::Query("k".into())),
+            &[
+                (":path", "/?k=K"),
+                (":path", "/?k=+K"),
+                (":path", "/?k=K%20%09"),
+                (":path", "/?k=%0bK"),
+            ],
+        ),
+    ] {
+        let who = |spelling| shown(&source, &request(&[("x-tenant", "T"), spelling]));
+        let first = who(spellings[0]);
+        assert!(first.is_some(), "{source:?}");
+        for spelling in spellings {
+            assert_eq!(who(*spelling), first, "{spelling:?}");
+        }
+    }
+}
+
+#[test]
+fn white_space_around_metadata_is_no_part_of_it() {
+    let path = vec!["a".to_owned()];
+    let by_metadata = source(SourceKind::Metadata(path.clone()));
+    for text in ["K", " K", "K\n"] {
+        let mut request = request(&[]);
+        request.metadata.push((path.clone(), text.into()));
+        assert_eq!(shown(&by_metadata, &request).as_deref(), Some("s:K"), "{text:?}");
+    }
+}
+
+#[test]
+fn several_cookie_headers_are_one_list() {
+    let sid = source(SourceKind::Cookie("sid".into()));
+    let who = |first, second| shown(&sid, &request(&[("cookie", first), ("cookie", second)]));
+    assert_eq!(who("a=1", "sid=K").as_deref(), Some("s:K"));
+    assert_eq!(who("sid=K; a=1", "b=2").as_deref(), Some("s:K"));
+    assert_eq!(who("sid=K", "sid=K"), None, "it comes twice");
+}
+
+#[test]
+fn a_source_with_several_values_is_ambiguous_if_reached() {
+    let sources = [header("x-first"), header("x-api-key"), address(32, 64)];
+    let who = |headers: &[(&str, &str)]| identify(&sources, &request(headers), &Hasher::new(None), true);
+    assert_eq!(
+        who(&[("x-api-key", "a"), ("x-api-key", "a")]),
+        Identity::Ambiguous(1)
+    );
+    assert_eq!(
+        who(&[("x-api-key", ""), ("x-api-key", "a")]),
+        Identity::Ambiguous(1)
+    );
+    let reached_before = who(&[("x-first", "f"), ("x-api-key", "a"), ("x-api-key", "b")]);
+    assert_eq!(
+        reached_before.source(),
+        Some(0),
+        "the second source is not reached"
+    );
+    let kinds = [
+        (SourceKind::Cookie("c".into()), vec![("cookie", "c=1; c=2")]),
+        (
+            SourceKind::Cookie("c".into()),
+            vec![("cookie", "c=1"), ("cookie", "c=1")],
+        ),
+        (SourceKind::Query("q".into()), vec![(":path", "/?q=1&a=b&%71=1")]),
+        (
+            SourceKind::All(vec![header("x-tenant"), header("x-user")]),
+            vec![("x-tenant", "t"), ("x-user", "a"), ("x-user", "b")],
+        ),
+    ];
+    for (kind, headers) in kinds {
+        let found = identify(
+            &[source(kind.clone())],
+            &request(&headers),
+            &Hasher::new(None),
+            true,
+        );
+        assert_eq!(found, Identity::Ambiguous(0), "{kind:?}");
+    }
+    let pair = source(SourceKind::All(vec![header("x-user"), header("x-tenant")]));
+    let without_a_part = request(&[("x-user", "a"), ("x-user", "b")]);
+    assert_eq!(
+        identify(&[pair], &without_a_part, &Hasher::new(None), true),
+        Identity::Unknown,
+        "a composite without one of its parts has no value, whatever the others are"
+    );
+}
+
+#[test]
 fn what_an_operator_wrote_is_found_again() {
     let hasher = Hasher::new(Some(b"k"));
     let found = |source: &Source, value: &str, request: &FakeRequest| {
-        let client = identify(std::slice::from_ref(source), request, &hasher).unwrap();
+        let client = client(std::slice::from_ref(source), request, &hasher).unwrap();
         Some(client.value) == source.client_value(value, &hasher)
     };
     let by_key = request(&[("x-api-key", "a:b")]);
     for source in [header("x-api-key"), secret(header("x-api-key"))] {
-        assert!(found(&source, "a:b", &by_key));
+        assert!(found(&source, "a:b", &by_key) && found(&source, " a:b\t", &by_key));
         assert!(!found(&source, "a", &by_key));
     }
     let by_address = FakeRequest::new("10.1.2.3", &[]);
@@ -227,6 +357,7 @@ fn an_address_stands_for_itself_only_as_wide_as_it_was_written() {
 proptest! {
     #[test]
     fn two_values_are_never_one_client(a: Vec<u8>, b: Vec<u8>, c: Vec<u8>, d: Vec<u8>) {
+        let [a, b, c, d] = [&a, &b, &c, &d].map(|value| trimmed(value).to_vec());
         prop_assume!(![&a, &b, &c, &d].iter().any(|value| value.is_empty()));
         let pair = source(SourceKind::All(vec![header("x-a"), header("x-b")]));
         let with = |x: &[u8], y: &[u8]| FakeRequest {

@@ -1,25 +1,29 @@
 //! Who is calling: sources tried in order, the first that yields one non-empty value names the client.
 //! How many calls a client may make is not decided here.
 
+mod address;
 mod attributes;
 mod client;
 mod escape;
 mod extract;
 mod hasher;
 mod known;
+mod metadata;
 mod values;
 
+pub(crate) use address::{canonical, canonical_net, cut_address, network, ShownAddress};
 #[cfg(test)]
 pub use attributes::FakeRequest;
-pub use attributes::{Attributes, Lookup};
-pub(crate) use client::{cookie, cut_address, network, query, ShownAddress};
-pub use client::{identify, Client, ClientValue};
+pub use attributes::{Attributes, Headers, Lookup};
+pub(crate) use client::{cookie, query};
+pub use client::{identify, Client, ClientValue, Identity};
 pub use escape::{push_escaped, push_part, push_percent, LONGEST_PART};
 pub(crate) use extract::whole;
 pub use extract::Extract;
 pub use hasher::{Digest, DigestError, Hasher};
-pub(crate) use values::hex_pair;
-pub use values::{cookie_value, narrow, query_value, until};
+pub use metadata::metadata_text;
+pub use values::{each_cookie, narrow, query_value, until};
+pub(crate) use values::{hex_pair, trimmed, Decoded};
 
 /// One way to tell callers apart.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +32,8 @@ pub struct Source {
     /// Only an address may be called `address`.
     pub name: String,
     pub kind: SourceKind,
-    /// A regex with one group over the whole value; its group is the value. Never on an address.
+    /// A regex with one group over the whole value; its group, without white space around it, is the value. Never on an
+    /// address.
     pub extract: Option<Extract>,
     /// The values are no secret and may stand in keys and logs as they are.
     pub plain: bool,

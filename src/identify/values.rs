@@ -1,74 +1,103 @@
-//! Single values out of a query and a Cookie header, as pure functions over bytes. A name that comes twice has no
-//! value: nobody can tell which one the upstream takes.
+//! Single values out of a query and a Cookie header, as pure functions over bytes, decoded as servers decode them. A
+//! name that comes twice has several values: which one the upstream takes cannot be told.
 
-use crate::identify::Lookup;
 use std::borrow::Cow;
-use std::ops::Range;
 
-/// The value of a query parameter in a request target (`/path?query#fragment`).
+/// Without the white space at both ends: space, and the controls from tab to carriage return.
+pub fn trimmed(bytes: &[u8]) -> &[u8] {
+    let is_white = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let start = bytes.iter().take_while(|byte| is_white(byte)).count();
+    let rest = bytes.get(start..).unwrap_or_default();
+    let end = rest.iter().rev().take_while(|byte| is_white(byte)).count();
+    rest.get(..rest.len() - end).unwrap_or_default()
+}
+
+/// Hands over each value of a query parameter in a request target (`/path?query#fragment`).
 ///
 /// Names and values are read as HTML forms are (WHATWG URL, application/x-www-form-urlencoded): `&` separates,
-/// `%XX` is decoded, `+` is a space. So `app%5Fid=a` and `app_id=%61` are the same here, as they are upstream.
-pub fn query_value<'a>(target: &'a [u8], name: &str) -> Lookup<'a> {
+/// `%XX` is decoded, `+` is a space. So `app%5Fid=a` and `app_id=%61` are the same here, as they are upstream. White
+/// space around a value is not part of it.
+pub fn query_value<'a>(target: &'a [u8], name: &str, take: &mut dyn FnMut(Cow<'a, [u8]>)) {
     let target = until(target, b'#');
     let Some(start) = target.iter().position(|&b| b == b'?') else {
-        return Lookup::Absent;
+        return;
     };
     let query = target.get(start + 1..).unwrap_or_default();
-    let pairs = query.split(|&b| b == b'&').map(|pair| split_at(pair, b'='));
-    let mut values = pairs
-        .filter(|(n, _)| decoded(n).eq(name.bytes()))
-        .map(|(_, value)| value);
-    match (values.next(), values.next()) {
-        (None, _) => Lookup::Absent,
-        (Some(value), None) if value.iter().any(|b| matches!(b, b'%' | b'+')) => {
-            Lookup::One(Cow::Owned(decoded(value).collect()))
+    for pair in query.split(|&b| b == b'&') {
+        let (key, value) = split_at(pair, b'=');
+        if !Decoded::form(key).eq(name.bytes()) {
+            continue;
         }
-        (Some(value), None) => Lookup::One(Cow::Borrowed(value)),
-        _ => Lookup::Several,
+        let value = match value.iter().any(|b| matches!(b, b'%' | b'+')) {
+            true => Cow::Owned(Decoded::form(value).collect()),
+            false => Cow::Borrowed(value),
+        };
+        take(narrow(value, trimmed));
     }
 }
 
-/// Where in a Cookie header the cookie's value stands; `None` also where the cookie comes twice.
+/// Hands over each value of a cookie in a Cookie header (RFC 6265): `;` separates, names are compared in their case.
 ///
-/// As RFC 6265 has it: `;` separates, names in their case, a value may stand in double quotes. A value with a
-/// backslash is none: servers that unescape it would let one session be written in countless ways.
-pub fn cookie_value(header: &[u8], name: &str) -> Option<Range<usize>> {
-    let mut start = 0;
-    let mut found = None;
+/// Double quotes around a value are removed, with `\"`, `\\` and `\ooo` (octal) inside them, then percent-escapes are
+/// decoded and white space around it is removed: servers do each of these, and one session could otherwise be written
+/// in countless ways. `+` is a plus.
+pub fn each_cookie<'a>(header: &'a [u8], name: &str, take: &mut dyn FnMut(Cow<'a, [u8]>)) {
     for pair in header.split(|&b| b == b';') {
         let (key, value) = split_at(pair, b'=');
-        if key.trim_ascii() == name.as_bytes() {
-            if found.is_some() {
-                return None;
-            }
-            let value_start =
-                start + pair.len() - value.len() + (value.len() - value.trim_ascii_start().len());
-            found = Some((value_start, value.trim_ascii()));
+        if trimmed(key) != name.as_bytes() {
+            continue;
         }
-        start += pair.len() + 1;
+        let mut value = unquoted(trimmed(value));
+        if value.contains(&b'%') {
+            value = Cow::Owned(Decoded::escapes(&value).collect());
+        }
+        take(narrow(value, trimmed));
     }
-    let (start, value) = found?;
-    let bare = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
-    let start = start + usize::from(bare.is_some());
-    let value = bare.unwrap_or(value);
-    (!value.contains(&b'\\')).then(|| start..start + value.len())
 }
 
-/// What stands before the first `end`.
+/// A cookie's value without the double quotes around it.
+fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
+    let Some(inner) = value
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+    else {
+        return Cow::Borrowed(value);
+    };
+    if !inner.contains(&b'\\') {
+        return Cow::Borrowed(inner);
+    }
+    let mut out = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    loop {
+        rest = match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
+                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                after
+            }
+            [b'\\', byte, after @ ..] | [byte, after @ ..] => {
+                out.push(*byte);
+                after
+            }
+            [] => return Cow::Owned(out),
+        };
+    }
+}
+
+/// What is before the first `end`.
 pub fn until(bytes: &[u8], end: u8) -> &[u8] {
     bytes.split(|&b| b == end).next().unwrap_or_default()
 }
 
-/// Cuts a value to a range of itself, without a copy.
-pub fn narrow(value: Cow<'_, [u8]>, range: Range<usize>) -> Option<Cow<'_, [u8]>> {
+/// Cuts a value to a part of itself; without a copy where it is borrowed, or is the part.
+pub fn narrow(value: Cow<'_, [u8]>, part: impl FnOnce(&[u8]) -> &[u8]) -> Cow<'_, [u8]> {
     match value {
-        Cow::Borrowed(bytes) => bytes.get(range).map(Cow::Borrowed),
-        Cow::Owned(mut bytes) => {
-            bytes.get(range.clone())?;
-            bytes.truncate(range.end);
-            bytes.drain(..range.start);
-            Some(Cow::Owned(bytes))
+        Cow::Borrowed(bytes) => Cow::Borrowed(part(bytes)),
+        Cow::Owned(bytes) => {
+            let part = part(&bytes);
+            match part.len() == bytes.len() {
+                true => Cow::Owned(bytes),
+                false => Cow::Owned(part.to_vec()),
+            }
         }
     }
 }
@@ -85,40 +114,74 @@ fn split_at(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
     (sides.next().unwrap_or_default(), sides.next().unwrap_or_default())
 }
 
-/// Form decoding; a `%` without two hex digits stays as it is.
-fn decoded(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let byte = *bytes.get(at)?;
-        at += 1;
+/// Bytes with their percent-escapes decoded; a `%` without two hex digits stays as it is.
+#[derive(Clone)]
+pub struct Decoded<'a> {
+    rest: &'a [u8],
+    /// `+` is a space, as in forms.
+    form: bool,
+}
+
+impl<'a> Decoded<'a> {
+    pub fn escapes(bytes: &'a [u8]) -> Decoded<'a> {
+        Decoded {
+            rest: bytes,
+            form: false,
+        }
+    }
+
+    fn form(bytes: &'a [u8]) -> Decoded<'a> {
+        Decoded {
+            rest: bytes,
+            form: true,
+        }
+    }
+}
+
+impl Iterator for Decoded<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let (&byte, after) = self.rest.split_first()?;
+        self.rest = after;
         match byte {
-            b'+' => Some(b' '),
-            b'%' => match hex_pair(bytes.get(at), bytes.get(at + 1)) {
+            b'+' if self.form => Some(b' '),
+            b'%' => match hex_pair(after.first(), after.get(1)) {
                 Some(value) => {
-                    at += 2;
+                    self.rest = after.get(2..).unwrap_or_default();
                     Some(value)
                 }
                 None => Some(b'%'),
             },
             _ => Some(byte),
         }
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identify::Lookup;
     use proptest::prelude::*;
 
-    fn query(target: &str, name: &str) -> String {
-        match query_value(target.as_bytes(), name) {
+    fn shown(found: Lookup<'_>) -> String {
+        match found {
             Lookup::One(value) => String::from_utf8_lossy(&value).into_owned(),
-            other => format!("{other:?}"),
+            Lookup::Absent => "Absent".to_owned(),
+            Lookup::Several(values) => format!("Several {}", values.len()),
         }
     }
 
-    fn cookie<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-        cookie_value(header.as_bytes(), name).map(|range| &header[range])
+    fn query(target: &str, name: &str) -> String {
+        let mut found = Lookup::Absent;
+        query_value(target.as_bytes(), name, &mut |value| found.add(value));
+        shown(found)
+    }
+
+    fn cookie(header: &str, name: &str) -> String {
+        let mut found = Lookup::Absent;
+        each_cookie(header.as_bytes(), name, &mut |value| found.add(value));
+        shown(found)
     }
 
     #[test]
@@ -128,12 +191,14 @@ mod tests {
             ("/p?x=1&app_id=a&y=2", "a"),
             ("/p?app%5fid=%61", "a"),
             ("/p?app_id=a+b%2Bc%2", "a b+c%2"),
+            ("/p?app_id=+a%20", "a"),
+            ("/p?app_id=%09a%0d%0A", "a"),
             ("/p?app_id=a=b", "a=b"),
             ("/p?app_id=a?b", "a?b"),
             ("/p?app_id=a#app_id=b", "a"),
             ("/p?app_id", ""),
-            ("/p?app_id=a&app_id=a", "Several"),
-            ("/p?app_id=a&%61pp_id=b", "Several"),
+            ("/p?app_id=a&app_id=a", "Several 2"),
+            ("/p?app_id=a&%61pp_id=b", "Several 2"),
             ("/p?App_Id=a", "Absent"),
             ("/p#?app_id=a", "Absent"),
             ("/app_id=a", "Absent"),
@@ -145,40 +210,61 @@ mod tests {
     #[test]
     fn a_cookie_is_found_by_its_exact_name() {
         for (header, expected) in [
-            ("sid=a", Some("a")),
-            ("x=1; sid=a; y=2", Some("a")),
-            ("x=1;sid= a ;y=2", Some("a")),
-            ("sid=\"a b\"", Some("a b")),
-            ("sid=a=b", Some("a=b")),
-            ("sid=\"", Some("\"")),
-            ("sid=", Some("")),
-            ("sid", Some("")),
-            ("sid=\"\\141\"", None),
-            ("sid=a; sid=a", None),
-            ("SID=a", None),
-            ("xsid=a", None),
-            ("", None),
+            ("sid=a", "a"),
+            ("x=1; sid=a; y=2", "a"),
+            ("x=1;sid= a ;y=2", "a"),
+            ("sid=a=b", "a=b"),
+            ("sid=", ""),
+            ("sid", ""),
+            ("sid=a; sid=a", "Several 2"),
+            ("sid=a; sid", "Several 2"),
+            ("SID=a", "Absent"),
+            ("xsid=a", "Absent"),
+            ("", "Absent"),
         ] {
             assert_eq!(cookie(header, "sid"), expected, "{header}");
         }
     }
 
     #[test]
-    fn narrowing_keeps_what_is_in_range_and_refuses_what_is_not() {
-        for value in [Cow::Borrowed(&b"abc"[..]), Cow::Owned(b"abc".to_vec())] {
-            assert_eq!(narrow(value.clone(), 1..3).as_deref(), Some(&b"bc"[..]));
-            assert_eq!(narrow(value, 1..4), None);
+    fn a_cookie_is_decoded_as_servers_decode_it() {
+        for (header, expected) in [
+            ("sid=\"a b\"", "a b"),
+            ("sid=\"", "\""),
+            ("sid=\"\"", ""),
+            ("sid=\"a", "\"a"),
+            (r#"sid="\141\"\\b""#, r#"a"\b"#),
+            (r#"sid="\x\18""#, "x18"),
+            (r#"sid="a\""#, r"a\"),
+            (r"sid=\141", r"\141"),
+            ("sid=%61%62", "ab"),
+            ("sid=%6", "%6"),
+            ("sid=%2561", "%61"),
+            ("sid=a+b", "a+b"),
+            ("sid=%20a%09", "a"),
+            ("sid=\" a \"", "a"),
+            ("sid=\"%61\"", "a"),
+            ("sid=%22a%22", "\"a\""),
+        ] {
+            assert_eq!(cookie(header, "sid"), expected, "{header}");
         }
+    }
+
+    #[test]
+    fn a_value_is_cut_to_its_part_borrowed_or_not() {
+        for value in [Cow::Borrowed(&b" bc "[..]), Cow::Owned(b" bc ".to_vec())] {
+            assert_eq!(&narrow(value.clone(), trimmed)[..], b"bc");
+            assert_eq!(&narrow(value, |_| &[])[..], b"");
+        }
+        assert_eq!(trimmed(b" \t\r\n\x0b\x0c "), b"");
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_them_panic(bytes: Vec<u8>, target in "[/?&=#%+a1]{0,20}", header in "[;= \"\\\\a]{0,20}") {
+        fn no_bytes_make_them_panic(bytes: Vec<u8>, target in "[/?&=#%+a1]{0,20}", header in "[;= \"\\\\a1%]{0,20}") {
             for input in [&bytes[..], target.as_bytes(), header.as_bytes()] {
-                query_value(input, "a");
-                if let Some(range) = cookie_value(input, "a") {
-                    prop_assert!(input.get(range).is_some());
-                }
+                query_value(input, "a", &mut |_| {});
+                each_cookie(input, "a", &mut |_| {});
             }
         }
     }

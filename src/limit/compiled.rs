@@ -1,7 +1,7 @@
 //! One limit, compiled: everything worked out that does not depend on the request.
 
 use super::keys::{label, Layout};
-use super::matching::Matcher;
+use super::matching::{Effect, Matcher};
 use super::overrides::Overrides;
 use super::request::{Reads, Request};
 use super::{Algorithm, Cost, Enforce, Form, Limit, Period};
@@ -75,19 +75,35 @@ impl Compiled {
         }
     }
 
-    /// Whether the limit holds, and by which of its matches, where it has any; the first that fits decides.
+    /// Whether the limit holds in any reading of the path, and by which of its matches, where it has any: the first
+    /// that fits.
     pub fn matched(&self, request: &Request<'_>) -> Option<Option<usize>> {
         if self.matches.is_empty() {
             return Some(None);
         }
-        self.matches
-            .iter()
-            .position(|matcher| matcher.fits(request))
-            .map(Some)
+        let fits = |matcher: &Matcher| {
+            let mut readings = request.paths().iter();
+            readings.any(|path| matcher.fits(request, path, Effect::Limits))
+        };
+        self.matches.iter().position(fits).map(Some)
+    }
+
+    /// Whether the limit holds whichever way the request is read, so that it may take the place of others.
+    pub fn is_certain(&self, request: &Request<'_>) -> bool {
+        self.matches.is_empty() || every_reading_fits(&self.matches, request)
     }
 
     /// What the path counts by under this match ([`Matcher::path_part`]).
     pub fn path_part(&self, matched: Option<usize>) -> Option<&[u8]> {
         self.matches.get(matched?)?.path_part()
     }
+}
+
+/// Whether each reading of the path fits one of these conditions: only then they free a request.
+pub(crate) fn every_reading_fits(matchers: &[Matcher], request: &Request<'_>) -> bool {
+    request.paths().iter().all(|path| {
+        matchers
+            .iter()
+            .any(|matcher| matcher.fits(request, path, Effect::Frees))
+    })
 }

@@ -30,7 +30,7 @@ impl Cost {
         let value = match header {
             Lookup::One(value) => value,
             Lookup::Absent => return ReadCost::Missing,
-            Lookup::Several => return ReadCost::Broken,
+            Lookup::Several(_) => return ReadCost::Broken,
         };
         let digits = value.trim_ascii();
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -64,7 +64,7 @@ mod tests {
             assert_eq!(read(value), ReadCost::Broken, "{value:?}");
         }
         assert_eq!(Cost::read(&Lookup::Absent, 100), ReadCost::Missing);
-        assert_eq!(Cost::read(&Lookup::Several, 100), ReadCost::Broken);
+        assert_eq!(Cost::read(&Lookup::Several(vec![]), 100), ReadCost::Broken);
     }
 
     #[test]

@@ -3,12 +3,16 @@
 
 use super::*;
 
-/// How one limit stands to one request.
+use super::super::matching::{Effect, Matcher};
+
+/// How one limit applies to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Holds {
         /// Which of its matches fits; `None` where it has none.
         matched: Option<usize>,
+        /// The number of the first reading of the path that it fits ([`Readings::numbered`]).
+        reading: u8,
         /// After overrides.
         quota: Quota,
         /// A live override may still change it.
@@ -16,8 +20,8 @@ pub enum Standing {
         enforced: bool,
     },
     NoMatch,
-    /// It keys by client, and no source named one.
-    NoClient,
+    /// It keys by client, and the caller is not identified.
+    NoClient(NoClient),
     /// The index of the limit that took its place.
     Replaced(usize),
 }
@@ -25,39 +29,82 @@ pub enum Standing {
 /// What the planner makes of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
-    /// Index of the condition of `exempt` that fits; then no limit holds, whatever stands below.
-    pub exempt: Option<usize>,
-    /// In the policy's order.
+    pub exempt: Exemption,
+    /// In the policy's order. Where the request is exempt, none of them holds.
     pub limits: Vec<Standing>,
+}
+
+/// What `exempt` says of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exemption {
+    None,
+    /// Index of the first condition that fits.
+    Full(usize),
+    /// A condition fits, but not in this reading of the path: the request is not exempt.
+    Partial {
+        condition: usize,
+        unfit: u8,
+    },
+}
+
+impl Exemption {
+    pub fn is_full(self) -> bool {
+        matches!(self, Exemption::Full(_))
+    }
 }
 
 impl Planner {
     /// As [`Planner::plan`], with reasons in place of counters.
-    pub fn explain(&self, attributes: &dyn Attributes, client: Option<&Client>) -> Explained {
-        let request = Request::new(attributes, client, &self.reads, &self.hasher);
+    pub fn explain(&self, attributes: &dyn Attributes, identity: &Identity) -> Explained {
+        let request = Request::new(attributes, identity, &self.reads, &self.hasher);
         let (all, _) = self.held(&request);
-        let replaces =
-            |index: usize, other: &&Held<'_>| other.enforced && other.limit.replaces.contains(&index);
         let limits = self.limits.iter().zip(&all).enumerate();
         let standing = |(index, (limit, held)): (usize, (&Compiled, &Option<Held<'_>>))| {
-            let matched = limit.matches.iter().position(|matcher| matcher.fits(&request));
-            match held {
-                Some(held) => Standing::Holds {
-                    matched,
+            let matched = limit.matched(&request);
+            let replaces = |other: &&Held<'_>| {
+                other.enforced && other.limit.replaces.contains(&index) && other.limit.is_certain(&request)
+            };
+            match (held, matched) {
+                (Some(held), _) => Standing::Holds {
+                    matched: held.matched,
+                    reading: held
+                        .matched
+                        .and_then(|matched| limit.matches.get(matched))
+                        .and_then(|matcher| reading(matcher, &request, Effect::Limits))
+                        .unwrap_or(1),
                     quota: held.quota,
                     live: held.live,
                     enforced: held.enforced,
                 },
-                None if matched.is_none() && !limit.matches.is_empty() => Standing::NoMatch,
-                None => match all.iter().flatten().find(|other| replaces(index, other)) {
+                (None, None) => Standing::NoMatch,
+                (None, Some(_)) => match all.iter().flatten().find(replaces) {
                     Some(other) => Standing::Replaced(other.index),
-                    None => Standing::NoClient,
+                    None => Standing::NoClient(reason(&request)),
                 },
             }
         };
         Explained {
-            exempt: self.exempt.iter().position(|matcher| matcher.fits(&request)),
+            exempt: self.exemption(&request),
             limits: limits.map(standing).collect(),
         }
     }
+
+    fn exemption(&self, request: &Request<'_>) -> Exemption {
+        let fits = |matcher: &Matcher| reading(matcher, request, Effect::Frees).is_some();
+        let Some(condition) = self.exempt.iter().position(fits) else {
+            return Exemption::None;
+        };
+        let is_unfit = |path: &[u8]| !self.exempt.iter().any(|m| m.fits(request, path, Effect::Frees));
+        match request.paths().numbered().find(|(_, path)| is_unfit(path)) {
+            Some((unfit, _)) => Exemption::Partial { condition, unfit },
+            None => Exemption::Full(condition),
+        }
+    }
+}
+
+/// The first reading of the path that a condition fits.
+fn reading(matcher: &Matcher, request: &Request<'_>, effect: Effect) -> Option<u8> {
+    let mut readings = request.paths().numbered();
+    let first = readings.find(|(_, path)| matcher.fits(request, path, effect));
+    first.map(|(number, _)| number)
 }

@@ -50,6 +50,7 @@ pub(crate) fn policy(identify: Vec<Source>, limits: Vec<Limit>) -> Policy {
         },
         identify,
         on_no_client: OnNoClient::Allow,
+        on_ambiguous_client: OnAmbiguousClient::Next,
         exempt: vec![],
         limits,
         response: ResponseSettings {
@@ -106,9 +107,9 @@ pub(crate) fn planner(identify: Vec<Source>, limits: Vec<Limit>) -> Planner {
     Planner::new(&policy(identify, limits), Hasher::new(None))
 }
 
-pub(crate) fn counted(planner: &Planner, request: &FakeRequest) -> (Vec<Group>, bool) {
-    let client = planner.identify(request);
-    match planner.plan(request, client.as_ref()) {
+pub(crate) fn counted(planner: &Planner, request: &FakeRequest) -> (Vec<Group>, Option<NoClient>) {
+    let identity = planner.identify(request);
+    match planner.plan(request, &identity) {
         Plan::Count {
             groups, no_client, ..
         } => (groups, no_client),

@@ -3,7 +3,8 @@
 use crate::identify::{Digest, FakeRequest, Hasher, Source};
 use crate::limit::fixtures::*;
 use crate::limit::{
-    Algorithm, Align, Charge, Cost, Enforce, KeyPart, Limit, Match, Override, Percent, Planner, Quota,
+    Algorithm, Align, Charge, Cost, Enforce, KeyPart, Limit, Match, NoClient, Override, Percent, Planner,
+    Quota,
 };
 
 const TEST: &str = "9f86d081884c7d659a2feaa0c55ad015";
@@ -255,21 +256,27 @@ fn a_limit_that_lacks_its_client_replaces_nothing_and_is_not_missed_where_it_is_
         ..limit
     };
     let (counted, lacking) = no_source(vec![by_address("a"), replacing(by_client("b"))]);
-    assert_eq!((counted, lacking), (vec!["a".to_owned()], true));
-    assert!(!no_source(vec![by_client("a"), replacing(by_address("b"))]).1);
+    assert_eq!(
+        (counted, lacking),
+        (vec!["a".to_owned()], Some(NoClient::Unknown))
+    );
+    assert_eq!(
+        no_source(vec![by_client("a"), replacing(by_address("b"))]).1,
+        None
+    );
     let shadow = Limit {
         enforce: Enforce::Never,
         ..by_client("a")
     };
     assert!(
-        !no_source(vec![shadow]).1,
+        no_source(vec![shadow]).1.is_none(),
         "a limit in shadow stands in nobody's way"
     );
     let trusted = Limit {
         overrides: vec![cidr("10.0.0.0/8", Quota::Unlimited)],
         ..by_client("a")
     };
-    assert!(!no_source(vec![trusted]).1, "this caller is not limited");
+    assert!(no_source(vec![trusted]).1.is_none(), "this caller is not limited");
 }
 
 /// Whether the limit is enforced, for 10,000 callers of the source.

@@ -155,7 +155,7 @@ impl<'p> Groups<'p> {
     fn tag_hash(&self, held: &Held<'_>) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.key_start.len() + 80);
         key.extend_from_slice(self.key_start);
-        match (&held.limit.layout.tag, self.request.client) {
+        match (&held.limit.layout.tag, self.request.client()) {
             (Tag::Client, Some(client)) => push_client(&mut key, client, self.sources),
             // Such a limit does not hold.
             (Tag::Client, None) => {}

@@ -86,7 +86,7 @@ impl Part {
     }
 
     /// Appends the request's value; nothing where it has none, so that leaving out a header escapes no limit.
-    /// A path that a pattern matched counts by the pattern: `path_part`.
+    /// A path that a match fits counts by the match: `path_part`.
     pub fn push(self, out: &mut Vec<u8>, request: &Request<'_>, path_part: Option<&[u8]>) {
         match self {
             Part::Address => request.push_address(out),
@@ -94,7 +94,7 @@ impl Part {
                 Some(part) => out.extend_from_slice(part),
                 None => request.push_path(out),
             },
-            Part::Method => push_part(out, request.method(), request.hasher),
+            Part::Method => push_part(out, request.counted_method(), request.hasher),
             Part::Host => push_part(out, request.host(), request.hasher),
             Part::Route => push_part(out, request.route().unwrap_or_default(), request.hasher),
             Part::Secret(index) => request.push_secret(index, out),

@@ -1,8 +1,8 @@
 //! The layout of keys, and that nobody shares a counter by accident or on purpose.
 
-use crate::identify::{Attributes, Digest, FakeRequest, Hasher, Source};
+use crate::identify::{Digest, FakeRequest, Hasher, Headers, Source};
 use crate::limit::fixtures::*;
-use crate::limit::{normalise, Algorithm, Group, KeyPart, Limit, Match, PathPattern};
+use crate::limit::{Algorithm, Group, KeyPart, Limit, Match, PathPattern, Readings};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -102,6 +102,7 @@ fn a_path_counts_by_the_pattern_that_matched_and_else_by_itself() {
     assert_eq!(by(&["/users/{id}/login"]), "/users/%7Bid%7D/login c");
     assert_eq!(by(&["/x", "/users/*/login", "/**"]), "/users/*/login c");
     assert_eq!(by(&["/users/7/login/"]), "/users/7/login c");
+    assert_eq!(by(&["/Users/7/Login"]), "/Users/7/Login c", "by its own text");
     assert_eq!(by(&[]), "/users/7/login c");
     let anything = Limit {
         matches: vec![Match::default()],
@@ -190,8 +191,8 @@ fn identity(part: &KeyPart, request: &FakeRequest) -> Vec<u8> {
         KeyPart::Client if !one("x-secret").is_empty() => [b"secret ", &one("x-secret")[..]].concat(),
         KeyPart::Client if !one("x-plain").is_empty() => [b"plain ", &one("x-plain")[..]].concat(),
         KeyPart::Client | KeyPart::Address => request.address.unwrap().to_string().into_bytes(),
-        KeyPart::Path => normalise(&one(":path")).into_owned(),
-        KeyPart::Method => one(":method"),
+        KeyPart::Path => Readings::of(&one(":path")).counted().to_vec(),
+        KeyPart::Method => one(":method").to_ascii_uppercase(),
         KeyPart::Host => one(":authority"),
         KeyPart::Route => request.route.clone().unwrap_or_default(),
         KeyPart::Header(name) => one(name),

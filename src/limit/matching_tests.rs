@@ -2,7 +2,7 @@
 
 use crate::identify::FakeRequest;
 use crate::limit::fixtures::*;
-use crate::limit::{HostPattern, KeyPart, Limit, Match, PathPattern, Plan, Planner, ValuePattern};
+use crate::limit::{Case, HostPattern, KeyPart, Limit, Match, PathPattern, Plan, Planner, ValuePattern};
 
 fn path(template: &str) -> Match {
     Match {
@@ -138,7 +138,7 @@ fn all_fields_of_one_and_any_of_a_list_must_fit() {
 }
 
 #[test]
-fn no_other_spelling_of_a_path_slips_past() {
+fn a_limit_holds_for_each_spelling_of_its_path() {
     let plain = request("GET", "/login");
     for target in [
         "/login/",
@@ -158,26 +158,160 @@ fn no_other_spelling_of_a_path_slips_past() {
         );
         assert_eq!(counted(&planner, &spelled), counted(&planner, &plain), "{target}");
     }
-    for target in ["/%2flogin", "/Login", "/login/x", "/login%20"] {
+    for target in ["/%2flogin", "/Login", "/login;x", "/x\\..\\login", "/login%0a"] {
+        assert!(holds(&[path("/login")], &request("GET", target)), "{target}");
+    }
+    for target in ["/login/x", "/login%20"] {
         assert!(!holds(&[path("/login")], &request("GET", target)), "{target}");
     }
 }
 
 #[test]
-fn a_header_that_comes_twice_is_present_and_has_no_value() {
-    let twice = request("GET", "/").with(&[("x-app", "web"), ("x-app", "web")]);
-    assert!(holds(
-        &[value("x-app", ValuePattern::exact("*").unwrap())],
-        &twice
-    ));
-    assert!(!holds(
-        &[value("x-app", ValuePattern::exact("web").unwrap())],
-        &twice
-    ));
-    assert!(!holds(
-        &[value("x-app", ValuePattern::regex(".*").unwrap())],
-        &twice
-    ));
+fn case_is_ignored_where_it_makes_a_limit_hold() {
+    let exactly = Match {
+        case: Case::Exact,
+        ..path("/login")
+    };
+    let upper = request("GET", "/LOGIN");
+    assert!(holds(&[path("/login")], &upper));
+    assert!(!holds(&[exactly], &upper));
+    assert!(
+        holds(&[not(path("/login"))], &upper),
+        "not frees the very path alone"
+    );
+    assert!(holds(&[not(not(path("/login")))], &upper));
+    let is_exempt = |exempt: Match, request: &FakeRequest| {
+        let planner = planner_with(vec![], vec![exempt]);
+        planner.plan(request, &planner.identify(request)) == Plan::Exempt
+    };
+    assert!(is_exempt(path("/login"), &request("GET", "/login")));
+    assert!(!is_exempt(path("/login"), &upper));
+    let but_admin = Match {
+        not: Some(Box::new(path("/a/admin"))),
+        ..path("/a/**")
+    };
+    assert!(is_exempt(but_admin.clone(), &request("GET", "/a/b")));
+    assert!(
+        !is_exempt(but_admin, &request("GET", "/a/ADMIN")),
+        "no spelling of it is free"
+    );
+}
+
+#[test]
+fn methods_are_compared_in_upper_case_and_head_is_get() {
+    let condition = |method| [methods(&[method])];
+    for (limited, sent, expected) in [
+        ("POST", "post", true),
+        ("POST", "Post", true),
+        ("POST", " POST\t", true),
+        ("GET", "HEAD", true),
+        ("GET", "head", true),
+        ("HEAD", "GET", false),
+        ("GET", "POST", false),
+    ] {
+        assert_eq!(
+            holds(&condition(limited), &request(sent, "/")),
+            expected,
+            "{limited} {sent}"
+        );
+    }
+    assert!(
+        holds(&[not(methods(&["GET"]))], &request("HEAD", "/")),
+        "not frees GET alone"
+    );
+    assert!(!holds(&[not(methods(&["HEAD"]))], &request("HEAD", "/")));
+    let planner = planner_with(vec![], vec![methods(&["GET"])]);
+    let plan = |method| {
+        let request = request(method, "/");
+        planner.plan(&request, &planner.identify(&request))
+    };
+    assert_eq!(plan("get"), Plan::Exempt);
+    assert_ne!(
+        plan("HEAD"),
+        Plan::Exempt,
+        "an exemption of GET does not free HEAD"
+    );
+}
+
+#[test]
+fn exempt_frees_only_what_every_reading_fits() {
+    let planner = planner_with(vec![], vec![path("/static/**"), path("/assets/**")]);
+    let is_exempt = |target| {
+        let request = request("GET", target);
+        planner.plan(&request, &planner.identify(&request)) == Plan::Exempt
+    };
+    for target in [
+        "/static/a.txt",
+        "/static//a.txt",
+        "/static/a%20b",
+        "/static/a;x",
+        "/assets/../static/a",
+    ] {
+        assert!(is_exempt(target), "{target}");
+    }
+    for target in [
+        "/users/../static/a",
+        "/static/..%2fusers",
+        "/static/..;/users",
+        "/static/\\..\\..\\x",
+        "/STATIC/a",
+    ] {
+        assert!(!is_exempt(target), "{target}");
+    }
+}
+
+#[test]
+fn a_limit_replaces_others_only_in_every_reading() {
+    let login = Limit {
+        matches: vec![Match {
+            methods: vec!["GET".into()],
+            ..path("/login")
+        }],
+        replaces: vec![1],
+        ..limit("login", &[KeyPart::Address])
+    };
+    let limits = vec![login, limit("general", &[KeyPart::Address])];
+    let planner = planner(vec![address(32, 64)], limits.clone());
+    for (method, target, expected) in [
+        ("GET", "/login", &["login"][..]),
+        ("GET", "/login/?x=//", &["login"]),
+        ("GET", "//login", &["login", "general"]),
+        ("GET", "/a/../login", &["login", "general"]),
+        ("GET", "/LOGIN", &["login", "general"]),
+        ("HEAD", "/login", &["login", "general"]),
+        ("GET", "/logout", &["general"]),
+    ] {
+        assert_eq!(
+            names(&planner, &limits, &request(method, target)),
+            expected,
+            "{method} {target}"
+        );
+    }
+}
+
+#[test]
+fn of_a_repeated_header_any_value_limits_and_all_free() {
+    let twice = request("GET", "/").with(&[("x-app", "web"), ("x-app", " app ")]);
+    let is = |text| value("x-app", ValuePattern::exact(text).unwrap());
+    for (condition, expected) in [
+        (is("*"), true),
+        (is("web"), true),
+        (is("app"), true),
+        (is("other"), false),
+        (value("x-app", ValuePattern::regex("w.*").unwrap()), true),
+        (not(is("web")), true),
+        (not(is("*")), false),
+        (
+            not(value("x-app", ValuePattern::regex("web|app").unwrap())),
+            false,
+        ),
+    ] {
+        assert_eq!(
+            holds(std::slice::from_ref(&condition), &twice),
+            expected,
+            "{condition:?}"
+        );
+    }
 }
 
 #[test]
@@ -191,8 +325,8 @@ fn what_is_exempt_is_not_counted() {
     };
     let planner = planner_with(vec![], vec![path("/healthz"), preflight, sources(&["api_key"])]);
     let plan = |request: FakeRequest| {
-        let client = planner.identify(&request);
-        planner.plan(&request, client.as_ref())
+        let identity = planner.identify(&request);
+        planner.plan(&request, &identity)
     };
     let preflight = request("OPTIONS", "/").with(&[("access-control-request-method", "GET")]);
     for exempt in [

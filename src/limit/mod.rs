@@ -14,6 +14,7 @@ mod pattern;
 mod plan;
 mod planner;
 mod rate;
+mod readings;
 mod request;
 mod template;
 
@@ -22,12 +23,13 @@ pub use cost::ReadCost;
 #[cfg(feature = "cli")]
 pub(crate) use keys::push_client;
 pub use path::normalise;
-pub use pattern::{bare_host, HostPattern, PathPattern, PatternError, ValuePattern};
-pub use plan::{Charge, Group, LiveOverride, Plan};
+pub use pattern::{bare_host, Case, HostPattern, PathPattern, PatternError, ValuePattern};
+pub use plan::{Charge, Group, LiveOverride, NoClient, Plan};
 #[cfg(feature = "cli")]
-pub use planner::explain::{Explained, Standing};
+pub use planner::explain::{Exemption, Explained, Standing};
 pub use planner::Planner;
 pub use rate::{Period, Quota, Rate, RateError, MAX_LIMIT};
+pub use readings::Readings;
 
 use crate::identify::Digest;
 use ipnet::IpNet;
@@ -160,9 +162,13 @@ pub enum Override {
 /// A condition on a request: all fields that are given must fit.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Match {
-    /// Upper case; empty: any.
+    /// Upper case; empty: any. Where it makes a limit hold, GET is HEAD as well: most servers answer HEAD by what
+    /// answers GET.
     pub methods: Vec<String>,
     pub path: Option<PathPattern>,
+    /// How the path's literals are compared where the condition makes a limit hold. Where it frees a request (`exempt`,
+    /// `replaces`, within `not`), they are compared exactly.
+    pub case: Case,
     pub hosts: Vec<HostPattern>,
     /// Header name (lower case) and what its value must be.
     pub headers: Vec<(String, ValuePattern)>,

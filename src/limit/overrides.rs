@@ -2,9 +2,8 @@
 
 use super::request::Request;
 use super::{Override, Quota};
-use crate::identify::{ClientValue, Hasher, Source};
-use ipnet::{IpNet, Ipv4Net};
-use std::net::IpAddr;
+use crate::identify::{canonical_net, ClientValue, Hasher, Source};
+use ipnet::IpNet;
 
 /// The overrides of one limit, with values hashed and sources looked up.
 #[derive(Debug, Clone)]
@@ -53,7 +52,7 @@ impl Overrides {
                     quota: *quota,
                 },
                 Override::Cidr { net, quota } => Compiled::Cidr {
-                    net: canonical(*net),
+                    net: canonical_net(*net),
                     quota: *quota,
                 },
             })
@@ -72,7 +71,7 @@ impl Overrides {
                 Compiled::Live => live = true,
                 Compiled::Client { source, value, quota } => {
                     let fits = |c: &&crate::identify::Client| c.index == *source && c.value == *value;
-                    if request.client.filter(fits).is_some() {
+                    if request.client().filter(fits).is_some() {
                         return (*quota, live);
                     }
                 }
@@ -96,17 +95,6 @@ impl Override {
                 Some(*quota)
             }
         }
-    }
-}
-
-/// Addresses are compared as IPv4 where they are IPv4-mapped, so a net of such is one of IPv4.
-fn canonical(net: IpNet) -> IpNet {
-    let prefix = net.prefix_len().checked_sub(96);
-    match (net.addr().to_canonical(), prefix) {
-        (IpAddr::V4(address), Some(prefix)) if net.addr().is_ipv6() => {
-            Ipv4Net::new(address, prefix).map_or(net, IpNet::V4)
-        }
-        _ => net,
     }
 }
 

@@ -1,28 +1,41 @@
-//! One spelling for each path, so that no other spelling slips past a limit. What a path means is not decided here.
+//! The canonical spelling of a path, in which patterns are compared. What else a server may take a path for is in
+//! [`super::readings`].
 
 use crate::identify::{hex_pair, push_percent, until};
 use std::borrow::Cow;
 
-/// The path of a request target in its one spelling: without query and fragment, unreserved characters decoded,
-/// everything that may not stand in a path encoded (in upper case), dot segments resolved (RFC 3986, section
+/// The path of a request target in its canonical spelling: without query and fragment, unreserved characters decoded,
+/// everything that may not occur in a path encoded (in upper case), dot segments resolved (RFC 3986, section
 /// 5.2.4), then double slashes merged and a trailing slash dropped; the case kept. It begins with `/` and is ASCII.
 ///
 /// Dots come before slashes, as in Envoy's `normalize_path` and `merge_slashes`: `/a//../b` is `/a/b`.
 pub fn normalise(target: &[u8]) -> Cow<'_, [u8]> {
+    canonical(path_of(target)).0
+}
+
+/// The path of a request target as it was sent: without query and fragment, and without scheme and authority.
+pub(super) fn path_of(target: &[u8]) -> &[u8] {
     let path = until(until(target, b'#'), b'?');
-    let path = if path.starts_with(b"/") {
-        path
-    } else {
-        after_authority(path)
-    };
+    match path.starts_with(b"/") {
+        true => path,
+        false => after_authority(path),
+    }
+}
+
+/// The canonical spelling of a path, and whether every server reads the path so: it has no `%`, `;`, `\`, `//` or `/.`.
+pub(super) fn canonical(path: &[u8]) -> (Cow<'_, [u8]>, bool) {
     let trimmed = path.strip_suffix(b"/").unwrap_or(path);
     if trimmed.is_empty() {
-        return Cow::Borrowed(b"/");
+        return (Cow::Borrowed(b"/"), true);
     }
-    if is_normal(trimmed) {
-        return Cow::Borrowed(trimmed);
-    }
-    Cow::Owned(merged(resolved(path)))
+    let (is_canonical, is_plain) = look(trimmed);
+    let canonical = match is_canonical {
+        true => Cow::Borrowed(trimmed),
+        false => Cow::Owned(without_trailing_slash(merged(resolved(&spelled(
+            path, &CANONICAL,
+        ))))),
+    };
+    (canonical, is_plain && !trimmed.ends_with(b"/"))
 }
 
 /// The path of an absolute target (`http://host/path`); other targets as they are.
@@ -35,31 +48,29 @@ fn after_authority(target: &[u8]) -> &[u8] {
     rest.get(slash..).unwrap_or_default()
 }
 
-/// Whether nothing is to be done, at the price of one look at each byte; `%` and dotted segments may be in order
-/// as well, but need a closer look.
-fn is_normal(path: &[u8]) -> bool {
+/// Whether a path is canonical, and whether it is plain, at the price of one look at each byte; `%` and segments that
+/// begin with a dot may be canonical as well, but need a closer look.
+fn look(path: &[u8]) -> (bool, bool) {
+    let (mut is_canonical, mut is_plain) = (path.starts_with(b"/"), true);
     let mut previous = b'.';
     for &byte in path {
-        let fits = match byte {
-            b'/' => previous != b'/',
-            b'.' => previous != b'/',
-            b'%' => false,
-            _ => may_stand(byte),
-        };
-        if !fits {
-            return false;
+        match byte {
+            b'/' | b'.' if previous == b'/' => (is_canonical, is_plain) = (false, false),
+            b'%' | b'\\' => (is_canonical, is_plain) = (false, false),
+            b';' => is_plain = false,
+            _ => is_canonical &= byte == b'/' || is_path_character(byte),
         }
         previous = byte;
     }
-    path.starts_with(b"/") && previous != b'/'
+    (is_canonical && previous != b'/', is_plain)
 }
 
-fn is_unreserved(byte: u8) -> bool {
+pub(super) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// RFC 3986's `pchar`, without the percent sign.
-fn may_stand(byte: u8) -> bool {
+fn is_path_character(byte: u8) -> bool {
     is_unreserved(byte)
         || matches!(
             byte,
@@ -67,52 +78,91 @@ fn may_stand(byte: u8) -> bool {
         )
 }
 
-/// Each segment in its one spelling, dot segments resolved; empty segments are segments still.
-fn resolved(path: &[u8]) -> Vec<u8> {
-    let mut out: Vec<u8> = Vec::with_capacity(path.len() + 8);
-    for segment in path.strip_prefix(b"/").unwrap_or(path).split(|&b| b == b'/') {
-        let start = out.len();
+/// How the characters of a path are read, before its segments are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spelling {
+    /// Every percent-escape is decoded, those of `/`, `\` and `;` too; otherwise those of unreserved characters alone.
+    pub decode_all: bool,
+    /// `\` is a slash.
+    pub backslash: bool,
+    /// What follows a `;` in a segment is no part of it.
+    pub drop_parameters: bool,
+}
+
+const CANONICAL: Spelling = Spelling {
+    decode_all: false,
+    backslash: false,
+    drop_parameters: false,
+};
+
+/// A path with every character in its one spelling, and a slash in front. Its segments are as they were.
+pub(super) fn spelled(path: &[u8], how: &Spelling) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len() + 8);
+    let has_slash = path.starts_with(b"/") || (how.backslash && path.starts_with(b"\\"));
+    if !has_slash {
         out.push(b'/');
-        push_spelled(&mut out, segment);
-        match out.get(start..) {
-            Some(b"/.") => out.truncate(start),
-            Some(b"/..") => {
-                out.truncate(start);
-                let parent = out.iter().rposition(|&b| b == b'/').unwrap_or(0);
-                out.truncate(parent);
+    }
+    let mut in_parameters = false;
+    let mut rest = path;
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        let escaped = match first {
+            b'%' => hex_pair(after.first(), after.get(1)),
+            _ => None,
+        };
+        if escaped.is_some() {
+            rest = after.get(2..).unwrap_or_default();
+        }
+        // An escape that stays is a character of the segment, whichever it is; a stray percent sign is one in the text.
+        let (byte, stays) = match escaped {
+            Some(byte) => (byte, !how.decode_all && !is_unreserved(byte)),
+            None => (first, false),
+        };
+        match byte {
+            b'/' if !stays => {
+                in_parameters = false;
+                out.push(b'/');
             }
-            _ => {}
+            b'\\' if !stays && how.backslash => {
+                in_parameters = false;
+                out.push(b'/');
+            }
+            _ if in_parameters => {}
+            b';' if !stays && how.drop_parameters => in_parameters = true,
+            _ if !stays && is_path_character(byte) => out.push(byte),
+            _ => push_percent(&mut out, byte),
         }
     }
     out
 }
 
-fn push_spelled(out: &mut Vec<u8>, segment: &[u8]) {
-    let mut at = 0;
-    while let Some(&byte) = segment.get(at) {
-        at += 1;
-        match byte {
-            b'%' => match hex_pair(segment.get(at), segment.get(at + 1)) {
-                Some(value) => {
-                    at += 2;
-                    if is_unreserved(value) {
-                        out.push(value);
-                    } else {
-                        push_percent(out, value);
-                    }
-                }
-                // A stray percent sign is one in the text.
-                None => push_percent(out, b'%'),
-            },
-            _ if may_stand(byte) => out.push(byte),
-            _ => push_percent(out, byte),
+/// Dot segments resolved; empty segments are segments still.
+pub(super) fn resolved(path: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::with_capacity(path.len());
+    for segment in path.strip_prefix(b"/").unwrap_or(path).split(|&b| b == b'/') {
+        match segment {
+            b"." => {}
+            b".." => {
+                let parent = out.iter().rposition(|&b| b == b'/').unwrap_or(0);
+                out.truncate(parent);
+            }
+            _ => {
+                out.push(b'/');
+                out.extend_from_slice(segment);
+            }
         }
     }
+    out
 }
 
-/// Double slashes merged, the trailing one dropped.
-fn merged(mut path: Vec<u8>) -> Vec<u8> {
+/// Double slashes merged.
+pub(super) fn merged(mut path: Vec<u8>) -> Vec<u8> {
     path.dedup_by(|next, previous| *next == b'/' && *previous == b'/');
+    path
+}
+
+/// One trailing slash dropped; the root is `/`.
+pub(super) fn without_trailing_slash(mut path: Vec<u8>) -> Vec<u8> {
     if path.ends_with(b"/") {
         path.pop();
     }
@@ -132,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_a_path_is_the_same_path() {
+    fn the_spellings_of_a_path_have_one_canonical_form() {
         for spelling in [
             "/login",
             "/login/",
@@ -198,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_normal_path_is_its_own_spelling(bytes: Vec<u8>, text in "[/.%2eEfF6cC?#a*]{0,24}") {
+        fn a_canonical_path_is_its_own_spelling(bytes: Vec<u8>, text in "[/.%2eEfF6cC?#a*]{0,24}") {
             for input in [&bytes[..], text.as_bytes()] {
                 let once = normalise(input).into_owned();
                 prop_assert!(once.starts_with(b"/") && once.is_ascii());

@@ -2,11 +2,11 @@
 
 use super::path::normalise;
 use super::template::Template;
-use crate::identify::whole;
+use crate::identify::{trimmed, whole};
 use regex_lite::Regex;
 use std::fmt;
 
-/// A path condition over a normalised path: exact, or with `*`, `{id}` and `**`, or a regex over the whole path.
+/// A path condition over one reading of a path: exact, or with `*`, `{id}` and `**`, or a regex over the whole path.
 #[derive(Debug, Clone)]
 pub struct PathPattern {
     text: String,
@@ -40,6 +40,39 @@ enum ValueForm {
     Exact,
     Present,
     Regex(Regex),
+}
+
+/// How the literals of a path pattern are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Case {
+    Exact,
+    /// ASCII letters in any case.
+    #[default]
+    Ignored,
+}
+
+impl Case {
+    pub(super) fn eq(self, literal: &[u8], text: &[u8]) -> bool {
+        match self {
+            Case::Exact => literal == text,
+            Case::Ignored => literal.eq_ignore_ascii_case(text),
+        }
+    }
+
+    /// What follows the literal at the start of a text.
+    pub(super) fn strip_prefix<'t>(self, literal: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
+        let (start, rest) = text.split_at_checked(literal.len())?;
+        self.eq(literal, start).then_some(rest)
+    }
+
+    /// Most ends are empty, and comparing nothing is not free: some C libraries pay for the empty vector's address.
+    pub(super) fn ends_with(self, text: &[u8], end: &[u8]) -> bool {
+        let at = text.len().checked_sub(end.len());
+        end.is_empty()
+            || at
+                .and_then(|at| text.get(at..))
+                .is_some_and(|tail| self.eq(end, tail))
+    }
 }
 
 /// Why a pattern cannot be compiled; the text is for the person who wrote it and names the remedy.
@@ -81,18 +114,22 @@ impl PathPattern {
         })
     }
 
-    /// Whether it fits a path as [`normalise`] leaves it.
-    pub fn matches(&self, path: &[u8]) -> bool {
+    /// Whether it fits a path in the spelling of [`normalise`], or one of its other readings. `case` is how its literals
+    /// are compared; a regex is as it was written.
+    pub fn matches(&self, path: &[u8], case: Case) -> bool {
         match &self.form {
-            PathForm::Exact(exact) => exact == path,
-            PathForm::Template(template) => template.matches(path),
+            PathForm::Exact(exact) => case.eq(exact, path),
+            PathForm::Template(template) => template.matches(path, case),
             PathForm::Regex(regex) => std::str::from_utf8(path).is_ok_and(|path| regex.is_match(path)),
         }
     }
 
-    /// Whether it fits one path only.
-    pub fn is_exact(&self) -> bool {
-        matches!(self.form, PathForm::Exact(_))
+    /// What a path that fits counts by, where it is part of a key: an exact pattern's path, and a pattern's text.
+    pub fn counted(&self) -> &[u8] {
+        match &self.form {
+            PathForm::Exact(exact) => exact,
+            PathForm::Template(_) | PathForm::Regex(_) => self.text.as_bytes(),
+        }
     }
 
     /// As it was written.
@@ -163,8 +200,12 @@ pub fn bare_host(authority: &[u8]) -> &[u8] {
 }
 
 impl ValuePattern {
-    /// Exact, or `*` for any value.
+    /// Exact, or `*` for any value. White space around a header's value is no part of it, and so none here.
     pub fn exact(text: &str) -> Result<Self, PatternError> {
+        if trimmed(text.as_bytes()).len() < text.len() {
+            let why = "has white space around it, which is never part of a header's value; leave it out";
+            return Err(PatternError(why.to_owned()));
+        }
         let form = if text == "*" {
             ValueForm::Present
         } else {
@@ -184,15 +225,12 @@ impl ValuePattern {
         })
     }
 
-    /// Whether it fits the header's values: one; or several, of which none can be told, so that only `*` fits.
-    pub fn matches(&self, value: &crate::identify::Lookup<'_>) -> bool {
-        use crate::identify::Lookup;
-        match (&self.form, value) {
-            (_, Lookup::Absent) => false,
-            (ValueForm::Present, _) => true,
-            (_, Lookup::Several) => false,
-            (ValueForm::Exact, Lookup::One(value)) => **value == *self.text.as_bytes(),
-            (ValueForm::Regex(regex), Lookup::One(value)) => regex.is_match(&String::from_utf8_lossy(value)),
+    /// Whether it fits one value.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        match &self.form {
+            ValueForm::Present => true,
+            ValueForm::Exact => value == self.text.as_bytes(),
+            ValueForm::Regex(regex) => regex.is_match(&String::from_utf8_lossy(value)),
         }
     }
 }
@@ -209,22 +247,25 @@ impl Eq for ValuePattern {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identify::Lookup;
     use proptest::prelude::*;
 
     #[test]
     fn an_exact_path_is_read_as_a_request_is() {
         let login = PathPattern::template("/%6Cogin/").unwrap();
-        assert!(login.is_exact() && login.matches(b"/login"));
-        assert!(!login.matches(b"/login/x") && !login.matches(b"/Login"));
-        assert_eq!(login.text(), "/%6Cogin/");
+        assert!(login.matches(b"/login", Case::Exact) && !login.matches(b"/login/x", Case::Ignored));
+        assert!(login.matches(b"/LOGIN", Case::Ignored) && !login.matches(b"/LOGIN", Case::Exact));
+        assert_eq!((login.text(), login.counted()), ("/%6Cogin/", &b"/login"[..]));
     }
 
     #[test]
     fn a_path_regex_fits_the_whole_path() {
         let pattern = PathPattern::regex("/v[0-9]+|/x").unwrap();
-        assert!(pattern.matches(b"/v12") && pattern.matches(b"/x") && !pattern.is_exact());
-        assert!(!pattern.matches(b"/v12/a") && !pattern.matches(b"/a/x"));
+        let fits = |path: &str| pattern.matches(path.as_bytes(), Case::Ignored);
+        assert!(fits("/v12") && fits("/x") && !fits("/v12/a") && !fits("/a/x"));
+        assert!(
+            !fits("/V12"),
+            "as it was written, also where literals are compared in any case"
+        );
         assert!(PathPattern::regex("/(").is_err());
     }
 
@@ -263,21 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn a_header_fits_exactly_by_presence_or_by_regex() {
-        let one = |value: &'static str| Lookup::One(value.as_bytes().into());
+    fn a_value_fits_exactly_by_presence_or_by_regex() {
         let exact = ValuePattern::exact("web").unwrap();
-        assert!(exact.matches(&one("web")) && !exact.matches(&one("Web")));
-        let present = ValuePattern::exact("*").unwrap();
-        assert!(present.matches(&one("")) && present.matches(&Lookup::Several));
+        assert!(exact.matches(b"web") && !exact.matches(b"Web"));
+        assert!(ValuePattern::exact("*").unwrap().matches(b""));
+        assert!(ValuePattern::exact(" web").is_err(), "it would never fit");
         let regex = ValuePattern::regex("a+|b").unwrap();
-        assert!(regex.matches(&one("aaa")) && regex.matches(&one("b")) && !regex.matches(&one("ab")));
-        assert!(ValuePattern::regex(".*")
-            .unwrap()
-            .matches(&Lookup::One(b"\xff"[..].into())));
-        for pattern in [&exact, &present, &regex] {
-            assert!(!pattern.matches(&Lookup::Absent));
-        }
-        assert!(!exact.matches(&Lookup::Several) && !regex.matches(&Lookup::Several));
+        assert!(regex.matches(b"aaa") && regex.matches(b"b") && !regex.matches(b"ab"));
+        assert!(ValuePattern::regex(".*").unwrap().matches(b"\xff"));
     }
 
     #[test]
@@ -301,7 +335,7 @@ mod tests {
                 pattern.matches(&bytes);
             }
             if let Ok(pattern) = PathPattern::template(&text) {
-                pattern.matches(&bytes);
+                pattern.matches(&bytes, Case::Ignored);
             }
         }
     }

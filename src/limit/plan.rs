@@ -12,11 +12,20 @@ pub enum Plan {
     /// What to count; no group means that no limit holds.
     Count {
         groups: Vec<Group>,
-        /// A limit that keys by client, and is not in shadow, matched, and no source named one.
-        no_client: bool,
+        /// A limit that keys by client, and is not in shadow, matched, and the caller is not identified.
+        no_client: Option<NoClient>,
         /// Cost headers that were there and no cost, and so count as 1.
         broken_costs: u32,
     },
+}
+
+/// Why a caller is not identified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoClient {
+    /// No source yields a value.
+    Unknown,
+    /// A source yields several, and such requests are to be refused.
+    Ambiguous,
 }
 
 /// Counters that share a hash tag: one script call, checked and charged together or not at all.

@@ -1,14 +1,14 @@
 //! Applies a policy to a request: which limits hold, what this client is granted, and which counters that means.
 //! Whether the counters are spent is not decided here.
 
-use super::compiled::Compiled;
+use super::compiled::{every_reading_fits, Compiled};
 use super::groups::{Groups, Held};
 use super::keys::Tag;
 use super::matching::Matcher;
 use super::request::{Reads, Request};
-use super::{Enforce, Limit, Percent, Plan, Quota};
+use super::{Enforce, Limit, NoClient, Percent, Plan, Quota};
 use crate::config::Policy;
-use crate::identify::{identify, Attributes, Client, Hasher, Source, SourceKind};
+use crate::identify::{identify, Attributes, Hasher, Identity, Source, SourceKind};
 use std::rc::Rc;
 
 /// The field of a hash that holds one counter only.
@@ -18,6 +18,7 @@ const ONLY_FIELD: &str = "c";
 #[derive(Debug, Clone)]
 pub struct Planner {
     sources: Vec<Source>,
+    refuse_ambiguous: bool,
     hasher: Hasher,
     reads: Reads,
     exempt: Vec<Matcher>,
@@ -49,6 +50,7 @@ impl Planner {
         let key_start = format!("{}:{}:{{", policy.redis.key_prefix, policy.instance).into_bytes();
         Planner {
             sources,
+            refuse_ambiguous: policy.refuses_ambiguous(),
             hasher,
             reads,
             exempt,
@@ -60,8 +62,8 @@ impl Planner {
     }
 
     /// Who is calling, by the policy's sources.
-    pub fn identify(&self, attributes: &dyn Attributes) -> Option<Client> {
-        identify(&self.sources, attributes, &self.hasher)
+    pub fn identify(&self, attributes: &dyn Attributes) -> Identity {
+        identify(&self.sources, attributes, &self.hasher, self.refuse_ambiguous)
     }
 
     /// What hashes secrets here.
@@ -69,10 +71,10 @@ impl Planner {
         &self.hasher
     }
 
-    /// The counters that the request meets. `client` is what [`Planner::identify`] said of it.
-    pub fn plan(&self, attributes: &dyn Attributes, client: Option<&Client>) -> Plan {
-        let request = Request::new(attributes, client, &self.reads, &self.hasher);
-        if self.exempt.iter().any(|matcher| matcher.fits(&request)) {
+    /// The counters that the request meets. `identity` is what [`Planner::identify`] returned for it.
+    pub fn plan(&self, attributes: &dyn Attributes, identity: &Identity) -> Plan {
+        let request = Request::new(attributes, identity, &self.reads, &self.hasher);
+        if self.is_exempt(&request) {
             return Plan::Exempt;
         }
         let (held, no_client) = self.held(&request);
@@ -88,13 +90,17 @@ impl Planner {
         }
     }
 
+    fn is_exempt(&self, request: &Request<'_>) -> bool {
+        !self.exempt.is_empty() && every_reading_fits(&self.exempt, request)
+    }
+
     /// The limits that hold, each in its place, and whether one was enforced that lacks a client.
-    fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Option<Held<'p>>>, bool) {
+    fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Option<Held<'p>>>, Option<NoClient>) {
         // Takes memory with the first limit that replaces others.
         let mut replaced: Vec<bool> = Vec::new();
         let mut held: Vec<Option<Held<'p>>> = Vec::with_capacity(self.limits.len());
         held.resize_with(self.limits.len(), || None);
-        let mut no_client = false;
+        let mut no_client = None;
         for &index in &self.order {
             let Some(limit) = self.limits.get(index) else {
                 continue;
@@ -107,14 +113,18 @@ impl Planner {
             };
             let (quota, live) = limit.overrides.quota(request);
             let enforced = self.enforced(limit, request);
-            if limit.layout.tag == Tag::Client && request.client.is_none() {
-                no_client |= enforced && quota != Quota::Unlimited;
+            if limit.layout.tag == Tag::Client && request.client().is_none() {
+                if enforced && quota != Quota::Unlimited {
+                    no_client = Some(reason(request));
+                }
                 continue;
             }
-            for &other in limit.replaces.iter().filter(|_| enforced) {
+            if enforced && !limit.replaces.is_empty() && limit.is_certain(request) {
                 replaced.resize(self.limits.len(), false);
-                if let Some(replaced) = replaced.get_mut(other) {
-                    *replaced = true;
+                for &other in &limit.replaces {
+                    if let Some(replaced) = replaced.get_mut(other) {
+                        *replaced = true;
+                    }
                 }
             }
             if let Some(place) = held.get_mut(index) {
@@ -143,6 +153,13 @@ impl Planner {
         };
         let lot = request.lot(limit.layout.by_address(), &self.sources);
         lot % u64::from(Percent::FULL.basis_points()) < share
+    }
+}
+
+fn reason(request: &Request<'_>) -> NoClient {
+    match request.identity {
+        Identity::Ambiguous(_) => NoClient::Ambiguous,
+        Identity::Unknown | Identity::Client(_) => NoClient::Unknown,
     }
 }
 

@@ -1,11 +1,11 @@
 //! One request while it is planned: everything that is read of it is read, spelled and hashed once.
 
 use super::keys::{push_address, push_client};
-use super::path::normalise;
 use super::pattern::bare_host;
+use super::readings::Readings;
 use super::KeyPart;
-use crate::identify::{cookie, cut_address, push_escaped, push_part, query};
-use crate::identify::{Attributes, Client, Digest, Hasher, Lookup, ShownAddress, Source};
+use crate::identify::{canonical, cookie, cut_address, push_escaped, push_part, query};
+use crate::identify::{Attributes, Client, Digest, Hasher, Identity, Lookup, ShownAddress, Source};
 use std::borrow::{Borrow, Cow};
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -54,13 +54,13 @@ fn index_of<T: Borrow<Q>, Q: PartialEq + ?Sized>(
 
 /// A view on a request that remembers what it has read.
 pub(crate) struct Request<'a> {
-    pub client: Option<&'a Client>,
+    pub identity: &'a Identity,
     pub hasher: &'a Hasher,
     attributes: &'a dyn Attributes,
     reads: &'a Reads,
     headers: Vec<OnceCell<Lookup<'a>>>,
     secrets: Vec<OnceCell<Option<Digest>>>,
-    path: OnceCell<Cow<'a, [u8]>>,
+    paths: OnceCell<Readings<'a>>,
     method: OnceCell<Cow<'a, [u8]>>,
     host: OnceCell<Vec<u8>>,
     route: OnceCell<Option<Vec<u8>>>,
@@ -75,18 +75,18 @@ pub(crate) struct Request<'a> {
 impl<'a> Request<'a> {
     pub fn new(
         attributes: &'a dyn Attributes,
-        client: Option<&'a Client>,
+        identity: &'a Identity,
         reads: &'a Reads,
         hasher: &'a Hasher,
     ) -> Request<'a> {
         Request {
-            client,
+            identity,
             hasher,
             attributes,
             reads,
             headers: reads.headers.iter().map(|_| OnceCell::new()).collect(),
             secrets: reads.secrets.iter().map(|_| OnceCell::new()).collect(),
-            path: OnceCell::new(),
+            paths: OnceCell::new(),
             method: OnceCell::new(),
             host: OnceCell::new(),
             route: OnceCell::new(),
@@ -98,19 +98,37 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// In its one spelling.
-    pub fn path(&self) -> &[u8] {
-        self.path
-            .get_or_init(|| match self.attributes.header(":path").value() {
-                Some(Cow::Borrowed(target)) => normalise(target),
-                Some(Cow::Owned(target)) => Cow::Owned(normalise(&target).into_owned()),
-                None => Cow::Borrowed(b"/"),
-            })
+    pub fn client(&self) -> Option<&'a Client> {
+        self.identity.client()
     }
 
+    /// What the upstream may take the path for.
+    pub fn paths(&self) -> &Readings<'a> {
+        self.paths.get_or_init(|| {
+            let mut target: Option<&[u8]> = None;
+            self.attributes
+                .each_value(":path", &mut |value| target = target.or(Some(value)));
+            Readings::of(target.unwrap_or(b"/"))
+        })
+    }
+
+    /// In upper case, as servers take it.
     pub fn method(&self) -> &[u8] {
-        self.method
-            .get_or_init(|| self.attributes.header(":method").value().unwrap_or_default())
+        self.method.get_or_init(|| {
+            let method = self.attributes.header(":method").value().unwrap_or_default();
+            match method.iter().any(u8::is_ascii_lowercase) {
+                true => Cow::Owned(method.to_ascii_uppercase()),
+                false => method,
+            }
+        })
+    }
+
+    /// The method under which the request counts: most servers answer HEAD by what answers GET.
+    pub fn counted_method(&self) -> &[u8] {
+        match self.method() {
+            b"HEAD" => b"GET",
+            method => method,
+        }
     }
 
     /// In lower case, without its port.
@@ -139,11 +157,11 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The whole address, IPv4-mapped IPv6 as IPv4.
+    /// The whole address, IPv4 in an IPv6 spelling as IPv4.
     pub fn address(&self) -> Option<IpAddr> {
         *self
             .address
-            .get_or_init(|| self.attributes.address().map(|ip| ip.to_canonical()))
+            .get_or_init(|| self.attributes.address().map(canonical))
     }
 
     /// Appends the address, cut to its prefix; nothing where there is none.
@@ -159,11 +177,11 @@ impl<'a> Request<'a> {
         out.extend_from_slice(part);
     }
 
-    /// Appends the path as a part of a key.
+    /// Appends the path itself as a part of a key.
     pub fn push_path(&self, out: &mut Vec<u8>) {
         let part = self.path_part.get_or_init(|| {
             let mut part = Vec::new();
-            push_part(&mut part, self.path(), self.hasher);
+            push_part(&mut part, self.paths().counted(), self.hasher);
             part
         });
         out.extend_from_slice(part);
@@ -173,7 +191,7 @@ impl<'a> Request<'a> {
     /// for or where there is no client.
     pub fn lot(&self, by_address: bool, sources: &[Source]) -> u64 {
         let mut caller = Vec::new();
-        match self.client.filter(|_| !by_address) {
+        match self.client().filter(|_| !by_address) {
             Some(client) => *self.client_lot.get_or_init(|| {
                 push_client(&mut caller, client, sources);
                 self.hasher.digest(&caller).draw()
@@ -190,8 +208,8 @@ impl<'a> Request<'a> {
         let read = || {
             let value = match self.reads.secrets.get(index)? {
                 KeyPart::Header(name) => self.attributes.header(name).value(),
-                KeyPart::Query(name) => query(self.attributes, name),
-                KeyPart::Cookie(name) => cookie(self.attributes, name),
+                KeyPart::Query(name) => query(self.attributes, name).value(),
+                KeyPart::Cookie(name) => cookie(self.attributes, name).value(),
                 _ => None,
             };
             value.map(|value| self.hasher.digest(&value))

@@ -1,7 +1,7 @@
 //! Envoy's URI templates: `*` and `{id}` for one segment, `**` for the rest.
 
 use super::path::normalise;
-use super::pattern::PatternError;
+use super::pattern::{Case, PatternError};
 
 /// A path with operators, in the forms of Envoy's `uri_template`; [`super::PathPattern::template`] lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,17 +56,17 @@ impl Template {
         Ok(Some(Template { pieces, end }))
     }
 
-    /// Whether it fits a normalised path.
-    pub fn matches(&self, path: &[u8]) -> bool {
-        if !ends_with(path, &self.end) {
+    /// Whether it fits one reading of a path.
+    pub fn matches(&self, path: &[u8], case: Case) -> bool {
+        if !case.ends_with(path, &self.end) {
             return false;
         }
         let mut rest = if path == b"/" { &[] } else { path };
         for piece in &self.pieces {
             let after = match piece {
-                Piece::Literal(literal) => rest.strip_prefix(&literal[..]),
-                Piece::One(end) => after_one(rest, end),
-                Piece::Rest(end) => return ends_with(rest, end),
+                Piece::Literal(literal) => case.strip_prefix(literal, rest),
+                Piece::One(end) => after_one(rest, end, case),
+                Piece::Rest(end) => return case.ends_with(rest, end),
             };
             match after {
                 Some(after @ ([] | [b'/', ..])) => rest = after,
@@ -78,16 +78,11 @@ impl Template {
 }
 
 /// What follows one segment that ends so and is longer than its end.
-fn after_one<'a>(path: &'a [u8], end: &[u8]) -> Option<&'a [u8]> {
+fn after_one<'a>(path: &'a [u8], end: &[u8], case: Case) -> Option<&'a [u8]> {
     let from = path.strip_prefix(b"/")?;
     let length = from.iter().position(|&b| b == b'/').unwrap_or(from.len());
     let (segment, after) = from.split_at_checked(length)?;
-    (segment.len() > end.len() && ends_with(segment, end)).then_some(after)
-}
-
-/// Most ends are empty, and comparing nothing is not free: some C libraries pay for the empty vector's address.
-fn ends_with(path: &[u8], end: &[u8]) -> bool {
-    end.is_empty() || path.ends_with(end)
+    (segment.len() > end.len() && case.ends_with(segment, end)).then_some(after)
 }
 
 /// Each `{name}` as `*`, each `{name=pattern}` as the pattern.
@@ -147,7 +142,7 @@ mod tests {
         Template::parse(template)
             .unwrap()
             .unwrap()
-            .matches(path.as_bytes())
+            .matches(path.as_bytes(), Case::Exact)
     }
 
     #[test]
@@ -192,6 +187,27 @@ mod tests {
             for path in no {
                 assert!(!fits(template, path), "{template} should not fit {path}");
             }
+        }
+    }
+
+    #[test]
+    fn literals_fit_in_any_case_where_it_is_ignored() {
+        let fits = |template: &str, path: &str| {
+            let template = Template::parse(template).unwrap().unwrap();
+            template.matches(path.as_bytes(), Case::Ignored)
+                && !template.matches(path.as_bytes(), Case::Exact)
+        };
+        for (template, path) in [
+            ("/users/{id}", "/USERS/7"),
+            ("/*/login", "/a/LogIn"),
+            ("/search/**", "/Search"),
+            ("/videos/*.m4s", "/videos/1.M4S"),
+            ("/**.mpd", "/a/b.MPD"),
+        ] {
+            assert!(
+                fits(template, path),
+                "{template} should fit {path} where case is ignored alone"
+            );
         }
     }
 

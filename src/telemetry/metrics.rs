@@ -31,13 +31,14 @@ const MAX_REJECTED: usize = 1_000;
 /// What stands for everything without a series of its own.
 pub const OTHER: &str = "other";
 
-const DECISIONS: [&str; 6] = [
+const DECISIONS: [&str; 7] = [
     "allowed",
     "denied",
     "failed_open",
     "failed_closed",
     "exempt",
     "no_client",
+    "ambiguous_client",
 ];
 const BY: [&str; 5] = ["redis", "local", "cache", "lease", "none"];
 /// What a limit said, by whom; `near` and `used` are metrics of their own.
@@ -169,6 +170,7 @@ impl<M: Meter> Metrics<M> {
             Outcome::FailedClosed => 3,
             Outcome::Exempt => 4,
             Outcome::NoClient { .. } => 5,
+            Outcome::AmbiguousClient => 6,
         };
         let by = decision.by.map_or(BY.len() - 1, by_index);
         if let Some(slot) = self.requests.get_mut(word * BY.len() + by) {

@@ -258,11 +258,11 @@ fn clients_and_paths_leave_the_number_of_series_the_same(requests: u32) {
                 ("x-api-key", &format!("client-{n}")),
             ],
         );
-        let client = planner.identify(&request);
-        let Plan::Count { groups, .. } = planner.plan(&request, client.as_ref()) else {
+        let identity = planner.identify(&request);
+        let Plan::Count { groups, .. } = planner.plan(&request, &identity) else {
             panic!()
         };
-        let shown = client.as_ref().map(ToString::to_string);
+        let shown = identity.client().map(ToString::to_string);
         for charge in groups.iter().flat_map(|group| &group.charges) {
             let counted = Counted {
                 charge,

@@ -26,6 +26,7 @@ mod moving;
 mod oncall;
 mod overrides;
 mod parity;
+mod reading;
 mod responses;
 mod seen;
 mod shadow;

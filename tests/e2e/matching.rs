@@ -1,4 +1,4 @@
-//! Which limits hold for a request, under which counters, and that no spelling of a path slips past.
+//! Which limits hold for a request, under which counters, and how a request is read.
 
 use crate::harness::*;
 use serde_json::json;
@@ -24,6 +24,8 @@ const FORMS: &str = r#"
     response: {headers: [ietf]}
     limits:
     - {name: exact, rate: 100/h, match: {path: /login}}
+    - {name: case, rate: 100/h, match: {path: /Case, ignore_case: false}}
+    - {name: get, rate: 100/h, match: {path: /b, methods: [GET]}}
     - {name: one, rate: 100/h, match: {path: "/items/{id}/tags"}}
     - {name: star, rate: 100/h, match: {path: "/*/star"}}
     - {name: rest, rate: 100/h, match: {path: "/search/**"}}
@@ -49,7 +51,10 @@ async fn each_form_of_match_holds_for_what_it_says_and_for_nothing_else() {
             ("GET", "/", &[], &[]),
             ("GET", "/login", &[], &["exact"]),
             ("GET", "/login?x=1", &[], &["exact"]),
-            ("GET", "/Login", &[], &[]),
+            ("GET", "/Login", &[], &["exact"]),
+            ("GET", "/Case", &[], &["case"]),
+            ("GET", "/case", &[], &[]),
+            ("HEAD", "/b", &[], &["get"]),
             ("GET", "/login/x", &[], &[]),
             ("GET", "/items/7/tags", &[], &["one"]),
             ("GET", "/items/7/8/tags", &[], &[]),
@@ -75,7 +80,7 @@ async fn each_form_of_match_holds_for_what_it_says_and_for_nothing_else() {
             ("GET", "/not", &[], &["not"]),
             ("GET", "/not", &[("x-test", "1")], &[]),
             ("GET", "/a", &[], &["either"]),
-            ("GET", "/b", &[], &[]),
+            ("GET", "/b", &[], &["get"]),
             ("POST", "/b", &[], &["either"]),
         ];
         for (method, path, headers, expected) in cases {
@@ -196,7 +201,7 @@ const SPELLINGS: [&str; 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_spelling_of_a_path_slips_past_its_limit() {
+async fn a_limit_holds_for_each_spelling_of_its_path() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(
             "{response: {headers: [ietf]}, limits: [{name: login, rate: 2/hour, match: {path: /login}}, \
@@ -211,10 +216,13 @@ async fn no_spelling_of_a_path_slips_past_its_limit() {
         connection.receive().await.unwrap().0
     };
     assert_eq!((raw("/login").await, raw("//login").await), (200, 200));
-    for path in SPELLINGS
-        .iter()
-        .chain(&["/login#x", "http://b/login", "/login;x/.."])
-    {
+    for path in SPELLINGS.iter().chain(&[
+        "/login#x",
+        "http://b/login",
+        "/login;x/..",
+        "/x/..;y/login",
+        "/x\\..\\login",
+    ]) {
         let status = raw(path).await;
         let refused_by_envoy = status == 400;
         let elsewhere = *path == "/login;x/.."; // the root, to anybody
@@ -225,10 +233,13 @@ async fn no_spelling_of_a_path_slips_past_its_limit() {
         assert_eq!(elsewhere, status == 200, "{path} over HTTP/1.1: {status}");
     }
     let http2 = envoy.http2();
-    for path in SPELLINGS {
+    for path in SPELLINGS
+        .into_iter()
+        .chain(["/LOGIN", "/login;x", "/x%2f..%2flogin", "/login%0A"])
+    {
         assert_eq!(http2.get(path).send().await.status, 429, "{path} over HTTP/2");
     }
-    for other in ["/logi%6e2", "/LOGIN", "/login/x", "/x"] {
+    for other in ["/logi%6e2", "/login%20", "/login/x", "/x"] {
         let response = http2.get(other).send().await;
         assert_eq!(
             (response.status, applied(&response)),

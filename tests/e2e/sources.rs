@@ -101,9 +101,19 @@ async fn claims_of_a_token_that_envoy_has_verified_tell_callers_apart() {
         (json!({"uid": {"id": "a"}}), "address:127.0.0.1"),
         (json!({"uid": ["a"]}), "address:127.0.0.1"),
         (json!({"uid": ["a", "b"]}), "address:127.0.0.1"),
-        (json!({"uid": true}), "address:127.0.0.1"),
+        (json!({"uid": true}), "uid:true"),
+        (json!({"uid": false}), "uid:false"),
         (json!({"uid": null}), "address:127.0.0.1"),
         (json!({"other": "x"}), "address:127.0.0.1"),
+        (json!({"uid": []}), "address:127.0.0.1"),
+        (json!({"uid": {}}), "address:127.0.0.1"),
+        (json!({"uid": [null]}), "address:127.0.0.1"),
+        (json!({"uid": [true]}), "address:127.0.0.1"),
+        (json!({"uid": [[]]}), "address:127.0.0.1"),
+        (json!({"uid": [1, 2]}), "address:127.0.0.1"),
+        (json!({"uid": ["abcd"]}), "address:127.0.0.1"),
+        (json!({"uid": ["ab0C"]}), "address:127.0.0.1"),
+        (json!({"uid": " 42 "}), "uid:42"),
     ];
     for (claims, _) in &cases {
         let response = envoy

@@ -255,3 +255,49 @@ fn a_struct_and_its_json_mean_the_same() {
     assert_eq!(from_json, value);
     assert_eq!(from_struct, value);
 }
+
+#[test]
+fn case_is_ignored_unless_a_limit_or_a_match_says_otherwise() {
+    let cases = |limit: &str| -> Vec<Case> {
+        let policy = policy(&format!("{{limits: [{{rate: 9/s, {limit}}}]}}"));
+        policy.limits[0]
+            .matches
+            .iter()
+            .map(|condition| condition.case)
+            .collect()
+    };
+    for (limit, expected) in [
+        ("match: {path: /a}", &[Case::Ignored][..]),
+        ("match: {path: /a, ignore_case: true}", &[Case::Ignored]),
+        ("match: {path: /a, ignore_case: false}", &[Case::Exact]),
+        (
+            "match: [{path: /a}, {path: /b}], ignore_case: false",
+            &[Case::Exact; 2],
+        ),
+        (
+            "match: [{path: /a, ignore_case: true}, {path: /b}], ignore_case: false",
+            &[Case::Ignored, Case::Exact],
+        ),
+    ] {
+        assert_eq!(cases(limit), expected, "{limit}");
+    }
+    let exempt = policy("{exempt: [{path: /a, not: {path: /b, ignore_case: true}}], limits: [{rate: 9/s}]}");
+    assert!(
+        exempt.exempt[0].not.is_some(),
+        "within not of an exemption it limits"
+    );
+}
+
+#[test]
+fn an_ambiguous_client_is_passed_over_or_refused() {
+    let of = |text: &str| policy(text).on_ambiguous_client;
+    assert_eq!(of("{limits: [{rate: 9/s}]}"), OnAmbiguousClient::Next);
+    assert_eq!(
+        of("{on_ambiguous_client: next, limits: [{rate: 9/s}]}"),
+        OnAmbiguousClient::Next
+    );
+    assert_eq!(
+        of("{on_ambiguous_client: deny, limits: [{rate: 9/s}]}"),
+        OnAmbiguousClient::Deny
+    );
+}
