@@ -215,6 +215,13 @@ impl Node {
         keys.iter().try_fold(self, |node, key| node.get(key))
     }
 
+    /// The same for fields of Envoy's, which its YAML may name in snake case or in camel case.
+    pub fn envoy(&self, keys: &[&str]) -> Option<&Node> {
+        keys.iter().try_fold(self, |node, key| {
+            node.get(key).or_else(|| node.get(&camel_case(key)))
+        })
+    }
+
     /// Fields that stand twice in one object, anywhere within: their names and second places.
     pub fn repeated(&self) -> Vec<(&str, Place)> {
         let mut found = Vec::new();
@@ -271,6 +278,17 @@ impl Node {
         }
         place
     }
+}
+
+/// A field's other name in protobuf's JSON: `use_remote_address` is `useRemoteAddress`.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut text, word| {
+        let (initial, rest) = word.split_at_checked(1).unwrap_or_default();
+        text += &initial.to_ascii_uppercase();
+        text + rest
+    })
 }
 
 enum Step {

@@ -82,3 +82,12 @@ fn what_is_no_yaml_says_where() {
         "{error:?}"
     );
 }
+
+#[test]
+fn a_field_of_envoys_has_two_names() {
+    let node = one("a_b: {cD_e: 1}\nfGh: 2\n");
+    let text = |keys: &[&str]| node.envoy(keys).and_then(Node::text);
+    assert_eq!(text(&["a_b", "cD_e"]), Some("1"));
+    assert_eq!(text(&["f_gh"]), Some("2"));
+    assert_eq!(text(&["aB"]), None, "only the name in snake case is asked for");
+}

@@ -1,6 +1,7 @@
 //! What must fit together between Headgate's two roles and the Envoy around them.
 
 use super::document::Node;
+use super::envoy_addresses;
 use super::find::{File, Found};
 use super::report::{Report, Severity};
 use crate::config::{Plugin, Policy, Store};
@@ -44,6 +45,7 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
             }
         }
     }
+    envoy_addresses::check(plugins, report);
     for document in file.documents.iter().filter(|_| !plugins.is_empty()) {
         redis_clusters(document, report);
         redis_proxies(document, "", report);
@@ -52,7 +54,7 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
 
 /// Envoy's bootstrap, if the document is one.
 fn bootstrap(document: &Node) -> Option<&Node> {
-    document.get("static_resources").map(|_| document)
+    document.envoy(&["static_resources"]).map(|_| document)
 }
 
 fn prefixes(found: &Found, policy: &Policy, other: &Found, key_prefix: &str, report: &mut Report) {
@@ -91,7 +93,7 @@ fn instances(found: &Found, policy: &Policy, other: &Found, other_policy: &Polic
 fn clusters(found: &Found, policy: &Policy, bootstrap: &Node, report: &mut Report) {
     let wanted = policy.redis.cluster.as_str();
     let listed = bootstrap
-        .at(&["static_resources", "clusters"])
+        .envoy(&["static_resources", "clusters"])
         .map(Node::items)
         .unwrap_or_default();
     let names: Vec<&str> = listed
@@ -99,7 +101,7 @@ fn clusters(found: &Found, policy: &Policy, bootstrap: &Node, report: &mut Repor
         .filter_map(|c| c.get("name").and_then(Node::text))
         .collect();
     if !names.contains(&wanted) {
-        let dynamic = bootstrap.at(&["dynamic_resources", "cds_config"]).is_some();
+        let dynamic = bootstrap.envoy(&["dynamic_resources", "cds_config"]).is_some();
         let severity = if dynamic {
             Severity::Warning
         } else {
@@ -116,12 +118,12 @@ fn clusters(found: &Found, policy: &Policy, bootstrap: &Node, report: &mut Repor
 /// A Redis Cluster without `CLUSTER_PROVIDED` works, and sends two thirds of all calls to the wrong node first.
 fn redis_clusters(document: &Node, report: &mut Report) {
     let listed = document
-        .at(&["static_resources", "clusters"])
+        .envoy(&["static_resources", "clusters"])
         .map(Node::items)
         .unwrap_or_default();
     for (index, cluster) in listed.iter().enumerate() {
-        let kind = cluster.at(&["cluster_type", "name"]).and_then(Node::text);
-        let policy = cluster.get("lb_policy").and_then(Node::text);
+        let kind = cluster.envoy(&["cluster_type", "name"]).and_then(Node::text);
+        let policy = cluster.envoy(&["lb_policy"]).and_then(Node::text);
         if kind == Some("envoy.clusters.redis") && policy != Some("CLUSTER_PROVIDED") {
             report.outside(
                 Severity::Error,
@@ -139,7 +141,7 @@ fn redis_proxies(node: &Node, path: &str, report: &mut Report) {
     let url = node.get("@type").and_then(Node::text).unwrap_or_default();
     if url.ends_with("redis_proxy.v3.RedisProxy") {
         let settings = node.get("settings");
-        let flag = |name: &str| settings.and_then(|s| s.get(name)).and_then(Node::text) == Some("true");
+        let flag = |name: &str| settings.and_then(|s| s.envoy(&[name])).and_then(Node::text) == Some("true");
         let place = settings.map_or(node.place, |settings| settings.place);
         if !flag("enable_hashtagging") {
             report.outside(

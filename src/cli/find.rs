@@ -18,6 +18,10 @@ pub struct Found {
     pub vm: Vm,
     /// The list of filters that it is in: the same for two in one chain.
     pub chain: String,
+    /// The nearest HTTP connection manager that it is in, where the file has all of it.
+    pub manager: Option<Part>,
+    /// The same for the listener.
+    pub listener: Option<Part>,
     /// The document that it is in.
     pub document: usize,
     pub reader: Reader,
@@ -37,6 +41,14 @@ pub struct Vm {
     pub id: Option<String>,
     /// Whether [`HASH_KEY`] is in its environment; `None` where the file does not say.
     pub has_hash_key: Option<bool>,
+}
+
+/// A part of the Envoy around a configuration.
+#[derive(Clone)]
+pub struct Part {
+    /// Its path from the document's root.
+    pub at: String,
+    pub node: Node,
 }
 
 /// A file, and what was found in it.
@@ -70,19 +82,10 @@ pub fn find(text: &str, json: bool) -> Result<File, DocumentError> {
         {
             Some("WasmPlugin") => finder.wasm_plugin(document),
             Some("EnvoyExtensionPolicy") => finder.extension_policy(document),
-            _ => finder.walk(document, "", ""),
+            _ => finder.walk(document, "", Around::default()),
         }
-        if finder.found.is_empty() && !is_kubernetes && document.get("static_resources").is_none() {
-            found.push(Found {
-                name: String::new(),
-                at: String::new(),
-                place: document.place,
-                content: Content::Tree(document.clone()),
-                vm: Vm::default(),
-                chain: String::new(),
-                document: index,
-                reader,
-            });
+        if finder.found.is_empty() && !is_kubernetes && document.envoy(&["static_resources"]).is_none() {
+            finder.push(None, String::new(), document, Content::Tree(document.clone()));
         }
     }
     Ok(File { documents, found })
@@ -94,33 +97,57 @@ struct Finder<'f> {
     reader: Reader,
 }
 
+/// What we are in, on the way down from a document's root: paths and values.
+#[derive(Clone, Copy, Default)]
+struct Around<'w> {
+    /// The list of filters.
+    chain: &'w str,
+    listener: Option<(&'w str, &'w Node)>,
+    manager: Option<(&'w str, &'w Node)>,
+    /// A patch that is merged into something: what it lacks may be there.
+    is_merged: bool,
+}
+
+impl<'w> Around<'w> {
+    /// The same within `node`.
+    fn within(mut self, node: &'w Node, path: &'w str) -> Around<'w> {
+        let text = |key| node.get(key).and_then(Node::text).unwrap_or_default();
+        self.is_merged |= text("operation") == "MERGE";
+        let chains = ["filter_chains", "default_filter_chain", "api_listener"];
+        if !self.is_merged && chains.iter().any(|key| node.envoy(&[key]).is_some()) {
+            self.listener = Some((path, node));
+        }
+        if !self.is_merged && text("@type").ends_with(".HttpConnectionManager") {
+            self.manager = Some((path, node));
+        }
+        self
+    }
+}
+
 impl Finder<'_> {
-    /// Envoy's own configuration, wherever it stands: every wasm filter that is ours. `chain` is the path of the
-    /// list of filters that we are in.
-    fn walk(&mut self, node: &Node, path: &str, chain: &str) {
+    /// Envoy's own configuration, wherever it stands: every wasm filter that is ours.
+    fn walk(&mut self, node: &Node, path: &str, around: Around<'_>) {
+        let around = around.within(node, path);
         let is_wasm = node.get("@type").and_then(Node::text).is_some_and(|url| {
             url.ends_with("filters.http.wasm.v3.Wasm") || url.ends_with("filters.network.wasm.v3.Wasm")
         });
         if let (true, Some(plugin)) = (is_wasm, node.get("config")) {
-            self.filter(plugin, &join(path, "config"), chain);
+            self.filter(plugin, &join(path, "config"), around);
             return;
         }
         for entry in node.entries() {
             let path = join(path, &entry.key);
-            let chain = if entry.key.ends_with("filters") {
-                &path
-            } else {
-                chain
-            };
-            self.walk(&entry.value, &path, chain);
+            let is_chain = entry.key.ends_with("filters") || entry.key.ends_with("Filters");
+            let chain = if is_chain { &path } else { around.chain };
+            self.walk(&entry.value, &path, Around { chain, ..around });
         }
         for (index, item) in node.items().iter().enumerate() {
-            self.walk(item, &format!("{path}[{index}]"), chain);
+            self.walk(item, &format!("{path}[{index}]"), around);
         }
     }
 
     /// An `envoy.extensions.wasm.v3.PluginConfig`.
-    fn filter(&mut self, plugin: &Node, path: &str, chain: &str) {
+    fn filter(&mut self, plugin: &Node, path: &str, around: Around<'_>) {
         let Some(configuration) = plugin.get("configuration") else {
             return;
         };
@@ -128,7 +155,7 @@ impl Finder<'_> {
         let wrapped = configuration.get("@type").is_some();
         let node = if wrapped { value } else { Some(configuration) };
         let Some(node) = node else { return };
-        let text = |keys: &[&str]| plugin.at(keys).and_then(Node::text);
+        let text = |keys: &[&str]| plugin.envoy(keys).and_then(Node::text);
         let words = [
             text(&["name"]),
             text(&["root_id"]),
@@ -140,14 +167,16 @@ impl Finder<'_> {
         if !is_ours(&words, &content) {
             return;
         }
-        let environment = plugin.at(&["vm_config", "environment_variables"]);
+        let environment = plugin.envoy(&["vm_config", "environment_variables"]);
         let passes_on = |variables: &Node| {
             let keys = variables
-                .get("host_env_keys")
+                .envoy(&["host_env_keys"])
                 .map(Node::items)
                 .unwrap_or_default();
             keys.iter().any(|key| key.text() == Some(HASH_KEY))
-                || variables.at(&["key_values", HASH_KEY]).is_some()
+                || variables
+                    .envoy(&["key_values"])
+                    .is_some_and(|values| values.get(HASH_KEY).is_some())
         };
         let at = join(
             path,
@@ -159,7 +188,13 @@ impl Finder<'_> {
         );
         self.push(text(&["name"]), at, node, content);
         if let Some(found) = self.found.last_mut() {
-            found.chain = chain.to_owned();
+            let part = |(path, node): (&str, &Node)| Part {
+                at: path.to_owned(),
+                node: node.clone(),
+            };
+            found.chain = around.chain.to_owned();
+            found.manager = around.manager.map(part);
+            found.listener = around.listener.map(part);
             found.vm = Vm {
                 id: text(&["vm_config", "vm_id"]).map(str::to_owned),
                 has_hash_key: Some(environment.is_some_and(passes_on)),
@@ -246,6 +281,8 @@ impl Finder<'_> {
             content,
             vm: Vm::default(),
             chain: String::new(),
+            manager: None,
+            listener: None,
             document: self.document,
             reader: self.reader,
         });

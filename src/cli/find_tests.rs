@@ -49,3 +49,23 @@ fn another_wasm_filter_is_left_alone() {
     let text = "static_resources: {}\nfilters:\n- typed_config:\n    \"@type\": x.filters.http.wasm.v3.Wasm\n    config: {name: other, configuration: {\"@type\": y.Struct, value: {colour: red}}}\n";
     assert!(found(text).is_empty());
 }
+
+#[test]
+fn envoys_fields_are_read_in_camel_case_as_well() {
+    let text = "staticResources:\n  listeners:\n  - filterChains:\n    - filters:\n      - typedConfig:\n          '@type': x.HttpConnectionManager\n          httpFilters:\n          - typedConfig:\n              '@type': x.filters.http.wasm.v3.Wasm\n              config:\n                configuration: {'@type': y.Struct, value: {limits: []}}\n                vmConfig: {vmId: headgate, environmentVariables: {hostEnvKeys: [HEADGATE_HASH_KEY]}}\n";
+    let file = find(text, false).unwrap_or_else(|error| panic!("{error:?}"));
+    let [found] = file.found.as_slice() else {
+        panic!("{}", file.found.len())
+    };
+    assert_eq!(
+        (found.vm.id.as_deref(), found.vm.has_hash_key),
+        (Some("headgate"), Some(true))
+    );
+    let manager = "staticResources.listeners[0].filterChains[0].filters[0].typedConfig";
+    assert_eq!(found.chain, format!("{manager}.httpFilters"));
+    assert_eq!(found.manager.as_ref().map(|part| part.at.as_str()), Some(manager));
+    assert_eq!(
+        found.listener.as_ref().map(|part| part.at.as_str()),
+        Some("staticResources.listeners[0]")
+    );
+}

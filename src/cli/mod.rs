@@ -9,6 +9,7 @@ mod counters;
 mod document;
 mod engine;
 mod envoy;
+mod envoy_addresses;
 mod explain;
 mod find;
 mod hash;

@@ -118,6 +118,7 @@ fn lab() -> Lab {
                 let by = serde_json::json!({"key": "x-test-by", "value": "%FILTER_STATE(wasm.ratelimit_by:PLAIN)%"});
                 harness::config::hcm(config)["route_config"]["response_headers_to_add"] = serde_json::json!([{"header": by}]);
             })
+            .edit(harness::config::many_streams) // for the burst over four connections
             .start()
     });
     let envoys = envoys.collect();

@@ -215,6 +215,56 @@ fn two_instances_of_one_chain_need_two_names() {
     assert_eq!((same[0].0, same[0].1.as_str()), (7, "instance"), "{same:?}");
 }
 
+/// What `check` says of the shipped envoy.yaml with this in place of `use_remote_address: true`, and the exit status.
+fn with_addresses(fields: &str) -> (Vec<Value>, i32) {
+    let shipped = shipped("envoy");
+    let text = shipped.replacen("use_remote_address: true", fields, 1);
+    assert_ne!(text, shipped);
+    findings(&text)
+}
+
+#[test]
+fn an_address_that_callers_choose_is_an_error_at_its_manager() {
+    let (list, status) = with_addresses("use_remote_address: false");
+    let [error] = list.as_slice() else {
+        panic!("{list:?}")
+    };
+    assert_eq!((status, &error["severity"]), (1, &"error".into()));
+    let at = "static_resources.listeners[1].filter_chains[0].filters[0].typed_config";
+    assert_eq!(error["at"], at);
+    let line = error["line"].as_u64().expect("a line") as usize;
+    let shipped = shipped("envoy");
+    let shown = shipped.lines().nth(line - 1).expect("a line of the file");
+    assert!(shown.ends_with("HttpConnectionManager"), "line {line}: {shown}");
+}
+
+#[test]
+fn trusted_hops_alone_are_a_warning() {
+    let (list, status) = with_addresses("xff_num_trusted_hops: 2");
+    let [warning] = list.as_slice() else {
+        panic!("{list:?}")
+    };
+    assert_eq!((status, &warning["severity"]), (0, &"warning".into()));
+    let message = warning["message"].as_str().expect("text");
+    assert!(message.contains("3 proxies of your own"), "{message}");
+    let (none, status) = with_addresses("original_ip_detection_extensions: [{name: custom}]");
+    assert_eq!((none.len(), status), (0, 0), "{none:?}");
+}
+
+#[test]
+fn a_unix_socket_is_a_warning() {
+    let shipped = shipped("envoy");
+    let tcp = "{socket_address: {address: 127.0.0.1, port_value: 10000}}";
+    let text = shipped.replacen(tcp, "{pipe: {path: /run/envoy.sock}}", 1);
+    assert_ne!(text, shipped);
+    let (list, status) = findings(&text);
+    let [warning] = list.as_slice() else {
+        panic!("{list:?}")
+    };
+    assert_eq!((status, &warning["severity"]), (0, &"warning".into()));
+    assert_eq!(warning["at"], "static_resources.listeners[1]");
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_another_exit_status() {
     let output = headgate(&["check", "/nowhere.yaml"], "");

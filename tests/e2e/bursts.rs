@@ -43,6 +43,7 @@ async fn a_thousand_requests_that_are_answered_in_one_moment_leave_the_vm_alive(
             .concurrency(1)
             .policy(&policy)
             .edit(answers_itself)
+            .edit(config::many_streams) // all of them at once
             .start();
         assert_eq!(envoy.get("/").send().await.status, 204);
         redis.freeze();
@@ -68,6 +69,7 @@ async fn ten_times_the_limit_at_once_over_one_http2_connection_lets_each_client_
     const CLIENTS: usize = 300;
     let envoy = Envoy::with(RedisCluster::shared())
         .policy("{redis: {timeout: 10s}, on_error: deny, limits: [{rate: 1/day}]}")
+        .edit(config::many_streams) // a thousand of them at once
         .start();
     let outcomes = at_once(
         envoy.port,

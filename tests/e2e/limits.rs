@@ -147,7 +147,14 @@ async fn a_limit_that_denies_leaves_the_others_of_the_client_uncharged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_rate_limit_headers_of_a_caller_never_reach_the_upstream() {
     let policy = "{on_no_client: allow, identify: [{header: x-api-key}], limits: [{rate: 100/minute}]}";
-    let envoy = Envoy::with(RedisCluster::shared()).policy(policy).start();
+    let envoy = Envoy::with(RedisCluster::shared())
+        .policy(policy)
+        .edit(|config| {
+            // The shipped files refuse underscores; of an Envoy that accepts them Headgate removes these.
+            let options = &mut config::hcm(config)["common_http_protocol_options"];
+            options["headers_with_underscores_action"] = "ALLOW".into();
+        })
+        .start();
     let forged = [
         "x-ratelimit-limit",
         "X-RateLimit-Remaining",

@@ -120,6 +120,7 @@ async fn callers_whom_redis_keeps_waiting_cost_no_more_than_the_calls_in_flight(
         .concurrency(1)
         .policy(policy)
         .edit(answers_itself)
+        .edit(config::many_streams) // more callers than calls in flight
         .start();
     let mut resident = Vec::new();
     for _ in 0..5 {

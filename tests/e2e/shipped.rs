@@ -1,5 +1,7 @@
 //! What ships in `envoy/`: each configuration starts as it stands, on every supported Envoy, and limits.
 
+mod edge;
+
 use crate::harness::*;
 use serde_json::json;
 use std::collections::BTreeSet;

@@ -89,6 +89,13 @@ pub fn set_endpoints(cluster: &mut Value, ports: &[u16]) {
     cluster["load_assignment"]["endpoints"] = json!([{"lb_endpoints": endpoints}]);
 }
 
+/// Bursts over one HTTP/2 connection: the shipped files bound its streams to what one caller may need.
+pub fn many_streams(config: &mut Value) {
+    let streams = &mut hcm(config)["http2_protocol_options"]["max_concurrent_streams"];
+    assert!(streams.is_u64(), "a bound of streams");
+    *streams = json!(1024);
+}
+
 /// Points the access log at a file, in its shipped format or in one of the test's.
 pub fn set_access_log(config: &mut Value, path: &Path, format: Option<&Value>) {
     let log = &mut hcm(config)["access_log"][0];

@@ -81,6 +81,12 @@ fn a_wrong_field_or_value_is_found_by_the_schemas() {
             "className",
         ),
         (read("envoy/gateway/gateway.yaml"), "mountPath", "path"),
+        (
+            read("envoy/gateway/gateway.yaml"),
+            "withUnderscoresAction",
+            "headersWithUnderscoresAction",
+        ),
+        (read("envoy/gateway/gateway.yaml"), "UnescapeRedirect", "Redirect"),
         (read("envoy/gateway/policy.yaml"), "hostKeys", "hostEnvKeys"),
         (read("envoy/gateway/redis-call.yaml"), "op: add", "op: append"),
         (built.clone(), "serviceName", "service"),
@@ -208,7 +214,7 @@ fn the_policies_are_the_main_file_s() {
 }
 
 #[test]
-fn the_base_s_envoy_is_the_main_file_s_but_for_addresses_and_health() {
+fn the_base_s_envoy_differs_in_addresses_memory_and_health() {
     let plain = |file: &str| {
         let mut config = config::load(&root().join(file));
         for list in ["listeners", "clusters"] {
@@ -218,6 +224,7 @@ fn the_base_s_envoy_is_the_main_file_s_but_for_addresses_and_health() {
         for cluster in ["upstream", "redis"] {
             config::cluster(&mut config, cluster)["load_assignment"]["endpoints"].take();
         }
+        config["overload_manager"]["resource_monitors"][0]["typed_config"]["max_heap_size_bytes"].take();
         config::listener(&mut config, "http")["address"].take();
         config::headgate(&mut config)["vm_config"]["code"].take();
         config::redis_call(&mut config)["vm_config"]["code"].take();
