@@ -15,6 +15,7 @@ public class JdkServer {
         handle("/api/login", "login", true);
         handle("/users/", "user", false);
         handle("/static/", "static", false);
+        handle("/static", "static", true);
         handle("/mount/", "mount", false);
         handle("/", "none", false);
         server.start();

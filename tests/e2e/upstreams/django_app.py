@@ -34,7 +34,7 @@ def handler(name, status=200):
 urlpatterns = [
     path("api/login", handler("login")),
     path("users/<id>", handler("user")),
-    path("static/<path:file>", handler("static")),
+    re_path("^static(?:/|$)", handler("static")),
     path("mount/<path:rest>", handler("mount")),
     re_path("", handler("none", 404)),
 ]

@@ -19,7 +19,7 @@ const handler = (name, status = 200) => (request, response) => {
 const app = express();
 app.all("/api/login", handler("login"));
 app.all("/users/:id", handler("user"));
-app.all("/static/*file", handler("static"));
+app.use("/static", handler("static"));
 app.use("/mount", handler("mount"));
 app.use(handler("none", 404));
 app.listen(Number(process.argv[2]), "127.0.0.1");

@@ -24,7 +24,9 @@ pub async fn get(port: u16, targets: &[String], headers: &str) -> Vec<Outcome> {
         let sent = connection.write(&request).await;
         let received = sent.and(connection.receive().await);
         let (status, head, _) = received.unwrap_or_else(|error| panic!("{target}: {error}"));
-        if field(&head, "connection") == Some("close") {
+        assert_ne!(status, 0, "{target}: {head}");
+        // The body of an error page that has no length is left behind.
+        if field(&head, "connection") == Some("close") || field(&head, "transfer-encoding").is_some() {
             connection = RawConnection::open(port).await;
         }
         outcomes.push(Outcome {
