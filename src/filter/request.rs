@@ -9,8 +9,10 @@ use super::worker::{Counting, Worker};
 use crate::config::UpstreamHeaders;
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
+#[cfg(feature = "drill")]
 use crate::identify::Headers;
 use crate::limit::{Group, Plan};
+use crate::protocol::Protocol;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::{Cell, RefCell};
@@ -20,7 +22,7 @@ use std::rc::Rc;
 pub struct Caller {
     /// The host's number of the request.
     pub context: u32,
-    pub grpc: bool,
+    pub protocol: Protocol,
     /// Another instance has decided before this one.
     pub earlier: bool,
     pub client: Option<String>,
@@ -35,7 +37,7 @@ impl Caller {
             seen,
             client: self.client.as_deref(),
             redis_us,
-            grpc: self.grpc,
+            protocol: self.protocol,
             earlier: self.earlier,
         }
     }
@@ -134,11 +136,11 @@ impl HttpContext for Request {
             }
             strip(&attributes);
         }
-        let grpc = is_grpc(&attributes);
+        let protocol = Protocol::of(&attributes);
         let (client, next) = self.plan(&attributes);
         let caller = Rc::new(Caller {
             context: self.context,
-            grpc,
+            protocol,
             earlier,
             client,
             afterwards: RefCell::default(),
@@ -195,9 +197,4 @@ fn strip(attributes: &RequestAttributes) {
     host::remove_all(host::Map::Request, attributes.headers(), |name| {
         Family::of(name).is_some()
     });
-}
-
-fn is_grpc(attributes: &RequestAttributes) -> bool {
-    let content_type = attributes.header("content-type").value();
-    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }

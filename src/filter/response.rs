@@ -16,6 +16,13 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option
     if !later.is_empty() && !refused_later() {
         charge(worker, &headers, later, by);
     }
+    match headers.header(":status").value().as_deref() {
+        // The upstream itself denies: what it says of its limit is what its caller is to read.
+        Some(b"429") => return,
+        // Refusals of an instance behind this one have no figures in them.
+        Some(b"400" | b"403") if shown_later(worker) => return,
+        _ => {}
+    }
     let told = |(name, _): (&[u8], _)| Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
     if !headers.iter().any(told) {
         add(figures);
