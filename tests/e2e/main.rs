@@ -36,5 +36,6 @@ mod sources;
 mod survival;
 mod traces;
 mod trailers;
+mod upstreams;
 mod verdicts;
 mod windows;
