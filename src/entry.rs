@@ -85,9 +85,9 @@ impl Context for Root {
     }
 
     #[cfg(not(feature = "higress"))]
-    fn on_grpc_stream_close(&mut self, stream: u32, _status: u32) {
+    fn on_grpc_stream_close(&mut self, stream: u32, status: u32) {
         if let Some(worker) = self.worker() {
-            worker.on_close(stream);
+            worker.on_close(stream, status);
         }
     }
 }

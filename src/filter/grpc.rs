@@ -30,8 +30,8 @@ impl Worker {
         self.on_road(|road, now, completed| road.on_message(now, StreamId(stream), message, completed));
     }
 
-    pub fn on_close(&self, stream: u32) {
-        self.on_road(|road, now, completed| road.on_close(now, StreamId(stream), completed));
+    pub fn on_close(&self, stream: u32, status: u32) {
+        self.on_road(|road, now, completed| road.on_close(now, StreamId(stream), status, completed));
     }
 }
 

@@ -37,6 +37,7 @@ mod sources;
 mod survival;
 mod traces;
 mod trailers;
+mod unreachable;
 mod upstreams;
 mod verdicts;
 mod windows;
