@@ -249,3 +249,111 @@ async fn a_frozen_redis_is_told_from_one_that_answers_errors() {
     }
     envoy.wait_for_log("circuit breaker closed for Redis");
 }
+
+mod quiet {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    const BREAKERS: &str = "wasmcustom.headgate_breakers_open;instance=main";
+
+    async fn call(envoy: &Envoy) -> Response {
+        envoy.get("/").header("x-api-key", "a").send().await
+    }
+
+    /// Redis is away when Envoy starts: requests wait for a count first, and then not at all.
+    async fn is_given_up_after_five_seconds(envoy: &Envoy) {
+        let start = Instant::now();
+        let mut waited = 0;
+        while start.elapsed() < Duration::from_secs(4) {
+            let response = call(envoy).await;
+            assert_eq!(
+                (response.status, response.header("x-ratelimit-limit")),
+                (200, None)
+            );
+            assert!(response.elapsed < TIMEOUT * 2, "{:?}", response.elapsed);
+            waited += usize::from(response.elapsed >= TIMEOUT);
+        }
+        assert!(
+            waited > 0,
+            "in the first seconds a request waits for Envoy to find Redis"
+        );
+        assert_eq!(envoy.stat(BREAKERS), 0);
+        while envoy.stat(BREAKERS) == 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(15),
+                "no circuit breaker opens: {}",
+                envoy.log()
+            );
+            call(envoy).await;
+        }
+        let mut took = Vec::new();
+        for _ in 0..40 {
+            took.push(call(envoy).await.elapsed);
+        }
+        took.sort();
+        assert!(took[20] < Duration::from_millis(50), "{took:?}");
+        envoy.wait_for_log("circuit breaker opened for");
+    }
+
+    async fn counts_again(envoy: &Envoy) {
+        let start = Instant::now();
+        while call(envoy).await.number("x-ratelimit-remaining").is_none() {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "not counted again: {}",
+                envoy.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        wait_for("the breakers to close", Duration::from_secs(10), || {
+            (envoy.stat(BREAKERS) == 0).then_some(())
+        });
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_redis_cluster_that_is_away_at_the_start_is_given_up_after_5_s() {
+        let redis = RedisCluster::start(3, 0);
+        redis.nodes.iter().for_each(Node::kill);
+        let envoy = Envoy::with(&redis).concurrency(1).policy(POLICY).start();
+        is_given_up_after_five_seconds(&envoy).await;
+        redis.nodes.iter().for_each(Node::restart);
+        redis.wait_until_ready();
+        counts_again(&envoy).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cluster_without_hosts_at_the_start_is_given_up_after_5_s() {
+        let [single, _] = each(6379);
+        let none = |config: &mut Value| {
+            let redis = config::cluster(config, "redis");
+            redis["type"] = json!("STATIC");
+            redis["load_assignment"]["endpoints"] = json!([]);
+        };
+        let envoy = single.concurrency(1).policy(POLICY).edit(none).start();
+        is_given_up_after_five_seconds(&envoy).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_single_redis_that_is_away_at_the_start_costs_no_waiting() {
+        let redis = SingleRedis::start();
+        redis.kill();
+        let envoy = Envoy::with(&redis).concurrency(1).policy(POLICY).start();
+        let start = Instant::now();
+        while envoy.stat(BREAKERS) == 0 {
+            assert!(call(&envoy).await.elapsed < TIMEOUT * 2);
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "no circuit breaker opens: {}",
+                envoy.log()
+            );
+        }
+        let mut took = Vec::new();
+        for _ in 0..40 {
+            took.push(call(&envoy).await.elapsed);
+        }
+        took.sort();
+        assert!(took[20] < Duration::from_millis(50), "{took:?}");
+        redis.restart();
+        counts_again(&envoy).await;
+    }
+}
