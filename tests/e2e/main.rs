@@ -30,6 +30,7 @@ mod reading;
 mod redirections;
 mod refusals;
 mod responses;
+mod run;
 mod seen;
 mod shadow;
 mod shipped;
