@@ -11,8 +11,8 @@
 //! to `max_counters` and, above 64, a sixteenth more (an eighth where that makes a power of two), and only beyond
 //! that evicts one, of some [`SAMPLE`] that it looks at.
 //!
-//! **One bucket** holds [`super::rewrite::LARGEST`] bytes at most, some 1,100 counters: a caller whose every path has a counter of its
-//! own evicts its own, not everybody's. (They are counted as evicted, too.)
+//! **One bucket** holds [`super::rewrite::LARGEST`] bytes at most, some 1,100 counters: a caller whose every path has a
+//! counter of its own evicts its own, not those of others. (They are counted as evicted, too.)
 //!
 //! **Which goes** ([`victim`]): the least recently used, and those that still deny last. Otherwise a caller would be
 //! rid of its own spent counter after as many made-up paths, or API keys, as there are places. To evict one that denies

@@ -75,7 +75,10 @@ impl Kind {
             Kind::Login => LOGIN.to_owned(),
             Kind::Rights => RIGHTS.to_owned(),
             Kind::Connection => format!("{CONNECTION}; {FIGURES}, upstream_rq_timeout"),
-            Kind::NoHost => format!("{NO_HOST}; {FIGURES}, upstream_commands.cluster.failure, membership_total"),
+            Kind::NoHost => format!(
+                "{NO_HOST}; {FIGURES}, upstream_commands.cluster.failure, membership_total; and Envoy's own warnings in \
+                 this log"
+            ),
             Kind::Redirection => REDIRECTION.to_owned(),
             Kind::Silence => format!("{SILENCE}; {FIGURES}"),
             Kind::NoCluster => format!(
