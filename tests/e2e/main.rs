@@ -1,6 +1,7 @@
 //! End-to-end tests: one binary, a file or a folder for each theme, one harness.
 
 mod bursts;
+mod clients;
 mod cluster;
 mod concurrency;
 mod configuration;
