@@ -3,74 +3,82 @@
 //! Behind a plain Envoy these bypass a limit or use an exemption; behind the shipped one none of them does, as the same
 //! tests show. An entry that no longer bypasses anything is an error.
 
-/// Paths that one kind of server takes in a way of its own.
+/// Paths that some servers take in a way of their own.
 pub struct Known {
     pub servers: &'static [&'static str],
-    /// What such a path begins with, in front of dot segments.
-    begin: &'static str,
     /// One of them; it is tried in front of each of the servers.
     pub example: &'static str,
-    /// The handlers that it reaches. `none` is the application's fallback.
+    /// Whether a path is one of them.
+    fits: fn(&str) -> bool,
+    /// The handlers that they reach. `none` is the application's fallback.
     handlers: &'static [&'static str],
-    /// What the server does.
+    /// What the servers do.
     pub why: &'static str,
-    /// The setting that closes it.
+    /// The settings that close it.
     pub remedy: &'static str,
 }
 
 const NORMALISE: &str = "normalize_path and merge_slashes";
-const REDIRECT: &str = "normalize_path and path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT";
 
 pub const KNOWN: [Known; 6] = [
     Known {
         servers: &["jdk"],
-        begin: "//",
         example: "//host/users/7/../../static/a.txt",
+        fits: |path| path.starts_with("//") && has_dots(path),
         handlers: &["user", "mount", "none"],
         why: "removes the authority as reading 7 does, and leaves dot segments in as reading 6 does",
         remedy: NORMALISE,
     },
     Known {
         servers: &["tomcat"],
-        begin: "/x//../api/login;x%2fy",
         example: "/x//../api/login;x%2fy",
+        fits: |path| path.contains("//..") && path.contains(";x%2f"),
         handlers: &["login"],
         why: "removes parameters before it decodes, as reading 5 does, and merges before it resolves, as reading 3 does",
         remedy: NORMALISE,
     },
     Known {
-        servers: &["uvicorn", "express"],
-        begin: "//static/",
-        example: "//static/users/7/../../static/a.txt",
-        handlers: &["none"],
-        why: "merges no slashes and resolves no dot segments, so that this is not below /static",
-        remedy: NORMALISE,
-    },
-    Known {
         servers: &["uvicorn", "wsgiref", "express", "jdk"],
-        begin: "/static;",
         example: "/static;x/../users/7/../../static/a.txt",
+        fits: not_below_static_as_it_came,
         handlers: &["none"],
-        why: "keeps parameters and resolves no dot segments, so that this is not below /static",
+        why: "keeps parameters, which reading 6 removes, and resolves no dot segments",
         remedy: NORMALISE,
     },
     Known {
-        servers: &["uvicorn", "wsgiref", "express", "jdk"],
-        begin: "/static%5c",
-        example: "/static%5c../users/7/../../../static/a.txt",
+        servers: &["uvicorn", "express"],
+        example: "//static/users/7/../../static/a.txt",
+        fits: not_below_static_as_it_came,
         handlers: &["none"],
-        why: "keeps a backslash and resolves no dot segments, so that this is not below /static",
-        remedy: REDIRECT,
+        why: "merges no slashes, as reading 6 does, and resolves no dot segments",
+        remedy: NORMALISE,
     },
     Known {
         servers: &["express"],
-        begin: "/static%2f",
-        example: "/static%2f../users/7/../../../static/a.txt",
+        example: "/%73tatic/a.txt",
+        fits: not_below_static_as_it_came,
         handlers: &["none"],
-        why: "decodes no slash and resolves no dot segments, so that this is not below /static",
-        remedy: REDIRECT,
+        why: "compares paths as they came: to it /%73tatic is not /static",
+        remedy: NORMALISE,
+    },
+    Known {
+        servers: &["express"],
+        example: "/static%2f../users/7/../../../static/a.txt",
+        fits: not_below_static_as_it_came,
+        handlers: &["none"],
+        why: "decodes no slash, as reading 6 does, and resolves no dot segments",
+        remedy: "normalize_path and path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT",
     },
 ];
+
+fn has_dots(path: &str) -> bool {
+    path.contains("..") || path.to_ascii_lowercase().contains("%2e")
+}
+
+/// A reading of the path as it came, nothing decoded, merged, resolved or removed, would close these.
+fn not_below_static_as_it_came(path: &str) -> bool {
+    path != "/static" && !path.starts_with("/static/")
+}
 
 /// Those that concern this server.
 pub fn of(server: &str) -> impl Iterator<Item = &'static Known> + use<'_> {
@@ -78,11 +86,11 @@ pub fn of(server: &str) -> impl Iterator<Item = &'static Known> + use<'_> {
 }
 
 impl Known {
-    /// Whether this path, which ran this handler, is one of them.
+    /// Whether this request target, which ran this handler, is one of them.
     pub fn covers(&self, target: &str, handler: &str) -> bool {
-        let path = target.strip_prefix("http://host").unwrap_or(target);
-        let dots = path.contains("..") || path.to_ascii_lowercase().contains("%2e");
-        dots && path.starts_with(self.begin) && self.handlers.contains(&handler)
+        let target = target.strip_prefix("http://host").unwrap_or(target);
+        let path = target.split('?').next().unwrap_or_default();
+        self.handlers.contains(&handler) && (self.fits)(path)
     }
 }
 

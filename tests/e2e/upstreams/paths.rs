@@ -56,7 +56,7 @@ struct Bypass {
 /// What walks around a limit of the server. Every handler must have run, or the trial shows nothing.
 async fn bypasses(server: &Server, envoy: EnvoyBuilder) -> Vec<Bypass> {
     let examples = known::of(server.name).map(|known| known.example.to_owned());
-    let paths = ["/api/login", "/users/7", "/mount/7"];
+    let paths = ["/api/login", "/users/7", "/mount/7", "/static/a.txt"];
     let targets: Vec<String> = paths
         .into_iter()
         .flat_map(spellings::of)

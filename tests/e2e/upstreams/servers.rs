@@ -145,6 +145,7 @@ impl Server {
         let port = self.port;
         Envoy::local()
             .policy(policy)
+            .concurrency(1)
             .edit(move |config| config::set_endpoints(config::cluster(config, "upstream"), &[port]))
     }
 
