@@ -200,3 +200,15 @@ async fn spellings_share_a_counter_in_front_of_javas_servers() {
         spellings_share_a_counter(server).await;
     }
 }
+
+#[test]
+fn what_no_reading_closes_is_documented() {
+    let text = std::fs::read_to_string(root().join("docs/paths.md")).expect("docs/paths.md");
+    for known in known::KNOWN {
+        assert!(
+            text.contains(&format!("`{}`", known.example)),
+            "{} in docs/paths.md",
+            known.example
+        );
+    }
+}

@@ -24,7 +24,7 @@ impl Server {
         Server::django("uvicorn")
     }
 
-    /// Django behind Python's own WSGI server, which also merges slashes at the begin.
+    /// Django behind Python's own WSGI server, which also merges slashes at the start.
     pub fn django_under_wsgiref() -> Server {
         Server::django("wsgiref")
     }
