@@ -89,6 +89,14 @@ impl Request {
         (name, next)
     }
 
+    /// What is left to do, once.
+    fn take_afterwards(&mut self) -> Afterwards {
+        match self.caller.take() {
+            Some(caller) => caller.afterwards.take(),
+            None => std::mem::take(&mut self.afterwards),
+        }
+    }
+
     /// Carries out a decision that needed no waiting.
     fn decided(
         &mut self,
@@ -118,6 +126,9 @@ impl Drop for Request {
     fn drop(&mut self) {
         if let Some(number) = self.waiting.take() {
             self.worker.leave(number);
+        }
+        if let Afterwards::Answered { later, by, .. } = self.take_afterwards() {
+            response::left(&self.worker, &later, by);
         }
     }
 }
@@ -160,11 +171,7 @@ impl HttpContext for Request {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let afterwards = match self.caller.take() {
-            Some(caller) => caller.afterwards.take(),
-            None => std::mem::take(&mut self.afterwards),
-        };
-        if let Afterwards::Answered { figures, later, by } = afterwards {
+        if let Afterwards::Answered { figures, later, by } = self.take_afterwards() {
             response::answered(&self.worker, &figures, &later, by);
         }
         Action::Continue

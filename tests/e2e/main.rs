@@ -27,6 +27,7 @@ mod oncall;
 mod overrides;
 mod parity;
 mod reading;
+mod refusals;
 mod responses;
 mod seen;
 mod shadow;
