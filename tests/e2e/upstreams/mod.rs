@@ -5,7 +5,6 @@
 //!
 //! `servers` starts Django, nginx and Express, `spellings` writes a path in other ways, `probe` sends them as they are.
 
-mod known;
 mod paths;
 mod probe;
 mod requests;
