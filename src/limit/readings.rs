@@ -5,7 +5,7 @@
 //! found beside: each is needed by some of them. What no reading can close is in `docs/paths.md`.
 
 use super::path::{
-    canonical, is_unreserved, merged, path_of, resolved, spelled, without_trailing_slash, Parameters,
+    canonical, is_unreserved, merged, path_of, resolved, spelled, without_trailing_slash, Decode, Parameters,
     Spelling, CANONICAL,
 };
 use crate::identify::{hex_pair, Decoded};
@@ -36,7 +36,7 @@ enum Segments {
 
 /// All escapes decoded, `\` a slash, parameters dropped: what most servers do in some order.
 const ALL: Spelling = Spelling {
-    decode_all: true,
+    decode: Decode::All,
     backslash: true,
     parameters: Parameters::Removed,
 };
@@ -46,6 +46,12 @@ const ESCAPES: Spelling = Spelling {
     backslash: false,
     parameters: Parameters::Kept,
     ..ALL
+};
+
+/// Nothing decoded.
+const AS_IT_CAME: Spelling = Spelling {
+    decode: Decode::Nothing,
+    ..CANONICAL
 };
 
 /// `\` a slash: JavaScript's `new URL`.
@@ -128,14 +134,14 @@ impl<'a> Readings<'a> {
             let decoded: Vec<u8> = Decoded::escapes(path).collect();
             if has_unreserved_escape(&decoded) {
                 let once_more = Spelling {
-                    decode_all: false,
+                    decode: Decode::Unreserved,
                     ..ALL
                 };
                 self.add(8, finished(spelled(&decoded, &once_more)));
             }
         }
         // Servers that do nothing to a path.
-        self.add(9, row(&CANONICAL, Segments::Untouched));
+        self.add(9, row(&AS_IT_CAME, Segments::Untouched));
         self.add(10, row(&PARAMETERS_FIRST, Segments::Merged));
         if let Some(rest) = rest {
             let unresolved = arranged(spelled(rest, &ALL), Segments::Unresolved);

@@ -7,7 +7,6 @@
 //! rewrites nothing; `spellings` writes a path in other ways; `probe` sends them byte for byte; `known` lists what only
 //! Envoy's settings close. Java's servers are `#[ignore]`: `make test-all` runs them, and says so where there is no JDK.
 
-mod known;
 mod paths;
 mod probe;
 mod requests;
