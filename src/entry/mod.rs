@@ -113,7 +113,8 @@ impl Root {
             #[cfg(feature = "higress")]
             Ok(Plugin::RedisCall { .. }) => {
                 log::error!(
-                    "headgate: role redis_call: headgate.wasm has it, headgate-higress.wasm needs none"
+                    "headgate: the configuration is refused:\nrole redis_call, or redis.key_prefix alone: headgate.wasm \
+                     has this role, headgate-higress.wasm needs none; write limits"
                 );
                 return false;
             }
