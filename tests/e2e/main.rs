@@ -1,5 +1,6 @@
 //! End-to-end tests: one binary, a file or a folder for each theme, one harness.
 
+mod bodies;
 mod bursts;
 mod cluster;
 mod concurrency;
@@ -28,6 +29,7 @@ mod overrides;
 mod parity;
 mod reading;
 mod responses;
+mod roles;
 mod seen;
 mod shadow;
 mod shipped;
