@@ -47,7 +47,7 @@ fn request(envoy: &Envoy, http2: &Client, kind: usize) -> (Request, Body) {
     let message = [&[0, 0, 0, 0x10, 0], bytes(0x1000).as_ref()].concat();
     let (body, over_http2) = match kind % 5 {
         0 => (Body::whole(bytes(3_000)), false),
-        1 => (Body::whole(bytes(LARGE)), kind % 2 == 0),
+        1 => (Body::whole(bytes(LARGE)), kind.is_multiple_of(2)),
         2 => (Body::pieces((0..50).map(|_| bytes(700)), HeaderMap::new()), false),
         3 => (Body::pieces((0..9).map(|_| bytes(9_000)), trailers()), true),
         _ => (
