@@ -13,6 +13,7 @@ use crate::local;
 use crate::redis_call::Throttle;
 #[cfg(not(feature = "higress"))]
 use crate::redis_call::{Connection, Listener};
+use crate::reply::Reply;
 #[cfg(not(feature = "higress"))]
 use crate::script;
 use log::Level;
@@ -26,6 +27,9 @@ const HASH_KEY: &str = "HEADGATE_HASH_KEY";
 const NO_HASH_KEY: &str = "HEADGATE_HASH_KEY is not set: secrets are hashed without a key, and values that can be guessed \
      can be found out from Redis keys and logs. Set it in Envoy's environment, the same for all Envoys, and name it in \
      vm_config.environment_variables";
+
+/// https://grpc.github.io/grpc/core/md_doc_statuscodes.html
+const UNAVAILABLE: u32 = 14;
 
 /// A stream refused for its configuration, in the log: at most one line a second.
 const REQUEST_REFUSED: &str =
@@ -148,13 +152,16 @@ impl Root {
             return Stream::Request(Request::new(id, worker.clone()));
         }
         self.report(REQUEST_REFUSED);
-        let headers = [
-            ("content-type", "text/plain; charset=utf-8".into()),
-            (ENVOY_RATELIMITED, "true".into()),
-        ];
         host::set_filter_state("ratelimit_decision", b"failed_closed");
         host::set_filter_state("ratelimit_error", b"true");
-        host::reply(503, None, &headers, "Rate limit could not be checked");
+        host::reply(&Reply {
+            status: 503,
+            grpc_status: UNAVAILABLE,
+            details: "headgate_error",
+            headers: vec![(ENVOY_RATELIMITED, "true".into())],
+            body: "Rate limit could not be checked".to_owned(),
+            retry_after: None,
+        });
         Stream::Refused
     }
 

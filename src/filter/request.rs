@@ -10,8 +10,10 @@ use crate::abi::HeadersStatus;
 use crate::config::UpstreamHeaders;
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
+#[cfg(feature = "drill")]
 use crate::identify::Headers;
 use crate::limit::{Group, Plan};
+use crate::protocol::Protocol;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -19,7 +21,7 @@ use std::rc::Rc;
 pub struct Caller {
     /// The host's number of the request.
     pub context: u32,
-    pub grpc: bool,
+    pub protocol: Protocol,
     /// Another instance has decided before this one.
     pub earlier: bool,
     pub client: Option<String>,
@@ -34,7 +36,7 @@ impl Caller {
             seen,
             client: self.client.as_deref(),
             redis_us,
-            grpc: self.grpc,
+            protocol: self.protocol,
             earlier: self.earlier,
         }
     }
@@ -86,6 +88,14 @@ impl Request {
         (name, next)
     }
 
+    /// What is left to do, once.
+    fn take_afterwards(&self) -> Afterwards {
+        match self.caller.take() {
+            Some(caller) => caller.afterwards.take(),
+            None => self.afterwards.take(),
+        }
+    }
+
     /// Carries out a decision that needed no waiting.
     fn decided(
         &self,
@@ -121,11 +131,11 @@ impl Request {
             }
             strip(&attributes);
         }
-        let grpc = is_grpc(&attributes);
+        let protocol = Protocol::of(&attributes);
         let (client, next) = self.plan(&attributes);
         let caller = Rc::new(Caller {
             context: self.context,
-            grpc,
+            protocol,
             earlier,
             client,
             afterwards: RefCell::default(),
@@ -145,11 +155,7 @@ impl Request {
     }
 
     pub fn on_response_headers(&self) {
-        let afterwards = match self.caller.take() {
-            Some(caller) => caller.afterwards.take(),
-            None => self.afterwards.take(),
-        };
-        if let Afterwards::Answered { figures, later, by } = afterwards {
+        if let Afterwards::Answered { figures, later, by } = self.take_afterwards() {
             response::answered(&self.worker, &figures, &later, by);
         }
     }
@@ -176,6 +182,9 @@ impl Drop for Request {
         if let Some(number) = self.waiting.take() {
             self.worker.leave(number);
         }
+        if let Afterwards::Answered { later, by, .. } = self.take_afterwards() {
+            response::left(&self.worker, &later, by);
+        }
     }
 }
 
@@ -188,9 +197,4 @@ fn strip(attributes: &RequestAttributes) {
     host::remove_all(host::Map::Request, attributes.headers(), |name| {
         Family::of(name).is_some()
     });
-}
-
-fn is_grpc(attributes: &RequestAttributes) -> bool {
-    let content_type = attributes.header("content-type").value();
-    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }

@@ -49,7 +49,7 @@ pub use self::artifacts::{
 };
 pub use self::body::{digest, Body};
 pub use self::envoy::{Envoy, EnvoyBuilder, Place};
-pub use self::http::{passes, Client, RawConnection, Request, Response};
+pub use self::http::{limits_named_in, passes, Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};
 pub use self::node::Node;
 pub use self::process::{free_port, listens, new_dir, root, Process};
