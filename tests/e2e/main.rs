@@ -1,5 +1,6 @@
 //! End-to-end tests: one binary, a file or a folder for each theme, one harness.
 
+mod bodies;
 mod bursts;
 mod clients;
 mod cluster;
@@ -30,6 +31,7 @@ mod parity;
 mod reading;
 mod refusals;
 mod responses;
+mod roles;
 mod seen;
 mod shadow;
 mod shipped;

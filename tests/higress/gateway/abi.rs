@@ -159,6 +159,16 @@ pub fn define(linker: &mut Linker<State>) {
             }
             OK
         };
+        // As Envoy does it: the context is deleted before this returns.
+        // source: envoy `source/extensions/common/wasm/context.cc` (closeStream, onEvent, onCloseTCP)
+        "proxy_close_stream" => |mut host: Host, _stream: u32| -> u32 {
+            let context = host.data().context();
+            host.data_mut().closed.push(context);
+            let delete = host.get_export("proxy_on_delete").and_then(|export| export.into_func());
+            let delete = delete.and_then(|f| f.typed::<u32, ()>(&host).ok()).expect("a callback");
+            delete.call(&mut host, context).expect("a VM that may be called again");
+            OK
+        };
         "proxy_send_local_response" => |mut host: Host, status: u32, _details: u32, _details_size: u32, body: u32,
                 body_size: u32, headers: u32, headers_size: u32, grpc_status: i32| -> u32 {
             let body = text(&host, body, body_size);
@@ -337,7 +347,7 @@ fn redis_call(state: &mut State, service: &str, query: &[u8]) -> Result<u32, u32
     Ok(token)
 }
 
-/// What the SDK imports and the module never calls.
+/// What the module imports and is not to call.
 pub fn define_rest(linker: &mut Linker<State>, module: &Module) {
     for import in module.imports() {
         let ExternType::Func(signature) = import.ty() else {
