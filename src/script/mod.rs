@@ -122,7 +122,8 @@ mod tests {
     fn the_script_has_the_bounds_of_the_algorithms() {
         for bound in [
             format!("form == LOG and {MAX_LOG} or {MAX_LIMIT}, floor({EXACT} / period)"),
-            format!("math.min(level, {EXACT})"),
+            format!("math.min(level + (skipped + back) * limit, {EXACT})"),
+            format!("math.min(2 * full - period, {EXACT})"),
             format!("math.min(count, floor({EXACT} / period))"),
             format!("math.min(current, floor({EXACT} / period))"),
             format!("later == 1 and 1 or {LEASE_NEEDS} * cost"),
