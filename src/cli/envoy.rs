@@ -1,7 +1,7 @@
 //! What must fit together between Headgate's two roles and the Envoy around them.
 
 use super::document::Node;
-use super::envoy_addresses;
+use super::{envoy_addresses, envoy_redis_call};
 use super::find::{File, Found};
 use super::report::{Report, Severity};
 use crate::config::{Plugin, Policy, Store};
@@ -46,6 +46,7 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
         }
     }
     envoy_addresses::check(plugins, report);
+    envoy_redis_call::check(file, plugins, report);
     for document in file.documents.iter().filter(|_| !plugins.is_empty()) {
         redis_clusters(document, report);
         redis_proxies(document, "", report);

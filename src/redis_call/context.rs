@@ -2,6 +2,7 @@
 //! refused. Host calls whose result the SDK would unwrap are avoided: a panic takes the worker's VM with it.
 
 use super::{frame_header, Inbound, Refused, Rules, Throttle};
+use crate::redis::Script;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, BufferType, MetricType};
@@ -20,11 +21,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// `key_prefix` is without its colon; `bodies` are the scripts that EVAL may bring. Defines the metrics: call
-    /// it from `on_configure`.
-    pub fn new(key_prefix: &str, bodies: &[&[u8]]) -> Listener {
+    /// `key_prefix` is without its colon; `scripts` are those that may be called. Defines the metrics: call it from
+    /// `on_configure`.
+    pub fn new(key_prefix: &str, scripts: &'static [Script]) -> Listener {
         Listener {
-            rules: Rc::new(Rules::new(key_prefix, bodies)),
+            rules: Rc::new(Rules::new(key_prefix, scripts)),
             reports: Rc::new(Reports::new()),
         }
     }

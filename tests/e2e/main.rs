@@ -36,5 +36,6 @@ mod sources;
 mod survival;
 mod traces;
 mod trailers;
+mod upgrades;
 mod verdicts;
 mod windows;
