@@ -1,9 +1,9 @@
 //! What must fit together between Headgate's two roles and the Envoy around them.
 
 use super::document::Node;
-use super::{envoy_addresses, envoy_redis_call};
 use super::find::{File, Found};
 use super::report::{Report, Severity};
+use super::{envoy_addresses, envoy_redis_call};
 use crate::config::{Plugin, Policy, Store};
 
 /// A configuration with what it says.

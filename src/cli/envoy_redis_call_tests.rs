@@ -83,6 +83,10 @@ fn without_redis_calls_there_is_nothing_to_reach() {
         "store: local, limits: [{rate: 9/m}]",
         "redis: {native: {service: redis.dns:6379}}, limits: [{rate: 9/m}]",
     ] {
-        assert_eq!(errors(&file(policy, "{route: {cluster_header: x}}")), [], "{policy}");
+        assert_eq!(
+            errors(&file(policy, "{route: {cluster_header: x}}")),
+            [],
+            "{policy}"
+        );
     }
 }

@@ -204,7 +204,10 @@ fn a_route_that_leads_callers_to_redis_is_an_error() {
     let shipped = shipped("envoy");
     let route = "route: {cluster: upstream}";
     for (with, what) in [
-        ("route: {cluster: redis_call}", "\"redis_call\" is Headgate's way to Redis"),
+        (
+            "route: {cluster: redis_call}",
+            "\"redis_call\" is Headgate's way to Redis",
+        ),
         ("route: {cluster_header: x-cluster}", "a header names the cluster"),
         (
             "route: {cluster: upstream, request_mirror_policies: [{cluster: redis_call}]}",

@@ -52,7 +52,10 @@ impl Caller {
         let limit = u64::try_from(number).expect("a number from 0 on") + 1;
         let fixed = Algorithm::FixedWindow { align: Align::Epoch };
         let key = format!("{}:main:{{api_key:{number}}}", self.prefix);
-        let group = fixtures::group(key, vec![fixtures::charge(0, fixed, fixtures::rate(limit, DAY_MS))]);
+        let group = fixtures::group(
+            key,
+            vec![fixtures::charge(0, fixed, fixtures::rate(limit, DAY_MS))],
+        );
         let mut tail = Vec::new();
         let parts = script::arguments(&group, Mode::Count, &mut tail);
         let mut out = Vec::new();
@@ -80,7 +83,10 @@ impl Caller {
                 return Some(match value {
                     // Whether it was charged, the state of its one charge, and that one's N in 7 bytes.
                     Value::Bulk(Some(bytes)) if bytes.len() == 37 => {
-                        let n = bytes[2..9].iter().rev().fold(0, |n, byte| n << 8 | i64::from(*byte));
+                        let n = bytes[2..9]
+                            .iter()
+                            .rev()
+                            .fold(0, |n, byte| n << 8 | i64::from(*byte));
                         Reply::Number(n - 1)
                     }
                     Value::Error(text) => Reply::Error(String::from_utf8_lossy(&text).into_owned()),

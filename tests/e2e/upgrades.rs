@@ -34,7 +34,11 @@ async fn an_upgrade_of_the_guard_first_loses_nothing() {
     let answered = report.latencies.len() as u64;
     assert_eq!((report.status(200), report.errors), (answered, 0), "{report:?}");
     // Each question for a client's count is a call of its own.
-    assert_eq!(counted(&envoy).await, answered + 8, "after {both_releases} by two releases");
+    assert_eq!(
+        counted(&envoy).await,
+        answered + 8,
+        "after {both_releases} by two releases"
+    );
     assert_eq!(envoy.stat(REFUSED), 0);
     assert!(!envoy.log().contains(GUARD_REFUSES));
 }

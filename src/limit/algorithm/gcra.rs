@@ -158,7 +158,10 @@ fn burst(terms: &Terms) -> u64 {
 fn most(terms: &Terms) -> u64 {
     let full = burst(terms).saturating_mul(terms.period_ms());
     match terms.overdraws {
-        true => full.saturating_mul(2).saturating_sub(terms.period_ms()).min(EXACT),
+        true => full
+            .saturating_mul(2)
+            .saturating_sub(terms.period_ms())
+            .min(EXACT),
         false => full,
     }
 }

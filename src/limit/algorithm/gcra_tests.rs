@@ -85,7 +85,10 @@ fn a_lowered_n_locks_no_client_out() {
     assert!(denied.reset_ms <= MINUTE, "{denied:?}");
     let idle = NOW + MINUTE;
     for call in 0..21 {
-        assert!(admits(&mut bucket, idle, &low, 1), "call {call} of a whole bucket");
+        assert!(
+            admits(&mut bucket, idle, &low, 1),
+            "call {call} of a whole bucket"
+        );
     }
     let denied = bucket.check(idle, &low, 1, 0);
     assert_eq!((denied.allowed, denied.wait_ms), (false, MINUTE / 21 + 1));
@@ -108,7 +111,10 @@ fn a_cost_from_the_response_is_owed_up_to_a_full_bucket() {
     let mut bucket = holding(9);
     bucket.charge(NOW, &terms, 10, 0);
     let denied = bucket.check(NOW, &terms, 1, 0);
-    assert_eq!((denied.allowed, denied.wait_ms, denied.reset_ms), (false, 10_000, 19_000));
+    assert_eq!(
+        (denied.allowed, denied.wait_ms, denied.reset_ms),
+        (false, 10_000, 19_000)
+    );
     let twice = bucket;
     bucket.charge(NOW, &terms, 10, 0);
     assert_eq!(bucket.check(NOW, &terms, 1, 0), twice.check(NOW, &terms, 1, 0));
@@ -130,7 +136,10 @@ fn a_charge_that_is_given_back_leaves_what_others_were_charged() {
     let mark = bucket.charge(NOW, &terms, 2, 0);
     bucket.charge(NOW + 1_000, &terms, 4, 0);
     bucket.give_back(NOW + 2_000, &terms, 2, mark);
-    assert_eq!(bucket.check(NOW + 2_000, &terms, 0, 0).remaining, 10 - (3 - 2 + 4));
+    assert_eq!(
+        bucket.check(NOW + 2_000, &terms, 0, 0).remaining,
+        10 - (3 - 2 + 4)
+    );
 }
 
 #[test]
