@@ -12,6 +12,10 @@
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
 #             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single
+# make bench-pairs BASE=path/to/other.wasm   what a change costs: that module and target/headgate.wasm in interleaved
+#             pairs, the ratios of Envoy's CPU time and of throughput with intervals; also in target/pairs.md. PAIRS=15,
+#             SECONDS=2 a measurement, SETUPS=headgate/paths (default: four others), CONNECTIONS=128, KEYS=1000,
+#             PATH_SENT=/orders/42 for the path of the requests (also of make bench), HEADGATE_WASM=… for another new module
 #
 # Each sets up by itself what it needs. Ports: make run PORT=… ADMIN_PORT=… UPSTREAM_PORT=… REDIS_PORT=… (the first
 # of three). PROMETHEUS_PORT=… is the dashboard's. VARIANT=single-redis or tls-auth runs another of envoy/*.yaml.
@@ -19,7 +23,7 @@
 
 export PORT ADMIN_PORT UPSTREAM_PORT REDIS_PORT PROMETHEUS_PORT VARIANT ENVOY WASM_OPT_FLAGS FORCE
 # of `make bench`: see bench/runner/main.rs
-export ROUNDS SECONDS SETUPS CONNECTIONS KEYS UPSTREAM BENCH_OUT
+export ROUNDS SECONDS SETUPS CONNECTIONS KEYS UPSTREAM BENCH_OUT PAIRS PATH_SENT
 
 CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
 LOCKED    := $(if $(CI),--locked)
@@ -29,7 +33,7 @@ THREADS   := --test-threads 4
 CLI       := --features cli
 
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-client test-dashboard test-higress chaos fuzz \
-	bench lint lint-apart build build-drill build-higress cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
+	bench bench-pairs lint lint-apart build build-drill build-higress cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -88,8 +92,14 @@ test-client: setup
 test-dashboard: setup
 	node --test dashboards/test/*.test.js
 
+BENCH := cargo bench $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --bench bench
 bench: setup-bench build
-	cargo bench $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --bench bench
+	$(BENCH)
+
+# See bench/runner/pairs.rs.
+bench-pairs: setup-bench build
+	BASE=$(abspath $(or $(BASE),$(error which module? BASE=path/to/other.wasm))) \
+		$(if $(HEADGATE_WASM),HEADGATE_WASM=$(abspath $(HEADGATE_WASM))) $(BENCH) -- pairs
 
 lint: setup
 	cargo fmt --check

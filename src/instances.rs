@@ -24,23 +24,34 @@ pub fn shown<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Hea
     headers.filter_map(header).collect()
 }
 
+/// What an instance shows: its headers, and what the call costs under the limit that X-RateLimit-* are of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shown {
+    pub headers: Vec<Header>,
+    pub cost: u64,
+}
+
 /// One set of headers for the caller: of X-RateLimit-* the tighter, or those of the denial; of the draft's lists both.
-/// A denial that shows none hides those of the instance before as well. Headers of neither family stay.
-pub fn merge(earlier: Vec<Header>, mut ours: Vec<Header>, denied: bool) -> Vec<Header> {
-    if earlier.is_empty() {
+/// A denial that shows none hides those of the instance before as well. Headers of neither family stay. The cost is
+/// that of the limit that is shown.
+pub fn merge(earlier: Shown, ours: Shown, denied: bool) -> Shown {
+    if earlier.headers.is_empty() {
         return ours;
     }
+    let (earlier_cost, mut cost) = (earlier.cost, ours.cost);
+    let (earlier, mut ours) = (earlier.headers, ours.headers);
     let has = |list: &[Header], family| list.iter().any(|(name, _)| family_of(name) == Some(family));
     if denied && !has(&ours, Family::XRateLimit) && !has(&ours, Family::Ietf) {
-        return ours;
+        return Shown { headers: ours, cost };
     }
     let keeps_earlier = !denied
-        && match (share(&earlier), share(&ours)) {
+        && match (standing(&earlier, earlier_cost), standing(&ours, cost)) {
             (Some(earlier), Some(ours)) => earlier.tighter(&ours),
             (Some(_), None) => true,
             (None, _) => false,
         };
     if keeps_earlier {
+        cost = earlier_cost;
         ours.retain(|(name, _)| family_of(name) != Some(Family::XRateLimit));
     }
     for (name, value) in earlier {
@@ -53,7 +64,7 @@ pub fn merge(earlier: Vec<Header>, mut ours: Vec<Header>, denied: bool) -> Vec<H
             _ => {}
         }
     }
-    ours
+    Shown { headers: ours, cost }
 }
 
 /// Whether a decision's word stays although a later instance decided: a later refusal always wins, a later pass only
@@ -67,29 +78,29 @@ pub fn stays(earlier: &[u8], later: &str, later_refuses: bool) -> bool {
     !later_refuses && telling(earlier) > telling(later.as_bytes())
 }
 
-/// Quota, remaining and reset, to compare which limit is the tighter.
+/// What is left of a limit, to compare which one is the tighter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    pub quota: u64,
+pub struct Standing {
     pub remaining: u64,
     pub reset: u64,
+    /// What a call like this one takes; at least 1.
+    pub cost: u64,
 }
 
-impl Share {
-    /// A smaller share left; a tie: the longer reset.
-    pub fn tighter(&self, other: &Share) -> bool {
-        let mine = u128::from(self.remaining) * u128::from(other.quota.max(1));
-        let theirs = u128::from(other.remaining) * u128::from(self.quota.max(1));
-        mine < theirs || (mine == theirs && self.reset > other.reset)
+impl Standing {
+    /// Fewer further calls like this one; a tie: the longer reset.
+    pub fn tighter(&self, other: &Standing) -> bool {
+        let calls = |standing: &Standing| standing.remaining / standing.cost.max(1);
+        (calls(self), other.reset) < (calls(other), self.reset)
     }
 }
 
-fn share(list: &[Header]) -> Option<Share> {
+fn standing(list: &[Header], cost: u64) -> Option<Standing> {
     let number = |name| list.iter().find(|(known, _)| *known == name)?.1.number();
-    Some(Share {
-        quota: number(headers::LIMIT)?,
+    Some(Standing {
         remaining: number(headers::REMAINING)?,
         reset: number(headers::RESET)?,
+        cost,
     })
 }
 
@@ -147,18 +158,45 @@ mod tests {
         );
     }
 
+    /// Merged headers, of calls that cost 1.
+    fn merge(earlier: Vec<Header>, ours: Vec<Header>, denied: bool) -> Vec<Header> {
+        let shown = |headers| Shown { headers, cost: 1 };
+        super::merge(shown(earlier), shown(ours), denied).headers
+    }
+
     #[test]
-    fn the_tighter_of_both_is_shown_and_the_longer_reset_where_they_are_even() {
+    fn the_fewest_further_calls_are_shown_and_of_a_tie_the_longer_reset() {
         for (earlier, ours, shown) in [
-            (figures(10, 5, 60), figures(100, 51, 60), figures(10, 5, 60)),
-            (figures(10, 5, 60), figures(100, 49, 60), figures(100, 49, 60)),
-            (figures(10, 5, 61), figures(100, 50, 60), figures(10, 5, 61)),
-            (figures(10, 5, 60), figures(100, 50, 60), figures(100, 50, 60)),
+            (figures(10, 5, 60), figures(100, 6, 60), figures(10, 5, 60)),
+            (figures(10, 5, 60), figures(1_000, 4, 60), figures(1_000, 4, 60)),
+            (
+                figures(1_000, 999, 60),
+                figures(1_000_000, 995_000, 60),
+                figures(1_000, 999, 60),
+            ),
+            (figures(10, 5, 61), figures(100, 5, 60), figures(10, 5, 61)),
+            (figures(10, 5, 60), figures(100, 5, 60), figures(100, 5, 60)),
             (figures(10, 5, 60), vec![], figures(10, 5, 60)),
             (vec![], figures(10, 5, 60), figures(10, 5, 60)),
         ] {
             assert_eq!(sorted(merge(earlier, ours, false)), sorted(shown));
         }
+    }
+
+    #[test]
+    fn what_a_call_costs_goes_along_with_its_figures() {
+        let of = |cost, remaining| Shown {
+            headers: figures(100, remaining, 60),
+            cost,
+        };
+        assert_eq!(
+            super::merge(of(30, 100), of(1, 5), false),
+            of(30, 100),
+            "3 calls are fewer than 5"
+        );
+        assert_eq!(super::merge(of(1, 5), of(30, 100), false), of(30, 100));
+        assert_eq!(super::merge(of(30, 100), of(1, 2), false), of(1, 2));
+        assert_eq!(super::merge(of(30, 0), of(7, 2), true), of(7, 2));
     }
 
     #[test]

@@ -158,10 +158,11 @@ impl<T> WaitingRoom<T> {
         tokens
     }
 
-    /// Forgets a request whose caller has gone away.
-    pub fn leave(&mut self, request: u64) {
-        self.requests.remove(&request);
+    /// Forgets a request whose caller has gone away; whether it was still waiting.
+    pub fn leave(&mut self, request: u64) -> bool {
+        let waited = self.requests.remove(&request).is_some();
         self.tidy();
+        waited
     }
 
     /// Takes out a request whose time is up, what is missing being [`GroupError::TimedOut`].
@@ -243,7 +244,7 @@ mod tests {
         let mut room = WaitingRoom::default();
         let first = room.number();
         room.enter(first, waiting(1, Instant::now()));
-        room.leave(first);
+        assert!(room.leave(first) && !room.leave(first));
         assert!(room
             .answer(
                 CallToken {

@@ -93,7 +93,7 @@ fn clients(number: usize) -> [usize; 2] {
         // A third is answered, a third goes away, a third waits in vain.
         match n % 3 {
             0 => drop(room.answer(CallToken { request, part: 0 }, Err(GroupError::TimedOut))),
-            1 => room.leave(request),
+            1 => drop(room.leave(request)),
             _ => {}
         }
         while room.overdue(now).is_some() {}

@@ -3,6 +3,7 @@
 use crate::host_calls::Asks;
 use crate::load::Callers;
 use crate::options::{Load, Options};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -12,6 +13,8 @@ pub struct Setup {
     pub kind: Kind,
     /// The numbers of keys it is measured with; empty: all.
     keys: &'static [usize],
+    /// One caller sends everything.
+    hot: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ pub enum Kind {
         store: Store,
         policy: String,
         callers: Callers,
+        /// In place of the one that was built.
+        module: Option<PathBuf>,
     },
     /// No Envoy: the script of this policy's counting, by redis-benchmark.
     Script { store: Store, policy: String },
@@ -46,6 +51,7 @@ impl Setup {
             what: what.into(),
             kind,
             keys: &[],
+            hot: false,
         }
     }
 
@@ -55,13 +61,28 @@ impl Setup {
         self
     }
 
+    fn with_hot_key(mut self) -> Setup {
+        self.hot = true;
+        self
+    }
+
+    /// The same under another name, with this module where it has Headgate.
+    pub fn with_module(&self, name: &str, of: &Path) -> Setup {
+        let mut setup = self.clone();
+        setup.name = name.to_owned();
+        if let Kind::Headgate { module, .. } = &mut setup.kind {
+            *module = Some(of.to_owned());
+        }
+        setup
+    }
+
     pub fn takes(&self, load: Load) -> bool {
         self.keys.is_empty() || self.keys.contains(&load.keys)
     }
 
     /// The load that really comes: a hot key is one key.
     pub fn load(&self, load: Load) -> Load {
-        let keys = if self.name == LEASE { 1 } else { load.keys };
+        let keys = if self.hot { 1 } else { load.keys };
         Load { keys, ..load }
     }
 }
@@ -74,6 +95,10 @@ pub const FOUR: &str = "headgate/four";
 pub const LEASE: &str = "headgate/lease";
 pub const SEEN: &str = "headgate/fixed_window";
 pub const UNSEEN: &str = "headgate/unseen";
+const PATHS: &str = "headgate/paths";
+
+/// What is measured in pairs where `SETUPS` is empty.
+const PAIRED: [&str; 4] = [SINGLE, SEEN, "headgate/fixed_window/denied", LEASE];
 
 /// The algorithms, each with a rate that no load here reaches. A log must stay short, so its window is.
 pub const ALGORITHMS: [(&str, &str); 4] = [
@@ -192,9 +217,29 @@ pub fn setups(options: &Options) -> Vec<Setup> {
             lease,
             Callers::All,
         )
-        .with_few_keys(),
+        .with_few_keys()
+        .with_hot_key(),
     );
     all.retain(|setup| options.wants(&setup.name));
+    all
+}
+
+/// Those with Headgate that are to be measured in pairs; one of them for its paths, which only pairs have.
+pub fn paired(options: &Options) -> Vec<Setup> {
+    let paths = headgate(
+        PATHS,
+        "four limits that match on paths, fixed window; single Redis",
+        Store::Single,
+        paths(),
+        Callers::All,
+    );
+    let mut all = setups(options);
+    all.retain(|setup| matches!(setup.kind, Kind::Headgate { .. }));
+    all.push(paths);
+    all.retain(|setup| match options.wants_all() {
+        true => PAIRED.contains(&setup.name.as_str()),
+        false => options.wants(&setup.name),
+    });
     all
 }
 
@@ -206,6 +251,7 @@ fn headgate(name: &str, what: &str, store: Store, policy: String, callers: Calle
             store,
             policy,
             callers,
+            module: None,
         },
     )
 }
@@ -258,4 +304,20 @@ fn day(matches: &str, rate: &str) -> String {
         "day"
     };
     format!("- {{name: {name}, rate: {rate}, algorithm: fixed_window{matches}}}\n")
+}
+
+/// Four conditions on paths, of which `/` meets the third alone, and `/orders/42` the second too.
+fn paths() -> String {
+    let [(algorithm, rate), ..] = ALGORITHMS;
+    let limit = |name: &str, matches: &str| {
+        format!("- {{name: {name}, rate: {rate}, algorithm: {algorithm}, match: {matches}}}\n")
+    };
+    [
+        "limits:\n",
+        &limit("exact", "{path: /orders}"),
+        &limit("template", "{path: '/orders/{id}'}"),
+        &limit("all", "{path: '/**'}"),
+        &limit("two", "[{path: /carts}, {path: '/carts/{id}'}]"),
+    ]
+    .concat()
 }

@@ -75,6 +75,13 @@ pub fn add_module(config: &mut Value, module: &Path) {
     list(&mut hcm(config)["http_filters"]).insert(0, filter);
 }
 
+/// This module for both roles of Headgate.
+pub fn set_module(config: &mut Value, module: &Path) {
+    for plugin in [harness::config::headgate, harness::config::redis_call] {
+        plugin(config)["vm_config"]["code"]["local"]["filename"] = json!(module);
+    }
+}
+
 /// Envoy's own limiter with a service on this port, asked for each `x-api-key`.
 pub fn add_service(config: &mut Value, port: u16) {
     let filter = json!({

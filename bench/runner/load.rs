@@ -37,7 +37,7 @@ impl Outcome {
 }
 
 /// Panics where wrk is missing, or where connections broke: then there is nothing to compare.
-pub fn run(port: u16, load: Load, callers: Callers, seconds: u64) -> Outcome {
+pub fn run(port: u16, path: &str, load: Load, callers: Callers, seconds: u64) -> Outcome {
     let mut command = Command::new("wrk");
     command
         .args(["--threads", "1", "--connections", &load.connections.to_string()])
@@ -50,7 +50,7 @@ pub fn run(port: u16, load: Load, callers: Callers, seconds: u64) -> Outcome {
         ])
         .arg(root().join("bench/runner/wrk.lua"))
         .arg(format!("http://127.0.0.1:{port}/"))
-        .args(["--", &load.keys.to_string()]);
+        .args(["--", &load.keys.to_string(), path]);
     if callers == Callers::HalfPartners {
         command.arg("half");
     }

@@ -1,4 +1,5 @@
-//! The benchmark: one machine, one Envoy binary, one load; the limiters side by side. `make bench` runs it.
+//! The benchmark: one machine, one Envoy binary, one load; the limiters side by side. `make bench` runs it. With the
+//! argument `pairs` it compares two modules instead, as [`pairs`] says.
 //!
 //! Every setup has an Envoy of its own (one worker) and all route to the same small upstream. A round measures each
 //! setup at each load, one after the other, with all other Envoys stopped; ratios are taken within a round, and the
@@ -7,7 +8,8 @@
 //! From the environment: `ROUNDS` (5), `SECONDS` for each measurement (3), `SETUPS` (all; `none,rls,headgate/log`: a
 //! name stands for what begins with it; `tail` is the tail at half load), `CONNECTIONS` (1,32,128), `KEYS`
 //! (1000,100000), `UPSTREAM` (`envoy`: a direct response of the same Envoy, whose worker does that work too; `own`: a
-//! server of the runner), `BENCH_OUT` (the folder of `results.md` and `results.svg`; bench).
+//! server of the runner), `PATH_SENT` (/; the path of the requests), `BENCH_OUT` (the folder of `results.md` and
+//! `results.svg`; bench).
 
 #[path = "../../tests/e2e/harness/mod.rs"]
 mod harness;
@@ -17,9 +19,11 @@ mod chart;
 mod config;
 mod cpu;
 mod host_calls;
+mod interval;
 mod load;
 mod machine;
 mod options;
+mod pairs;
 mod redis_benchmark;
 mod report;
 mod results;
@@ -36,11 +40,17 @@ use running::{Running, World};
 use std::time::Instant;
 
 fn main() {
-    let options = Options::from_env();
-    let world = World::start(&options);
+    match std::env::args().any(|argument| argument == "pairs") {
+        true => pairs::run(&Options::of_pairs()),
+        false => side_by_side(&Options::from_env()),
+    }
+}
+
+fn side_by_side(options: &Options) {
+    let world = World::start(options);
     let mut left_out = Vec::new();
     let mut running = Vec::new();
-    for setup in catalogue::setups(&options) {
+    for setup in catalogue::setups(options) {
         let name = setup.name.clone();
         eprintln!("bench: starting {name}");
         match Running::start(setup, &world) {
@@ -51,12 +61,12 @@ fn main() {
             }
         }
     }
-    let results = measure(&options, &world, &mut running);
+    let results = measure(options, &world, &mut running);
     drop(running);
-    let start = start_time::measure(&options, &world);
-    let tail = tail::measure(&options, &world);
+    let start = start_time::measure(options, &world);
+    let tail = tail::measure(options, &world);
     let report = report::Report {
-        options: &options,
+        options,
         results: &results,
         start: &start,
         tail: tail.as_ref(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub struct Options {
+    /// Rounds, or pairs.
     pub rounds: usize,
     /// Of each measurement.
     pub seconds: u64,
@@ -15,6 +16,8 @@ pub struct Options {
     connections: Vec<usize>,
     keys: Vec<usize>,
     pub upstream: Place,
+    /// What requests ask for.
+    pub path: String,
     /// Where the results go.
     pub out: PathBuf,
 }
@@ -53,34 +56,54 @@ impl Load {
 
 impl Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.connections == 1 { "" } else { "s" };
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
         write!(
             f,
-            "{} connection{plural}, {} keys",
+            "{} connection{}, {} key{}",
             self.connections,
-            crate::report::grouped(self.keys as f64)
+            plural(self.connections),
+            crate::report::grouped(self.keys as f64),
+            plural(self.keys)
         )
     }
 }
 
 impl Options {
+    /// For all setups side by side.
     pub fn from_env() -> Options {
+        Options::read(("ROUNDS", 5), 3, &[1, 32, 128], &[1_000, 100_000], "bench")
+    }
+
+    /// For two modules in pairs.
+    pub fn of_pairs() -> Options {
+        let Load { keys, connections } = Load::FULL;
+        Options::read(("PAIRS", 15), 2, &[connections], &[keys], "target")
+    }
+
+    fn read(
+        (repeats, times): (&str, usize),
+        seconds: u64,
+        connections: &[usize],
+        keys: &[usize],
+        folder: &str,
+    ) -> Options {
         let upstream = match var("UPSTREAM").unwrap_or_default().as_str() {
             "" | "envoy" => Place::Envoy,
             "own" => Place::Own,
             other => panic!("UPSTREAM={other}: own or envoy"),
         };
         Options {
-            rounds: number("ROUNDS", 5),
-            seconds: number("SECONDS", 3),
+            rounds: number(repeats, times),
+            seconds: number("SECONDS", seconds),
             setups: list("SETUPS", &[]),
-            connections: list("CONNECTIONS", &[1, 32, 128]),
-            keys: list("KEYS", &[1_000, 100_000]),
+            connections: list("CONNECTIONS", connections),
+            keys: list("KEYS", keys),
             upstream,
+            path: path(),
             out: var("BENCH_OUT")
                 .ok()
                 .filter(|out| !out.is_empty())
-                .map_or_else(|| root().join("bench"), PathBuf::from),
+                .map_or_else(|| root().join(folder), PathBuf::from),
         }
     }
 
@@ -90,7 +113,11 @@ impl Options {
             name.strip_prefix(wanted.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.setups.is_empty() || name == "none" || self.setups.iter().any(begins)
+        self.wants_all() || name == "none" || self.setups.iter().any(begins)
+    }
+
+    pub fn wants_all(&self) -> bool {
+        self.setups.is_empty()
     }
 
     pub fn loads(&self) -> Vec<Load> {
@@ -105,6 +132,17 @@ impl Options {
         };
         self.keys.iter().flat_map(with).collect()
     }
+}
+
+fn path() -> String {
+    let path = var("PATH_SENT").ok().filter(|path| !path.is_empty());
+    let path = path.unwrap_or_else(|| "/".to_owned());
+    let printable = path.bytes().all(|byte| byte.is_ascii_graphic());
+    assert!(
+        path.starts_with('/') && printable,
+        "PATH_SENT={path}: begin it with / and write what is not printable ASCII as %XX"
+    );
+    path
 }
 
 fn number<T: FromStr<Err: Debug> + Clone>(name: &str, default: T) -> T {

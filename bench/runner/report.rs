@@ -265,7 +265,7 @@ pub fn grouped(number: f64) -> String {
 }
 
 /// Columns of equal width, those in `right` aligned to the right.
-fn table(rows: &[Vec<String>], right: &[usize]) -> String {
+pub fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         rows.iter()

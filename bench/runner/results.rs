@@ -109,8 +109,18 @@ impl Results {
     }
 
     pub fn ratio_of(&self, of: (&str, Load), to: (&str, Load), metric: Metric) -> Option<f64> {
+        median(self.ratios_of(of, to, metric))
+    }
+
+    /// Round by round.
+    pub fn ratios_of<'a>(
+        &'a self,
+        of: (&str, Load),
+        to: (&str, Load),
+        metric: Metric,
+    ) -> impl Iterator<Item = f64> + use<'a> {
         let pairs = self.samples(of.0, of.1).iter().zip(self.samples(to.0, to.1));
-        median(pairs.map(|(sample, other)| metric(sample) / metric(other)))
+        pairs.map(move |(sample, other)| metric(sample) / metric(other))
     }
 
     /// What a setup adds to the floor.

@@ -12,6 +12,7 @@ use crate::load::{self, Callers};
 use crate::options::{Load, Options, Place};
 use crate::redis_benchmark::RedisBenchmark;
 use crate::results::Sample;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct World {
     pub single: SingleRedis,
     upstream: u16,
     place: Place,
+    /// What requests ask for.
+    path: String,
     /// The harness wants one; nothing is sent to it.
     idle: Upstream,
 }
@@ -34,6 +37,7 @@ impl World {
             single: SingleRedis::start(),
             upstream: crate::upstream::start(),
             place: options.upstream,
+            path: options.path.clone(),
             idle: Upstream::start(),
         }
     }
@@ -109,7 +113,11 @@ impl Running {
                 store,
                 policy,
                 callers,
-            } => (headgate(world, *store, policy, *callers)?, Some(*store)),
+                module,
+            } => (
+                headgate(world, *store, policy, module.clone(), *callers),
+                Some(*store),
+            ),
             Kind::Script { store, policy } => (script(world, *store, policy)?, Some(*store)),
         };
         let running = Running { setup, kind, store };
@@ -145,7 +153,9 @@ impl Running {
         let before = calls();
         let redis = Meter::start(nodes.iter().map(|node| node.id()).collect());
         let outcome = match &mut self.kind {
-            Started::Envoy { envoy, callers, .. } => load::run(envoy.port, load, *callers, seconds),
+            Started::Envoy { envoy, callers, .. } => {
+                load::run(envoy.port, &world.path, load, *callers, seconds)
+            }
             Started::Script(benchmark) => benchmark.run(load, seconds),
         };
         let requests = outcome.requests;
@@ -212,17 +222,20 @@ fn envoy(builder: EnvoyBuilder) -> Result<Started, String> {
     })
 }
 
-fn headgate(world: &World, store: Store, policy: &str, callers: Callers) -> Result<Started, String> {
-    let builder = world.headgate(store, policy);
+fn headgate(world: &World, store: Store, policy: &str, module: Option<PathBuf>, callers: Callers) -> Started {
+    let mut builder = world.headgate(store, policy);
+    if let Some(module) = module {
+        builder = builder.edit(move |config| config::set_module(config, &module));
+    }
     let envoy = builder
         .try_start()
         .unwrap_or_else(|log| panic!("Envoy does not start with\n{policy}\n{log}"));
     world.wait_until_known(store, &envoy);
-    Ok(Started::Envoy {
+    Started::Envoy {
         envoy: Box::new(envoy),
         service: None,
         callers,
-    })
+    }
 }
 
 fn script(world: &World, store: Store, policy: &str) -> Result<Started, String> {

@@ -42,13 +42,16 @@ pub fn measure(options: &Options, world: &World) -> Option<Tail> {
     let floor = start(world.floor(), &collector);
     let headgate = start(world.headgate(Store::Cluster, policy), &collector);
     world.wait_until_known(Store::Cluster, &headgate);
-    let busy = |envoy: &Envoy, seconds| load::run(envoy.port, Load::FULL, Callers::All, seconds).rate();
+    let busy = |envoy: &Envoy, seconds| {
+        load::run(envoy.port, &options.path, Load::FULL, Callers::All, seconds).rate()
+    };
     busy(&floor, 1);
     busy(&headgate, 1);
     let (mut rates, mut floors, mut headgates) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..options.rounds {
         let rate = busy(&headgate, options.seconds) / 2.0;
-        let p99 = |envoy: &Envoy| p99(envoy.port, rate, Duration::from_secs(options.seconds));
+        let duration = Duration::from_secs(options.seconds);
+        let p99 = |envoy: &Envoy| p99(envoy.port, &options.path, rate, duration);
         let (without, with) = match round % 2 {
             0 => (p99(&floor), p99(&headgate)),
             _ => {
@@ -85,7 +88,8 @@ fn start(builder: EnvoyBuilder, collector: &Upstream) -> Envoy {
 }
 
 /// Of all requests of an open loop at this rate; those of its first tenth, in which connections open, are left out.
-fn p99(port: u16, rate: f64, duration: Duration) -> f64 {
+fn p99(port: u16, path: &str, rate: f64, duration: Duration) -> f64 {
+    let path: Rc<str> = path.into();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -94,7 +98,9 @@ fn p99(port: u16, rate: f64, duration: Duration) -> f64 {
         let ticket = Rc::new(Cell::new(0_u32));
         let start = Instant::now() + Duration::from_millis(100);
         let callers: Vec<_> = (0..CONNECTIONS)
-            .map(|_| tokio::task::spawn_local(caller(port, ticket.clone(), start, rate, duration)))
+            .map(|_| {
+                tokio::task::spawn_local(caller(port, path.clone(), ticket.clone(), start, rate, duration))
+            })
             .collect();
         let mut micros = Vec::new();
         for caller in callers {
@@ -114,7 +120,14 @@ fn p99(port: u16, rate: f64, duration: Duration) -> f64 {
 
 /// One connection: takes the next request that is due, waits until then, sends it. The clock of this runtime wakes on
 /// whole milliseconds; that much lateness is not held against Envoy, but a connection that is still busy is.
-async fn caller(port: u16, ticket: Rc<Cell<u32>>, start: Instant, rate: f64, duration: Duration) -> Vec<f64> {
+async fn caller(
+    port: u16,
+    path: Rc<str>,
+    ticket: Rc<Cell<u32>>,
+    start: Instant,
+    rate: f64,
+    duration: Duration,
+) -> Vec<f64> {
     let mut connection = RawConnection::open(port).await;
     let mut micros = Vec::new();
     loop {
@@ -129,7 +142,7 @@ async fn caller(port: u16, ticket: Rc<Cell<u32>>, start: Instant, rate: f64, dur
             due = Instant::now();
         }
         let client = number as usize % Load::FULL.keys;
-        let request = format!("GET / HTTP/1.1\r\nhost: bench\r\nx-api-key: client-{client:06}\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nx-api-key: client-{client:06}\r\n\r\n");
         connection.write(request).await.expect("an open connection");
         let (status, head, _) = connection.receive().await.expect("an answer");
         assert_eq!(status, 200, "{head}");

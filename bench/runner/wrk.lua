@@ -1,19 +1,20 @@
 -- The load: GETs from so many clients in turn, told apart by x-api-key; with "half", every second request is of
 -- the same number of other clients, told apart by x-partner. Prints one line of JSON.
 --
---   wrk … -s wrk.lua URL -- KEYS [half]
+--   wrk … -s wrk.lua URL -- KEYS PATH [half]
 
 local requests, at = {}, 0
 
-local function get(header, name, number)
-  return wrk.format("GET", "/", { [header] = string.format("%s-%06d", name, number) })
+local function get(path, header, name, number)
+  return wrk.format("GET", path, { [header] = string.format("%s-%06d", name, number) })
 end
 
 function init(arguments)
+  local path = arguments[2]
   for number = 1, tonumber(arguments[1]) do
-    requests[#requests + 1] = get("x-api-key", "client", number)
-    if arguments[2] == "half" then
-      requests[#requests + 1] = get("x-partner", "partner", number)
+    requests[#requests + 1] = get(path, "x-api-key", "client", number)
+    if arguments[3] == "half" then
+      requests[#requests + 1] = get(path, "x-partner", "partner", number)
     end
   end
   -- not always the same first ones, where there are more than a run gets through

@@ -6,8 +6,9 @@ use headgate::config::Policy;
 use headgate::decision::{Counted, CountedBy, Decision, Outcome};
 use headgate::fixtures;
 use headgate::headers;
-use headgate::instances;
+use headgate::instances::{self, Shown};
 use headgate::limit::{Charge, Limit, Quota, Verdict};
+use headgate::protocol::Protocol;
 use headgate::reply::Reply;
 use std::sync::OnceLock;
 
@@ -46,8 +47,24 @@ fn check(policy: &Policy, decision: &Decision, unix_ms: u64, random: f64) {
         .iter()
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     assert_eq!(texts(&instances::shown(request)), sent, "handed over");
-    check_headers(&instances::merge(figures.clone(), figures, decision.refuses()));
-    let Some(reply) = Reply::new(policy, decision, unix_ms, || random) else {
+    let shown = Shown {
+        headers: figures,
+        cost: 1 + random as u64,
+    };
+    check_headers(&instances::merge(shown.clone(), shown, decision.refuses()).headers);
+    for protocol in [
+        Protocol::Http,
+        Protocol::Connect,
+        Protocol::Grpc {
+            timeout_ms: Some(unix_ms % 5_000),
+        },
+    ] {
+        check_reply(policy, decision, protocol, unix_ms, random);
+    }
+}
+
+fn check_reply(policy: &Policy, decision: &Decision, protocol: Protocol, unix_ms: u64, random: f64) {
+    let Some(reply) = Reply::new(policy, decision, protocol, unix_ms, || random) else {
         return assert!(!decision.refuses());
     };
     check_headers(&reply.headers);
@@ -81,7 +98,7 @@ fn check_headers(list: &[headers::Header]) {
     for (n, (name, value)) in list.iter().enumerate() {
         assert!(is_header_value(value), "{name}: {value:?}");
         assert!(!list[..n].iter().any(|(other, _)| other == name), "{name} twice");
-        if name.starts_with("x-ratelimit-") || *name == "retry-after" {
+        if name.starts_with("x-ratelimit-") || name.starts_with("retry-after") {
             assert!(value.bytes().all(|byte| byte.is_ascii_digit()), "{name}: {value}");
         }
     }

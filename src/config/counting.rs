@@ -2,7 +2,7 @@
 
 use crate::config::node::{Fields, Node};
 use crate::config::policy::Store;
-use crate::limit::{Algorithm, Align, Cost, Override, Percent, Quota, MAX_LIMIT};
+use crate::limit::{Algorithm, Align, Cost, CostRange, Override, Percent, Quota, MAX_LIMIT};
 
 /// Up to this N `auto` keeps a log: exact, at some 50 bytes a call.
 const AUTO_LOG: u64 = 100;
@@ -65,9 +65,7 @@ pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store:
     if let (Cost::ResponseHeader { .. }, Algorithm::SlidingWindowLog, Some(node)) =
         (&cost, algorithm, fields.get("cost"))
     {
-        node.fail(&format!(
-            "a cost from the response is not for a log, which auto keeps up to {AUTO_LOG} a period; write algorithm: sliding_window_counter"
-        ));
+        node.fail("a cost from the response is not for a log; write algorithm: sliding_window_counter");
     }
     Counting {
         algorithm,
@@ -106,7 +104,10 @@ fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: 
         }
     }
     match choice {
-        Choice::Auto if !is_live && largest.is_some_and(|limit| limit <= AUTO_LOG) => {
+        // A log cannot take what comes later, nor any N.
+        Choice::Auto
+            if !is_live && !is_charged_later(fields) && largest.is_some_and(|limit| limit <= AUTO_LOG) =>
+        {
             Algorithm::SlidingWindowLog
         }
         Choice::Auto | Choice::Counter => Algorithm::SlidingWindowCounter,
@@ -171,13 +172,26 @@ fn read_cost(node: &Node, most: u64) -> Option<Cost> {
     if !node.value().is_object() {
         return node.integer(range(0)).map(Cost::Fixed);
     }
-    let fields = node.fields(&["header", "response_header", "max"])?;
+    let fields = node.fields(&["header", "response_header", "min", "max"])?;
     let (place, header) = fields.exactly_one(&["header", "response_header"])?;
     let max = fields.required("max", "write the most that one call may cost");
     let max = max.and_then(|node| node.integer(range(1)));
+    // What a caller says of its own cost is not 0 unless that is written.
+    let least = u64::from(place == "header");
+    let min = match fields.get("min") {
+        Some(node) => node.integer(0..=max.unwrap_or(MAX_LIMIT)),
+        None => Some(least.min(max.unwrap_or(least))),
+    };
     let name = header.header_name()?;
+    let range = CostRange { min: min?, max: max? };
     Some(match place {
-        "header" => Cost::Header { name, max: max? },
-        _ => Cost::ResponseHeader { name, max: max? },
+        "header" => Cost::Header { name, range },
+        _ => Cost::ResponseHeader { name, range },
     })
+}
+
+/// Whether a charge comes later than the call, whatever else is wrong about it.
+fn is_charged_later(fields: &Fields) -> bool {
+    let cost = fields.get("cost");
+    cost.is_some_and(|node| node.get("response_header").is_some())
 }

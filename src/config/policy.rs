@@ -96,6 +96,8 @@ pub struct ResponseSettings {
     pub reset: ResetForm,
     pub retry_after_jitter: Percent,
     pub upstream_headers: UpstreamHeaders,
+    /// Of the body; `None`: by its format.
+    pub content_type: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use crate::config::policy::{
     BodyFormat, ClientValue, LocalSettings, LogSettings, MetricsSettings, NamedClient, RedisSettings,
     ResetForm, ResponseSettings, UpstreamHeaders, VerdictCacheSettings,
 };
+use crate::config::scalar::is_token;
 use crate::config::sources;
 use crate::identify::Source;
 use crate::limit::Percent;
@@ -17,6 +18,7 @@ const REDIS_FIELDS: &[&str] = &["cluster", "key_prefix", "timeout", "max_in_flig
 /// Entries of a table in memory.
 const TABLE: RangeInclusive<u64> = 1..=10_000_000;
 const LONGEST_BODY: usize = 64 << 10;
+const LONGEST_CONTENT_TYPE: usize = 256;
 
 /// A section's fields; no fields where it is not written or no object.
 struct Section<'a>(Option<Fields<'a>>);
@@ -97,6 +99,7 @@ pub(super) fn response(node: Option<Node>) -> ResponseSettings {
         "reset",
         "retry_after_jitter",
         "upstream_headers",
+        "content_type",
     ];
     let section = Section::read(node, FIELDS);
     let status = |name, default| {
@@ -135,7 +138,24 @@ pub(super) fn response(node: Option<Node>) -> ResponseSettings {
             .get("retry_after_jitter", |node| node.percent())
             .unwrap_or(Percent::NONE),
         upstream_headers: upstream_headers.unwrap_or(UpstreamHeaders::Replace),
+        content_type: section.get("content_type", content_type).map(str::to_owned),
     }
+}
+
+/// A media type, such as `application/json; charset=utf-8` (RFC 9110, section 8.3.1).
+fn content_type<'a>(node: &Node<'a>) -> Option<&'a str> {
+    let text = node.text("a media type")?;
+    let media_type = text.split(';').next().unwrap_or_default().trim_end();
+    let is_media_type = media_type
+        .split_once('/')
+        .is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
+    let is_value =
+        text.len() <= LONGEST_CONTENT_TYPE && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if !is_media_type || !is_value {
+        node.fail("not a media type; write one such as application/json, of at most 256 characters");
+        return None;
+    }
+    Some(text)
 }
 
 /// Whether `x-ratelimit` and `ietf` are among them.

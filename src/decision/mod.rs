@@ -3,7 +3,7 @@
 //! Decides nothing about counting (the script and the local store do) and nothing about wording (the headers do).
 
 use crate::config::{OnNoClient, Policy};
-use crate::limit::{Charge, Limit, NoClient, OnError, Verdict};
+use crate::limit::{Algorithm, Charge, Limit, NoClient, OnError, Verdict};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Figures {
     pub reset_ms: u64,
     /// Until the same call could pass, in ms; 0 where it did.
     pub wait_ms: u64,
+    /// What a call like this one takes: at least 1, which is also what counts for a cost that is not known yet.
+    pub cost: u64,
 }
 
 /// The decision and all that is told about it.
@@ -53,12 +55,15 @@ pub struct Decision {
     pub outcome: Outcome,
     /// `None`: not counted.
     pub by: Option<CountedBy>,
-    /// The limit that callers are told of: the tightest, or the denying one with the longest wait.
+    /// The limit that callers are shown: the one that lets the fewest further calls like this one pass, or the denying
+    /// one with the longest wait.
     pub shown: Option<Figures>,
     /// The same for operators, hidden limits included.
     pub told: Option<Figures>,
     /// For a denial, in ms: the longest wait of all that deny; a minute's multiple if only hidden limits do.
     pub retry_after_ms: u64,
+    /// For a denial: such a call can never pass, because N is 0 or the cost is above N.
+    pub never: bool,
     /// Indices of the limits in shadow that would have denied.
     pub shadow: Vec<usize>,
     /// Every enforced limit that callers may know of and that was counted, in the policy's order.
@@ -85,6 +90,7 @@ impl Decision {
             shown: None,
             told: None,
             retry_after_ms: 0,
+            never: false,
             shadow: Vec::new(),
             applied: Vec::new(),
         }
@@ -138,6 +144,7 @@ impl Decision {
             if limit.expose {
                 decision.applied.push(figures);
             }
+            decision.never |= !verdict.allowed && is_out_of_reach(charge, &figures, by);
             let (all, shown) = match verdict.allowed {
                 true => (&mut tightest, &mut tightest_shown),
                 false => (&mut denying, &mut denying_shown),
@@ -210,19 +217,37 @@ impl Figures {
             remaining: verdict.remaining,
             reset_ms: verdict.reset_ms,
             wait_ms: verdict.wait_ms,
+            cost: match charge.later {
+                true => 1,
+                false => charge.cost.max(1),
+            },
         })
     }
 
-    /// A smaller share left; a tie: the longer reset.
+    /// How many further calls like this one may pass.
+    fn calls(&self) -> u64 {
+        self.remaining / self.cost
+    }
+
+    /// Fewer further calls; a tie: the longer reset.
     fn tighter(&self, other: &Figures) -> bool {
-        let mine = u128::from(self.remaining) * u128::from(other.quota.max(1));
-        let theirs = u128::from(other.remaining) * u128::from(self.quota.max(1));
-        mine < theirs || (mine == theirs && self.reset_ms > other.reset_ms)
+        (self.calls(), other.reset_ms) < (other.calls(), self.reset_ms)
     }
 
     fn longer(&self, other: &Figures) -> bool {
         self.wait_ms > other.wait_ms
     }
+}
+
+/// Whether a call like this one cannot pass with the whole quota. Counted locally, the quota may be a share of what
+/// Redis would grant, and so less than the limit's own.
+fn is_out_of_reach(charge: &Charge, figures: &Figures, by: CountedBy) -> bool {
+    let quota = match (by, charge.algorithm) {
+        (CountedBy::Local, Algorithm::Gcra { burst: burst @ 1.. }) if charge.rate.limit > 0 => burst,
+        (CountedBy::Local, _) => charge.rate.limit,
+        _ => figures.quota,
+    };
+    figures.cost > quota
 }
 
 fn keep(best: &mut Option<Figures>, figures: Figures, before: fn(&Figures, &Figures) -> bool) {

@@ -66,19 +66,83 @@ const HIDDEN: fn(&mut Limit) = |limit| limit.expose = false;
 const DENY: fn(&mut Limit) = |limit| limit.on_error = OnError::Deny;
 
 #[test]
-fn the_smallest_share_left_is_shown_and_a_tie_goes_to_the_longer_reset() {
+fn the_limit_that_lets_the_fewest_calls_pass_is_shown() {
     let decision = decide(&[
-        (AS_IS, true, left(5, 10, 9)),
-        (AS_IS, true, left(20, 100, 1)),
-        (AS_IS, true, left(2, 10, 7)),
+        (AS_IS, true, left(999, 1_000, 9)),
+        (AS_IS, true, left(995_000, 1_000_000, 1)),
+        (AS_IS, true, left(1_000, 1_000, 7)),
     ]);
     assert_eq!(decision.outcome, Outcome::Allowed);
     assert_eq!(
         decision.shown.unwrap().limit,
-        2,
-        "20 of 100 and 2 of 10 are one share"
+        0,
+        "999 further calls, whatever the shares are"
     );
     assert_eq!(decision.applied.len(), 3);
+    let even = decide(&[(AS_IS, true, left(5, 10, 7)), (AS_IS, true, left(5, 90, 9))]);
+    assert_eq!(even.shown.unwrap().limit, 1, "a tie goes to the longer reset");
+}
+
+#[test]
+fn further_calls_are_what_is_left_by_what_such_a_call_costs() {
+    let limits = [limit("cheap"), limit("dear"), limit("later"), limit("free")];
+    let costing = |index: usize, cost: u64, later: bool| Charge {
+        cost,
+        later,
+        ..charge(index, true)
+    };
+    let shown = |charges: &[(Charge, Option<Verdict>)]| {
+        let counted = charges.iter().map(|(charge, verdict)| Counted {
+            charge,
+            verdict: *verdict,
+            by: CountedBy::Redis,
+        });
+        Decision::from_counted(&limits, counted)
+            .shown
+            .map(|shown| shown.limit)
+    };
+    let (cheap, dear) = (costing(0, 1, false), costing(1, 30, false));
+    let (later, free) = (costing(2, 30, true), costing(3, 0, false));
+    let both = [(cheap.clone(), left(5, 10, 9)), (dear.clone(), left(100, 900, 9))];
+    assert_eq!(shown(&both), Some(1), "3 calls of 30 are fewer than 5 of 1");
+    let rounded = [(cheap.clone(), left(3, 10, 9)), (dear, left(119, 900, 8))];
+    assert_eq!(
+        shown(&rounded),
+        Some(0),
+        "3 and 3, rounded down: the longer reset"
+    );
+    let unknown = [(cheap.clone(), left(5, 10, 9)), (later, left(4, 900, 9))];
+    assert_eq!(
+        shown(&unknown),
+        Some(2),
+        "a cost that is not known yet counts as 1"
+    );
+    let nothing = [(cheap, left(5, 10, 9)), (free, left(4, 900, 9))];
+    assert_eq!(shown(&nothing), Some(3), "a cost of 0 counts as 1");
+}
+
+#[test]
+fn a_call_that_no_quota_lets_pass_can_never_pass() {
+    let never = |limit: u64, cost: u64, by: CountedBy| {
+        let charge = Charge {
+            cost,
+            ..charge(0, true)
+        };
+        let verdict = Verdict {
+            limit: Some(limit),
+            ..spent(60_000).unwrap()
+        };
+        let counted = Counted {
+            charge: &charge,
+            verdict: Some(verdict),
+            by,
+        };
+        Decision::from_counted(&[self::limit("a")], [counted]).never
+    };
+    assert!(never(0, 1, CountedBy::Redis) && never(10, 11, CountedBy::Cache));
+    assert!(!never(10, 10, CountedBy::Redis) && !never(1, 1, CountedBy::Redis));
+    assert!(!never(5, 10, CountedBy::Local), "Redis would grant 10");
+    assert!(never(5, 11, CountedBy::Local));
 }
 
 #[test]
@@ -220,7 +284,9 @@ mod words {
     use crate::config::{self, BodyFormat, Plugin, Policy, ResponseSettings, UpstreamHeaders};
     use crate::headers;
     use crate::limit::Percent;
+    use crate::protocol::Protocol;
     use crate::reply::Reply;
+    use crate::retry::Wait;
 
     fn settings() -> ResponseSettings {
         ResponseSettings {
@@ -233,6 +299,7 @@ mod words {
             reset: ResetForm::Unix,
             retry_after_jitter: Percent::from_basis_points(0).unwrap(),
             upstream_headers: UpstreamHeaders::Replace,
+            content_type: None,
         }
     }
 
@@ -267,11 +334,15 @@ mod words {
         assert_eq!(headers::reset(ResetForm::Delta, 1_001, 1_000_999), 2);
     }
 
+    fn reply(policy: &Policy, decision: &Decision, protocol: Protocol) -> Option<Reply> {
+        Reply::new(policy, decision, protocol, 0, || 0.0)
+    }
+
     #[test]
     fn a_denial_waits_whole_seconds_and_at_least_one_and_jitter_only_adds() {
         let full = Percent::from_basis_points(5_000).unwrap();
         let after = |wait, jitter, random| {
-            headers::retry_after(&decide(&[(AS_IS, true, spent(wait))]), jitter, random)
+            Wait::of_denial(&decide(&[(AS_IS, true, spent(wait))]), jitter, random).seconds
         };
         let none = Percent::from_basis_points(0).unwrap();
         assert_eq!(
@@ -296,9 +367,9 @@ mod words {
     fn replies_name_the_limit_and_never_a_hidden_one() {
         let mut policy = policy(vec![limit("a")]);
         let denied = decide(&[(AS_IS, true, spent(2_500))]);
-        let reply = Reply::new(&policy, &denied, 0, || 0.0).unwrap();
+        let refusal = reply(&policy, &denied, Protocol::Http).unwrap();
         assert_eq!(
-            (reply.status, reply.grpc_status, reply.body.as_str()),
+            (refusal.status, refusal.grpc_status, refusal.body.as_str()),
             (429, 8, "a: 10 spent, 0 left, in 3 s")
         );
         for name in [
@@ -309,12 +380,16 @@ mod words {
             "ratelimit",
         ] {
             assert_eq!(
-                reply.headers.iter().filter(|(header, _)| *header == name).count(),
+                refusal
+                    .headers
+                    .iter()
+                    .filter(|(header, _)| *header == name)
+                    .count(),
                 1,
                 "{name}"
             );
         }
-        let hidden = Reply::new(&policy, &decide(&[(HIDDEN, true, spent(2_500))]), 0, || 0.0).unwrap();
+        let hidden = reply(&policy, &decide(&[(HIDDEN, true, spent(2_500))]), Protocol::Http).unwrap();
         assert_eq!(hidden.body, ":  spent,  left, in 60 s");
         assert!(
             hidden
@@ -327,7 +402,7 @@ mod words {
 
         policy.response.format = BodyFormat::ProblemJson;
         let json = |decision| -> serde_json::Value {
-            serde_json::from_str(&Reply::new(&policy, &decision, 0, || 0.0).unwrap().body).unwrap()
+            serde_json::from_str(&reply(&policy, &decision, Protocol::Http).unwrap().body).unwrap()
         };
         let problem = json(denied);
         assert_eq!(
@@ -351,20 +426,103 @@ mod words {
     #[test]
     fn failing_closed_is_503_to_be_tried_again_and_no_client_is_403() {
         let policy = policy(vec![limit("a")]);
-        let closed = Reply::new(&policy, &decide(&[(DENY, true, None)]), 0, || 0.0).unwrap();
+        let closed = reply(&policy, &decide(&[(DENY, true, None)]), Protocol::Http).unwrap();
         assert_eq!(
             (closed.status, closed.grpc_status, closed.retry_after),
             (503, 14, Some(1))
         );
         let refused = Decision::uncounted(Outcome::NoClient { refused: true });
-        let refused = Reply::new(&policy, &refused, 0, || 0.0).unwrap();
+        let refused = reply(&policy, &refused, Protocol::Http).unwrap();
         assert_eq!(
             (refused.status, refused.grpc_status, refused.retry_after),
             (403, 7, None)
         );
         assert_eq!(
-            Reply::new(&policy, &Decision::uncounted(Outcome::Exempt), 0, || 0.0),
+            reply(&policy, &Decision::uncounted(Outcome::Exempt), Protocol::Http),
             None
         );
+    }
+
+    /// Status, gRPC status, details, body and content type.
+    fn told(reply: Reply) -> (u16, u32, &'static str, String, Option<String>) {
+        let content_type = reply.headers.iter().find(|(name, _)| *name == "content-type");
+        let content_type = content_type.map(|(_, value)| value.to_string());
+        (
+            reply.status,
+            reply.grpc_status,
+            reply.details,
+            reply.body,
+            content_type,
+        )
+    }
+
+    #[test]
+    fn each_refusal_is_written_for_its_caller() {
+        let mut policy = policy(vec![limit("a")]);
+        policy.response.format = BodyFormat::ProblemJson;
+        policy.response.content_type = Some("application/vnd.own+json".into());
+        policy.response.body = "spent \"a\"".into();
+        let grpc = Protocol::Grpc { timeout_ms: None };
+        let refusals = [
+            (
+                decide(&[(AS_IS, true, spent(5))]),
+                429,
+                8,
+                "headgate_denied",
+                "resource_exhausted",
+            ),
+            (
+                decide(&[(DENY, true, None)]),
+                503,
+                14,
+                "headgate_error",
+                "unavailable",
+            ),
+            (
+                Decision::uncounted(Outcome::NoClient { refused: true }),
+                403,
+                7,
+                "headgate_no_client",
+                "permission_denied",
+            ),
+            (
+                Decision::uncounted(Outcome::AmbiguousClient),
+                400,
+                3,
+                "headgate_ambiguous_client",
+                "invalid_argument",
+            ),
+        ];
+        for (decision, status, code, details, connect_code) in refusals {
+            let of = |protocol| reply(&policy, &decision, protocol).unwrap();
+            let (http, to_grpc, connect) = (of(Protocol::Http), of(grpc), of(Protocol::Connect));
+            let names = |reply: &Reply| reply.headers.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+            let waits = [429, 503].contains(&status);
+            for reply in [&http, &to_grpc, &connect] {
+                assert_eq!(
+                    (reply.status, reply.grpc_status, reply.details),
+                    (status, code, details)
+                );
+                for name in ["retry-after", "x-envoy-ratelimited"] {
+                    assert_eq!(names(reply).contains(&name), waits, "{name} with {status}");
+                }
+            }
+            for name in ["grpc-retry-pushback-ms", "grpc-status-details-bin"] {
+                assert_eq!(names(&to_grpc).contains(&name), waits, "{name} with {status}");
+                assert!(!names(&http).contains(&name) && !names(&connect).contains(&name));
+            }
+            let (.., body, content_type) = told(http);
+            assert!(body.starts_with("{\"type\":"), "{body}");
+            assert_eq!(content_type.as_deref(), Some("application/vnd.own+json"));
+            let (.., message, content_type) = told(to_grpc);
+            assert!(!message.contains('{') && content_type.is_none(), "{message}");
+            let (.., body, content_type) = told(connect);
+            let error: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(
+                (&error["code"], &error["message"]),
+                (&connect_code.into(), &message.into())
+            );
+            assert_eq!(content_type.as_deref(), Some("application/json"));
+        }
     }
 }

@@ -7,10 +7,11 @@
 use crate::headers::Header;
 use crate::identify::Headers;
 use crate::local::{Refused, SharedData, Version};
+use crate::reply::Reply;
 use crate::telemetry::meter::{Kind, Meter};
 use log::Level;
 use proxy_wasm::hostcalls;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 type Status = u32;
@@ -222,24 +223,22 @@ pub fn set_filter_state(name: &str, value: &[u8]) {
     }
 }
 
-/// Answers the request of the effective context. `grpc_status` replaces the HTTP status for a caller of gRPC.
-pub fn reply(status: u16, grpc_status: Option<u32>, headers: &[Header], body: &str) -> bool {
-    let headers = serialize(headers);
-    let (status, grpc_status) = match grpc_status {
-        Some(code) => (200, code as i32),
-        None => (u32::from(status), -1),
-    };
+/// Answers the request of the effective context. Envoy takes the gRPC status for a caller of gRPC, and the HTTP status
+/// for all others.
+pub fn reply(reply: &Reply) -> bool {
+    let Reply { details, body, .. } = reply;
+    let headers = serialize(&reply.headers);
     // SAFETY: the host reads everything during the call only.
     unsafe {
         proxy_send_local_response(
-            status,
-            null(),
-            0,
+            reply.status.into(),
+            details.as_ptr(),
+            details.len(),
             body.as_ptr(),
             body.len(),
             headers.as_ptr(),
             headers.len(),
-            grpc_status,
+            reply.grpc_status as i32,
         ) == OK
     }
 }

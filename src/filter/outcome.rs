@@ -6,8 +6,9 @@ use super::seen::Seen;
 use crate::config::Policy;
 use crate::decision::{CountedBy, Decision, Outcome};
 use crate::headers::{self, Header};
-use crate::instances::{self, Share};
+use crate::instances::{self, Shown, Standing};
 use crate::limit::Group;
+use crate::protocol::Protocol;
 use crate::reply::Reply;
 
 /// What is left to do when the response passes.
@@ -30,8 +31,8 @@ pub struct Facts<'a> {
     pub client: Option<&'a str>,
     /// How long Redis took, in µs.
     pub redis_us: Option<u64>,
-    /// Callers of gRPC are answered in its own way.
-    pub grpc: bool,
+    /// How the caller is to be answered.
+    pub protocol: Protocol,
     /// Another instance has decided before this one.
     pub earlier: bool,
     /// Where they have been read just now.
@@ -48,27 +49,33 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     let unix_ms = facts.unix_ms;
     let earlier = match facts.earlier {
         true => shown_earlier(facts),
-        false => Vec::new(),
+        false => Shown::default(),
     };
-    let reply = Reply::new(policy, decision, unix_ms, fastrand::f64);
+    let reply = Reply::new(policy, decision, facts.protocol, unix_ms, fastrand::f64);
     tell(policy, decision, facts, reply.as_ref());
     let retry_after = reply.as_ref().and_then(|reply| reply.retry_after);
     facts.seen.decided(policy, decision, facts, &groups, retry_after);
+    let cost = decision.shown.map_or(1, |shown| shown.cost);
     if let Some(mut reply) = reply {
-        reply.headers = instances::merge(earlier, reply.headers, true);
-        take_over(policy, facts);
-        let (grpc_status, body) = match (facts.grpc, &reply.grpc_message) {
-            (true, Some(message)) => (Some(reply.grpc_status), message),
-            (true, None) => (Some(reply.grpc_status), &reply.body),
-            (false, _) => (None, &reply.body),
+        let ours = Shown {
+            headers: std::mem::take(&mut reply.headers),
+            cost,
         };
-        host::reply(reply.status, grpc_status, &reply.headers, body);
+        reply.headers = instances::merge(earlier, ours, true).headers;
+        take_over(policy, facts);
+        host::reply(&reply);
         return Afterwards::Nothing;
     }
     let mut figures = headers::quota(&policy.response, &policy.limits, decision, unix_ms);
     if !figures.is_empty() {
-        figures = instances::merge(earlier, figures, false);
+        let ours = Shown {
+            headers: figures,
+            cost,
+        };
+        let shown = instances::merge(earlier, ours, false);
+        figures = shown.headers;
         take_over(policy, facts);
+        tell_cost(SHOWN_COST, shown.cost, facts);
         for figure in &figures {
             // The first instance has taken away what was there.
             match facts.earlier {
@@ -89,11 +96,27 @@ pub fn carry_out(policy: &Policy, decision: &Decision, facts: &Facts, groups: Ve
     }
 }
 
-fn shown_earlier(facts: &Facts) -> Vec<Header> {
-    match facts.attributes {
+fn shown_earlier(facts: &Facts) -> Shown {
+    let headers = match facts.attributes {
         Some(attributes) => instances::shown(attributes.headers().iter()),
         None => instances::shown(HeaderMap::read(host::Map::Request).iter()),
+    };
+    Shown {
+        headers,
+        cost: cost_earlier(SHOWN_COST),
     }
+}
+
+/// Tells the instances behind what a call costs under the limit whose figures they find. Where nothing is told, it
+/// is 1: nearly always, so that a request seldom pays for it.
+fn tell_cost(name: &str, cost: u64, facts: &Facts) {
+    if cost > 1 || facts.earlier {
+        host::set_filter_state(name, itoa::Buffer::new().format(cost).as_bytes());
+    }
+}
+
+fn cost_earlier(name: &str) -> u64 {
+    number_property(name).unwrap_or(1)
 }
 
 /// Tells the instances before that this one has spoken for them.
@@ -137,19 +160,20 @@ fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Repl
         host::set_filter_state(name, itoa::Buffer::new().format(value).as_bytes());
     };
     if let Some(figures) = decision.told.as_ref() {
-        let share = Share {
-            quota: figures.quota,
+        let standing = Standing {
             remaining: figures.remaining,
             reset: headers::reset(policy.response.reset, figures.reset_ms, facts.unix_ms),
+            cost: figures.cost,
         };
-        let tighter = || told_earlier().is_some_and(|earlier| earlier.tighter(&share));
+        let tighter = || told_earlier().is_some_and(|earlier| earlier.tighter(&standing));
         if !(facts.earlier && reply.is_none() && tighter()) {
             if let Some(limit) = policy.limits.get(figures.limit) {
                 host::set_filter_state("ratelimit_name", limit.name.as_bytes());
             }
-            number(LIMIT, share.quota);
-            number(REMAINING, share.remaining);
-            number(RESET, share.reset);
+            number(LIMIT, figures.quota);
+            number(REMAINING, standing.remaining);
+            number(RESET, standing.reset);
+            tell_cost(TOLD_COST, standing.cost, facts);
         }
     }
     if let Some(wait) = reply.and_then(|reply| reply.retry_after) {
@@ -182,12 +206,15 @@ const DECISION: &str = "ratelimit_decision";
 const LIMIT: &str = "ratelimit_limit";
 const REMAINING: &str = "ratelimit_remaining";
 const RESET: &str = "ratelimit_reset";
+/// For the instances behind alone: what a call costs under the limit in the headers, and under the limit above.
+const SHOWN_COST: &str = "ratelimit_shown_cost";
+const TOLD_COST: &str = "ratelimit_cost";
 
-fn told_earlier() -> Option<Share> {
-    Some(Share {
-        quota: number_property(LIMIT)?,
+fn told_earlier() -> Option<Standing> {
+    Some(Standing {
         remaining: number_property(REMAINING)?,
         reset: number_property(RESET)?,
+        cost: cost_earlier(TOLD_COST),
     })
 }
 

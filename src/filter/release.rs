@@ -67,6 +67,7 @@ impl Worker {
     fn carry_out(&self, ready: Ready) -> bool {
         let caller = &ready.caller;
         if !host::speak_for(caller.context) {
+            self.seen.abandoned();
             return false;
         }
         let facts = caller.facts(&self.seen, ready.redis_us);

@@ -9,8 +9,10 @@ use super::worker::{Counting, Worker};
 use crate::config::UpstreamHeaders;
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
+#[cfg(feature = "drill")]
 use crate::identify::Headers;
 use crate::limit::{Group, Plan};
+use crate::protocol::Protocol;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::{Cell, RefCell};
@@ -20,7 +22,7 @@ use std::rc::Rc;
 pub struct Caller {
     /// The host's number of the request.
     pub context: u32,
-    pub grpc: bool,
+    pub protocol: Protocol,
     /// Another instance has decided before this one.
     pub earlier: bool,
     pub client: Option<String>,
@@ -35,7 +37,7 @@ impl Caller {
             seen,
             client: self.client.as_deref(),
             redis_us,
-            grpc: self.grpc,
+            protocol: self.protocol,
             earlier: self.earlier,
         }
     }
@@ -87,6 +89,14 @@ impl Request {
         (name, next)
     }
 
+    /// What is left to do, once.
+    fn take_afterwards(&mut self) -> Afterwards {
+        match self.caller.take() {
+            Some(caller) => caller.afterwards.take(),
+            None => std::mem::take(&mut self.afterwards),
+        }
+    }
+
     /// Carries out a decision that needed no waiting.
     fn decided(
         &mut self,
@@ -117,6 +127,9 @@ impl Drop for Request {
         if let Some(number) = self.waiting.take() {
             self.worker.leave(number);
         }
+        if let Afterwards::Answered { later, by, .. } = self.take_afterwards() {
+            response::left(&self.worker, &later, by);
+        }
     }
 }
 
@@ -134,11 +147,11 @@ impl HttpContext for Request {
             }
             strip(&attributes);
         }
-        let grpc = is_grpc(&attributes);
+        let protocol = Protocol::of(&attributes);
         let (client, next) = self.plan(&attributes);
         let caller = Rc::new(Caller {
             context: self.context,
-            grpc,
+            protocol,
             earlier,
             client,
             afterwards: RefCell::default(),
@@ -158,11 +171,7 @@ impl HttpContext for Request {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let afterwards = match self.caller.take() {
-            Some(caller) => caller.afterwards.take(),
-            None => std::mem::take(&mut self.afterwards),
-        };
-        if let Afterwards::Answered { figures, later, by } = afterwards {
+        if let Afterwards::Answered { figures, later, by } = self.take_afterwards() {
             response::answered(&self.worker, &figures, &later, by);
         }
         Action::Continue
@@ -195,9 +204,4 @@ fn strip(attributes: &RequestAttributes) {
     host::remove_all(host::Map::Request, attributes.headers(), |name| {
         Family::of(name).is_some()
     });
-}
-
-fn is_grpc(attributes: &RequestAttributes) -> bool {
-    let content_type = attributes.header("content-type").value();
-    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }

@@ -16,12 +16,27 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option
     if !later.is_empty() && !refused_later() {
         charge(worker, &headers, later, by);
     }
+    if is_denial(&headers) {
+        return;
+    }
+    match headers.header(":status").value().as_deref() {
+        // Refusals of an instance behind this one have no figures in them.
+        Some(b"400" | b"403") if shown_later(worker) => return,
+        _ => {}
+    }
     let told = |(name, _): (&[u8], _)| Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
     if !headers.iter().any(told) {
         add(figures);
     } else if !shown_later(worker) {
         show(worker.policy.response.upstream_headers, &headers, figures);
     }
+}
+
+/// Whether the upstream itself denies, by 429 or by gRPC's RESOURCE_EXHAUSTED: what it says of its limit is what its
+/// caller is to read.
+fn is_denial(headers: &HeaderMap) -> bool {
+    let is = |name, text: &[u8]| headers.header(name).value().as_deref() == Some(text);
+    is(":status", b"429") || is("grpc-status", b"8")
 }
 
 fn add<'a>(figures: impl IntoIterator<Item = &'a Header>) {
@@ -41,18 +56,29 @@ fn shown_later(worker: &Worker) -> bool {
 fn charge(worker: &Worker, headers: &HeaderMap, later: &[Group], by: Option<CountedBy>) {
     let mut broken = 0;
     let mut cost = |limit: usize| {
-        let Some(Cost::ResponseHeader { name, max }) =
+        let Some(Cost::ResponseHeader { name, range }) =
             worker.policy.limits.get(limit).map(|limit| &limit.cost)
         else {
             return 0;
         };
-        let read = Cost::read(&headers.header(name), *max);
+        let read = range.read(&headers.header(name));
         broken += u32::from(!matches!(read, ReadCost::Cost(_)));
-        read.or_one(*max)
+        range.charged(read)
     };
     let groups = later.iter().filter_map(|group| group.afterwards(&mut cost));
     worker.charge(groups.collect(), by);
     worker.note_broken_costs(broken);
+}
+
+/// For a request whose caller left before there was a response: it was served, or is about to be, and costs no less
+/// than one that says nothing of its cost.
+pub fn left(worker: &Worker, later: &[Group], by: Option<CountedBy>) {
+    let mut cost = |limit: usize| match worker.policy.limits.get(limit).map(|limit| &limit.cost) {
+        Some(Cost::ResponseHeader { range, .. }) => range.unread(),
+        _ => 0,
+    };
+    let groups = later.iter().filter_map(|group| group.afterwards(&mut cost));
+    worker.charge(groups.collect(), by);
 }
 
 /// What the upstream itself says of quotas goes, or stays in place of ours; the two are never mixed in one family.

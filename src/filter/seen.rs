@@ -64,6 +64,11 @@ impl Seen {
         self.with_metrics(|metrics| events.into_iter().for_each(|event| metrics.leased(now, event)));
     }
 
+    /// A caller left before its request was decided.
+    pub fn abandoned(&self) {
+        self.with_metrics(Metrics::abandoned);
+    }
+
     /// A request has waited since `since`.
     pub fn waited(&self, micros: u64, results: &[Option<GroupResult>]) {
         self.with_metrics(|metrics| metrics.waited(micros, results));

@@ -147,9 +147,13 @@ impl Worker {
         Counting::UnderWay { number: request }
     }
 
-    /// The caller has gone away.
+    /// The caller has gone away; before its request was decided, if it still waits.
     pub fn leave(&self, request: u64) {
-        self.room.borrow_mut().leave(request);
+        let waited = self.room.borrow_mut().leave(request);
+        if waited {
+            self.seen.abandoned();
+            self.wake_for_metrics();
+        }
     }
 
     pub fn on_tick(&self) {

@@ -4,7 +4,7 @@ use super::keys::{label, Layout};
 use super::matching::{Effect, Matcher};
 use super::overrides::Overrides;
 use super::request::{Reads, Request};
-use super::{Algorithm, Cost, Enforce, Form, Limit, Period};
+use super::{Algorithm, Cost, CostRange, Enforce, Form, Limit, Period};
 use crate::identify::{Hasher, Source};
 use std::rc::Rc;
 
@@ -35,7 +35,7 @@ pub(crate) enum CompiledCost {
     /// The index of the header in [`Reads`].
     Header {
         header: usize,
-        max: u64,
+        range: CostRange,
     },
     Later,
 }
@@ -64,9 +64,9 @@ impl Compiled {
             enforce: limit.enforce,
             cost: match &limit.cost {
                 Cost::Fixed(cost) => CompiledCost::Fixed(*cost),
-                Cost::Header { name, max } => CompiledCost::Header {
+                Cost::Header { name, range } => CompiledCost::Header {
                     header: reads.header(name),
-                    max: *max,
+                    range: *range,
                 },
                 Cost::ResponseHeader { .. } => CompiledCost::Later,
             },

@@ -1,44 +1,52 @@
 //! Reads a cost out of a header.
 
-use super::Cost;
 use crate::identify::Lookup;
+
+/// What a cost that is read may be: what is below or above counts as the nearest that may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CostRange {
+    pub min: u64,
+    /// Not below `min`.
+    pub max: u64,
+}
 
 /// What a header says of a cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadCost {
-    /// At most the maximum.
+    /// Within its range.
     Cost(u64),
     Missing,
     /// Negative, no number, or there twice.
     Broken,
 }
 
-impl ReadCost {
-    /// The cost to charge: 1 where none could be read, at most `max`.
-    pub fn or_one(self, max: u64) -> u64 {
-        match self {
-            ReadCost::Cost(cost) => cost,
-            ReadCost::Missing | ReadCost::Broken => 1.min(max),
-        }
-    }
-}
-
-impl Cost {
-    /// Reads a cost header; what is above `max` is `max`. Only plain decimal digits are a cost: `1.5`, `+5` and `1e3`
-    /// are broken.
-    pub fn read(header: &Lookup<'_>, max: u64) -> ReadCost {
-        let value = match header {
+impl CostRange {
+    /// Reads a cost header. Only plain decimal digits are a cost: `1.5`, `+5` and `1e3` are broken.
+    pub fn read(self, header: &Lookup<'_>) -> ReadCost {
+        let digits = match header {
             Lookup::One(value) => value,
             Lookup::Absent => return ReadCost::Missing,
             Lookup::Several(_) => return ReadCost::Broken,
         };
-        let digits = value.trim_ascii();
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return ReadCost::Broken;
         }
         // What does not fit is above any maximum.
         let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-        ReadCost::Cost(digits.iter().fold(0, add).min(max))
+        ReadCost::Cost(digits.iter().fold(0, add).max(self.min).min(self.max))
+    }
+
+    /// The cost to charge: where none could be read, the least but not 0.
+    pub fn charged(self, read: ReadCost) -> u64 {
+        match read {
+            ReadCost::Cost(cost) => cost,
+            ReadCost::Missing | ReadCost::Broken => self.unread(),
+        }
+    }
+
+    /// What a call costs that said nothing of its cost: one whose caller left before the response, too.
+    pub fn unread(self) -> u64 {
+        self.min.max(1).min(self.max)
     }
 }
 
@@ -47,30 +55,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cost_is_digits_up_to_the_maximum_and_else_1() {
-        let read = |value: &'static str| Cost::read(&Lookup::One(value.as_bytes().into()), 100);
-        for (value, cost) in [
-            ("0", 0),
-            ("7", 7),
-            (" 7 ", 7),
-            ("007", 7),
-            ("100", 100),
-            ("101", 100),
-            ("99999999999999999999999999", 100),
+    fn a_cost_is_digits_within_its_range() {
+        let read = |value: &'static str, min| {
+            CostRange { min, max: 100 }.read(&Lookup::One(value.as_bytes().into()))
+        };
+        for (value, min, cost) in [
+            ("0", 0, 0),
+            ("0", 1, 1),
+            ("3", 5, 5),
+            ("7", 1, 7),
+            ("007", 1, 7),
+            ("100", 1, 100),
+            ("101", 1, 100),
+            ("99999999999999999999999999", 0, 100),
         ] {
-            assert_eq!(read(value), ReadCost::Cost(cost), "{value:?}");
+            assert_eq!(read(value, min), ReadCost::Cost(cost), "{value:?} from {min}");
         }
         for value in ["", "-5", "+5", "1.5", "1e3", "0x10", "7, 8", "\u{0663}"] {
-            assert_eq!(read(value), ReadCost::Broken, "{value:?}");
+            assert_eq!(read(value, 1), ReadCost::Broken, "{value:?}");
         }
-        assert_eq!(Cost::read(&Lookup::Absent, 100), ReadCost::Missing);
-        assert_eq!(Cost::read(&Lookup::Several(vec![]), 100), ReadCost::Broken);
+        let range = CostRange { min: 0, max: 100 };
+        assert_eq!(range.read(&Lookup::Absent), ReadCost::Missing);
+        assert_eq!(range.read(&Lookup::Several(vec![])), ReadCost::Broken);
     }
 
     #[test]
-    fn a_cost_that_cannot_be_read_is_1_within_the_maximum() {
-        assert_eq!(ReadCost::Broken.or_one(100), 1);
-        assert_eq!(ReadCost::Missing.or_one(0), 0);
-        assert_eq!(ReadCost::Cost(7).or_one(100), 7);
+    fn a_cost_that_cannot_be_read_is_the_least_but_not_0() {
+        for (min, max, cost) in [(0, 100, 1), (1, 100, 1), (5, 100, 5), (0, 0, 0)] {
+            let range = CostRange { min, max };
+            assert_eq!(range.charged(ReadCost::Broken), cost, "{range:?}");
+            assert_eq!(range.charged(ReadCost::Missing), cost, "{range:?}");
+        }
+        assert_eq!(CostRange { min: 0, max: 100 }.charged(ReadCost::Cost(0)), 0);
     }
 }

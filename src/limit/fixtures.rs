@@ -63,6 +63,7 @@ pub(crate) fn policy(identify: Vec<Source>, limits: Vec<Limit>) -> Policy {
             reset: ResetForm::Unix,
             retry_after_jitter: Percent::from_basis_points(0).unwrap(),
             upstream_headers: UpstreamHeaders::Replace,
+            content_type: None,
         },
         verdict_cache: VerdictCacheSettings {
             max_age: Duration::ZERO,

@@ -3,8 +3,8 @@
 use crate::identify::{Digest, FakeRequest, Hasher, Source};
 use crate::limit::fixtures::*;
 use crate::limit::{
-    Algorithm, Align, Charge, Cost, Enforce, KeyPart, Limit, Match, NoClient, Override, Percent, Planner,
-    Quota,
+    Algorithm, Align, Charge, Cost, CostRange, Enforce, KeyPart, Limit, Match, NoClient, Override, Percent,
+    Planner, Quota,
 };
 
 const TEST: &str = "9f86d081884c7d659a2feaa0c55ad015";
@@ -361,16 +361,17 @@ fn a_cost_is_fixed_or_said_by_the_request_or_comes_later() {
     };
     let from = |name: &str| Cost::Header {
         name: name.into(),
-        max: 50,
+        range: CostRange { min: 2, max: 50 },
     };
     assert_eq!(cost(Cost::Fixed(3), "7"), (3, false));
     assert_eq!(cost(from("x-cost"), "7"), (7, false));
     assert_eq!(cost(from("x-cost"), "70"), (50, false));
-    assert_eq!(cost(from("x-cost"), "-7"), (1, false));
-    assert_eq!(cost(from("x-none"), "7"), (1, false));
+    assert_eq!(cost(from("x-cost"), "0"), (2, false));
+    assert_eq!(cost(from("x-cost"), "-7"), (2, false));
+    assert_eq!(cost(from("x-none"), "7"), (2, false));
     let later = Cost::ResponseHeader {
         name: "x-tokens".into(),
-        max: 50,
+        range: CostRange { min: 0, max: 50 },
     };
     assert_eq!(cost(later, "7"), (1, true));
 }

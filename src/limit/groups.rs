@@ -4,7 +4,7 @@ use super::algorithm::leased_period;
 use super::compiled::{Compiled, CompiledCost};
 use super::keys::{push_address, push_client, Tag};
 use super::request::Request;
-use super::{Algorithm, Align, Charge, Cost, Group, LiveOverride, Quota, Rate, ReadCost};
+use super::{Algorithm, Align, Charge, Group, LiveOverride, Quota, Rate, ReadCost};
 use crate::identify::Source;
 use std::rc::Rc;
 
@@ -93,10 +93,10 @@ impl<'p> Groups<'p> {
         };
         let (cost, later) = match limit.cost {
             CompiledCost::Fixed(cost) => (cost, false),
-            CompiledCost::Header { header, max } => {
-                let read = Cost::read(request.header(header), max);
+            CompiledCost::Header { header, range } => {
+                let read = range.read(request.header(header));
                 self.broken_costs += u32::from(read == ReadCost::Broken);
-                (read.or_one(max), false)
+                (range.charged(read), false)
             }
             CompiledCost::Later => (1, true),
         };

@@ -19,7 +19,7 @@ mod request;
 mod template;
 
 pub use algorithm::{Algorithm, Align, Form, Verdict};
-pub use cost::ReadCost;
+pub use cost::{CostRange, ReadCost};
 #[cfg(feature = "cli")]
 pub(crate) use keys::push_client;
 pub use path::normalise;
@@ -126,15 +126,15 @@ pub enum KeyPart {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cost {
     Fixed(u64),
-    /// From a request header; what is above `max` counts as `max`, what is broken as 1.
+    /// From a request header.
     Header {
         name: String,
-        max: u64,
+        range: CostRange,
     },
     /// From a response header, charged after the fact.
     ResponseHeader {
         name: String,
-        max: u64,
+        range: CostRange,
     },
 }
 

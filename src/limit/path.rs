@@ -85,14 +85,24 @@ pub(super) struct Spelling {
     pub decode_all: bool,
     /// `\` is a slash.
     pub backslash: bool,
-    /// What follows a `;` in a segment is no part of it.
-    pub drop_parameters: bool,
+    pub parameters: Parameters,
 }
 
-const CANONICAL: Spelling = Spelling {
+/// What follows a `;` in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parameters {
+    /// Part of the segment.
+    Kept,
+    /// Removed, also where the `;` or the end of the segment was a percent-escape.
+    Removed,
+    /// Removed before anything is decoded: only a `;` that came as such begins them, and only such a slash ends them.
+    RemovedFirst,
+}
+
+pub(super) const CANONICAL: Spelling = Spelling {
     decode_all: false,
     backslash: false,
-    drop_parameters: false,
+    parameters: Parameters::Kept,
 };
 
 /// A path with every character in its one spelling, and a slash in front. Its segments are as they were.
@@ -118,17 +128,15 @@ pub(super) fn spelled(path: &[u8], how: &Spelling) -> Vec<u8> {
             Some(byte) => (byte, !how.decode_all && !is_unreserved(byte)),
             None => (first, false),
         };
+        let divides = escaped.is_none() || how.parameters != Parameters::RemovedFirst;
+        let is_slash = !stays && (byte == b'/' || (byte == b'\\' && how.backslash));
         match byte {
-            b'/' if !stays => {
-                in_parameters = false;
-                out.push(b'/');
-            }
-            b'\\' if !stays && how.backslash => {
+            _ if is_slash && (divides || !in_parameters) => {
                 in_parameters = false;
                 out.push(b'/');
             }
             _ if in_parameters => {}
-            b';' if !stays && how.drop_parameters => in_parameters = true,
+            b';' if !stays && divides && how.parameters != Parameters::Kept => in_parameters = true,
             _ if !stays && is_path_character(byte) => out.push(byte),
             _ => push_percent(&mut out, byte),
         }

@@ -31,7 +31,7 @@ const MAX_REJECTED: usize = 1_000;
 /// What stands for everything without a series of its own.
 pub const OTHER: &str = "other";
 
-const DECISIONS: [&str; 7] = [
+const DECISIONS: [&str; 8] = [
     "allowed",
     "denied",
     "failed_open",
@@ -39,7 +39,9 @@ const DECISIONS: [&str; 7] = [
     "exempt",
     "no_client",
     "ambiguous_client",
+    "abandoned",
 ];
+const ABANDONED: usize = DECISIONS.len() - 1;
 const BY: [&str; 5] = ["redis", "local", "cache", "lease", "none"];
 /// What a limit said, by whom; `near` and `used` are metrics of their own.
 const SAID: [(&str, &str); 12] = [
@@ -161,6 +163,11 @@ impl<M: Meter> Metrics<M> {
         }
     }
 
+    /// A caller left before its request was decided.
+    pub fn abandoned(&mut self) {
+        self.request(ABANDONED, None);
+    }
+
     /// One request was decided.
     pub fn decided(&mut self, decision: &Decision) {
         let word = match decision.outcome {
@@ -172,7 +179,11 @@ impl<M: Meter> Metrics<M> {
             Outcome::NoClient { .. } => 5,
             Outcome::AmbiguousClient => 6,
         };
-        let by = decision.by.map_or(BY.len() - 1, by_index);
+        self.request(word, decision.by);
+    }
+
+    fn request(&mut self, word: usize, by: Option<CountedBy>) {
+        let by = by.map_or(BY.len() - 1, by_index);
         if let Some(slot) = self.requests.get_mut(word * BY.len() + by) {
             slot.pending += 1;
         }

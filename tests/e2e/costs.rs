@@ -30,12 +30,12 @@ async fn a_cost_is_taken_at_once_or_not_at_all() {
         );
         for (cost, left, unread) in [
             (Some("10"), 90, 0),
-            (Some("0"), 90, 0),
-            (Some("999999"), 50, 0), // its ceiling
-            (None, 49, 0),
-            (Some("-5"), 48, 1),
-            (Some("many"), 47, 2),
-            (Some("1.5"), 46, 3),
+            (Some("0"), 89, 0),      // at least 1 unless it is written otherwise
+            (Some("999999"), 49, 0), // its ceiling
+            (None, 48, 0),
+            (Some("-5"), 47, 1),
+            (Some("many"), 46, 2),
+            (Some("1.5"), 45, 3),
         ] {
             let mut request = envoy.get("/header").header("x-api-key", "a");
             if let Some(cost) = cost {
@@ -59,11 +59,11 @@ async fn a_cost_is_taken_at_once_or_not_at_all() {
                 .header("x-api-key", "a")
                 .header("x-cost", "40")
         };
-        assert_eq!(dear().send().await.number("x-ratelimit-remaining"), Some(6));
+        assert_eq!(dear().send().await.number("x-ratelimit-remaining"), Some(5));
         let denied = dear().send().await;
         assert_eq!(
             (denied.status, denied.number("x-ratelimit-remaining")),
-            (429, Some(6))
+            (429, Some(5))
         );
     }
 }
@@ -118,4 +118,119 @@ async fn a_cost_from_the_response_is_charged_afterwards_and_refuses_only_what_co
         let other = envoy.get("/tokens").header("x-api-key", "b").send().await;
         assert_eq!(other.number("x-ratelimit-remaining"), Some(100));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_that_a_call_may_cost_is_charged() {
+    for builder in Envoy::of_each_store() {
+        let envoy = builder
+            .policy(
+                r#"
+                limits:
+                - {name: free, rate: 100/hour, match: {path: /free}, cost: {header: x-cost, min: 0, max: 40}}
+                - {name: least, rate: 100/hour, match: {path: /least}, cost: {header: x-cost, min: 5, max: 40}}
+                "#,
+            )
+            .start();
+        for (path, cost, left) in [
+            ("/free", Some("0"), 100),
+            ("/free", None, 99),
+            ("/free", Some("broken"), 98),
+            ("/least", Some("0"), 95),
+            ("/least", Some("6"), 89),
+            ("/least", None, 84),
+            ("/least", Some("-1"), 79),
+        ] {
+            let mut request = envoy.get(path);
+            if let Some(cost) = cost {
+                request = request.header("x-cost", cost);
+            }
+            let response = request.send().await;
+            assert_eq!(
+                response.number("x-ratelimit-remaining"),
+                Some(left),
+                "{path} {cost:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_before_the_response_pays_for_it() {
+    const CALLS: u64 = 20;
+    for builder in Envoy::of_each_store() {
+        let envoy = builder
+            .policy(
+                r#"
+                limits:
+                - {name: least, rate: 1000/hour, match: {path: /least}, cost: {response_header: x-tokens, max: 100}}
+                - {name: more, rate: 1000/hour, match: {path: /more}, cost: {response_header: x-tokens, min: 7, max: 100}}
+                "#,
+            )
+            .start();
+        for (path, each) in [("/least", 1), ("/more", 7)] {
+            for call in 0..CALLS {
+                let before = envoy.upstream.requests();
+                let slow = r#"{"delay_ms": 5000, "headers": {"x-tokens": "50"}}"#;
+                let http1 = Client::http1(envoy.port);
+                let client = if call % 2 == 0 { http1 } else { envoy.http2() };
+                let leaving = client.get(path).header("x-test-answer", slow).send();
+                let leaving = tokio::spawn(leaving);
+                eventually("the call at the upstream", Duration::from_secs(10), || {
+                    (envoy.upstream.requests() > before).then_some(())
+                })
+                .await;
+                leaving.abort();
+            }
+            // Asking costs the least as well.
+            let expected = 1_000 - CALLS * each;
+            let asking = if each == 1 { 0 } else { each };
+            let start = std::time::Instant::now();
+            let mut left = 0;
+            for asked in 0.. {
+                let answer = r#"{"headers": {"x-tokens": "0"}}"#;
+                let response = envoy.get(path).header("x-test-answer", answer).send().await;
+                left = response.number("x-ratelimit-remaining").unwrap_or(0) as u64 + asked * asking;
+                if left == expected || start.elapsed() > Duration::from_secs(5) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            assert_eq!(left, expected, "{path}: {each} for each of {CALLS} calls");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_leave_before_the_decision_are_counted() {
+    let redis = SingleRedis::start();
+    let envoy = Envoy::with(&redis)
+        .policy("{redis: {timeout: 10s}, limits: [{rate: 100/hour}]}")
+        .start();
+    assert_eq!(envoy.get("/").send().await.status, 200);
+    redis.freeze();
+    let callers: Vec<_> = (0..30)
+        .map(|_| tokio::spawn(Client::http1(envoy.port).get("/").try_send()))
+        .collect();
+    let active = || envoy.stat("http.http.downstream_rq_active");
+    eventually("30 requests that wait", Duration::from_secs(5), || {
+        (active() == 30).then_some(())
+    })
+    .await;
+    callers.iter().for_each(|caller| caller.abort());
+    let abandoned = || -> u64 {
+        let all = envoy.stats("headgate_requests_total");
+        all.iter()
+            .filter(|(name, _)| name.contains("decision=abandoned"))
+            .map(|(_, count)| count)
+            .sum()
+    };
+    eventually("30 callers that left", Duration::from_secs(5), || {
+        (abandoned() == 30).then_some(())
+    })
+    .await;
+    redis.thaw();
+    let response = envoy.get("/").send().await;
+    assert_eq!(response.status, 200);
+    assert_eq!(abandoned(), 30, "and no other");
 }

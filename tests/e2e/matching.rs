@@ -7,9 +7,7 @@ type Headers = &'static [(&'static str, &'static str)];
 
 /// The names in the draft's list of applied limits, in the policy's order.
 fn applied(response: &Response) -> Vec<String> {
-    let list = response.header("ratelimit-policy").unwrap_or_default();
-    let names = list.split(", ").filter_map(|item| item.split('"').nth(1));
-    names.map(str::to_owned).collect()
+    limits_named_in(&response.header("ratelimit-policy").unwrap_or_default())
 }
 
 fn named_routes(config: &mut serde_json::Value) {

@@ -140,7 +140,7 @@ fn every_limit_of_the_contract_means_what_it_says() {
             matches: vec![path("/v1/chat")],
             cost: Cost::ResponseHeader {
                 name: "x-tokens".into(),
-                max: 100_000,
+                range: CostRange { min: 0, max: 100_000 },
             },
             ..limit("tokens", per_hour(100_000))
         },
@@ -300,4 +300,44 @@ fn an_ambiguous_client_is_passed_over_or_refused() {
         of("{on_ambiguous_client: deny, limits: [{rate: 9/s}]}"),
         OnAmbiguousClient::Deny
     );
+}
+
+#[test]
+fn a_cost_of_0_must_be_written_for_a_callers_header() {
+    let range = |cost: &str| {
+        let policy = policy(&format!("{{limits: [{{rate: 200/s, cost: {cost}}}]}}"));
+        match policy.limits[0].cost {
+            Cost::Header { range, .. } | Cost::ResponseHeader { range, .. } => (range.min, range.max),
+            Cost::Fixed(_) => panic!("{cost}"),
+        }
+    };
+    assert_eq!(range("{header: x, max: 9}"), (1, 9));
+    assert_eq!(range("{header: x, min: 0, max: 9}"), (0, 9));
+    assert_eq!(range("{header: x, min: 9, max: 9}"), (9, 9));
+    assert_eq!(range("{response_header: x, max: 9}"), (0, 9));
+    assert_eq!(range("{response_header: x, min: 3, max: 9}"), (3, 9));
+}
+
+#[test]
+fn auto_is_a_counter_where_a_charge_comes_later() {
+    let algorithm = |limit: &str| policy(&format!("{{limits: [{{{limit}}}]}}")).limits[0].algorithm;
+    assert_eq!(algorithm("rate: 9/s"), Algorithm::SlidingWindowLog);
+    assert_eq!(
+        algorithm("rate: 9/s, cost: {response_header: x, max: 9}"),
+        Algorithm::SlidingWindowCounter
+    );
+}
+
+#[test]
+fn the_bodys_media_type_may_be_written() {
+    let of = |text: &str| policy(text).response.content_type;
+    assert_eq!(of("{limits: [{rate: 9/s}]}"), None);
+    for text in [
+        "application/json",
+        "text/html; charset=utf-8",
+        "application/vnd.a+json ;v=1",
+    ] {
+        let policy = format!("{{limits: [{{rate: 9/s}}], response: {{content_type: '{text}'}}}}");
+        assert_eq!(of(&policy).as_deref(), Some(text));
+    }
 }

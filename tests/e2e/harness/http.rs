@@ -187,6 +187,14 @@ impl Response {
     }
 }
 
+/// The names of the limits that were applied, in the policy's order, as the header `RateLimit-Policy` lists them.
+pub fn limits_named_in(policy_header: &str) -> Vec<String> {
+    let names = policy_header
+        .split(", ")
+        .filter_map(|item| item.split('"').nth(1));
+    names.map(str::to_owned).collect()
+}
+
 /// How many were let through; all others were denied.
 pub fn passes(responses: &[Response]) -> usize {
     let of = |status: u16| {

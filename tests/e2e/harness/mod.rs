@@ -47,7 +47,7 @@ pub use self::artifacts::{
     default_envoy, envoy_binary, envoy_has, envoy_versions, filter_module, Capability,
 };
 pub use self::envoy::{Envoy, EnvoyBuilder, Place};
-pub use self::http::{passes, Client, RawConnection, Request, Response};
+pub use self::http::{limits_named_in, passes, Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};
 pub use self::node::Node;
 pub use self::process::{free_port, listens, new_dir, root, Process};

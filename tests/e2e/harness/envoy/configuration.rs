@@ -31,6 +31,7 @@ impl EnvoyBuilder {
         if self.filter {
             self.put_headgate(&mut config, place.redis_call_port);
         } else {
+            config::put_around_headgate(&mut config, &self.before, &self.after);
             config::remove_headgate(&mut config);
         }
         for edit in &self.edits {
