@@ -294,16 +294,20 @@ repeat
       elseif books then
         local held, back = floor(level / limit), 0
         level = level + cost * period
-        if mode == CHARGE then level = math.min(level, most) end
-        if skipped > 0 and now == ms and level < most then back = floor((most - level) / limit) end
-        local total = math.min(level + (skipped + back) * limit, 9007199254740992)
-        value = pack('<I6I7', now - back, total)
-        stop = ceil(total / limit) - back + (now - ms)
-        mark = (now - back) % 549755813888 * 16384 + math.min(held + back, 16383)
-        if total > most then
-          level = math.max(total - (ceil((total - most) / limit) + back) * limit, 0)
+        if mode == CHARGE and level > most then level = most end
+        local total = level
+        if skipped > 0 then
+          if now == ms then back = floor((most - level) / limit) end
+          total = math.min(level + (skipped + back) * limit, 9007199254740992)
+          -- As the next call will read it.
+          skipped = total > most and ceil((total - most) / limit) or 0
+          level = math.max(total - (skipped + back) * limit, 0)
           left = floor((full - level) / period) + cost
         end
+        value = pack('<I6I7', now - back, total)
+        stop = ceil(total / limit) - back + (now - ms)
+        held = held + back
+        mark = (now - back) % 549755813888 * 16384 + (held < 16383 and held or 16383)
       end
       reset = level > 0 and ceil(level / limit) + (now - ms) or 0
       limit = burst
