@@ -124,11 +124,7 @@ impl Root {
             }
             #[cfg(not(feature = "higress"))]
             Ok(Plugin::RedisCall { key_prefix }) => {
-                let bodies: Vec<&[u8]> = std::iter::once(&script::body())
-                    .chain(script::PREVIOUS_BODIES)
-                    .map(|body| body.as_bytes())
-                    .collect();
-                Role::RedisCall(Listener::new(&key_prefix, &bodies))
+                Role::RedisCall(Listener::new(&key_prefix, script::ACCEPTED))
             }
             Err(errors) => {
                 log::error!("headgate: the configuration is refused:\n{errors}");

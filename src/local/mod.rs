@@ -124,6 +124,9 @@ impl<H: SharedData> LocalStore<H> {
     ) -> Result<Reply, LocalError> {
         self.update(group, counts, clock_us, &|counters| {
             let mut verdicts = vec![Verdict::UNLIMITED; counters.len()];
+            for terms in counters.iter_mut().filter_map(|counter| counter.terms.as_mut()) {
+                terms.overdraws = true;
+            }
             let take = |(counter, verdict): (&mut Counter<'_>, &mut Verdict)| counter.take(clock_us, verdict);
             let marks = counters.iter_mut().zip(&mut verdicts).map(take).collect();
             Reply::new(true, verdicts, marks)
@@ -228,7 +231,8 @@ impl Counter<'_> {
         };
         if cost > 0 {
             // Rounded up: a log counts in µs, and must not be forgotten within its last millisecond.
-            let ends_ms = clock_us.div_ceil(1000).saturating_add(standing.reset_ms);
+            let lasts_ms = self.state.lasts_ms(clock_us, terms);
+            let ends_ms = clock_us.div_ceil(1000).saturating_add(lasts_ms);
             self.write = Some(self.kept.map_or(ends_ms, |kept| kept.ends_ms.max(ends_ms)));
         }
         mark

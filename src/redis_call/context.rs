@@ -5,6 +5,7 @@ use super::{frame_header, Inbound, Refused, Rules, Throttle};
 use crate::abi::buffer::{close_downstream, Buffer};
 use crate::abi::host;
 use crate::abi::FilterStatus;
+use crate::redis::Script;
 use crate::telemetry::meter::{Kind, Meter as _};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -21,11 +22,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// `key_prefix` is without its colon; `bodies` are the scripts that EVAL may bring. Defines the metrics: call
-    /// it from `on_configure`.
-    pub fn new(key_prefix: &str, bodies: &[&[u8]]) -> Listener {
+    /// `key_prefix` is without its colon; `scripts` are those that may be called. Defines the metrics: call it from
+    /// `on_configure`.
+    pub fn new(key_prefix: &str, scripts: &'static [Script]) -> Listener {
         Listener {
-            rules: Rc::new(Rules::new(key_prefix, bodies)),
+            rules: Rc::new(Rules::new(key_prefix, scripts)),
             reports: Rc::new(Reports::new()),
         }
     }

@@ -268,6 +268,33 @@ fn a_configuration_for_the_other_role_is_an_error() {
 }
 
 #[test]
+fn a_route_that_leads_callers_to_redis_is_an_error() {
+    let shipped = shipped("envoy");
+    let route = "route: {cluster: upstream}";
+    for (with, what) in [
+        (
+            "route: {cluster: redis_call}",
+            "\"redis_call\" is Headgate's way to Redis",
+        ),
+        ("route: {cluster_header: x-cluster}", "a header names the cluster"),
+        (
+            "route: {cluster: upstream, request_mirror_policies: [{cluster: redis_call}]}",
+            "\"redis_call\" is Headgate's way to Redis",
+        ),
+    ] {
+        let text = shipped.replacen(route, with, 1);
+        assert_ne!(text, shipped, "{with}");
+        let errors = errors(&text);
+        let [(line, _, message)] = errors.as_slice() else {
+            panic!("{with}: {errors:?}")
+        };
+        assert!(message.starts_with(what), "{with}: {message}");
+        let shown = text.lines().nth(*line as usize - 1).expect("a line of the file");
+        assert!(shown.contains(with), "{with}: line {line}: {shown}");
+    }
+}
+
+#[test]
 fn two_instances_of_one_chain_need_two_names() {
     let one = "- typed_config:\n    '@type': x.filters.http.wasm.v3.Wasm\n    config: {name: headgate, configuration: {'@type': y.Struct, value: {INSTANCE limits: [{rate: 5/s}]}}}\n";
     let both = |a: &str, b: &str| {

@@ -40,6 +40,7 @@ mod sources;
 mod survival;
 mod traces;
 mod trailers;
+mod upgrades;
 mod upstreams;
 mod verdicts;
 mod windows;
