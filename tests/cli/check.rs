@@ -143,6 +143,22 @@ fn a_warning_fails_only_where_it_is_asked_to() {
 }
 
 #[test]
+fn a_written_identify_without_tokens_is_a_warning() {
+    let shipped = shipped("envoy");
+    let token = "- {name: token, header: authorization";
+    let kept = shipped.lines().filter(|line| !line.trim().starts_with(token));
+    let text = kept.map(|line| format!("{line}\n")).collect::<String>();
+    let (list, status) = findings(&text);
+    let [warning] = list.as_slice() else {
+        panic!("{list:?}")
+    };
+    assert_eq!((status, &warning["severity"]), (0, &"warning".into()));
+    assert_eq!(warning["path"], "identify");
+    let message = warning["message"].as_str().expect("text");
+    assert!(message.contains("Authorization: Bearer"), "{message}");
+}
+
+#[test]
 fn the_two_roles_and_the_envoy_around_them_must_fit() {
     let shipped = shipped("envoy");
     for (what, with, piece, on) in [

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod bursts;
+mod clients;
 mod cluster;
 mod concurrency;
 mod configuration;
