@@ -3,7 +3,7 @@
 //! `src/exports.cc`
 
 use super::client::is_one_command;
-use super::http::{Headers, LocalReply};
+use super::http::{value, Headers, LocalReply};
 use super::state::{Init, State};
 use std::time::{Duration, Instant};
 use wasmi::{Caller, ExternType, Linker, Memory, Module, Val};
@@ -173,11 +173,18 @@ pub fn define(linker: &mut Linker<State>) {
                 body_size: u32, headers: u32, headers_size: u32, grpc_status: i32| -> u32 {
             let body = text(&host, body, body_size);
             let mut headers = parse(&read(&host, headers, headers_size).expect("an address in memory"));
-            headers.extend((grpc_status >= 0).then(|| ("grpc-status".to_owned(), grpc_status.to_string())));
-            match host.data_mut().exchange() {
-                Some(exchange) => exchange.local = Some(LocalReply { status, headers, body }),
-                None => return BAD_ARGUMENT,
-            }
+            let Some(exchange) = host.data_mut().exchange() else { return BAD_ARGUMENT };
+            // As Envoy does it: whose request is gRPC reads no other status, and others read none of gRPC's.
+            let is_grpc = value(&exchange.request, "content-type")
+                .is_some_and(|kind| kind == "application/grpc" || kind.starts_with("application/grpc+"));
+            let status = match is_grpc && grpc_status >= 0 {
+                true => {
+                    headers.push(("grpc-status".to_owned(), grpc_status.to_string()));
+                    200
+                }
+                false => status,
+            };
+            exchange.local = Some(LocalReply { status, headers, body });
             OK
         };
         "proxy_get_header_map_pairs" => |mut host: Host, map: u32, data: u32, size: u32| -> u32 {
