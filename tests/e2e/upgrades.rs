@@ -22,10 +22,14 @@ async fn an_upgrade_of_the_guard_first_loses_nothing() {
         .concurrency(2)
         .policy(STRICT)
         .dynamic()
-        .option("--drain-time-s", "3")
+        .option("--drain-time-s", "600") // Envoy's own default, longer than a stream lives
         .start();
+    // Connections end soon, so that each update meets new ones.
     let load = Steady::through(&envoy, 20).await;
     envoy.reload_as(|builder| builder.edit(next_release(config::redis_call)));
+    tokio::time::sleep(HALF).await;
+    // The filter of this release opens its streams anew, to the guard of the next one.
+    envoy.reload(&STRICT.replacen('{', "{verdict_cache: {entries: 1000}, ", 1));
     tokio::time::sleep(2 * HALF).await;
     let both_releases = counted(&envoy).await;
     envoy.reload_as(|builder| builder.drill());
