@@ -150,6 +150,30 @@ start_envoy() {
     until_true "the way through Envoy" envoy curl -sf -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/"
 }
 
+# What Envoy's figures say of who counted requests: "redis", or "local", its own memory.
+counted_by() {
+    curl -sf "http://127.0.0.1:$ADMIN_PORT/stats?filter=headgate_requests_total" | grep ";by=$1: [1-9]" >/dev/null
+}
+
+# Until a request was counted where this variant counts, for 15 s: without Redis requests pass as well. Each try is a
+# request; of a key's quota, 100 a minute, most is left.
+until_counted() {
+    case $VARIANT in
+    local) store=local ;;
+    *) store=redis ;;
+    esac
+    n=0
+    until counted_by "$store"; do
+        n=$((n + 1))
+        if [ $n -gt 30 ]; then
+            sed -n 's/.*: headgate: /headgate: /p' "$RUN/envoy.log" | grep -v HEADGATE_HASH_KEY | tail -n 1 >&2
+            fail "requests pass, and none was counted by $store within 15 s; the whole log is .run/envoy.log"
+        fi
+        curl -s -o "$RUN/answer" -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/" || true
+        sleep 0.5
+    done
+}
+
 # Serves the page itself, under /user, so that page and figures are of one origin.
 start_prometheus() {
     page=$RUN/page
@@ -184,6 +208,7 @@ start)
     begin upstream python3 scripts/upstream.py "$UPSTREAM_PORT"
     until_true "the upstream" upstream curl -sf "http://127.0.0.1:$UPSTREAM_PORT/"
     start_envoy
+    until_counted
     cat <<END
 
 Envoy limits http://127.0.0.1:$PORT (envoy/$VARIANT.yaml; admin on :$ADMIN_PORT; logs in .run/). \`make stop\` ends it.

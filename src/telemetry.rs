@@ -2,6 +2,7 @@
 //! without a line for each request.
 
 pub mod denials;
+pub mod failures;
 pub mod meter;
 pub mod metrics;
 mod names;
@@ -9,25 +10,36 @@ pub mod top;
 mod waits;
 
 use crate::limit::{Limit, OnError};
-use std::cell::Cell;
+use failures::Kind;
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// Failures are reported at most this often; without one for so long, counting is said to work again.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Decides when a failure to count is worth a log line.
+/// Decides when a failure to count is worth a log line: one for each kind.
 #[derive(Debug, Default)]
 pub struct FailureLog {
-    reported: Cell<Option<Instant>>,
+    kinds: RefCell<Vec<Counted>>,
     latest: Cell<Option<Instant>>,
-    /// Since the last report.
-    failed: Cell<u64>,
+    /// The last one that was no consequence of others, as it was described.
+    cause: RefCell<String>,
+}
+
+/// Failures of one kind.
+#[derive(Debug)]
+struct Counted {
+    kind: Kind,
+    reported: Option<Instant>,
+    /// Requests since then.
+    failed: u64,
 }
 
 /// A line to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// So many requests could not be counted since the last report.
+    /// So many requests could not be counted since the last report of this kind.
     Failing {
         requests: u64,
     },
@@ -35,33 +47,58 @@ pub enum Report {
 }
 
 impl FailureLog {
-    /// Notes one request; `failed`: Redis did not count it.
-    pub fn note(&self, now: Instant, failed: bool) -> Option<Report> {
-        if failed {
-            self.latest.set(Some(now));
-            self.failed.set(self.failed.get() + 1);
-            if self
-                .reported
-                .get()
-                .is_some_and(|at| now.duration_since(at) < QUIET)
-            {
+    /// Notes one request, and why Redis did not count it, if so.
+    pub fn note(&self, now: Instant, failure: Option<Kind>) -> Option<Report> {
+        let mut kinds = self.kinds.borrow_mut();
+        let Some(kind) = failure else {
+            let latest = self.latest.get()?;
+            if now.duration_since(latest) < QUIET {
                 return None;
             }
-            self.reported.set(Some(now));
-            return Some(Report::Failing {
-                requests: self.failed.take(),
+            self.latest.set(None);
+            kinds.clear();
+            self.cause.borrow_mut().clear();
+            return Some(Report::Recovered);
+        };
+        self.latest.set(Some(now));
+        let is_recent = |other: &Counted| other.reported.is_some_and(|at| now.duration_since(at) < QUIET);
+        // An open breaker follows from what was reported.
+        let any = kind == Kind::BreakerOpen && kinds.iter().any(is_recent);
+        let at = kinds.iter().position(|known| known.kind == kind);
+        let at = at.unwrap_or_else(|| {
+            kinds.push(Counted {
+                kind,
+                reported: None,
+                failed: 0,
             });
-        }
-        let quiet = self
-            .latest
-            .get()
-            .is_some_and(|at| now.duration_since(at) >= QUIET);
-        if !quiet {
+            kinds.len() - 1
+        });
+        let counted = kinds.get_mut(at)?;
+        counted.failed += 1;
+        if any || is_recent(counted) {
             return None;
         }
-        self.latest.set(None);
-        self.reported.set(None);
-        Some(Report::Recovered)
+        counted.reported = Some(now);
+        Some(Report::Failing {
+            requests: std::mem::take(&mut counted.failed),
+        })
+    }
+
+    /// The failure in words, for the line that is due. Of an open breaker: by what it was opened.
+    pub fn describe(&self, kind: Kind, error: &dyn Display, advice: &str) -> String {
+        let mut words = error.to_string();
+        let more = match kind {
+            Kind::BreakerOpen => &self.cause.borrow(),
+            _ => advice,
+        };
+        if !more.is_empty() {
+            words.push_str("; ");
+            words.push_str(more);
+        }
+        if kind != Kind::BreakerOpen {
+            self.cause.borrow_mut().clone_from(&words);
+        }
+        words
     }
 }
 
@@ -93,15 +130,40 @@ mod tests {
         let log = FailureLog::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(log.note(start, false), None);
-        assert_eq!(log.note(start, true), Some(Report::Failing { requests: 1 }));
-        assert_eq!(log.note(at(1), true), None);
-        assert_eq!(log.note(at(2), false), None, "another shard still counts");
-        assert_eq!(log.note(at(10), true), Some(Report::Failing { requests: 2 }));
-        assert_eq!(log.note(at(19), false), None);
-        assert_eq!(log.note(at(20), false), Some(Report::Recovered));
-        assert_eq!(log.note(at(21), false), None);
-        assert_eq!(log.note(at(22), true), Some(Report::Failing { requests: 1 }));
+        let failed = Some(Kind::Silence);
+        assert_eq!(log.note(start, None), None);
+        assert_eq!(log.note(start, failed), Some(Report::Failing { requests: 1 }));
+        assert_eq!(log.note(at(1), failed), None);
+        assert_eq!(log.note(at(2), None), None, "another shard still counts");
+        assert_eq!(log.note(at(10), failed), Some(Report::Failing { requests: 2 }));
+        assert_eq!(log.note(at(19), None), None);
+        assert_eq!(log.note(at(20), None), Some(Report::Recovered));
+        assert_eq!(log.note(at(21), None), None);
+        assert_eq!(log.note(at(22), failed), Some(Report::Failing { requests: 1 }));
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_line_and_an_open_breaker_names_its_cause() {
+        let log = FailureLog::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let one = Some(Report::Failing { requests: 1 });
+        assert_eq!(log.note(start, Some(Kind::Silence)), one);
+        assert_eq!(log.note(start, Some(Kind::Login)), one);
+        assert_eq!(
+            log.describe(Kind::Login, &"NOAUTH", "see there"),
+            "NOAUTH; see there"
+        );
+        assert_eq!(log.note(at(1), Some(Kind::Login)), None);
+        let open = Some(Kind::BreakerOpen);
+        assert_eq!(log.note(at(1), open), None, "follows from what was reported");
+        assert_eq!(log.note(at(10), open), Some(Report::Failing { requests: 2 }));
+        let described = log.describe(Kind::BreakerOpen, &"circuit breaker open", "");
+        assert_eq!(described, "circuit breaker open; NOAUTH; see there");
+        assert_eq!(
+            log.note(at(11), Some(Kind::Login)),
+            Some(Report::Failing { requests: 2 })
+        );
     }
 
     #[test]

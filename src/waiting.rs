@@ -3,7 +3,7 @@
 use crate::by_number::ByNumber;
 use crate::limit::Group;
 use crate::redis::resp::Value;
-use crate::redis::{CallError, CallToken};
+use crate::redis::{CallError, CallToken, NO_REPLY};
 use crate::script::Reply;
 use std::collections::VecDeque;
 use std::fmt;
@@ -45,8 +45,11 @@ impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GroupError::Call(error) => error.fmt(f),
+            GroupError::Redis(text) if text.contains("upstream ") => {
+                write!(f, "redis_proxy answers \"{text}\"")
+            }
             GroupError::Redis(text) => write!(f, "Redis answers \"{text}\""),
-            GroupError::TimedOut => f.write_str("no reply within redis.timeout"),
+            GroupError::TimedOut => f.write_str(NO_REPLY),
         }
     }
 }
@@ -58,6 +61,8 @@ pub struct Waiting<T> {
     pub groups: Vec<Group>,
     /// `None`: not answered yet.
     pub results: Vec<Option<GroupResult>>,
+    /// Of those that are to be sent again: what was said the last time. Nearly always empty.
+    pub postponed: Vec<(u16, GroupError)>,
     pub since: Instant,
     pub deadline: Instant,
 }
@@ -121,6 +126,14 @@ impl<T> WaitingRoom<T> {
         waiting
     }
 
+    /// Notes why a call is to be sent again: that is its result, should its time be up before.
+    pub fn postpone(&mut self, token: CallToken, why: GroupError) {
+        if let Some(waiting) = self.requests.get_mut(&token.request) {
+            waiting.postponed.retain(|(part, _)| *part != token.part);
+            waiting.postponed.push((token.part, why));
+        }
+    }
+
     /// Drops the deadlines of those that have gone from the front of the queue.
     fn tidy(&mut self) {
         while self
@@ -165,7 +178,7 @@ impl<T> WaitingRoom<T> {
         waited
     }
 
-    /// Takes out a request whose time is up, what is missing being [`GroupError::TimedOut`].
+    /// Takes out a request whose time is up, what is missing being [`GroupError::TimedOut`] or why it was postponed.
     pub fn overdue(&mut self, now: Instant) -> Option<Waiting<T>> {
         self.tidy();
         let (deadline, request) = *self.deadlines.front()?;
@@ -174,6 +187,11 @@ impl<T> WaitingRoom<T> {
         }
         self.deadlines.pop_front();
         let mut waiting = self.requests.remove(&request)?;
+        for (part, why) in std::mem::take(&mut waiting.postponed) {
+            if let Some(result) = waiting.results.get_mut(usize::from(part)) {
+                result.get_or_insert(Err(why));
+            }
+        }
         for result in &mut waiting.results {
             result.get_or_insert(Err(GroupError::TimedOut));
         }
@@ -197,6 +215,7 @@ mod tests {
             caller: "me",
             groups: vec![],
             results: vec![None; parts],
+            postponed: vec![],
             since,
             deadline,
         }
@@ -237,6 +256,24 @@ mod tests {
         let late = room.overdue(now + Duration::from_millis(100)).unwrap();
         assert_eq!(late.results, [Some(reply()), Some(Err(GroupError::TimedOut))]);
         assert!(room.overdue(now + Duration::from_secs(9)).is_none());
+    }
+
+    #[test]
+    fn what_was_postponed_until_the_deadline_says_why() {
+        let mut room = WaitingRoom::default();
+        let now = Instant::now();
+        let request = room.number();
+        room.enter(request, waiting(3, now));
+        let why = || GroupError::Call(CallError::TooEarly);
+        for part in [0, 1, 1] {
+            room.postpone(CallToken { request, part }, why());
+        }
+        room.answer(CallToken { request, part: 0 }, reply());
+        let late = room.overdue(now + Duration::from_millis(100)).unwrap();
+        assert_eq!(
+            late.results,
+            [Some(reply()), Some(Err(why())), Some(Err(GroupError::TimedOut))]
+        );
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn clients(number: usize) -> [usize; 2] {
             caller: (),
             groups,
             results,
+            postponed: Vec::new(),
             since: now,
             deadline: now + Duration::from_millis(100),
         };

@@ -171,12 +171,22 @@ fn redis_proxies(node: &Node, path: &str, report: &mut Report) {
                 "redis_proxy without enable_hashtagging: the keys of one client would lie on several nodes; write true",
             );
         }
+        let resolves = settings.is_some_and(|settings| settings.envoy(&["dns_cache_config"]).is_some());
         if !flag("enable_redirection") {
             report.outside(
                 Severity::Warning,
                 place,
                 path,
                 "redis_proxy without enable_redirection: calls fail while slots move; write true",
+            );
+        } else if !resolves {
+            report.outside(
+                Severity::Warning,
+                place,
+                path,
+                "redis_proxy with enable_redirection and without dns_cache_config: where the nodes of a Redis Cluster \
+                 announce names (cluster-announce-hostname), MOVED and ASK are not followed, and calls fail while slots \
+                 move; write dns_cache_config: {name: headgate_redis, dns_lookup_family: V4_PREFERRED}",
             );
         }
     }

@@ -136,8 +136,8 @@ extern "C" fn proxy_on_grpc_receive(id: u32, stream: u32, size: usize) {
 
 #[cfg(not(feature = "higress"))]
 #[no_mangle]
-extern "C" fn proxy_on_grpc_close(id: u32, stream: u32, _status: u32) {
-    with_worker(id, |worker| worker.on_close(stream));
+extern "C" fn proxy_on_grpc_close(id: u32, stream: u32, status: u32) {
+    with_worker(id, |worker| worker.on_close(stream, status));
 }
 
 /// Source: higress-group/proxy-wasm-cpp-host `src/context.cc` (onRedisCallResponse): the root context's number, the

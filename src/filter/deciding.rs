@@ -6,6 +6,7 @@ use super::worker::Worker;
 use crate::decision::{Counted, CountedBy, Decision};
 use crate::limit::Group;
 use crate::script::Reply;
+use crate::telemetry::failures::Kind;
 use crate::telemetry::{on_error_words, Report};
 use crate::waiting::GroupResult;
 use std::fmt::Display;
@@ -49,7 +50,11 @@ impl Worker {
     /// then, is.
     pub(super) fn decide(&self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) -> Decision {
         let error = results.iter().flatten().find_map(|result| result.as_ref().err());
-        self.report(now, "Redis", error);
+        self.report(
+            now,
+            "Redis",
+            error.map(|error| (Kind::of(error), error as &dyn Display)),
+        );
         let limits = &self.policy.limits;
         let mut locally = Vec::new();
         if error.is_some() && Decision::asks_locally(limits, self.counted(groups, results, &[])) {
@@ -75,7 +80,8 @@ impl Worker {
             error = error.or(counted.as_ref().err().copied());
             locally.push(counted.ok());
         }
-        self.report(now, "Envoy", error.as_ref());
+        let failed = error.as_ref().map(|error| (Kind::Local, error as &dyn Display));
+        self.report(now, "Envoy", failed);
         self.seen.counted(limits, self.counted(groups, &[], &locally));
         let decision = Decision::from_counted(limits, self.counted(groups, &[], &locally));
         self.return_locally(&decision, groups, &locally);
@@ -121,12 +127,15 @@ impl Worker {
         })
     }
 
-    /// Says in the log that requests are not counted as they should be, and when they are again.
-    fn report(&self, now: Instant, who: &str, error: Option<&impl Display>) {
-        match (self.failures.note(now, error.is_some()), error) {
-            (Some(Report::Failing { requests }), Some(error)) => log::warn!(
-                "headgate: {who} did not count {requests} request(s), {}: {error}",
-                on_error_words(&self.policy.limits)
+    /// Logs that requests are not counted as they should be and why, and when they are again.
+    fn report(&self, now: Instant, who: &str, failure: Option<(Kind, &dyn Display)>) {
+        let cluster = &self.policy.redis.cluster;
+        let kind = failure.map(|(kind, _)| kind);
+        match (self.failures.note(now, kind), failure) {
+            (Some(Report::Failing { requests }), Some((kind, error))) => log::warn!(
+                "headgate: {who} did not count {requests} request(s), {}: {}",
+                on_error_words(&self.policy.limits),
+                self.failures.describe(kind, error, &kind.advice(cluster))
             ),
             (Some(Report::Recovered), _) => log::info!("headgate: {who} counts again"),
             _ => {}

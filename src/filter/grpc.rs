@@ -33,8 +33,8 @@ impl Worker {
         }
     }
 
-    pub fn on_close(&self, stream: u32) {
-        self.on_road(|road, now, completed| road.on_close(now, StreamId(stream), completed));
+    pub fn on_close(&self, stream: u32, status: u32) {
+        self.on_road(|road, now, completed| road.on_close(now, StreamId(stream), status, completed));
     }
 }
 

@@ -48,8 +48,6 @@ pub struct Worker {
     pub(super) local: Local,
     pub(super) verdicts: RefCell<VerdictCache>,
     pub(super) leases: RefCell<LeaseBook>,
-    /// Whether Redis has ever answered.
-    answered: Cell<bool>,
     /// Calls to be sent again, by when.
     again: RefCell<VecDeque<(Instant, CallToken, ScriptCall)>>,
     /// When the host was asked to tick.
@@ -90,7 +88,6 @@ impl Worker {
             local: Local::new(&policy),
             verdicts: RefCell::new(VerdictCache::new(&policy.verdict_cache)),
             leases: RefCell::new(LeaseBook::new(&policy)),
-            answered: Cell::new(false),
             again: RefCell::default(),
             tick: Cell::new(None),
             stall: Cell::default(),
@@ -138,6 +135,7 @@ impl Worker {
                 caller,
                 groups,
                 results,
+                postponed: Vec::new(),
                 since: now,
                 deadline,
             },
@@ -218,7 +216,8 @@ impl Worker {
                 self.settle_lease(now, token, reply);
                 continue;
             }
-            if self.too_early(&reply) {
+            if let Err(error @ CallError::TooEarly) = reply {
+                self.room.borrow_mut().postpone(token, GroupError::Call(error));
                 self.again.borrow_mut().push_back((now + TRY_AGAIN, token, call));
                 continue;
             }
@@ -233,19 +232,6 @@ impl Worker {
                     self.answer(now, token, result);
                 }
             }
-        }
-    }
-
-    /// Whether Envoy takes requests already and does not know the nodes of Redis yet: nothing was sent, and in a few
-    /// ms it will be. Once Redis has answered, the same words mean that it is gone.
-    fn too_early(&self, reply: &Result<Value, CallError>) -> bool {
-        match reply {
-            Ok(Value::Error(text)) => !self.answered.get() && text == b"no upstream host",
-            Ok(_) => {
-                self.answered.set(true);
-                false
-            }
-            Err(_) => false,
         }
     }
 

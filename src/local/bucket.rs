@@ -1,29 +1,44 @@
-//! How counters lie in one shared value: slots one after the other, the longest unused first.
+//! How counters lie in one shared value: slots one after the other, the least recently used first.
 //!
 //! | | |
 //! |---|---|
-//! | u16 | bytes of the state |
+//! | u16 | bytes after the header, which ends with the time of the last use |
 //! | u8 | version of the format of this slot; one that is not known is an empty slot |
 //! | u8 | form: 1 fixed, 2 counter, 3 gcra, 4 log |
 //! | u64 | the counter's id |
 //! | u64 | unix ms from which nothing of it matters any more |
 //! | u64 | unix ms of its last use |
+//! | u64 | unix ms until which it denies calls like the last one; 0: it does not |
 //! | … | the state: its numbers as u64 |
 //!
-//! All little endian. What cannot be read to its end is as if it were not there.
+//! All little endian. What cannot be read to its end is as if it were not there. The header is the same in every
+//! version, so that modules of two releases in one Envoy find each other's slots whole.
 
 use crate::limit::algorithm::{Counter, Fixed, Gcra, Log, State};
 use crate::limit::Form;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER: usize = 2 + 1 + 1 + 3 * 8;
+/// Of the number in front of the state.
+const DENY_UNTIL: usize = 8;
+
+/// When a counter matters, in unix ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    /// From then on nothing of it does.
+    pub ends: u64,
+    /// Its last use.
+    pub used: u64,
+    /// Until then it denies calls like the last one; 0: it does not. What denies is known to the call alone that
+    /// counts, by its limit and its cost, so it is stored.
+    pub deny_until: u64,
+}
 
 /// A counter as stored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot<'a> {
     pub id: u64,
-    pub ends_ms: u64,
-    pub used_ms: u64,
+    pub times: Times,
     form: u8,
     state: &'a [u8],
     /// All of it.
@@ -31,9 +46,14 @@ pub(super) struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    /// Nothing of it matters any more, or nobody knows what it says.
+    /// Nothing of it matters any more, or its version is not known.
     pub fn is_over(&self, now_ms: u64) -> bool {
-        self.ends_ms <= now_ms
+        self.times.ends <= now_ms
+    }
+
+    /// A call like the last one would be denied.
+    pub fn denies(&self, now_ms: u64) -> bool {
+        self.times.deny_until > now_ms
     }
 
     /// `None`: it is no state of this form.
@@ -64,21 +84,30 @@ impl Slot<'_> {
 }
 
 /// All slots of a bucket, in their order. One of an unknown version ends at once.
-pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> {
+pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone {
     std::iter::from_fn(move || {
         let [low, high, version, form, ..] = *bytes else {
             return None;
         };
         let size = HEADER + usize::from(u16::from_le_bytes([low, high]));
         let (slot, rest) = bytes.split_at_checked(size)?;
-        let (header, state) = slot.split_at_checked(HEADER)?;
-        let number = |at: usize| header.get(at..at + 8).and_then(read_u64);
+        let number = |at: usize| slot.get(at..at + 8).and_then(read_u64);
         bytes = rest;
+        let mut times = Times {
+            ends: 0,
+            used: number(20)?,
+            deny_until: 0,
+        };
+        let (mut known, mut state): (u8, &[u8]) = (0, &[]);
+        if let (VERSION, Some(deny_until)) = (version, number(HEADER)) {
+            times.ends = number(12)?;
+            times.deny_until = deny_until;
+            (known, state) = (form, slot.get(HEADER + DENY_UNTIL..)?);
+        }
         Some(Slot {
             id: number(4)?,
-            ends_ms: if version == VERSION { number(12)? } else { 0 },
-            used_ms: number(20)?,
-            form: if version == VERSION { form } else { 0 },
+            times,
+            form: known,
             state,
             bytes: slot,
         })
@@ -86,21 +115,15 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> {
 }
 
 /// Appends a slot.
-pub(super) fn push(out: &mut Vec<u8>, id: u64, ends_ms: u64, used_ms: u64, state: &State) {
+pub(super) fn push(out: &mut Vec<u8>, id: u64, times: Times, state: &State) {
     let start = out.len();
-    let form = match state {
-        State::Fixed(_) => Form::Fixed,
-        State::Counter(_) => Form::Counter,
-        State::Gcra(_) => Form::Gcra,
-        State::Log(_) => Form::Log,
-    };
-    out.extend_from_slice(&[0, 0, VERSION, number(form)]);
+    out.extend_from_slice(&[0, 0, VERSION, number(form_of(state))]);
     let mut add = |numbers: &[u64]| {
         for number in numbers {
             out.extend_from_slice(&number.to_le_bytes());
         }
     };
-    add(&[id, ends_ms, used_ms]);
+    add(&[id, times.ends, times.used, times.deny_until]);
     match state {
         State::Fixed(Fixed { start_ms, count }) => add(&[*start_ms, *count]),
         State::Counter(Counter {
@@ -115,6 +138,15 @@ pub(super) fn push(out: &mut Vec<u8>, id: u64, ends_ms: u64, used_ms: u64, state
     let size = u16::try_from(out.len() - start - HEADER).unwrap_or(u16::MAX);
     if let Some(place) = out.get_mut(start..start + 2) {
         place.copy_from_slice(&size.to_le_bytes());
+    }
+}
+
+pub(super) fn form_of(state: &State) -> Form {
+    match state {
+        State::Fixed(_) => Form::Fixed,
+        State::Counter(_) => Form::Counter,
+        State::Gcra(_) => Form::Gcra,
+        State::Log(_) => Form::Log,
     }
 }
 
@@ -156,9 +188,17 @@ mod tests {
     fn bucket() -> Vec<u8> {
         let mut bytes = Vec::new();
         for (n, state) in states().iter().enumerate() {
-            push(&mut bytes, n as u64, 100 + n as u64, 50, state);
+            push(&mut bytes, n as u64, times(n as u64), state);
         }
         bytes
+    }
+
+    fn times(n: u64) -> Times {
+        Times {
+            ends: 100 + n,
+            used: 50,
+            deny_until: 60 * n,
+        }
     }
 
     #[test]
@@ -167,10 +207,8 @@ mod tests {
         let read: Vec<Slot> = slots(&bytes).collect();
         assert_eq!(read.len(), 4);
         for (n, (slot, state)) in read.iter().zip(states()).enumerate() {
-            assert_eq!(
-                (slot.id, slot.ends_ms, slot.used_ms),
-                (n as u64, 100 + n as u64, 50)
-            );
+            assert_eq!((slot.id, slot.times), (n as u64, times(n as u64)));
+            assert_eq!((slot.denies(59), slot.denies(60 * n as u64)), (n > 0, false));
             for (m, form) in FORMS.into_iter().enumerate() {
                 assert_eq!(slot.state(form), (m == n).then(|| state.clone()));
             }

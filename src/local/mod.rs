@@ -1,7 +1,7 @@
 //! Counting in Envoy's own memory, shared by its workers: `store: local`, and `on_error: local` while Redis is away.
 //!
 //! Counts as the script does, by the same laws ([`crate::limit::algorithm`]): a group's charges are checked and taken
-//! together or not at all. Where counters stand and which are forgotten is [`table`]'s business; when to count here,
+//! together or not at all. Where counters are kept and which are evicted is [`table`]'s business; when to count here,
 //! the decision's.
 //!
 //! Three things differ from Redis. This Envoy grants `local.share` of each N (and of gcra's burst), at least 1. A log
@@ -9,8 +9,11 @@
 //! the configuration says holds here.
 
 mod bucket;
+#[cfg(test)]
+mod eviction_tests;
 #[cfg(not(target_family = "wasm"))]
 mod memory;
+mod rewrite;
 mod shared;
 mod table;
 #[cfg(test)]
@@ -24,6 +27,7 @@ use crate::config::{LocalSettings, Policy, Store};
 use crate::limit::algorithm::{Mark, State, Terms};
 use crate::limit::{Algorithm, Charge, Group, OnError, Override, Percent, Quota, Verdict};
 use crate::script::Reply;
+use bucket::Times;
 use std::fmt;
 use table::Table;
 
@@ -59,15 +63,17 @@ struct Counter<'g> {
     terms: Option<Terms>,
     id: u64,
     state: State,
-    kept: Option<Kept>,
-    /// To be written with this end, in unix ms.
-    write: Option<u64>,
+    /// As it is stored.
+    kept: Option<Times>,
+    /// To be written, and as used now.
+    write: Option<Write>,
 }
 
+/// What is stored beside a state, in unix ms.
 #[derive(Clone, Copy)]
-struct Kept {
-    ends_ms: u64,
-    used_ms: u64,
+struct Write {
+    ends: u64,
+    deny_until: u64,
 }
 
 impl<H: SharedData> LocalStore<H> {
@@ -100,6 +106,9 @@ impl<H: SharedData> LocalStore<H> {
             let denies =
                 |(counter, verdict): (&Counter<'_>, &Verdict)| counter.charge.enforced && !verdict.allowed;
             let admitted = !counters.iter().zip(&verdicts).any(denies);
+            for (counter, verdict) in counters.iter_mut().zip(&verdicts) {
+                counter.note_denial(clock_us, verdict);
+            }
             let mut marks = vec![Mark::default(); verdicts.len()];
             if admitted {
                 for ((counter, verdict), mark) in counters.iter_mut().zip(&mut verdicts).zip(&mut marks) {
@@ -148,7 +157,10 @@ impl<H: SharedData> LocalStore<H> {
                 };
                 if cost > 0 && !later {
                     counter.state.give_back(clock_us, terms, cost, mark);
-                    counter.write = Some(kept.ends_ms);
+                    counter.write = Some(Write {
+                        ends: kept.ends,
+                        deny_until: counter.deny_until(clock_us, terms),
+                    });
                 }
             }
             Reply::new(true, Vec::new(), Vec::new())
@@ -156,7 +168,7 @@ impl<H: SharedData> LocalStore<H> {
         given.map(|_| ())
     }
 
-    /// How many counters were forgotten before their time since this was last asked.
+    /// How many counters were evicted before their time since this was last asked.
     pub fn take_evicted(&self) -> u64 {
         self.table.take_evicted()
     }
@@ -230,13 +242,47 @@ impl Counter<'_> {
             ..standing
         };
         if cost > 0 {
-            // Rounded up: a log counts in µs, and must not be forgotten within its last millisecond.
-            let lasts_ms = self.state.lasts_ms(clock_us, terms);
-            let ends_ms = clock_us.div_ceil(1000).saturating_add(lasts_ms);
-            self.write = Some(self.kept.map_or(ends_ms, |kept| kept.ends_ms.max(ends_ms)));
+            let ends = after(clock_us, self.state.lasts_ms(clock_us, terms));
+            self.write = Some(Write {
+                ends: self.kept.map_or(ends, |kept| kept.ends.max(ends)),
+                deny_until: self.deny_until(clock_us, terms),
+            });
         }
         mark
     }
+
+    /// A stored counter that denies this call and is not known to deny: it let cheaper ones pass.
+    fn note_denial(&mut self, clock_us: u64, verdict: &Verdict) {
+        let now_ms = clock_us / 1000;
+        let unknown = |kept: &Times| kept.deny_until <= now_ms && kept.ends > now_ms;
+        if let (false, Some(kept)) = (verdict.allowed, self.kept.filter(unknown)) {
+            let deny_until = denies_until(clock_us, verdict, need(self.charge));
+            self.write = (deny_until > 0).then_some(Write {
+                ends: kept.ends,
+                deny_until,
+            });
+        }
+    }
+
+    /// Until when another such call would be denied, in unix ms; 0: it would pass.
+    fn deny_until(&self, clock_us: u64, terms: &Terms) -> u64 {
+        let need = need(self.charge);
+        denies_until(clock_us, &self.state.check(clock_us, terms, need), need)
+    }
+}
+
+/// For a call that can never pass, too, it is 0: no counter is spent by it.
+fn denies_until(clock_us: u64, verdict: &Verdict, need: u64) -> u64 {
+    let passes_one_day = verdict.limit.is_some_and(|limit| need <= limit);
+    match passes_one_day && !verdict.allowed {
+        true => after(clock_us, verdict.wait_ms),
+        false => 0,
+    }
+}
+
+/// In unix ms, rounded up: a log counts in µs, and must not be forgotten within its last millisecond.
+fn after(clock_us: u64, wait_ms: u64) -> u64 {
+    clock_us.div_ceil(1000).saturating_add(wait_ms)
 }
 
 fn need(charge: &Charge) -> u64 {

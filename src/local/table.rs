@@ -1,42 +1,46 @@
 //! A fixed number of buckets in shared data, and which counters they hold. Knows nothing of limits.
 //!
-//! All counters of one hash tag lie in one bucket, chosen by the tag's hash under a secret seed: one compare-and-swap
-//! changes them together. Buckets grow and shrink with what they hold; how many counters there are in all stands in a
-//! value of its own, which is written only when a counter is added or forgotten. So no counter is forgotten because
+//! All counters of one hash tag are in one bucket, chosen by the tag's hash under a secret seed: one compare-and-swap
+//! changes them together. Buckets grow and shrink with what they hold; how many counters there are in all is in a
+//! value of its own, which is written only when a counter is added or evicted. So no counter is evicted because
 //! hashes happen to be uneven.
 //!
-//! **Law.** As long as no more than `max_counters` counters matter at a time, none is forgotten before its time.
+//! **Law.** As long as no more than `max_counters` counters matter at a time, none is evicted before its time.
 //! A counter that is over goes when its bucket is written, or when it is swept: each new counter sweeps one bucket,
 //! in turn. While every bucket is swept once, as many counters are born as there are buckets: so the table holds up
 //! to `max_counters` and, above 64, a sixteenth more (an eighth where that makes a power of two), and only beyond
-//! that forgets one: the longest unused of some [`SAMPLE`] that are looked at.
+//! that evicts one, of some [`SAMPLE`] that it looks at.
 //!
-//! **One bucket** holds [`LARGEST`] bytes at most, some 1,200 counters: a caller whose every path has a counter of its
-//! own pushes out its own, not everybody's. (They count as forgotten, too.)
+//! **One bucket** holds [`super::rewrite::LARGEST`] bytes at most, some 1,100 counters: a caller whose every path has a counter of its
+//! own evicts its own, not everybody's. (They are counted as evicted, too.)
+//!
+//! **Which goes** ([`victim`]): the least recently used, and those that still deny last. Otherwise a caller would be
+//! rid of its own spent counter after as many made-up paths, or API keys, as there are places. To evict one that denies
+//! a caller has to spend three quarters of all the others first. The quarter used most recently stays, whatever the
+//! others do: if spent counters filled every place, a new one would be evicted before its second call, and its limit
+//! would hold for no client. Where the table as a whole is full, this holds of what is looked at: [`LOOKS`] buckets
+//! before one goes that denies.
 
-use super::bucket::{push, read_u64, slots, Slot};
-use super::{Counter, Kept, LocalError, Refused, SharedData, Version, TOUCH_MS};
-use crate::limit::algorithm::State;
+use super::bucket::{read_u64, slots, Slot};
+use super::rewrite::{load, rewrite, touch, victim};
+use super::{Counter, LocalError, Refused, SharedData, Version};
 use crate::limit::{Charge, Form, Group};
 use crate::script::Reply;
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::DefaultHasher;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::hash::Hasher;
 
 /// Counters a bucket, on average at most.
 const PER_BUCKET: u64 = 16;
-/// Up to so many counters are in one bucket, and the one that is forgotten is the longest unused of all.
+/// Up to so many counters are in one bucket, and the one that is evicted is chosen among all of them.
 const ONE_BUCKET: u64 = 64;
 const MOST_BUCKETS: u64 = 1 << 18;
-/// In bytes.
-const LARGEST: usize = 64 << 10;
-
-/// How many counters are looked at for one to forget, in [`LOOKS`] buckets at most.
+/// How many counters are looked at for one to evict, and more where all of them deny, in [`LOOKS`] buckets at most.
 const SAMPLE: usize = 16;
 const LOOKS: u64 = 16;
-/// How many are forgotten in one go, where the table shrank.
-const FORGET_AT_ONCE: u64 = 8;
+/// How many are evicted in one go, where the table shrank.
+const EVICT_AT_ONCE: u64 = 8;
 
 /// One of the workers that write at the same time always succeeds, so this is never reached.
 const ATTEMPTS: usize = 10_000;
@@ -164,7 +168,7 @@ impl<H: SharedData> Table<H> {
         self.evicted.set(self.evicted.get() + counters);
     }
 
-    /// Brings the census up to date, sweeps a bucket for each counter that was added, and forgets some where there
+    /// Brings the census up to date, sweeps a bucket for each counter that was added, and evicts some where there
     /// are too many. `None`: the host does not keep it.
     fn settle(&self, added: u64, mut gone: u64, now_ms: u64) -> Option<Census> {
         for _ in 0..ATTEMPTS {
@@ -182,9 +186,9 @@ impl<H: SharedData> Table<H> {
                 census.swept += 1;
             }
             let grown = census.counters + added;
-            for turn in 0..FORGET_AT_ONCE {
+            for turn in 0..EVICT_AT_ONCE {
                 if grown.saturating_sub(gone) > self.capacity {
-                    gone += self.forget(census.swept + turn, now_ms);
+                    gone += self.evict(census.swept + turn, now_ms);
                 }
             }
             census.counters = grown.saturating_sub(gone);
@@ -211,28 +215,32 @@ impl<H: SharedData> Table<H> {
         self.drop_from(bucket, &bytes, version, &|slot| slot.is_over(now_ms))
     }
 
-    /// Forgets the longest unused of some counters; those among them that are over go as well. How many went.
-    fn forget(&self, turn: u64, now_ms: u64) -> u64 {
+    /// Evicts one of some counters; those among them that are over go as well. How many went.
+    fn evict(&self, turn: u64, now_ms: u64) -> u64 {
         let first = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
-        let (mut seen, mut over) = (0, 0);
-        let mut idlest: Option<(u64, u64, u64)> = None;
+        let mut over = 0;
+        let mut seen: Vec<Seen> = Vec::with_capacity(2 * SAMPLE);
+        let first_victim = |seen: &[Seen]| victim(seen.iter(), |one| one.denies).copied();
         for look in 0..LOOKS.min(self.buckets) {
             let bucket = (first + look) % self.buckets;
             let (bytes, version) = self.read(bucket);
             if slots(&bytes).any(|slot| slot.is_over(now_ms)) {
                 over += self.drop_from(bucket, &bytes, version, &|slot| slot.is_over(now_ms));
             }
-            for slot in slots(&bytes).filter(|slot| !slot.is_over(now_ms)) {
-                seen += 1;
-                if idlest.is_none_or(|(used_ms, ..)| slot.used_ms < used_ms) {
-                    idlest = Some((slot.used_ms, bucket, slot.id));
-                }
-            }
-            if seen >= SAMPLE {
+            let lasting = slots(&bytes).filter(|slot| !slot.is_over(now_ms));
+            seen.extend(lasting.map(|slot| Seen {
+                used_ms: slot.times.used,
+                denies: slot.denies(now_ms),
+                bucket,
+                id: slot.id,
+            }));
+            seen.sort_by_key(|counter| counter.used_ms);
+            let harmless = first_victim(&seen).is_some_and(|one| !one.denies);
+            if seen.len() >= SAMPLE && (harmless || over > 0) {
                 break;
             }
         }
-        let (0, Some((_, bucket, id))) = (over, idlest) else {
+        let (0, Some(Seen { bucket, id, .. })) = (over, first_victim(&seen)) else {
             return over;
         };
         let (bytes, version) = self.read(bucket);
@@ -289,81 +297,13 @@ impl<H: SharedData> Table<H> {
     }
 }
 
-/// What writing a bucket did to the number of counters.
-struct Delta {
-    added: u64,
-    over: u64,
-    evicted: u64,
-}
-
-/// Sets every counter to what the bucket says of it.
-fn load(counters: &mut [Counter<'_>], bytes: &[u8]) {
-    for counter in counters.iter_mut() {
-        let form = form_of(&counter.state);
-        counter.write = None;
-        let slot = slots(bytes).find(|slot| slot.id == counter.id);
-        let state = slot.and_then(|slot| slot.state(form));
-        counter.kept = slot.filter(|_| state.is_some()).map(|slot| Kept {
-            ends_ms: slot.ends_ms,
-            used_ms: slot.used_ms,
-        });
-        counter.state = state.unwrap_or_else(|| State::new(form));
-    }
-}
-
-/// Where nothing is to be written: notes that the counters were used, at times.
-fn touch(counters: &mut [Counter<'_>], now_ms: u64) {
-    if counters.iter().any(|counter| counter.write.is_some()) {
-        return;
-    }
-    for counter in counters {
-        if let Some(kept) = counter.kept {
-            let due = now_ms.saturating_sub(kept.used_ms) >= TOUCH_MS && kept.ends_ms > now_ms;
-            counter.write = due.then_some(kept.ends_ms);
-        }
-    }
-}
-
-/// The bucket with what is to be written, without what is over, and within its bounds.
-fn rewrite(bytes: &[u8], counters: &[Counter<'_>], now_ms: u64) -> (Vec<u8>, Delta) {
-    let mut out = Vec::with_capacity(bytes.len() + 64 * counters.len());
-    let (mut added, mut over, mut evicted) = (0, 0, 0);
-    for slot in slots(bytes) {
-        let same = counters
-            .iter()
-            .find(|counter| counter.id == slot.id && counter.write.is_some());
-        match same {
-            Some(counter) => over += u64::from(counter.kept.is_none()),
-            None if slot.is_over(now_ms) => over += 1,
-            None => out.extend_from_slice(slot.bytes),
-        }
-    }
-    let others = out.len();
-    for counter in counters {
-        if let Some(ends_ms) = counter.write {
-            push(&mut out, counter.id, ends_ms, now_ms, &counter.state);
-            added += u64::from(counter.kept.is_none());
-        }
-    }
-    let mut cut = 0;
-    for slot in slots(out.get(..others).unwrap_or_default()) {
-        if out.len() - cut <= LARGEST {
-            break;
-        }
-        cut += slot.bytes.len();
-        evicted += 1;
-    }
-    out.drain(..cut);
-    (out, Delta { added, over, evicted })
-}
-
-fn form_of(state: &State) -> Form {
-    match state {
-        State::Fixed(_) => Form::Fixed,
-        State::Counter(_) => Form::Counter,
-        State::Gcra(_) => Form::Gcra,
-        State::Log(_) => Form::Log,
-    }
+/// A counter that may be evicted.
+#[derive(Clone, Copy)]
+struct Seen {
+    used_ms: u64,
+    denies: bool,
+    bucket: u64,
+    id: u64,
 }
 
 impl Census {

@@ -7,6 +7,7 @@
 //! counting is back soon after the shard.
 
 use super::backoff::Backoff;
+use super::starting::NO_HOST;
 use crate::redis::resp::Value;
 use std::time::{Duration, Instant};
 
@@ -180,11 +181,12 @@ impl Breaker {
 }
 
 /// Errors of the node or of the way to it, as opposed to those of one call. A node that only refuses to write (OOM,
-/// READONLY, MISCONF, NOREPLICAS) is none: it still denies whoever is over a limit, and so is asked on. Nor is a proxy that
-/// knows no node yet: that is said at once, and over in a moment.
+/// READONLY, MISCONF, NOREPLICAS) is none: it still denies whoever is over a limit, and so is asked on. A proxy that
+/// knows no node is one, but for the first seconds of a worker ([`super::starting`]).
 pub(super) fn is_failure(reply: &Value) -> bool {
-    const FAILURES: [&[u8]; 8] = [
+    const FAILURES: [&[u8]; 9] = [
         b"upstream ",
+        NO_HOST,
         b"LOADING",
         b"CLUSTERDOWN",
         b"MASTERDOWN",
@@ -198,7 +200,7 @@ pub(super) fn is_failure(reply: &Value) -> bool {
 
 /// Errors that may mean that slots have moved or that a master has changed.
 pub(super) fn is_about_slots(reply: &Value) -> bool {
-    const MOVES: [&[u8]; 5] = [b"MOVED", b"ASK", b"TRYAGAIN", b"READONLY", b"no upstream host"];
+    const MOVES: [&[u8]; 4] = [b"MOVED", b"ASK", b"TRYAGAIN", b"READONLY"];
     is_failure(reply)
         || matches!(reply, Value::Error(text) if MOVES.iter().any(|word| text.starts_with(word)))
 }
@@ -316,6 +318,7 @@ mod tests {
         let error = |text: &str| Value::Error(text.as_bytes().to_vec());
         for text in [
             "upstream failure",
+            "no upstream host",
             "LOADING Redis is",
             "CLUSTERDOWN Hash",
             "BUSY Redis",
@@ -324,7 +327,6 @@ mod tests {
         }
         for text in [
             "WRONGTYPE Operation",
-            "no upstream host",
             "OOM command",
             "READONLY You",
             "TRYAGAIN Multiple",

@@ -28,6 +28,9 @@ pub struct ScriptCall {
     pub tail: Vec<u8>,
 }
 
+/// Why a caller has none, in words: the log's and the circuit breaker's.
+pub const NO_REPLY: &str = "no reply within redis.timeout";
+
 /// Why a call has no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallError {
@@ -35,11 +38,18 @@ pub enum CallError {
     TooManyInFlight,
     /// There is no connection now, nor could one be had before the deadline; nothing was sent.
     Unavailable,
+    /// The same, and the host refuses to open one: it does not know the cluster.
+    NoCluster,
+    /// Envoy does not know the nodes of Redis yet, as in the first seconds after its start; nothing was sent, and the
+    /// call may be sent again.
+    TooEarly,
     /// The shard has failed again and again, or has been silent; nothing was sent, and nothing will be until it
     /// answers again.
     BreakerOpen,
     /// The connection broke with the call under way: it may have been charged.
     Lost,
+    /// The same, and the host says with which gRPC status.
+    Closed(u32),
     /// Redis answered what is no reply to this call.
     Unintelligible,
 }
@@ -49,9 +59,10 @@ impl CallError {
     pub fn word(self) -> &'static str {
         match self {
             CallError::TooManyInFlight => "too_many_in_flight",
-            CallError::Unavailable => "unavailable",
+            CallError::Unavailable | CallError::NoCluster => "unavailable",
+            CallError::TooEarly => "error",
             CallError::BreakerOpen => "breaker_open",
-            CallError::Lost => "lost",
+            CallError::Lost | CallError::Closed(_) => "lost",
             CallError::Unintelligible => "unintelligible",
         }
     }
@@ -59,13 +70,22 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let words = match self {
             CallError::TooManyInFlight => "more calls are under way than redis.max_in_flight allows",
-            CallError::Unavailable => "no connection to the Redis call's cluster",
-            CallError::BreakerOpen => "the shard does not answer and is left alone until it does",
-            CallError::Lost => "the connection to the Redis call's cluster broke",
+            CallError::Unavailable => "no stream to the cluster of the Redis call",
+            CallError::NoCluster => "Envoy opens no stream to the cluster of the Redis call",
+            CallError::TooEarly => "redis_proxy answers \"no upstream host\", since the start",
+            CallError::BreakerOpen => "circuit breaker open",
+            CallError::Lost => "the stream to the cluster of the Redis call broke",
+            CallError::Closed(status) => {
+                return write!(
+                    f,
+                    "the stream to the cluster of the Redis call was closed with gRPC status {status}"
+                )
+            }
             CallError::Unintelligible => "the reply is none to this call",
-        })
+        };
+        f.write_str(words)
     }
 }
 

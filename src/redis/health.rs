@@ -3,7 +3,9 @@
 
 use super::breaker::{self, Breaker, Change};
 use super::pending::{self, Ends, Purpose};
-use super::{CallError, Completed};
+use super::{CallError, Completed, NO_REPLY};
+use crate::redis::resp::Value;
+use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
@@ -22,13 +24,13 @@ impl Health {
     /// A call sent at `since` got no reply in its time; `who`: as the log calls it.
     pub fn timed_out(&mut self, now: Instant, since: Instant, who: &str) {
         let change = self.breaker.timed_out(now, since);
-        self.note(change, who);
+        self.note(change, who, &NO_REPLY);
     }
 
     /// The same for one that was under way while the worker itself stood still; `timeout`: a caller's.
     pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration, who: &str) {
         let change = self.breaker.timed_out_in_stall(now, since, timeout);
-        self.note(change, who);
+        self.note(change, who, &NO_REPLY);
     }
 
     /// Whether a probe is to be sent now; if so, it counts as sent.
@@ -54,7 +56,7 @@ impl Health {
 
     /// What was under way has come to an end; calls among it are appended to `completed`.
     pub fn ended(&mut self, now: Instant, ends: &mut Ends, who: &str, completed: &mut Vec<Completed>) {
-        let mut lost = false;
+        let mut lost = None;
         for (pending, reply) in ends.drain(..) {
             let in_time = pending.deadline > now;
             let failed = reply.as_ref().map_or(true, breaker::is_failure);
@@ -67,18 +69,18 @@ impl Health {
                 }
                 Purpose::Call(token) => {
                     match &reply {
-                        Err(CallError::Unavailable) => {}
-                        Err(_) => lost = true,
+                        Err(CallError::Unavailable | CallError::NoCluster | CallError::TooEarly) => {}
+                        Err(error) => lost = Some(*error),
                         // Late ones have been noted as timed out.
                         Ok(_) if !in_time && failed => {}
                         Ok(_) if !in_time => self.breaker.answered_late(now),
-                        Ok(_) if failed => {
+                        Ok(reply) if failed => {
                             let change = self.breaker.failed(now);
-                            self.note(change, who);
+                            self.note(change, who, &Answer(reply));
                         }
-                        Ok(_) => {
+                        Ok(reply) => {
                             let change = self.breaker.answered(now);
-                            self.note(change, who);
+                            self.note(change, who, &Answer(reply));
                         }
                     }
                     completed.push(Completed {
@@ -90,20 +92,33 @@ impl Health {
             }
         }
         // However many calls a connection takes with it, it has broken once.
-        if lost {
+        if let Some(error) = lost {
             let change = self.breaker.failed(now);
-            self.note(change, who);
+            self.note(change, who, &error);
         }
     }
 
-    fn note(&mut self, change: Option<Change>, who: &str) {
+    /// Logs a change; `why`: the last failure, where it is one.
+    fn note(&mut self, change: Option<Change>, who: &str, why: &dyn Display) {
         match change {
             Some(Change::Opened { run }) => {
                 self.hint = true;
-                log::warn!("headgate: {who} does not count, after {run} failure(s) in a row; until it answers again, on_error decides for its callers at once");
+                log::warn!("headgate: circuit breaker opened for {who} after {run} failure(s), the last: {why}; on_error decides for its callers until it answers again");
             }
-            Some(Change::Closed) => log::info!("headgate: {who} counts again"),
+            Some(Change::Closed) => log::info!("headgate: circuit breaker closed for {who}: it counts again"),
             None => {}
+        }
+    }
+}
+
+/// An error reply, in words.
+struct Answer<'a>(&'a Value);
+
+impl Display for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Error(text) => write!(f, "\"{}\"", String::from_utf8_lossy(text)),
+            _ => f.write_str("a reply"),
         }
     }
 }

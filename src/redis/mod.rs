@@ -9,9 +9,10 @@ mod native;
 mod pending;
 pub mod resp;
 mod slot;
+mod starting;
 mod streams;
 
-pub use call::{CallError, CallToken, Completed, RedisCall, ScriptCall};
+pub use call::{CallError, CallToken, Completed, RedisCall, ScriptCall, NO_REPLY};
 #[cfg(feature = "higress")]
 pub use native::{Native, NativeHost, Refusal, STALL as NATIVE_STALL};
 pub use pending::{Script, UNKNOWN_SHA1};

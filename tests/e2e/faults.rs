@@ -150,7 +150,7 @@ mod quiet {
             let report = load.await.unwrap();
             println!("{millis} ms: {report:?}");
             uncounted.push(report.latencies.len() as u64 - report.status(200));
-            openings.push(envoy.log().matches("does not count, after").count());
+            openings.push(envoy.log().matches("circuit breaker opened").count());
         }
         println!("openings so far {openings:?}, uncounted {uncounted:?}");
         assert_eq!(openings.last(), Some(&0), "breakers opened");

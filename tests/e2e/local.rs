@@ -85,6 +85,54 @@ async fn beyond_max_counters_the_longest_unused_is_forgotten_and_counted() {
     assert_eq!(call(&envoy, "a").await.status, 200, "a was the longest unused");
 }
 
+/// Requests that differ, some hundreds at a time; how many pass.
+async fn flood(envoy: &Envoy, count: usize, request: impl Fn(usize) -> Request) -> usize {
+    let mut through = 0;
+    for first in (0..count).step_by(500) {
+        let responses = envoy.at_once(500, |n| request(first + n)).await;
+        through += passes(&responses);
+    }
+    through
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_paths_do_not_evict_the_callers_own_spent_counter() {
+    for algorithm in ALGORITHMS {
+        let policy =
+            format!("limits: [{{name: x, rate: 3/hour, key: [client, path], algorithm: {algorithm}}}]");
+        let envoy = Envoy::local().policy(&policy).start();
+        let on = |path: &str| Client::http1(envoy.port).get(path).header("x-api-key", "a");
+        for expected in [200, 200, 200, 429] {
+            assert_eq!(on("/login").send().await.status, expected, "{algorithm}");
+        }
+        let through = flood(&envoy, 5_000, |n| on(&format!("/{n}"))).await;
+        assert_eq!(through, 5_000, "{algorithm}: each path has a counter of its own");
+        for _ in 0..3 {
+            assert_eq!(on("/login").send().await.status, 429, "{algorithm}");
+        }
+        wait_for("the metric", Duration::from_secs(10), || {
+            (envoy.stat(EVICTED) > 3_000).then_some(())
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_api_keys_do_not_evict_another_clients_spent_counter() {
+    let policy =
+        "{redis: {timeout: 100ms}, on_error: local, local: {max_counters: 64}, limits: [{rate: 3/hour}]}";
+    for envoy in [Envoy::local(), Envoy::alone()] {
+        let envoy = envoy.policy(policy).start();
+        assert_eq!(passed(&envoy, "spent", 4).await, 3);
+        let made_up = |n: usize| {
+            Client::http1(envoy.port)
+                .get("/")
+                .header("x-api-key", format!("made-up-{n}"))
+        };
+        assert_eq!(flood(&envoy, 10_000, made_up).await, 10_000);
+        assert_eq!(passed(&envoy, "spent", 3).await, 0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_envoy_grants_its_share_and_says_so() {
     let policy = "{local: {share: 25%}, limits: [{rate: 10/hour, match: {source: [api_key]}}, {name: few, rate: 3/hour, key: [address]}]}";

@@ -274,9 +274,14 @@ fn the_settings_that_faults_are_survived_by_are_all_there() {
     });
     assert_eq!(refresh, &expected);
     let settings = &config::redis_proxy(&mut main)["settings"];
+    let names = json!({"name": "headgate_redis", "dns_lookup_family": "V4_PREFERRED"});
     let expected = json!({"op_timeout": "0.2s", "enable_redirection": true, "enable_hashtagging": true,
-        "max_buffer_size_before_flush": 0});
+        "dns_cache_config": names, "max_buffer_size_before_flush": 0});
     assert_eq!(settings, &expected);
+    assert_eq!(
+        redis["dns_lookup_family"], names["dns_lookup_family"],
+        "of seeds and of redirections"
+    );
 }
 
 mod quiet {

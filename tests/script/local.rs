@@ -4,9 +4,10 @@
 //! of the clock holds is tested beside the store.
 
 use crate::model::{Marks, Model};
-use crate::traffic::{any_algorithm, asked, fixed, gcra, limit, step, tick, Limit, Step, START_MS};
+use crate::traffic::{any_algorithm, asked, asks, fixed, gcra, limit, step, tick, Limit, Step, START_MS};
 use headgate::config::LocalSettings;
-use headgate::limit::{Algorithm, Group, Percent};
+use headgate::fixtures;
+use headgate::limit::{Algorithm, Charge, Group, Percent, Verdict};
 use headgate::local::{LocalStore, Memory};
 use headgate::script::Reply;
 use proptest::prelude::*;
@@ -115,4 +116,65 @@ fn sliding_window_logs_agree_with_their_model() {
 #[test]
 fn gcra_buckets_agree_with_their_model() {
     store_and_model_agree(gcra());
+}
+
+/// Whatever the limits of a group and however many others call once meanwhile, what denied denies until its wait is
+/// over, where only as many deny as a quarter of the places.
+#[test]
+fn what_denies_is_not_evicted_while_others_call_once() {
+    let limits = prop::collection::vec(limit(any_algorithm()), 1..4);
+    let config = Config {
+        cases: 500,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let input = (limits, asks(), 16_usize..64, 0_u64..400, 0_u64..1_000);
+    let outcome = TestRunner::new(config).run(&input, |(limits, asks, places, others, share)| {
+        let limits: Vec<Limit> = limits
+            .into_iter()
+            .map(|limit| Limit { live: None, ..limit })
+            .collect();
+        let Some(group) = asked(&limits, &asks, true) else {
+            return Ok(());
+        };
+        let host = Memory::default();
+        let settings = LocalSettings {
+            share: Percent::FULL,
+            max_counters: places,
+        };
+        let store = LocalStore::new(&host, "s", &settings, [1, 2]);
+        let start_us = START_MS * 1000;
+        let count = |clock_us| store.count(&group, &|_| true, clock_us).unwrap();
+        let last = (0..64).map(|_| count(start_us)).find(|reply| !reply.admitted);
+        let Some(denied) = last else { return Ok(()) };
+        let denies = |(verdict, charge): (&Verdict, &Charge)| {
+            let passes_one_day = verdict
+                .limit
+                .is_some_and(|limit| charge.cost <= limit || charge.later);
+            (charge.enforced && !verdict.allowed && passes_one_day).then_some(verdict.wait_ms)
+        };
+        let pairs = denied.verdicts.iter().zip(&group.charges);
+        let Some(wait_ms) = pairs.filter_map(denies).max() else {
+            return Ok(());
+        };
+        // Before the wait is over, all of them.
+        let span_us = wait_ms.saturating_sub(1) * 1000 * share / 1_000;
+        for n in 0..others {
+            let once = fixtures::group(
+                format!("ratelimit:main:{{api_key:other-{n}}}"),
+                vec![fixtures::charge(
+                    0,
+                    Algorithm::SlidingWindowCounter,
+                    fixtures::rate(9, 86_400_000),
+                )],
+            );
+            let clock_us = start_us + span_us * n / others;
+            prop_assert!(store.count(&once, &|_| true, clock_us).unwrap().admitted);
+        }
+        prop_assert!(!count(start_us + span_us).admitted, "{:?}, {} ms", group, wait_ms);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
 }

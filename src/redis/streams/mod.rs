@@ -12,6 +12,7 @@ mod stream;
 
 use super::pending::{is_refusal, Ends, Pending};
 use crate::earliest::earliest;
+use crate::redis::starting::Starting;
 use crate::redis::{CallError, CallToken, Completed, HashSlot, RedisCall, Script, ScriptCall};
 use crate::telemetry::metrics::Levels;
 use borders::{Borders, NoBorders};
@@ -57,6 +58,7 @@ pub struct Streams<H> {
     /// Shards that are no more; their streams end after their last reply.
     retired: Vec<Shard>,
     discovery: Discovery,
+    starting: Starting,
     max_in_flight: usize,
     in_flight: usize,
     timeout: Duration,
@@ -78,6 +80,7 @@ impl<H: StreamHost> Streams<H> {
             shards: Vec::new(),
             retired: Vec::new(),
             discovery: Discovery::default(),
+            starting: Starting::default(),
             max_in_flight,
             in_flight: 0,
             timeout,
@@ -102,14 +105,14 @@ impl<H: StreamHost> Streams<H> {
         });
     }
 
-    /// The host says that `id` has ended. What was under way on it is lost.
-    pub fn on_close(&mut self, now: Instant, id: StreamId, completed: &mut Vec<Completed>) {
+    /// The host says that `id` has ended, with this gRPC status. What was under way on it is lost.
+    pub fn on_close(&mut self, now: Instant, id: StreamId, status: u32, completed: &mut Vec<Completed>) {
         if self.discovery.stream() == Some(id) {
             self.discovery.on_close(now);
             return self.plan_ticks();
         }
         self.on_shard(now, id, completed, |shard, _, ends| {
-            shard.stream.on_close(now, ends)
+            shard.stream.on_close(now, status, ends)
         });
     }
 
@@ -132,6 +135,14 @@ impl<H: StreamHost> Streams<H> {
         };
         let before = completed.len();
         event(shard, &mut link, &mut self.ends);
+        for (_, reply) in &mut self.ends {
+            if reply
+                .as_ref()
+                .is_ok_and(|reply| self.starting.is_early(now, reply))
+            {
+                *reply = Err(CallError::TooEarly);
+            }
+        }
         shard.ended(now, &mut self.ends, completed);
         self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
         let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.timeout));

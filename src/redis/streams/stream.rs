@@ -26,6 +26,8 @@ pub(super) struct Stream {
     /// When another is to take its place.
     ends: Option<Instant>,
     backoff: Backoff,
+    /// The host did not open it when it was asked last.
+    refused: bool,
     /// Not sent yet, because the stream is not open.
     queue: VecDeque<Pending>,
     /// Sent, in the order in which replies come. Outlives the stream until the next tick, which gives them up.
@@ -63,7 +65,7 @@ impl Stream {
         link: &mut Link,
     ) -> Result<(), CallError> {
         if self.id.is_none() && self.backoff.retry_at().is_some_and(|at| at >= deadline) {
-            return Err(CallError::Unavailable);
+            return Err(self.unavailable());
         }
         self.send_or_queue(Pending::new(now, deadline, purpose, call), link);
         Ok(())
@@ -119,10 +121,11 @@ impl Stream {
         self.abandon(now, CallError::Unintelligible, link, ends);
     }
 
-    pub fn on_close(&mut self, now: Instant, ends: &mut Ends) {
+    /// The host says that it ended, with this gRPC status.
+    pub fn on_close(&mut self, now: Instant, status: u32, ends: &mut Ends) {
         self.id = None;
         self.backoff.failed(now);
-        self.give_up(CallError::Lost, ends);
+        self.give_up(CallError::Closed(status), ends);
     }
 
     pub fn on_tick(&mut self, now: Instant, stuck_after: Duration, link: &mut Link, ends: &mut Ends) {
@@ -138,16 +141,25 @@ impl Stream {
         if self.id.is_none() && !self.queue.is_empty() && self.backoff.retry_at().is_none_or(|at| at <= now) {
             self.id = link.host.open();
             self.ends = Some(now + spread(LIFE, LIFE / 4));
-            if self.id.is_none() {
+            self.refused = self.id.is_none();
+            if self.refused {
                 self.backoff.failed(now);
             }
         }
+        let unavailable = self.unavailable();
         for pending in std::mem::take(&mut self.queue) {
             if pending.deadline <= now {
-                ends.push((pending, Err(CallError::Unavailable)));
+                ends.push((pending, Err(unavailable)));
             } else {
                 self.send_or_queue(pending, link);
             }
+        }
+    }
+
+    fn unavailable(&self) -> CallError {
+        match self.refused {
+            true => CallError::NoCluster,
+            false => CallError::Unavailable,
         }
     }
 

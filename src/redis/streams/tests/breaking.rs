@@ -90,7 +90,7 @@ fn a_stream_that_breaks_with_many_calls_has_failed_once() {
     bench.tick();
     bench
         .streams
-        .on_close(bench.now, StreamId(3), &mut bench.completed);
+        .on_close(bench.now, StreamId(3), 14, &mut bench.completed);
     assert_eq!(bench.ended().len(), 8);
     assert_eq!(bench.streams.breakers_open(), 0);
 }

@@ -11,6 +11,7 @@ mod borders;
 mod breaking;
 mod order;
 mod refused;
+mod starting;
 
 const SCRIPT: Script = Script {
     body: "return {1}",

@@ -90,8 +90,8 @@ fn what_was_under_way_on_a_closed_stream_is_lost_and_the_next_call_opens_another
     bench.call(1, "a").unwrap();
     bench
         .streams
-        .on_close(bench.now, StreamId(3), &mut bench.completed);
-    assert_eq!(bench.ended(), [(1, Err(CallError::Lost))]);
+        .on_close(bench.now, StreamId(3), 14, &mut bench.completed);
+    assert_eq!(bench.ended(), [(1, Err(CallError::Closed(14)))]);
     bench.call(2, "b").unwrap();
     bench.now += Duration::from_millis(20);
     bench.tick();
@@ -120,7 +120,7 @@ fn streams_that_do_not_open_are_left_alone_for_longer_and_longer_and_calls_fail_
     let end = bench.now + Duration::from_secs(60);
     let mut refused = 0;
     while bench.now < end {
-        refused += usize::from(bench.call(1, "a") == Err(CallError::Unavailable));
+        refused += usize::from(bench.call(1, "a") == Err(CallError::NoCluster));
         bench.now += Duration::from_millis(10);
         bench.tick();
         bench.completed.clear();
@@ -143,7 +143,7 @@ fn a_call_that_no_stream_could_take_in_time_is_given_up() {
     bench.call(1, "a").unwrap();
     bench.now += TIMEOUT;
     bench.tick();
-    assert_eq!(bench.ended(), [(1, Err(CallError::Unavailable))]);
+    assert_eq!(bench.ended(), [(1, Err(CallError::NoCluster))]);
     assert_eq!(bench.streams.in_flight(), 0);
 }
 

@@ -85,8 +85,8 @@ fn a_stream_that_breaks_while_it_is_to_end_loses_only_what_was_under_way_on_it()
     bench.reply(3, REFUSED);
     bench
         .streams
-        .on_close(bench.now, StreamId(3), &mut bench.completed);
-    assert_eq!(bench.ended(), [(2, Err(CallError::Lost))]);
+        .on_close(bench.now, StreamId(3), 14, &mut bench.completed);
+    assert_eq!(bench.ended(), [(2, Err(CallError::Closed(14)))]);
     bench.after(40);
     bench.reply(4, ":1\r\n");
     assert_eq!(bench.ended(), [(1, Ok(Value::Int(1)))]);

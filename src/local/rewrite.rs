@@ -1,0 +1,103 @@
+//! One bucket: what it says of a call's counters, what is written of them, and which others are
+//! evicted where it grows too large.
+
+use super::bucket::{form_of, push, slots, Slot, Times};
+use super::{Counter, Write, TOUCH_MS};
+use crate::limit::algorithm::State;
+
+/// In bytes.
+pub(super) const LARGEST: usize = 64 << 10;
+
+/// One counter in so many, those used most recently, is not evicted.
+const RECENT: usize = 4;
+
+/// What writing a bucket did to the number of counters.
+pub(super) struct Delta {
+    pub added: u64,
+    pub over: u64,
+    pub evicted: u64,
+}
+
+/// Sets every counter to what the bucket says of it.
+pub(super) fn load(counters: &mut [Counter<'_>], bytes: &[u8]) {
+    for counter in counters.iter_mut() {
+        let form = form_of(&counter.state);
+        counter.write = None;
+        let slot = slots(bytes).find(|slot| slot.id == counter.id);
+        let state = slot.and_then(|slot| slot.state(form));
+        counter.kept = slot.filter(|_| state.is_some()).map(|slot| slot.times);
+        counter.state = state.unwrap_or_else(|| State::new(form));
+    }
+}
+
+/// Where nothing is to be written: notes that the counters were used, at times.
+pub(super) fn touch(counters: &mut [Counter<'_>], now_ms: u64) {
+    if counters.iter().any(|counter| counter.write.is_some()) {
+        return;
+    }
+    for counter in counters {
+        if let Some(kept) = counter.kept {
+            let due = now_ms.saturating_sub(kept.used) >= TOUCH_MS && kept.ends > now_ms;
+            counter.write = due.then_some(Write {
+                ends: kept.ends,
+                deny_until: kept.deny_until,
+            });
+        }
+    }
+}
+
+/// The bucket with what is to be written, without what is over, and within its bounds.
+pub(super) fn rewrite(bytes: &[u8], counters: &[Counter<'_>], now_ms: u64) -> (Vec<u8>, Delta) {
+    let mut out = Vec::with_capacity(bytes.len() + 64 * counters.len());
+    let (mut added, mut over) = (0, 0);
+    for slot in slots(bytes) {
+        let same = counters
+            .iter()
+            .find(|counter| counter.id == slot.id && counter.write.is_some());
+        match same {
+            Some(counter) => over += u64::from(counter.kept.is_none()),
+            None if slot.is_over(now_ms) => over += 1,
+            None => out.extend_from_slice(slot.bytes),
+        }
+    }
+    let others = out.len();
+    for counter in counters {
+        if let Some(Write { ends, deny_until }) = counter.write {
+            let times = Times {
+                ends,
+                used: now_ms,
+                deny_until,
+            };
+            push(&mut out, counter.id, times, &counter.state);
+            added += u64::from(counter.kept.is_none());
+        }
+    }
+    let evicted = trim(&mut out, others, now_ms);
+    (out, Delta { added, over, evicted })
+}
+
+/// Evicts counters, of those that the first `others` bytes are, until the bucket is within its bounds; how many.
+fn trim(out: &mut Vec<u8>, mut others: usize, now_ms: u64) -> u64 {
+    let mut evicted = 0;
+    while out.len() > LARGEST {
+        let old = out.get(..others).unwrap_or_default();
+        let Some(Slot { id, bytes, .. }) = victim(slots(old), |slot| slot.denies(now_ms)) else {
+            break;
+        };
+        let size = bytes.len();
+        let before = slots(old).take_while(|slot| slot.id != id);
+        let start = before.map(|slot| slot.bytes.len()).sum::<usize>();
+        out.drain(start..start + size);
+        others -= size;
+        evicted += 1;
+    }
+    evicted
+}
+
+/// Which of these goes first; they are in the order of their last use.
+pub(super) fn victim<T>(counters: impl Iterator<Item = T> + Clone, denies: impl Fn(&T) -> bool) -> Option<T> {
+    let all = counters.clone().count();
+    let old = all - all.div_ceil(RECENT);
+    let harmless = counters.clone().take(old).find(|counter| !denies(counter));
+    harmless.or_else(|| counters.clone().next())
+}
