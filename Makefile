@@ -70,7 +70,7 @@ test-envoy: setup build build-drill build-higress
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
 
 # What asks Redis, on Valkey. Its packages come without TLS, so the two tests that need it are left out.
-VALKEY_TESTS := cluster concurrency costs failover faults guard leases limits local moving overrides shipped survival windows
+VALKEY_TESTS := cluster concurrency costs failover faults guard leases limits local moving overrides shipped survival upgrades windows
 test-valkey: setup build build-drill
 	@for version in $(or $(VALKEY_VERSION),8.1.8 9.1.2); do \
 		scripts/setup.sh valkey $$version || exit 1; \

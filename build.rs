@@ -8,11 +8,15 @@ use std::{env, fs, io};
 
 const SOURCE: &str = "src/script/counting.lua";
 
+/// The scripts of releases, as this file made them: what their filters send.
+const RELEASED: &str = "src/script/released";
+
 /// What `--features drill` adds, for another body.
 const NEXT_RELEASE: &str = "-- the next release\n";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={RELEASED}");
     println!("cargo::rerun-if-changed=build.rs");
     let out = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
     let source = fs::read_to_string(SOURCE)?;
@@ -20,7 +24,13 @@ fn main() -> io::Result<()> {
     let short = short_names(&lines);
     let body: String = lines.iter().map(|line| packed(line, &short)).collect();
     let next = body.clone() + NEXT_RELEASE;
-    for (name, body) in [("counting", body), ("next", next)] {
+    let mut scripts = vec![("counting".to_owned(), body), ("next".to_owned(), next)];
+    for file in fs::read_dir(RELEASED)? {
+        let path = file?.path();
+        let release = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        scripts.push((release.unwrap_or_default(), fs::read_to_string(&path)?));
+    }
+    for (name, body) in scripts {
         fs::write(Path::new(&out).join(format!("{name}.sha1")), sha1_hex(&body))?;
         fs::write(Path::new(&out).join(format!("{name}.lua")), body)?;
     }

@@ -177,18 +177,18 @@ if [ "${1:-run}" = valkey ]; then
     exit
 fi
 
-# Django and uvicorn → .tools/python-upstreams
-python_upstreams() {
-    to=.tools/python-upstreams
-    wanted=tests/e2e/upstreams/requirements.txt
-    if cmp -s $wanted $to/requirements.txt; then return 0; fi
-    need_pip Django.
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "missing: Python 3.10 or later, for Django."
-    say "fetching Django"
-    rm -rf $to
+# python_packages NAME DIR WHAT → what DIR/requirements.txt names, in .tools/NAME
+python_packages() {
+    to=.tools/$1
+    wanted=$2/requirements.txt
+    if cmp -s "$wanted" "$to/requirements.txt"; then return 0; fi
+    need_pip "$3."
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "missing: Python 3.10 or later, for $3."
+    say "fetching $3"
+    rm -rf "$to"
     PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-compile \
-        --only-binary :all: --require-hashes --target $to -r $wanted >&2 || fail "pip could not fetch Django."
-    cp $wanted $to/requirements.txt
+        --only-binary :all: --require-hashes --target "$to" -r "$wanted" >&2 || fail "pip could not fetch $3."
+    cp "$wanted" "$to/requirements.txt"
 }
 
 # unpack DEBIAN-PACKAGE DIR → the package's files in DIR: not installed, so nothing of it starts; no DIR where that fails
@@ -280,7 +280,9 @@ test)
     require docker-registry docker-registry
     npm_packages tests/manifests "the schemas of Kubernetes and Istio"
     npm_packages tests/e2e/upstreams Express # real servers, for tests of what they read
-    python_upstreams
+    python_packages python-upstreams tests/e2e/upstreams Django
+    npm_packages tests/e2e/clients "clients that retry"
+    python_packages python-clients tests/e2e/clients urllib3
     nginx_upstream
     java_upstreams
     ;;

@@ -13,6 +13,8 @@
     )
 )]
 
+#[cfg(any(target_family = "wasm", test))]
+mod abi;
 mod by_number;
 #[cfg(all(feature = "cli", not(target_family = "wasm")))]
 pub mod cli;

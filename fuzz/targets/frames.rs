@@ -2,11 +2,20 @@
 //! output is read by a parser of its own, which shares nothing with the guard's.
 
 use super::{line, pieces};
+use headgate::redis::{Script, UNKNOWN_SHA1};
 use headgate::redis_call::{frame_header, Inbound, Rules};
 use std::rc::Rc;
 
-const BODY: &str = "return 1";
-const OLD_BODY: &str = "return redis.call('TIME')\r\n";
+const SCRIPTS: &[Script] = &[
+    Script {
+        body: "return 1",
+        sha1_hex: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b",
+    },
+    Script {
+        body: "return redis.call('TIME')\r\n",
+        sha1_hex: "0123456789abcdef0123456789abcdef01234567",
+    },
+];
 
 /// The first byte draws the cut; where it is odd, the rest is put into frames first.
 pub fn run(data: &[u8]) {
@@ -45,7 +54,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 /// What went on, and whether the connection was closed.
 fn pass(pieces: Vec<&[u8]>) -> (Vec<u8>, bool) {
-    let rules = Rc::new(Rules::new("ratelimit", &[BODY.as_bytes(), OLD_BODY.as_bytes()]));
+    let rules = Rc::new(Rules::new("ratelimit", SCRIPTS));
     let mut inbound = Inbound::new(rules);
     let mut out = Vec::new();
     for piece in pieces {
@@ -105,10 +114,11 @@ fn is_allowed(args: &[&[u8]]) -> bool {
     match args {
         [name, sub] if is(name, "CLUSTER") => is(sub, "SLOTS"),
         [name, sha, count, rest @ ..] if is(name, "EVALSHA") => {
-            sha.len() == 40 && sha.iter().all(u8::is_ascii_hexdigit) && has_keys(count, rest)
+            let known = SCRIPTS.iter().map(|script| script.sha1_hex);
+            known.chain([UNKNOWN_SHA1]).any(|known| is(sha, known)) && has_keys(count, rest)
         }
         [name, body, count, rest @ ..] if is(name, "EVAL") => {
-            [BODY, OLD_BODY].iter().any(|known| known.as_bytes() == *body) && has_keys(count, rest)
+            SCRIPTS.iter().any(|known| known.body.as_bytes() == *body) && has_keys(count, rest)
         }
         _ => false,
     }

@@ -21,6 +21,7 @@ pub fn give(found: &Found, policy: &Policy, report: &mut Report) {
     };
     advice.ceiling();
     advice.order_of_sources();
+    advice.bearer_tokens();
     advice.wide_prefix();
     advice.hash_key();
     for (index, limit) in policy.limits.iter().enumerate() {
@@ -73,6 +74,32 @@ impl Advice<'_> {
                 );
                 self.warn(&format!("identify[{index}]"), message);
             }
+        }
+    }
+
+    /// Whoever sends its key as `Authorization: Bearer …` is not found by an API key's header. The default `identify` is
+    /// left alone: it names no header that somebody chose.
+    fn bearer_tokens(&mut self) {
+        let is_written = self.found.content.tree().and_then(|tree| tree.get("identify"));
+        let sources = &self.policy.identify;
+        let has_key = sources
+            .iter()
+            .any(|source| reads_header(source, |name| name.ends_with("key")));
+        let by_address = |source: &Source| matches!(source.kind, SourceKind::Address { .. });
+        let reads_token = |source: &Source| {
+            reads_header(source, |name| name == "authorization")
+                || matches!(source.kind, SourceKind::Metadata(_))
+        };
+        if is_written.is_some()
+            && has_key
+            && sources.iter().any(by_address)
+            && !sources.iter().any(reads_token)
+        {
+            self.warn(
+                "identify",
+                "callers that send Authorization: Bearer … (the SDKs of OpenAI and Anthropic do) share one address; \
+                 add {name: token, header: authorization, extract: \"(?i:bearer) +(.+)\"}",
+            );
         }
     }
 
@@ -225,6 +252,15 @@ fn is_claim(source: &Source) -> bool {
         SourceKind::Header(_) | SourceKind::Cookie(_) | SourceKind::Query(_) => true,
         SourceKind::All(parts) => !parts.iter().any(|part| !is_claim(part)),
         SourceKind::Metadata(_) | SourceKind::Tls(_) | SourceKind::Address { .. } => false,
+    }
+}
+
+/// Whether a header with such a name, in lower case, is this source or a part of it.
+fn reads_header(source: &Source, is_meant: fn(&str) -> bool) -> bool {
+    match &source.kind {
+        SourceKind::Header(name) => is_meant(name),
+        SourceKind::All(parts) => parts.iter().any(|part| reads_header(part, is_meant)),
+        _ => false,
     }
 }
 

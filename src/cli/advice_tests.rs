@@ -43,6 +43,11 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
             "stands before u, which is verified",
         ),
         (
+            format!("{{identify: [{{header: x-api-key}}, {{address: {{}}}}], limits: [{ceiling}]}}"),
+            "identify",
+            "add {name: token, header: authorization, extract: \"(?i:bearer) +(.+)\"}",
+        ),
+        (
             format!("{{identify: [{{address: {{ipv6_prefix: 128}}}}], limits: [{ceiling}]}}"),
             "identify[0].address.ipv6_prefix",
             "2^64 addresses",
@@ -107,4 +112,20 @@ fn of_two_limits_alike_only_the_second_is_too_many() {
     );
     assert_eq!(two.len(), 1, "{two:?}");
     assert!(two[0].starts_with("limits[1]: can never be"), "{two:?}");
+}
+
+#[test]
+fn callers_with_tokens_need_a_source_only_beside_a_key() {
+    for sources in [
+        "{header: x-api-key}",
+        "{address: {}}",
+        "{header: x-tenant}, {address: {}}",
+        "{header: x-api-key}, {name: token, header: Authorization}, {address: {}}",
+        "{name: pair, all: [{header: x-api-key}, {header: authorization}]}, {address: {}}",
+        "{name: user, metadata: [envoy.filters.http.jwt_authn, payload, sub]}, {header: x-api-key}, {address: {}}",
+    ] {
+        let text = format!("{{identify: [{sources}], limits: [{{name: top, rate: 9/m, key: [address]}}]}}");
+        assert!(advice(&text).is_empty(), "{text}\n{:?}", advice(&text));
+    }
+    assert!(advice(WISE).is_empty(), "the default draws none");
 }

@@ -5,7 +5,7 @@ use super::target::{Place, Target};
 use super::{reasons, Failure};
 use crate::identify::ClientValue;
 use crate::limit::algorithm::{leased_period, Counter, Fixed, Gcra, Log, State, Terms, EXACT};
-use crate::limit::{Algorithm, Align, Form, Limit, Override, Period, Quota, Rate, Verdict};
+use crate::limit::{Algorithm, Align, Cost, Form, Limit, Override, Period, Quota, Rate, Verdict};
 use crate::script::LiveQuota;
 use ::redis::cmd;
 
@@ -235,6 +235,7 @@ impl Everything {
             algorithm,
             rate,
             phase_ms: 0,
+            overdraws: limit.is_some_and(|limit| matches!(limit.cost, Cost::ResponseHeader { .. })),
         };
         let verdict = state.check(self.clock_us, &terms, 1);
         let used = match (state, quota) {

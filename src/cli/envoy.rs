@@ -1,9 +1,9 @@
 //! What must fit together between Headgate's two roles and the Envoy around them.
 
 use super::document::Node;
-use super::envoy_addresses;
-use super::find::{File, Found};
+use super::find::{File, FilterKind, Found};
 use super::report::{Report, Severity};
+use super::{envoy_addresses, envoy_redis_call};
 use crate::config::{Plugin, Policy, Store};
 
 /// A configuration with what it says.
@@ -12,6 +12,7 @@ pub type Parsed<'f> = (&'f Found, Plugin);
 /// Checks the sound configurations of one file against each other and against the file.
 pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
     for (index, (found, plugin)) in plugins.iter().enumerate() {
+        role(found, plugin, report);
         let Plugin::Filter(policy) = plugin else { continue };
         let others = plugins.iter().enumerate().filter(|(other, _)| *other != index);
         for (other, (other_found, other_plugin)) in others {
@@ -46,10 +47,29 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
         }
     }
     envoy_addresses::check(plugins, report);
+    envoy_redis_call::check(file, plugins, report);
     for document in file.documents.iter().filter(|_| !plugins.is_empty()) {
         redis_clusters(document, report);
         redis_proxies(document, "", report);
     }
+}
+
+/// What calls the plugin decides what it does; a configuration for the other role refuses every request or connection.
+fn role(found: &Found, plugin: &Plugin, report: &mut Report) {
+    let (path, message) = match (found.filter, plugin) {
+        (Some(FilterKind::Http), Plugin::RedisCall { .. }) => (
+            "role",
+            "the configuration of role redis_call in an HTTP filter, which would answer every request with 503; write \
+             limits, and leave out role: redis_call",
+        ),
+        (Some(FilterKind::Network), Plugin::Filter(_)) => (
+            "limits",
+            "limits in a network filter, which would close every connection; write role: redis_call and \
+             redis.key_prefix, and nothing else",
+        ),
+        _ => return,
+    };
+    report.about(Severity::Error, found, path, message);
 }
 
 /// Envoy's bootstrap, if the document is one.

@@ -11,6 +11,8 @@ pub const HASH_KEY: &str = "HEADGATE_HASH_KEY";
 pub struct Found {
     /// What the plugin is called there; empty for a plain file.
     pub name: String,
+    /// What it is run by; `None` for a plain file.
+    pub filter: Option<FilterKind>,
     /// Where the configuration stands, as a path from the document's root; empty for a plain file.
     pub at: String,
     pub place: Place,
@@ -25,6 +27,13 @@ pub struct Found {
     /// The document that it is in.
     pub document: usize,
     pub reader: Reader,
+}
+
+/// The kinds of filters that run a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterKind {
+    Http,
+    Network,
 }
 
 /// A configuration as it is handed to the plugin.
@@ -128,11 +137,14 @@ impl Finder<'_> {
     /// Envoy's own configuration, wherever it stands: every wasm filter that is ours.
     fn walk(&mut self, node: &Node, path: &str, around: Around<'_>) {
         let around = around.within(node, path);
-        let is_wasm = node.get("@type").and_then(Node::text).is_some_and(|url| {
-            url.ends_with("filters.http.wasm.v3.Wasm") || url.ends_with("filters.network.wasm.v3.Wasm")
-        });
-        if let (true, Some(plugin)) = (is_wasm, node.get("config")) {
-            self.filter(plugin, &join(path, "config"), around);
+        let kinds = [
+            ("filters.http.wasm.v3.Wasm", FilterKind::Http),
+            ("filters.network.wasm.v3.Wasm", FilterKind::Network),
+        ];
+        let url = node.get("@type").and_then(Node::text).unwrap_or_default();
+        let kind = kinds.iter().find(|(end, _)| url.ends_with(end));
+        if let (Some((_, kind)), Some(plugin)) = (kind, node.get("config")) {
+            self.filter(*kind, plugin, &join(path, "config"), around);
             return;
         }
         for entry in node.entries() {
@@ -147,7 +159,7 @@ impl Finder<'_> {
     }
 
     /// An `envoy.extensions.wasm.v3.PluginConfig`.
-    fn filter(&mut self, plugin: &Node, path: &str, around: Around<'_>) {
+    fn filter(&mut self, kind: FilterKind, plugin: &Node, path: &str, around: Around<'_>) {
         let Some(configuration) = plugin.get("configuration") else {
             return;
         };
@@ -192,6 +204,7 @@ impl Finder<'_> {
                 at: path.to_owned(),
                 node: node.clone(),
             };
+            found.filter = Some(kind);
             found.chain = around.chain.to_owned();
             found.manager = around.manager.map(part);
             found.listener = around.listener.map(part);
@@ -229,6 +242,10 @@ impl Finder<'_> {
                 content,
             );
             if let Some(found) = self.found.last_mut() {
+                found.filter = Some(match text(&["spec", "type"]) {
+                    Some("NETWORK") => FilterKind::Network,
+                    _ => FilterKind::Http,
+                });
                 found.vm.has_hash_key = Some(has_hash_key);
             }
         }
@@ -268,6 +285,7 @@ impl Finder<'_> {
             );
             if let Some(found) = self.found.last_mut() {
                 found.vm.has_hash_key = Some(has_hash_key);
+                found.filter = Some(FilterKind::Http);
                 found.chain = "spec.wasm".to_owned();
             }
         }
@@ -276,6 +294,7 @@ impl Finder<'_> {
     fn push(&mut self, name: Option<&str>, at: String, node: &Node, content: Content) {
         self.found.push(Found {
             name: name.unwrap_or_default().to_owned(),
+            filter: None,
             at,
             place: node.place,
             content,

@@ -69,3 +69,23 @@ fn envoys_fields_are_read_in_camel_case_as_well() {
         Some("staticResources.listeners[0]")
     );
 }
+
+#[test]
+fn each_configuration_knows_what_kind_of_filter_runs_it() {
+    let kinds = |text: &str| -> Vec<Option<FilterKind>> {
+        let file = find(text, false).unwrap_or_else(|error| panic!("{error:?}"));
+        file.found.iter().map(|found| found.filter).collect()
+    };
+    let (http, network) = (Some(FilterKind::Http), Some(FilterKind::Network));
+    let shipped = include_str!("../../envoy/envoy.yaml");
+    assert_eq!(kinds(shipped), [network, http]);
+    assert_eq!(kinds("{limits: [{rate: 5/s}]}"), [None]);
+    let istio = |kind: &str| {
+        format!("{{apiVersion: extensions.istio.io/v1alpha1, kind: WasmPlugin, spec: {{{kind}pluginConfig: {{limits: []}}}}}}")
+    };
+    assert_eq!(kinds(&istio("")), [http]);
+    assert_eq!(kinds(&istio("type: HTTP, ")), [http]);
+    assert_eq!(kinds(&istio("type: NETWORK, ")), [network]);
+    let gateway = "{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: EnvoyExtensionPolicy, spec: {wasm: [{name: headgate, config: {limits: []}}]}}";
+    assert_eq!(kinds(gateway), [http]);
+}

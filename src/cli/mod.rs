@@ -10,6 +10,7 @@ mod document;
 mod engine;
 mod envoy;
 mod envoy_addresses;
+mod envoy_redis_call;
 mod explain;
 mod find;
 mod hash;

@@ -40,7 +40,7 @@ use serde_json::Value;
 /// `google.protobuf.Struct`, at most 4 MiB.
 ///
 /// What is not written has its default: callers told apart by `x-api-key`, else by address, `on_error: local`, and
-/// so on. No `limits` is a policy that counts nothing; nothing at all, empty bytes or `{}`, is an error.
+/// so on. Only the guard's configuration, `role: redis_call` or nothing but `redis.key_prefix`, has no `limits`.
 ///
 /// # Errors
 /// All that is wrong, each with its path, value and remedy.

@@ -243,6 +243,12 @@ impl<'a> Fields<'a> {
         node
     }
 
+    /// Reports that a field is not there, at its own path.
+    #[inline(never)]
+    pub fn fail_missing(&self, name: &str, message: &str) {
+        self.node.child(name, &Value::Null).fail_bare(message);
+    }
+
     /// Whether an unknown field was likely to be this one; that it is missing is then no second error.
     #[inline(never)]
     fn is_mistyped(&self, name: &str) -> bool {

@@ -1,4 +1,7 @@
-//! The top of the configuration: which role, and which section is read by whom.
+//! The top of the configuration: which role it is for, and which section is read by whom.
+//!
+//! A configuration is the guard's if it says `role: redis_call`, or if it has `redis.key_prefix` and nothing else; any
+//! other is a filter's, and needs limits. Whether the host then uses it so is seen by what it calls.
 
 use crate::config::limits::{self, Context};
 use crate::config::matching::Effect;
@@ -9,6 +12,7 @@ use crate::config::policy::{OnAmbiguousClient, OnNoClient, Plugin, Policy, Store
 use crate::config::rates::Rates;
 use crate::config::{input, limits::ON_ERROR, matching, reach, settings, sources};
 use crate::limit::{Enforce, Match, OnError};
+use serde_json::Value;
 
 const FIELDS: &[&str] = &[
     "role",
@@ -52,9 +56,35 @@ pub(super) fn read(root: &Node) -> Plugin {
     let role = fields
         .get("role")
         .and_then(|node| node.choice(&[("filter", Role::Filter), ("redis_call", Role::RedisCall)]));
-    match role {
-        Some(Role::RedisCall) => read_redis_call(&fields),
-        _ => Plugin::Filter(Box::new(read_policy(&fields))),
+    if role == Some(Role::RedisCall) || is_key_prefix_alone(root.value()) {
+        return read_redis_call(&fields);
+    }
+    let policy = read_policy(&fields);
+    if policy.limits.is_empty() && root.is_sound() {
+        refuse_without_limits(&fields);
+    }
+    Plugin::Filter(Box::new(policy))
+}
+
+fn is_key_prefix_alone(root: &Value) -> bool {
+    let redis = only(root, "redis");
+    redis.and_then(|redis| only(redis, "key_prefix")).is_some()
+}
+
+/// The field of an object that has no other.
+fn only<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    let fields = value.as_object().filter(|fields| fields.len() == 1);
+    fields.and_then(|fields| fields.get(name))
+}
+
+/// Where nothing else is wrong: it is the last mistake to be mended, and may come of another, such as a misspelt field.
+fn refuse_without_limits(fields: &Fields) {
+    const REMEDY: &str =
+        "a filter without limits counts nothing; write one such as [{rate: 100/minute}] (the guard, a \
+         network filter, takes role: redis_call and redis.key_prefix alone)";
+    match fields.get("limits") {
+        Some(node) => node.fail(REMEDY),
+        None => fields.fail_missing("limits", &format!("missing: {REMEDY}")),
     }
 }
 
@@ -102,11 +132,13 @@ fn read_policy(fields: &Fields) -> Policy {
             .unwrap_or(Enforce::Always),
     };
     let exempt = read_exempt(get("exempt"), &context);
-    let limits = limits::read(get("limits"), &context);
+    // Without a value they are as good as not written.
+    let list = get("limits").filter(|node| !node.value().is_null());
+    let limits = limits::read(list, &context);
     let sound = ["identify", "exempt", "limits"]
         .iter()
         .all(|name| get(name).is_none_or(|node| node.is_sound()));
-    if let (true, Some(node)) = (sound, get("limits")) {
+    if let (true, Some(node)) = (sound, list) {
         reach::check(&node, &limits, &exempt, &sources);
     }
     #[allow(unused_mut)] // but for one feature

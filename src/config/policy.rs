@@ -4,7 +4,8 @@ use crate::identify::{Source, SourceKind};
 use crate::limit::{KeyPart, Limit, Match, Percent};
 use std::time::Duration;
 
-/// What the plugin is to be, from its configuration.
+/// What a configuration is for. Whether it is used so is known when the host calls: a request's headers want a filter, a
+/// new connection the guard.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plugin {
     Filter(Box<Policy>),
@@ -24,6 +25,7 @@ pub struct Policy {
     pub on_no_client: OnNoClient,
     pub on_ambiguous_client: OnAmbiguousClient,
     pub exempt: Vec<Match>,
+    /// Never empty.
     pub limits: Vec<Limit>,
     pub response: ResponseSettings,
     pub verdict_cache: VerdictCacheSettings,

@@ -1,12 +1,12 @@
 //! gRPC streams of the host, as the Redis call's streams need them.
 
 use super::worker::Worker;
+use crate::abi::buffer::Buffer;
+use crate::abi::grpc;
 use crate::config::Policy;
 use crate::redis::{Script, StreamHost, StreamId, Streams};
-use proxy_wasm::hostcalls;
 
-/// Streams to one cluster. They are opened in the root context only, since the SDK hands a stream's events to the
-/// context that was active then.
+/// Streams to one cluster.
 pub struct GrpcStreams {
     service: String,
 }
@@ -26,8 +26,11 @@ pub fn road(policy: &Policy, script: Script) -> Road {
 }
 
 impl Worker {
-    pub fn on_message(&self, stream: u32, message: &[u8]) {
-        self.on_road(|road, now, completed| road.on_message(now, StreamId(stream), message, completed));
+    /// A message of `size` bytes, which the host keeps during the callback only.
+    pub fn on_message(&self, stream: u32, size: usize) {
+        if let Some(message) = Buffer::GrpcReceive.read(size) {
+            self.on_road(|road, now, completed| road.on_message(now, StreamId(stream), &message, completed));
+        }
     }
 
     pub fn on_close(&self, stream: u32, status: u32) {
@@ -45,17 +48,15 @@ impl GrpcStreams {
 
 impl StreamHost for GrpcStreams {
     fn open(&self) -> Option<StreamId> {
-        hostcalls::open_grpc_stream(&self.service, "headgate.RedisCall", "Call", vec![])
-            .ok()
-            .map(StreamId)
+        grpc::open(self.service.as_bytes(), "headgate.RedisCall", "Call").map(StreamId)
     }
 
     fn send(&self, stream: StreamId, message: &[u8]) -> bool {
-        hostcalls::send_grpc_stream_message(stream.0, Some(message), false).is_ok()
+        grpc::send(stream.0, message)
     }
 
     fn cancel(&self, stream: StreamId) {
-        let _gone = hostcalls::cancel_grpc_stream(stream.0);
+        grpc::cancel(stream.0);
     }
 }
 

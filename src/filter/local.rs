@@ -5,8 +5,7 @@ use crate::config::{Policy, Store};
 use crate::limit::{Charge, Group, Limit, OnError};
 use crate::local::{LocalError, LocalStore};
 use crate::script::Reply;
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::MetricType;
+use crate::telemetry::meter::{Kind, Meter as _};
 
 /// Counters that were forgotten before their time, because there were more than `local.max_counters`.
 const EVICTED: &str = "headgate_local_evicted_total";
@@ -30,7 +29,7 @@ impl Local {
             evicted: policy
                 .metrics
                 .enabled
-                .then(|| hostcalls::define_metric(MetricType::Counter, EVICTED).ok())
+                .then(|| host::Metrics.define(Kind::Counter, EVICTED))
                 .flatten(),
         }
     }
@@ -66,7 +65,7 @@ impl Local {
     fn note_evicted(&self) {
         let counters = self.store.take_evicted();
         if let (Some(metric), true) = (self.evicted, counters > 0) {
-            let _uncounted = hostcalls::increment_metric(metric, i64::try_from(counters).unwrap_or(i64::MAX));
+            host::Metrics.add(metric, i64::try_from(counters).unwrap_or(i64::MAX));
         }
     }
 }

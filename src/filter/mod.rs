@@ -9,7 +9,6 @@ mod attributes;
 mod deciding;
 #[cfg(not(feature = "higress"))]
 mod grpc;
-mod host;
 pub mod last_words;
 mod leasing;
 mod local;
@@ -22,11 +21,11 @@ mod response;
 mod seen;
 mod worker;
 
+use crate::abi::host;
 #[cfg(not(feature = "higress"))]
 use grpc as road;
 #[cfg(feature = "higress")]
 use native as road;
 
-pub use host::say_once;
 pub use request::Request;
 pub use worker::Worker;

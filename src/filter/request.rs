@@ -6,6 +6,7 @@ use super::outcome::{self, Afterwards, Facts};
 use super::response;
 use super::seen::Seen;
 use super::worker::{Counting, Worker};
+use crate::abi::HeadersStatus;
 use crate::config::UpstreamHeaders;
 use crate::decision::{Decision, Outcome};
 use crate::headers::Family;
@@ -13,8 +14,6 @@ use crate::headers::Family;
 use crate::identify::Headers;
 use crate::limit::{Group, Plan};
 use crate::protocol::Protocol;
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -43,14 +42,14 @@ impl Caller {
     }
 }
 
-/// The HTTP context.
+/// The HTTP context. The host may call it while one of its callbacks runs, so that it is changed by cells alone.
 pub struct Request {
     context: u32,
     worker: Rc<Worker>,
     /// The number under which the request waits.
     waiting: Cell<Option<u64>>,
-    caller: Option<Rc<Caller>>,
-    afterwards: Afterwards,
+    caller: Cell<Option<Rc<Caller>>>,
+    afterwards: Cell<Afterwards>,
 }
 
 impl Request {
@@ -58,9 +57,9 @@ impl Request {
         Request {
             context,
             worker,
-            waiting: Cell::new(None),
-            caller: None,
-            afterwards: Afterwards::Nothing,
+            waiting: Cell::default(),
+            caller: Cell::default(),
+            afterwards: Cell::default(),
         }
     }
 
@@ -90,53 +89,38 @@ impl Request {
     }
 
     /// What is left to do, once.
-    fn take_afterwards(&mut self) -> Afterwards {
+    fn take_afterwards(&self) -> Afterwards {
         match self.caller.take() {
             Some(caller) => caller.afterwards.take(),
-            None => std::mem::take(&mut self.afterwards),
+            None => self.afterwards.take(),
         }
     }
 
     /// Carries out a decision that needed no waiting.
     fn decided(
-        &mut self,
+        &self,
         decision: &Decision,
         caller: &Caller,
         attributes: &RequestAttributes,
         groups: Vec<Group>,
-    ) -> Action {
+    ) -> HeadersStatus {
         let facts = Facts {
             attributes: Some(attributes),
             ..caller.facts(&self.worker.seen, None)
         };
-        self.afterwards = outcome::carry_out(&self.worker.policy, decision, &facts, groups);
+        let afterwards = outcome::carry_out(&self.worker.policy, decision, &facts, groups);
+        self.afterwards.set(afterwards);
         self.worker.wake_for_metrics();
         if decision.refuses() {
-            Action::Pause
+            HeadersStatus::StopAllIterationAndWatermark
         } else {
-            Action::Continue
+            HeadersStatus::Continue
         }
     }
-}
 
-impl Context for Request {}
-
-/// The host deletes the context as soon as the request is done: that is told once.
-impl Drop for Request {
-    fn drop(&mut self) {
-        if let Some(number) = self.waiting.take() {
-            self.worker.leave(number);
-        }
-        if let Afterwards::Answered { later, by, .. } = self.take_afterwards() {
-            response::left(&self.worker, &later, by);
-        }
-    }
-}
-
-impl HttpContext for Request {
-    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    pub fn on_request_headers(&self) -> HeadersStatus {
         if !self.worker.policy.enabled {
-            return Action::Continue;
+            return HeadersStatus::Continue;
         }
         let attributes = RequestAttributes::read();
         let earlier = outcome::decided_earlier();
@@ -163,35 +147,44 @@ impl HttpContext for Request {
         match self.worker.count(caller.clone(), groups) {
             Counting::UnderWay { number } => {
                 self.waiting.set(Some(number));
-                self.caller = Some(caller);
-                Action::Pause
+                self.caller.set(Some(caller));
+                HeadersStatus::StopAllIterationAndWatermark
             }
             Counting::Decided { decision, groups } => self.decided(&decision, &caller, &attributes, groups),
         }
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    pub fn on_response_headers(&self) {
         if let Afterwards::Answered { figures, later, by } = self.take_afterwards() {
             response::answered(&self.worker, &figures, &later, by);
         }
-        Action::Continue
     }
 
     /// No instance says anything in trailers: what stands there of quotas is the caller's.
-    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+    pub fn on_request_trailers(&self) {
         if self.worker.policy.enabled {
             strip_trailers(host::Map::RequestTrailers);
         }
-        Action::Continue
     }
 
     /// And here it is the upstream's.
-    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+    pub fn on_response_trailers(&self) {
         let policy = &self.worker.policy;
         if policy.enabled && policy.response.upstream_headers == UpstreamHeaders::Replace {
             strip_trailers(host::Map::ResponseTrailers);
         }
-        Action::Continue
+    }
+}
+
+/// The host deletes the context as soon as the request is done: that is told once.
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(number) = self.waiting.take() {
+            self.worker.leave(number);
+        }
+        if let Afterwards::Answered { later, by, .. } = self.take_afterwards() {
+            response::left(&self.worker, &later, by);
+        }
     }
 }
 

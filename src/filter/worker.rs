@@ -16,11 +16,10 @@ use crate::redis::resp::Value;
 use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall};
 use crate::script;
 use crate::stall::{Blame, Stall};
+use crate::telemetry::meter::{Kind, Meter as _};
 use crate::telemetry::FailureLog;
 use crate::verdict_cache::VerdictCache;
 use crate::waiting::{group_result, GroupError, GroupResult, Waiting, WaitingRoom};
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::MetricType;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -260,7 +259,7 @@ impl Worker {
             Some(true) => {
                 let tokens = self.room.borrow_mut().split(token);
                 if let (Some(metric), false) = (self.split_calls, tokens.is_empty()) {
-                    let _unsaid = hostcalls::increment_metric(metric, 1);
+                    host::Metrics.add(metric, 1);
                 }
                 for token in &tokens {
                     let group = self.room.borrow().group(*token).cloned();
@@ -344,7 +343,7 @@ impl Worker {
 
     pub fn note_broken_costs(&self, costs: u32) {
         if let (Some(metric), true) = (self.broken_costs, costs > 0) {
-            let _uncounted = hostcalls::increment_metric(metric, i64::from(costs));
+            host::Metrics.add(metric, i64::from(costs));
         }
     }
 
@@ -385,6 +384,5 @@ impl Worker {
 /// A counter of the worker's own; `None`: metrics are turned off.
 fn counter(policy: &Policy, name: &str) -> Option<u32> {
     let on = policy.metrics.enabled;
-    on.then(|| hostcalls::define_metric(MetricType::Counter, name).ok())
-        .flatten()
+    on.then(|| host::Metrics.define(Kind::Counter, name)).flatten()
 }

@@ -119,7 +119,7 @@ impl Source {
     /// What a client of this source with this value would be; to compare with, for values that an operator wrote. They
     /// are trimmed as a request's are. `None` where the source cannot yield it.
     pub fn client_value(&self, value: &str, hasher: &Hasher) -> Option<ClientValue> {
-        let value = value.trim_matches(|c: char| c.is_ascii() && trimmed(&[c as u8]).is_empty());
+        let value = std::str::from_utf8(trimmed(value.as_bytes())).unwrap_or(value);
         match self.kind {
             SourceKind::Address {
                 ipv4_prefix,

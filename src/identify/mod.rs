@@ -22,8 +22,8 @@ pub(crate) use extract::whole;
 pub use extract::Extract;
 pub use hasher::{Digest, DigestError, Hasher};
 pub use metadata::metadata_text;
-pub use values::{each_cookie, narrow, query_value, until};
-pub(crate) use values::{hex_pair, trimmed, Decoded};
+pub use values::{each_cookie, narrow, query_value, trimmed, until};
+pub(crate) use values::{hex_pair, Decoded};
 
 /// One way to tell callers apart.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,12 +3,27 @@
 
 use std::borrow::Cow;
 
-/// Without the white space at both ends: space, and the controls from tab to carriage return.
+/// Without the white space at both ends. HTTP knows only spaces and tabs, but upstreams remove more: Python's `strip`
+/// takes all white space of Unicode, in text that was UTF-8 or Latin-1.
 pub fn trimmed(bytes: &[u8]) -> &[u8] {
-    let is_white = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
-    let start = bytes.iter().take_while(|byte| is_white(byte)).count();
+    let is_ascii_white = |byte: u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let ascii = cut(bytes, is_ascii_white);
+    let is_beyond = |byte: Option<&u8>| byte.is_some_and(|byte| !byte.is_ascii());
+    if !is_beyond(ascii.first()) && !is_beyond(ascii.last()) {
+        return ascii;
+    }
+    match std::str::from_utf8(ascii) {
+        Ok(text) => text.trim().as_bytes(),
+        // NEL and the no-break space of Latin-1.
+        Err(_) => cut(ascii, |byte| is_ascii_white(byte) || matches!(byte, 0x85 | 0xa0)),
+    }
+}
+
+/// Without such bytes at both ends.
+fn cut(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> &[u8] {
+    let start = bytes.iter().take_while(|byte| is_such(**byte)).count();
     let rest = bytes.get(start..).unwrap_or_default();
-    let end = rest.iter().rev().take_while(|byte| is_white(byte)).count();
+    let end = rest.iter().rev().take_while(|byte| is_such(**byte)).count();
     rest.get(..rest.len() - end).unwrap_or_default()
 }
 
@@ -257,6 +272,24 @@ mod tests {
             assert_eq!(&narrow(value, |_| &[])[..], b"");
         }
         assert_eq!(trimmed(b" \t\r\n\x0b\x0c "), b"");
+    }
+
+    #[test]
+    fn white_space_of_other_encodings_is_trimmed_as_well() {
+        for spelling in [
+            &b"K\xa0"[..],
+            b"\x85K",
+            b" \xa0 K\x85\t",
+            "K\u{a0}".as_bytes(),
+            "\u{3000}K \u{2003}".as_bytes(),
+        ] {
+            assert_eq!(trimmed(spelling), b"K", "{spelling:?}");
+        }
+        for other in ["\u{e0}", "K\u{e0}", "\u{30a0}", "K\u{200b}"] {
+            assert_eq!(trimmed(other.as_bytes()), other.as_bytes(), "{other:?}");
+        }
+        assert_eq!(trimmed(b"\xe0"), b"\xe0");
+        assert_eq!(trimmed(b"\xa0\x85"), b"");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! The canonical spelling of a path, in which patterns are compared. What else a server may take a path for is in
 //! [`super::readings`].
 
-use crate::identify::{hex_pair, push_percent, until};
+use crate::identify::{hex_pair, push_percent};
 use std::borrow::Cow;
 
 /// The path of a request target in its canonical spelling: without query and fragment, unreserved characters decoded,
@@ -15,7 +15,8 @@ pub fn normalise(target: &[u8]) -> Cow<'_, [u8]> {
 
 /// The path of a request target as it was sent: without query and fragment, and without scheme and authority.
 pub(super) fn path_of(target: &[u8]) -> &[u8] {
-    let path = until(until(target, b'#'), b'?');
+    let end = target.iter().position(|byte| matches!(byte, b'?' | b'#'));
+    let path = end.and_then(|end| target.get(..end)).unwrap_or(target);
     match path.starts_with(b"/") {
         true => path,
         false => after_authority(path),
@@ -51,26 +52,51 @@ fn after_authority(target: &[u8]) -> &[u8] {
 /// Whether a path is canonical, and whether it is plain, at the price of one look at each byte; `%` and segments that
 /// begin with a dot may be canonical as well, but need a closer look.
 fn look(path: &[u8]) -> (bool, bool) {
-    let (mut is_canonical, mut is_plain) = (path.starts_with(b"/"), true);
     let mut previous = b'.';
+    let mut all = 0;
     for &byte in path {
-        match byte {
-            b'/' | b'.' if previous == b'/' => (is_canonical, is_plain) = (false, false),
-            b'%' | b'\\' => (is_canonical, is_plain) = (false, false),
-            b';' => is_plain = false,
-            _ => is_canonical &= byte == b'/' || is_path_character(byte),
+        let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(ENCODED);
+        all |= class & !DIVIDES;
+        if class & DIVIDES != 0 && previous == b'/' {
+            all |= NOT_PLAIN | ENCODED;
         }
         previous = byte;
     }
-    (is_canonical && previous != b'/', is_plain)
+    let is_canonical = all & ENCODED == 0 && path.starts_with(b"/") && previous != b'/';
+    (is_canonical, all & NOT_PLAIN == 0)
 }
 
-pub(super) fn is_unreserved(byte: u8) -> bool {
+/// A character that is not in a canonical path as it is.
+const ENCODED: u8 = 1;
+/// A character that not all servers read alike.
+const NOT_PLAIN: u8 = 2;
+/// A slash or a dot: not all servers read it alike behind a slash.
+const DIVIDES: u8 = 4;
+
+/// Of each byte.
+#[allow(clippy::indexing_slicing)] // while compiling
+const CLASSES: [u8; 256] = {
+    let mut classes = [ENCODED; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'/' | b'.' => DIVIDES,
+            b'%' | b'\\' => ENCODED | NOT_PLAIN,
+            b';' => NOT_PLAIN,
+            other if is_path_character(other) => 0,
+            _ => ENCODED,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+pub(super) const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// RFC 3986's `pchar`, without the percent sign.
-fn is_path_character(byte: u8) -> bool {
+const fn is_path_character(byte: u8) -> bool {
     is_unreserved(byte)
         || matches!(
             byte,
@@ -81,18 +107,37 @@ fn is_path_character(byte: u8) -> bool {
 /// How the characters of a path are read, before its segments are looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spelling {
-    /// Every percent-escape is decoded, those of `/`, `\` and `;` too; otherwise those of unreserved characters alone.
-    pub decode_all: bool,
+    pub decode: Decode,
     /// `\` is a slash.
     pub backslash: bool,
-    /// What follows a `;` in a segment is no part of it.
-    pub drop_parameters: bool,
+    pub parameters: Parameters,
 }
 
-const CANONICAL: Spelling = Spelling {
-    decode_all: false,
+/// Which percent-escapes are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decode {
+    Nothing,
+    /// Those of unreserved characters.
+    Unreserved,
+    /// All, those of `/`, `\` and `;` too.
+    All,
+}
+
+/// What follows a `;` in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parameters {
+    /// Part of the segment.
+    Kept,
+    /// Removed, also where the `;` or the end of the segment was a percent-escape.
+    Removed,
+    /// Removed before anything is decoded: only a `;` that came as such begins them, and only such a slash ends them.
+    RemovedFirst,
+}
+
+pub(super) const CANONICAL: Spelling = Spelling {
+    decode: Decode::Unreserved,
     backslash: false,
-    drop_parameters: false,
+    parameters: Parameters::Kept,
 };
 
 /// A path with every character in its one spelling, and a slash in front. Its segments are as they were.
@@ -115,20 +160,22 @@ pub(super) fn spelled(path: &[u8], how: &Spelling) -> Vec<u8> {
         }
         // An escape that stays is a character of the segment, whichever it is; a stray percent sign is one in the text.
         let (byte, stays) = match escaped {
-            Some(byte) => (byte, !how.decode_all && !is_unreserved(byte)),
+            Some(byte) => match how.decode {
+                Decode::Nothing => (byte, true),
+                Decode::Unreserved => (byte, !is_unreserved(byte)),
+                Decode::All => (byte, false),
+            },
             None => (first, false),
         };
+        let divides = escaped.is_none() || how.parameters != Parameters::RemovedFirst;
+        let is_slash = !stays && (byte == b'/' || (byte == b'\\' && how.backslash));
         match byte {
-            b'/' if !stays => {
-                in_parameters = false;
-                out.push(b'/');
-            }
-            b'\\' if !stays && how.backslash => {
+            _ if is_slash && (divides || !in_parameters) => {
                 in_parameters = false;
                 out.push(b'/');
             }
             _ if in_parameters => {}
-            b';' if !stays && how.drop_parameters => in_parameters = true,
+            b';' if !stays && divides && how.parameters != Parameters::Kept => in_parameters = true,
             _ if !stays && is_path_character(byte) => out.push(byte),
             _ => push_percent(&mut out, byte),
         }

@@ -52,11 +52,14 @@ pub enum Case {
 }
 
 impl Case {
+    /// Nearly all paths are written as the pattern is: that is looked at first, and a byte that differs in more than case
+    /// ends the rest.
     pub(super) fn eq(self, literal: &[u8], text: &[u8]) -> bool {
-        match self {
-            Case::Exact => literal == text,
-            Case::Ignored => literal.eq_ignore_ascii_case(text),
+        if literal.len() != text.len() {
+            return false;
         }
+        let mut pairs = literal.iter().zip(text);
+        literal == text || (self == Case::Ignored && pairs.all(|(a, b)| a.eq_ignore_ascii_case(b)))
     }
 
     /// What follows the literal at the start of a text.

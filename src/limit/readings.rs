@@ -1,11 +1,12 @@
 //! What a server may take a path for. Servers disagree on percent-escapes, backslashes, `;` parameters, double slashes
 //! and dot segments, and a limit must hold for a request whichever of them is behind Envoy.
 //!
-//! The readings were chosen by what 54 set-ups of real servers do with some 4,600 spellings: each is needed by some of
-//! them, and together they close all that a reading can close. What none can is in `docs/paths.md`.
+//! The readings were chosen by what 54 set-ups of real servers do with some 4,600 spellings, and by what the tests here
+//! found beside: each is needed by some of them. What no reading can close is in `docs/paths.md`.
 
 use super::path::{
-    canonical, is_unreserved, merged, path_of, resolved, spelled, without_trailing_slash, Spelling,
+    canonical, is_unreserved, merged, path_of, resolved, spelled, without_trailing_slash, Decode, Parameters,
+    Spelling, CANONICAL,
 };
 use crate::identify::{hex_pair, Decoded};
 use std::borrow::Cow;
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readings<'a> {
     canonical: Cow<'a, [u8]>,
-    /// By their numbers in the documentation: 2 to 8.
+    /// By their numbers in the documentation: 2 to 11.
     others: Vec<(u8, Vec<u8>)>,
     /// Which of the others is equal to reading 3; `None`: the canonical one.
     third: Option<usize>,
@@ -29,39 +30,52 @@ enum Segments {
     Resolved,
     /// Double slashes merged, dot segments left in.
     Unresolved,
+    /// As they came.
+    Untouched,
 }
 
 /// All escapes decoded, `\` a slash, parameters dropped: what most servers do in some order.
 const ALL: Spelling = Spelling {
-    decode_all: true,
+    decode: Decode::All,
     backslash: true,
-    drop_parameters: true,
+    parameters: Parameters::Removed,
 };
 
 /// All escapes decoded and nothing else: nginx, Apache.
 const ESCAPES: Spelling = Spelling {
     backslash: false,
-    drop_parameters: false,
+    parameters: Parameters::Kept,
     ..ALL
+};
+
+/// Nothing decoded.
+const AS_IT_CAME: Spelling = Spelling {
+    decode: Decode::Nothing,
+    ..CANONICAL
 };
 
 /// `\` a slash: JavaScript's `new URL`.
 const BACKSLASHES: Spelling = Spelling {
-    decode_all: false,
-    drop_parameters: false,
-    ..ALL
+    backslash: true,
+    ..CANONICAL
 };
 
 /// Parameters dropped: Spring, Jersey.
 const PARAMETERS: Spelling = Spelling {
-    decode_all: false,
+    parameters: Parameters::Removed,
+    ..CANONICAL
+};
+
+/// Parameters dropped, then all escapes decoded: Tomcat.
+const PARAMETERS_FIRST: Spelling = Spelling {
     backslash: false,
+    parameters: Parameters::RemovedFirst,
     ..ALL
 };
 
 impl<'a> Readings<'a> {
     /// The most readings that a path can have.
-    pub const MOST: usize = 8;
+    pub const MOST: usize = 11;
 
     /// Reads the path of a request target, in time linear in its length. A path without `%`, `;`, `\`, `//` and `/.`
     /// has one reading.
@@ -112,18 +126,26 @@ impl<'a> Readings<'a> {
         self.add(5, row(&PARAMETERS, Segments::Resolved));
         // Servers that resolve nothing: Django, Express, axum.
         self.add(6, row(&ALL, Segments::Unresolved));
-        if let Some(rest) = after_slashes(path) {
+        let rest = after_slashes(path);
+        if let Some(rest) = rest {
             self.add(7, third(rest));
         }
         if path.contains(&b'%') {
             let decoded: Vec<u8> = Decoded::escapes(path).collect();
             if has_unreserved_escape(&decoded) {
                 let once_more = Spelling {
-                    decode_all: false,
+                    decode: Decode::Unreserved,
                     ..ALL
                 };
                 self.add(8, finished(spelled(&decoded, &once_more)));
             }
+        }
+        // Servers that do nothing to a path.
+        self.add(9, row(&AS_IT_CAME, Segments::Untouched));
+        self.add(10, row(&PARAMETERS_FIRST, Segments::Merged));
+        if let Some(rest) = rest {
+            let unresolved = arranged(spelled(rest, &ALL), Segments::Unresolved);
+            self.add(11, without_trailing_slash(unresolved));
         }
     }
 
@@ -159,6 +181,7 @@ fn arranged(path: Vec<u8>, segments: Segments) -> Vec<u8> {
         Segments::Merged => resolved(&merged(path)),
         Segments::Resolved => merged(resolved(&path)),
         Segments::Unresolved => merged(path),
+        Segments::Untouched => path,
     }
 }
 

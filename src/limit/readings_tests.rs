@@ -61,6 +61,11 @@ fn each_reading_reads_as_its_servers_do() {
         ("/%2561/b", 8, "/a/b"),
         ("/a/%252e%252e/b", 8, "/b"),
         ("/%2561%252fb", 8, "/a%2Fb"),
+        ("//a/../b;x\\%2fc", 9, "//a/../b;x%5C%2Fc"),
+        ("/%73tatic/%7e", 9, "/%73tatic/%7E"),
+        ("/a//../b;x%2fy/c%2fd", 10, "/b/c/d"),
+        ("/a%3bx;y", 10, "/a;x"),
+        ("//host/a/..%2fb", 11, "/a/../b"),
     ] {
         let all = read(target);
         let first = all.iter().find(|(_, reading)| reading == path);

@@ -133,6 +133,9 @@ impl<H: SharedData> LocalStore<H> {
     ) -> Result<Reply, LocalError> {
         self.update(group, counts, clock_us, &|counters| {
             let mut verdicts = vec![Verdict::UNLIMITED; counters.len()];
+            for terms in counters.iter_mut().filter_map(|counter| counter.terms.as_mut()) {
+                terms.overdraws = true;
+            }
             let take = |(counter, verdict): (&mut Counter<'_>, &mut Verdict)| counter.take(clock_us, verdict);
             let marks = counters.iter_mut().zip(&mut verdicts).map(take).collect();
             Reply::new(true, verdicts, marks)
@@ -239,7 +242,7 @@ impl Counter<'_> {
             ..standing
         };
         if cost > 0 {
-            let ends = after(clock_us, standing.reset_ms);
+            let ends = after(clock_us, self.state.lasts_ms(clock_us, terms));
             self.write = Some(Write {
                 ends: self.kept.map_or(ends, |kept| kept.ends.max(ends)),
                 deny_until: self.deny_until(clock_us, terms),

@@ -203,6 +203,31 @@ fn a_denying_limit_leaves_the_others_uncharged_and_what_was_charged_is_given_bac
 }
 
 #[test]
+fn a_bucket_gives_back_all_of_it_and_is_no_more_than_full_under_a_lower_n() {
+    let host = Memory::default();
+    let store = store(&host, 10);
+    let of = |limit, cost| {
+        let charge = charge(0, Algorithm::Gcra { burst: 0 }, limit);
+        group("a", vec![Charge { cost, ..charge }])
+    };
+    let mut clock = NOW;
+    store.count(&of(1_000, 600), &|_| true, clock).unwrap();
+    for _ in 0..230 {
+        let reply = store.count(&of(1_000, 1), &|_| true, clock).unwrap();
+        clock += 20_000;
+        store.give_back(&of(1_000, 1), &reply, clock).unwrap();
+    }
+    let drained = (clock - NOW) / 60_000;
+    let reply = store.count(&of(1_000, 0), &|_| true, clock).unwrap();
+    assert_eq!(reply.verdicts[0].remaining, 400 + drained);
+    let low = of(21, 1);
+    let denied = store.count(&low, &|_| true, clock).unwrap();
+    let wait_ms = denied.verdicts[0].wait_ms;
+    assert!(!denied.admitted && wait_ms <= 60_000 / 21 + 1, "{denied:?}");
+    assert!(passes(&store, &low, clock + wait_ms * 1_000));
+}
+
+#[test]
 fn what_is_not_counted_here_reads_as_unlimited_and_stays_uncharged() {
     let host = Memory::default();
     let store = store(&host, 10);

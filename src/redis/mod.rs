@@ -15,6 +15,6 @@ mod streams;
 pub use call::{CallError, CallToken, Completed, RedisCall, ScriptCall, NO_REPLY};
 #[cfg(feature = "higress")]
 pub use native::{Native, NativeHost, Refusal, STALL as NATIVE_STALL};
-pub use pending::Script;
+pub use pending::{Script, UNKNOWN_SHA1};
 pub use slot::HashSlot;
 pub use streams::{StreamHost, StreamId, Streams};

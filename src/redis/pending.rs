@@ -9,8 +9,8 @@ use std::time::Instant;
 /// A call that meets so many nodes in a row without the script is given up.
 const MAX_SENDS: u8 = 4;
 
-/// The name of a script that no node knows.
-pub(super) const UNKNOWN_SHA1: &str = "0000000000000000000000000000000000000000";
+/// The name of a script that no node knows, and by which probes call none.
+pub const UNKNOWN_SHA1: &str = "0000000000000000000000000000000000000000";
 
 /// The script as it is called, and as it is sent to a node that does not know it.
 #[derive(Debug, Clone, Copy)]
@@ -59,16 +59,11 @@ impl Pending {
         call && is_noscript(reply) && self.deadline > now && self.sends < MAX_SENDS
     }
 
-    /// Whether the guard refused the script and there is time to try elsewhere: nothing was counted, and the guard is
+    /// Whether the guard refused the call and there is time to try elsewhere: nothing was counted, and the guard is
     /// another release's, as while Envoy is given a new one.
-    pub fn is_refused(&self, now: Instant, reply: &Value) -> bool {
-        let says = |text: &[u8]| {
-            text.windows(REFUSED_PREFIX.len())
-                .any(|part| part == REFUSED_PREFIX)
-        };
-        self.with_body
-            && self.deadline > now + backoff::FIRST
-            && matches!(reply, Value::Error(text) if says(text))
+    pub fn is_to_be_sent_elsewhere(&self, now: Instant, reply: &Value) -> bool {
+        let call = matches!(self.purpose, Purpose::Call(_));
+        call && self.deadline > now + backoff::FIRST && is_refusal(reply)
     }
 
     /// The same call as if it had not been sent yet.
@@ -105,4 +100,13 @@ pub(super) fn probe(key: &str) -> ScriptCall {
 
 pub(super) fn is_noscript(reply: &Value) -> bool {
     matches!(reply, Value::Error(text) if text.starts_with(b"NOSCRIPT"))
+}
+
+/// Whether it is the guard's answer to what may not reach Redis.
+pub(super) fn is_refusal(reply: &Value) -> bool {
+    let says = |text: &[u8]| {
+        text.windows(REFUSED_PREFIX.len())
+            .any(|part| part == REFUSED_PREFIX)
+    };
+    matches!(reply, Value::Error(text) if says(text))
 }

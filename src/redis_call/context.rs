@@ -1,11 +1,13 @@
 //! The shell of the network role: moves bytes between Envoy's buffers and the guard, counts and logs what is
-//! refused. Host calls whose result the SDK would unwrap are avoided: a panic takes the worker's VM with it.
+//! refused.
 
 use super::{frame_header, Inbound, Refused, Rules, Throttle};
-use proxy_wasm::hostcalls;
-use proxy_wasm::traits::{Context, StreamContext};
-use proxy_wasm::types::{Action, BufferType, MetricType};
-use std::cell::RefCell;
+use crate::abi::buffer::{close_downstream, Buffer};
+use crate::abi::host;
+use crate::abi::FilterStatus;
+use crate::redis::Script;
+use crate::telemetry::meter::{Kind, Meter as _};
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Instant;
@@ -20,22 +22,22 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// `key_prefix` is without its colon; `bodies` are the scripts that EVAL may bring. Defines the metrics: call
-    /// it from `on_configure`.
-    pub fn new(key_prefix: &str, bodies: &[&[u8]]) -> Listener {
+    /// `key_prefix` is without its colon; `scripts` are those that may be called. Defines the metrics: call it from
+    /// `on_configure`.
+    pub fn new(key_prefix: &str, scripts: &'static [Script]) -> Listener {
         Listener {
-            rules: Rc::new(Rules::new(key_prefix, bodies)),
+            rules: Rc::new(Rules::new(key_prefix, scripts)),
             reports: Rc::new(Reports::new()),
         }
     }
 
     /// The context of a new connection.
-    pub fn connection(&self) -> Box<dyn StreamContext> {
-        Box::new(Connection {
-            inbound: Some(Inbound::new(Rc::clone(&self.rules))),
+    pub fn connection(&self) -> Connection {
+        Connection {
+            inbound: Cell::new(Some(Inbound::new(Rc::clone(&self.rules)))),
             reports: Rc::clone(&self.reports),
-            out: Vec::new(),
-        })
+            out: Cell::default(),
+        }
     }
 }
 
@@ -82,7 +84,7 @@ impl Reports {
 impl Report {
     fn new(name: &str) -> Report {
         Report {
-            counter: hostcalls::define_metric(MetricType::Counter, name).ok(),
+            counter: host::Metrics.define(Kind::Counter, name),
             throttle: RefCell::default(),
         }
     }
@@ -90,7 +92,7 @@ impl Report {
     /// `Some`: a line is due, and so many events went without one.
     fn count(&self, events: u32, started: Instant) -> Option<u64> {
         if let Some(id) = self.counter {
-            let _ = hostcalls::increment_metric(id, i64::from(events));
+            host::Metrics.add(id, i64::from(events));
         }
         self.throttle
             .try_borrow_mut()
@@ -99,57 +101,56 @@ impl Report {
     }
 }
 
-struct Connection {
+/// One connection. Closing it makes the host call back, so that it is changed by cells alone.
+pub struct Connection {
     /// `None` once the connection is to be closed: nothing goes through any more.
-    inbound: Option<Inbound>,
+    inbound: Cell<Option<Inbound>>,
     reports: Rc<Reports>,
-    out: Vec<u8>,
+    out: Cell<Vec<u8>>,
 }
 
 impl Connection {
     /// Lets nothing more through, whatever still comes before Envoy has closed.
-    fn close(&mut self, size: usize, why: &dyn fmt::Display) -> Action {
-        self.inbound = None;
-        self.out = Vec::new();
+    fn close(&self, size: usize, why: &dyn fmt::Display) -> FilterStatus {
         self.reports.closed(why);
-        let _ = hostcalls::set_buffer(BufferType::DownstreamData, 0, size, &[]);
-        let _ = hostcalls::close_downstream();
-        Action::Pause
+        Buffer::Downstream.replace(size, &[]);
+        close_downstream();
+        FilterStatus::StopIteration
     }
-}
 
-impl Context for Connection {}
-
-impl StreamContext for Connection {
-    fn on_downstream_data(&mut self, size: usize, _end_of_stream: bool) -> Action {
+    pub fn on_downstream_data(&self, size: usize) -> FilterStatus {
         if size == 0 {
-            return Action::Continue;
+            return FilterStatus::Continue;
         }
-        let Some(inbound) = &mut self.inbound else {
-            let _ = hostcalls::set_buffer(BufferType::DownstreamData, 0, size, &[]);
-            return Action::Pause;
+        // Where this returns early, it is not put back.
+        let Some(mut inbound) = self.inbound.take() else {
+            Buffer::Downstream.replace(size, &[]);
+            return FilterStatus::StopIteration;
         };
-        let Ok(Some(bytes)) = hostcalls::get_buffer(BufferType::DownstreamData, 0, size) else {
+        let Some(bytes) = Buffer::Downstream.read(size) else {
             return self.close(size, &"its data cannot be read");
         };
         #[cfg(feature = "drill")]
         crate::drill::trap_on(&bytes, b"headgate-drill-redis-call");
-        self.out.clear();
-        match inbound.receive(&bytes, &mut self.out) {
+        let mut out = self.out.take();
+        out.clear();
+        match inbound.receive(&bytes, &mut out) {
             Ok(refused) => self.reports.refused(refused),
             Err(violation) => return self.close(size, &violation),
         }
-        if hostcalls::set_buffer(BufferType::DownstreamData, 0, size, &self.out).is_err() {
+        if !Buffer::Downstream.replace(size, &out) {
             return self.close(size, &"its data cannot be replaced");
         }
-        self.out.shrink_to(KEPT_BUFFER);
-        Action::Continue
+        out.shrink_to(KEPT_BUFFER);
+        self.out.set(out);
+        self.inbound.set(Some(inbound));
+        FilterStatus::Continue
     }
 
-    fn on_upstream_data(&mut self, size: usize, _end_of_stream: bool) -> Action {
+    pub fn on_upstream_data(&self, size: usize) {
         if let (Ok(len), true) = (u32::try_from(size), size > 0) {
-            let _ = hostcalls::set_buffer(BufferType::UpstreamData, 0, 0, &frame_header(len));
+            // Before the first byte.
+            Buffer::Upstream.replace(0, &frame_header(len));
         }
-        Action::Continue
     }
 }

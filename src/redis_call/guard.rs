@@ -1,10 +1,13 @@
-//! What may go on to Redis: calls of the counting script on keys below the prefix, and `CLUSTER SLOTS`. Anything
-//! else is replaced, where it stands, by a command that `redis_proxy` itself answers with an error, so that the
-//! replies keep their order and no other call of the connection is disturbed.
+//! What may go on to Redis: calls of the counting script, by its body or its SHA-1, on keys below the prefix, and
+//! `CLUSTER SLOTS`. Anything else is replaced, where it stands, by a command that `redis_proxy` itself answers with an
+//! error, so that the replies keep their order and no other call of the connection is disturbed.
+//!
+//! Scripts that another application loaded into the same Redis are refused: whoever reaches the listener could run
+//! them.
 
 use super::command::{Arg, Scanner};
 use super::Violation;
-use crate::redis::resp;
+use crate::redis::{resp, Script, UNKNOWN_SHA1};
 use std::fmt;
 use std::ops::AddAssign;
 use std::rc::Rc;
@@ -25,17 +28,27 @@ const REFUSED_REASON: &[u8] = b"only Headgate's own calls pass here";
 pub struct Rules {
     /// With its colon.
     prefix: Vec<u8>,
-    bodies: Vec<Vec<u8>>,
+    scripts: &'static [Script],
 }
 
 impl Rules {
-    /// `key_prefix` is without its colon. `bodies` are the scripts that EVAL may bring: this release's and the one
-    /// before it, for a rolling upgrade. SHAs are free: an unknown one does nothing.
-    pub fn new(key_prefix: &str, bodies: &[&[u8]]) -> Rules {
+    /// `key_prefix` is without its colon. `scripts` are those that may be called: this release's and the one before it,
+    /// for a rolling upgrade.
+    pub fn new(key_prefix: &str, scripts: &'static [Script]) -> Rules {
         Rules {
             prefix: [key_prefix.as_bytes(), b":"].concat(),
-            bodies: bodies.iter().map(|body| body.to_vec()).collect(),
+            scripts,
         }
+    }
+
+    fn has_body(&self, body: &[u8]) -> bool {
+        self.scripts.iter().any(|script| script.body.as_bytes() == body)
+    }
+
+    /// Whether it is the SHA-1 of one of the scripts, or that by which probes call none.
+    fn has_sha1(&self, hex: &[u8]) -> bool {
+        let mut names = self.scripts.iter().map(|script| script.sha1_hex);
+        hex == UNKNOWN_SHA1.as_bytes() || names.any(|name| name.as_bytes().eq_ignore_ascii_case(hex))
     }
 }
 
@@ -115,10 +128,8 @@ impl State {
             State::Name if arg.bytes.eq_ignore_ascii_case(b"EVALSHA") => State::Sha,
             State::Name if arg.bytes.eq_ignore_ascii_case(b"EVAL") => State::Body,
             State::Name if arg.bytes.eq_ignore_ascii_case(b"CLUSTER") => State::ClusterSubcommand,
-            State::Sha if arg.bytes.len() == 40 && arg.bytes.iter().all(u8::is_ascii_hexdigit) => {
-                State::Numkeys
-            }
-            State::Body if rules.bodies.iter().any(|body| body == arg.bytes) => State::Numkeys,
+            State::Sha if rules.has_sha1(arg.bytes) => State::Numkeys,
+            State::Body if rules.has_body(arg.bytes) => State::Numkeys,
             State::Numkeys => match plain_decimal(arg.bytes) {
                 Some(keys) if keys <= arg.later() => State::Keys(keys),
                 _ => State::Refused,

@@ -3,7 +3,7 @@
 //! reads no reply.
 
 mod command;
-#[cfg(target_family = "wasm")]
+#[cfg(all(target_family = "wasm", not(feature = "higress")))]
 mod context;
 mod frame;
 mod guard;
@@ -11,8 +11,8 @@ mod guard;
 mod tests;
 mod throttle;
 
-#[cfg(target_family = "wasm")]
-pub use context::Listener;
+#[cfg(all(target_family = "wasm", not(feature = "higress")))]
+pub use context::{Connection, Listener};
 pub use frame::{frame_header, Frames, FRAME_HEADER, MAX_FRAME};
 pub use guard::{CommandName, Guard, Refused, Rules, MAX_COMMAND, REFUSED_PREFIX};
 pub use throttle::Throttle;

@@ -2,14 +2,28 @@
 
 use super::*;
 use crate::redis::resp::{self, Decoder, Value};
+use crate::redis::{Script, UNKNOWN_SHA1};
 use proptest::prelude::*;
 
 const SHA: &str = "9F86d081884c7d659a2feaa0c55ad015a3bf4f1b";
 const BODY: &str = "return redis.call('TIME')\r\n";
+const OLD_SHA: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 const OLD_BODY: &str = "return 1";
+const FOREIGN_SHA: &str = "510402e5672f625ef75c23779a2ea46b193b94d1";
+
+const SCRIPTS: &[Script] = &[
+    Script {
+        body: BODY,
+        sha1_hex: SHA,
+    },
+    Script {
+        body: OLD_BODY,
+        sha1_hex: OLD_SHA,
+    },
+];
 
 fn rules() -> Rc<Rules> {
-    Rc::new(Rules::new("ratelimit", &[BODY.as_bytes(), OLD_BODY.as_bytes()]))
+    Rc::new(Rules::new("ratelimit", SCRIPTS))
 }
 
 fn guard() -> Guard {
@@ -43,6 +57,10 @@ fn headgates_own_calls_pass_as_they_are() {
         &["EVALSHA", SHA, "1", "ratelimit:main:{api_key:a}"][..],
         &["evalsha", SHA, "1", "ratelimit:a", "FLUSHALL", "other:key"],
         &["EvalSha", SHA, "2", "ratelimit:{a}", "ratelimit:{a}:log", "", "1"],
+        &["EVALSHA", &SHA.to_lowercase(), "1", "ratelimit:a"],
+        &["EVALSHA", &SHA.to_uppercase(), "1", "ratelimit:a"],
+        &["EVALSHA", OLD_SHA, "1", "ratelimit:a"],
+        &["EVALSHA", UNKNOWN_SHA1, "1", "ratelimit:probe:0"],
         &["EVAL", BODY, "1", "ratelimit:a", "x"],
         &["eval", OLD_BODY, "1", "ratelimit:"],
         &["CLUSTER", "SLOTS"],
@@ -86,6 +104,9 @@ fn everything_else_is_replaced_by_what_names_it() {
         (&["EVALSHA"], "EVALSHA"),
         (&["EVALSHA", SHA], "EVALSHA"),
         (&["EVALSHA", &SHA[1..], "1", "ratelimit:a"], "EVALSHA"),
+        (&["EVALSHA", FOREIGN_SHA, "1", "ratelimit:a"], "EVALSHA"),
+        (&["EVALSHA", BODY, "1", "ratelimit:a"], "EVALSHA"),
+        (&["EVAL", SHA, "1", "ratelimit:a"], "EVAL"),
         (
             &[
                 "EVALSHA",
@@ -245,6 +266,7 @@ fn any_command() -> impl Strategy<Value = Vec<u8>> {
         "SLOTS",
         "FLUSHALL",
         SHA,
+        FOREIGN_SHA,
         BODY,
         OLD_BODY,
         "1",

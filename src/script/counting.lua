@@ -204,13 +204,15 @@ repeat
           value = pack('<I6I6I6', window, current, previous > cost and previous - cost or 0)
         end
       elseif form == GCRA and #stored == 13 then
+        -- The mark: the time of the charge, modulo 2^39 ms, and in 14 bits how many ms the level before it takes to
+        -- drain.
         local time, level = read('<I6I7', stored)
-        if time >= extra and time <= ms + period then
-          local now = time > ms and time or ms
-          local undrained = cost * period - (now - extra) * limit
-          level = level - (now - time) * limit
-          if undrained > 0 and level > 0 then
-            value = pack('<I6I7', now, level > undrained and level - undrained or 0)
+        local since = (time - floor(extra / 16384)) % 549755813888
+        if since < 274877906944 and time <= ms + period then
+          local drained = since + (ms > time and ms - time or 0) - extra % 16384
+          local due = cost * period - (drained > 0 and drained * limit or 0)
+          if due > 0 and level > 0 then
+            value = pack('<I6I7', time, level > due and level - due or 0)
           end
         end
       end
@@ -266,27 +268,46 @@ repeat
 
     else -- GCRA
       local burst = extra > 0 and extra or limit
-      local now, level = ms, 0
+      local full = burst * period
+      local most = (later == 1 or mode == CHARGE) and math.min(2 * full - period, 9007199254740992) or full
+      local now, level, skipped = ms, 0, 0
       if stored and #stored == 13 then
         local time, before = read('<I6I7', stored)
         if time <= ms + period then
           now = time > ms and time or ms
-          level = before - (now - time) * limit
-          if level < 0 then level = 0 end
+          local undrained = before - (now - time) * limit
+          if undrained > 0 then
+            -- More than a full bucket was stored under a larger N or burst: some ms of drain are skipped.
+            if before > most then skipped = ceil((before - most) / limit) end
+            level = undrained - skipped * limit
+            if level < 0 then level, skipped = 0, ceil(undrained / limit) end
+          end
         end
       end
       if later == 2 and cost > 0 then -- what drains while the lease lives may yet be spent
         level = math.max(level, math.min(1000, floor(math.min(burst, limit) * period / (20 * limit))) * limit)
       end
-      mark, left = now, floor((burst * period - level) / period)
+      left = floor((full - level) / period)
       if mode == COUNT and need > left then
         state, wait = DENIED, period
         if need <= burst then wait = ceil((level - (burst - need) * period) / limit) + (now - ms) end
       elseif books then
+        local held, back = floor(level / limit), 0
         level = level + cost * period
-        if mode == CHARGE then level = math.min(level, 9007199254740992) end
-        value = pack('<I6I7', now, level)
-        stop = ceil(level / limit) + (now - ms)
+        if mode == CHARGE and level > most then level = most end
+        local total = level
+        if skipped > 0 then
+          if now == ms then back = floor((most - level) / limit) end
+          total = math.min(level + (skipped + back) * limit, 9007199254740992)
+          -- As the next call will read it.
+          skipped = total > most and ceil((total - most) / limit) or 0
+          level = math.max(total - (skipped + back) * limit, 0)
+          left = floor((full - level) / period) + cost
+        end
+        value = pack('<I6I7', now - back, total)
+        stop = ceil(total / limit) - back + (now - ms)
+        held = held + back
+        mark = (now - back) % 549755813888 * 16384 + (held < 16383 and held or 16383)
       end
       reset = level > 0 and ceil(level / limit) + (now - ms) or 0
       limit = burst

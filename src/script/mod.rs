@@ -12,42 +12,45 @@ pub use live::LiveQuota;
 pub(crate) use reply::packed;
 pub use reply::{Reply, ReplyError};
 
-/// A text that `build.rs` made of `counting.lua`.
-macro_rules! made {
+use crate::redis::Script;
+
+/// A script that `build.rs` made or found: its text, and that text's SHA-1.
+macro_rules! script {
     ($name:literal) => {
-        include_str!(concat!(env!("OUT_DIR"), "/", $name))
+        Script {
+            body: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".lua")),
+            sha1_hex: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".sha1")),
+        }
     };
 }
 
-/// The Lua text, for EVAL: `counting.lua` line for line, without comments and spaces, its locals' names short.
+/// `counting.lua` line for line, without comments and spaces, its locals' names short.
 #[cfg(not(feature = "drill"))]
-pub fn body() -> &'static str {
-    made!("counting.lua")
-}
+const CURRENT: Script = script!("counting");
 
-/// The script's name for EVALSHA: the SHA-1 of its body in 40 lower-case hex digits.
+/// The script of the release before this one, for the guard: during a rolling upgrade both are under way.
 #[cfg(not(feature = "drill"))]
-pub fn sha1_hex() -> &'static str {
-    made!("counting.sha1")
-}
-
-/// The bodies of the release before this one, for the guard: during a rolling upgrade both are under way.
-#[cfg(not(feature = "drill"))]
-pub const PREVIOUS_BODIES: &[&str] = &[];
+const PREVIOUS: Script = script!("0.1.0");
 
 /// As if this were the next release: another body, and today's as the one before.
 #[cfg(feature = "drill")]
+const CURRENT: Script = script!("next");
+
+#[cfg(feature = "drill")]
+const PREVIOUS: Script = script!("counting");
+
+/// The scripts that may reach Redis: this release's, and that of the one before.
+pub const ACCEPTED: &[Script] = &[CURRENT, PREVIOUS];
+
+/// The Lua text, for EVAL.
 pub fn body() -> &'static str {
-    made!("next.lua")
+    CURRENT.body
 }
 
-#[cfg(feature = "drill")]
+/// The script's name for EVALSHA: the SHA-1 of its body in 40 lower-case hex digits.
 pub fn sha1_hex() -> &'static str {
-    made!("next.sha1")
+    CURRENT.sha1_hex
 }
-
-#[cfg(feature = "drill")]
-pub const PREVIOUS_BODIES: &[&str] = &[made!("counting.lua")];
 
 /// The commands that the script calls. Redis checks them against the caller's ACL user as well.
 pub const COMMANDS: &[&str] = &[
@@ -122,7 +125,8 @@ mod tests {
     fn the_script_has_the_bounds_of_the_algorithms() {
         for bound in [
             format!("form == LOG and {MAX_LOG} or {MAX_LIMIT}, floor({EXACT} / period)"),
-            format!("math.min(level, {EXACT})"),
+            format!("math.min(level + (skipped + back) * limit, {EXACT})"),
+            format!("math.min(2 * full - period, {EXACT})"),
             format!("math.min(count, floor({EXACT} / period))"),
             format!("math.min(current, floor({EXACT} / period))"),
             format!("later == 1 and 1 or {LEASE_NEEDS} * cost"),
@@ -163,6 +167,14 @@ mod tests {
             (pairs.len(), pairs.len()),
             "one to one"
         );
+    }
+
+    #[cfg(not(feature = "drill"))]
+    #[test]
+    fn the_release_before_this_one_is_0_1_0_as_it_was_shipped() {
+        let names = ACCEPTED.iter().map(|script| script.sha1_hex);
+        let before: Vec<&str> = names.filter(|name| *name != sha1_hex()).collect();
+        assert_eq!(before, ["510402e5672f625ef75c23779a2ea46b193b94d0"]);
     }
 
     #[test]

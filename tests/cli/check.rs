@@ -1,4 +1,5 @@
 use super::*;
+use serde_json::json;
 
 /// The configurations of the unit test, each with the path of its one error.
 fn broken() -> Vec<(Value, &'static str)> {
@@ -68,10 +69,11 @@ fn each_mistake_in_an_envoy_yaml_is_an_error_at_its_path_and_line() {
         };
         assert_eq!(at, path, "{policy}\n{message}");
         let shown = text.lines().nth(*line as usize - 1).expect("a line of the file");
-        assert!(
-            *line as usize >= first && fits(shown, path) || path.is_empty(),
-            "{policy}\n{path}: line {line}: {shown}"
-        );
+        let fits = match message.starts_with("missing: ") {
+            true => *line as usize == first,
+            false => *line as usize >= first && fits(shown, path) || path.is_empty(),
+        };
+        assert!(fits, "{policy}\n{path}: line {line}: {shown}");
         objects += 1;
     }
     assert!(objects > 200, "{objects}");
@@ -141,6 +143,22 @@ fn a_warning_fails_only_where_it_is_asked_to() {
 }
 
 #[test]
+fn a_written_identify_without_tokens_is_a_warning() {
+    let shipped = shipped("envoy");
+    let token = "- {name: token, header: authorization";
+    let kept = shipped.lines().filter(|line| !line.trim().starts_with(token));
+    let text = kept.map(|line| format!("{line}\n")).collect::<String>();
+    let (list, status) = findings(&text);
+    let [warning] = list.as_slice() else {
+        panic!("{list:?}")
+    };
+    assert_eq!((status, &warning["severity"]), (0, &"warning".into()));
+    assert_eq!(warning["path"], "identify");
+    let message = warning["message"].as_str().expect("text");
+    assert!(message.contains("Authorization: Bearer"), "{message}");
+}
+
+#[test]
 fn the_two_roles_and_the_envoy_around_them_must_fit() {
     let shipped = shipped("envoy");
     for (what, with, piece, on) in [
@@ -200,6 +218,83 @@ fn the_two_roles_and_the_envoy_around_them_must_fit() {
 }
 
 #[test]
+fn a_configuration_for_the_other_role_is_an_error() {
+    let shipped = shipped("envoy");
+    let guard = "value: {role: redis_call, redis: {key_prefix: ratelimit}}";
+    assert!(shipped.contains(guard));
+    let network = |value: &str| shipped.replacen(guard, &format!("value: {value}"), 1);
+    for sound in ["{redis: {key_prefix: ratelimit}}", "{role: redis_call}"] {
+        assert!(errors(&network(sound)).is_empty(), "{sound} is the guard's");
+    }
+    let (http, first) = with_policy(&json!({"redis": {"key_prefix": "ratelimit"}}));
+    let (written, second) = with_policy(&json!({"role": "redis_call"}));
+    let line = 1 + shipped
+        .lines()
+        .position(|line| line.contains(guard))
+        .expect("the guard");
+    for (text, line, path, piece) in [
+        (
+            network("{limits: [{rate: 5/s}]}"),
+            line,
+            "limits",
+            "would close every connection",
+        ),
+        (
+            network("{role: filter, limits: [{rate: 5/s}]}"),
+            line,
+            "limits",
+            "write role: redis_call",
+        ),
+        (
+            http,
+            first,
+            "role",
+            "would answer every request with 503; write limits",
+        ),
+        (
+            written,
+            second,
+            "role",
+            "would answer every request with 503; write limits",
+        ),
+    ] {
+        let errors = errors(&text);
+        let [(at, found, message)] = errors.as_slice() else {
+            panic!("{errors:?}")
+        };
+        assert_eq!((*at as usize, found.as_str()), (line, path), "{message}");
+        assert!(message.contains(piece), "{message}");
+    }
+}
+
+#[test]
+fn a_route_that_leads_callers_to_redis_is_an_error() {
+    let shipped = shipped("envoy");
+    let route = "route: {cluster: upstream}";
+    for (with, what) in [
+        (
+            "route: {cluster: redis_call}",
+            "\"redis_call\" is Headgate's way to Redis",
+        ),
+        ("route: {cluster_header: x-cluster}", "a header names the cluster"),
+        (
+            "route: {cluster: upstream, request_mirror_policies: [{cluster: redis_call}]}",
+            "\"redis_call\" is Headgate's way to Redis",
+        ),
+    ] {
+        let text = shipped.replacen(route, with, 1);
+        assert_ne!(text, shipped, "{with}");
+        let errors = errors(&text);
+        let [(line, _, message)] = errors.as_slice() else {
+            panic!("{with}: {errors:?}")
+        };
+        assert!(message.starts_with(what), "{with}: {message}");
+        let shown = text.lines().nth(*line as usize - 1).expect("a line of the file");
+        assert!(shown.contains(with), "{with}: line {line}: {shown}");
+    }
+}
+
+#[test]
 fn redirections_that_cannot_be_followed_are_a_warning() {
     for file in ["envoy", "single-redis", "istio/redis-call", "gateway/redis-call"] {
         let shipped = shipped(file);
@@ -231,7 +326,7 @@ fn redirections_that_cannot_be_followed_are_a_warning() {
 
 #[test]
 fn two_instances_of_one_chain_need_two_names() {
-    let one = "- typed_config:\n    '@type': x.filters.http.wasm.v3.Wasm\n    config: {name: headgate, configuration: {'@type': y.Struct, value: {INSTANCE limits: []}}}\n";
+    let one = "- typed_config:\n    '@type': x.filters.http.wasm.v3.Wasm\n    config: {name: headgate, configuration: {'@type': y.Struct, value: {INSTANCE limits: [{rate: 5/s}]}}}\n";
     let both = |a: &str, b: &str| {
         format!(
             "http_filters:\n{}{}",

@@ -2,13 +2,16 @@
 //! the listener `redis_call` on a TCP port.
 
 use crate::harness::*;
+use headgate::fixtures;
+use headgate::limit::{Algorithm, Align};
 use headgate::redis::resp::{self, Decoder, Value};
+use headgate::redis::Script;
+use headgate::script::{self, Mode, ACCEPTED};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Answers with its first argument, so that a reply tells which call it belongs to.
-const ECHO: &str = "return tonumber(ARGV[1])";
+const DAY_MS: u64 = 86_400_000;
 
 #[derive(Debug, PartialEq)]
 enum Reply {
@@ -22,7 +25,6 @@ struct Caller {
     stream: TcpStream,
     replies: Decoder,
     prefix: String,
-    sha: String,
 }
 
 impl Caller {
@@ -32,18 +34,36 @@ impl Caller {
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .expect("a TCP stream");
+        redis.call::<String>(&["SCRIPT", "LOAD", script::body()]);
         Caller {
             stream,
             replies: Decoder::new(),
             prefix: envoy.key_prefix.clone(),
-            sha: redis.call(&["SCRIPT", "LOAD", ECHO]),
         }
     }
 
-    /// A call that Headgate might make; its reply is the number.
+    /// A call of Headgate's; the N in its reply is the number, and tells which call it belongs to.
     fn call(&self, number: i64) -> Vec<u8> {
+        self.call_as("EVALSHA", script::sha1_hex(), number)
+    }
+
+    /// The same by another script, or by its body.
+    fn call_as(&self, name: &str, script: &str, number: i64) -> Vec<u8> {
+        let limit = u64::try_from(number).expect("a number from 0 on") + 1;
+        let fixed = Algorithm::FixedWindow { align: Align::Epoch };
         let key = format!("{}:main:{{api_key:{number}}}", self.prefix);
-        command(&["EVALSHA", &self.sha, "1", &key, &number.to_string()])
+        let group = fixtures::group(
+            key,
+            vec![fixtures::charge(0, fixed, fixtures::rate(limit, DAY_MS))],
+        );
+        let mut tail = Vec::new();
+        let parts = script::arguments(&group, Mode::Count, &mut tail);
+        let mut out = Vec::new();
+        resp::array(&mut out, parts + 2);
+        resp::bulk(&mut out, name.as_bytes());
+        resp::bulk(&mut out, script.as_bytes());
+        out.extend(tail);
+        out
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -61,7 +81,14 @@ impl Caller {
         loop {
             if let Some(value) = self.replies.next().expect("replies in RESP") {
                 return Some(match value {
-                    Value::Int(number) => Reply::Number(number),
+                    // Whether it was charged, the state of its one charge, and that one's N in 7 bytes.
+                    Value::Bulk(Some(bytes)) if bytes.len() == 37 => {
+                        let n = bytes[2..9]
+                            .iter()
+                            .rev()
+                            .fold(0, |n, byte| n << 8 | i64::from(*byte));
+                        Reply::Number(n - 1)
+                    }
                     Value::Error(text) => Reply::Error(String::from_utf8_lossy(&text).into_owned()),
                     other => Reply::Other(other),
                 });
@@ -122,9 +149,10 @@ fn what_is_not_headgates_own_is_refused_in_its_place_on_every_envoy() {
     for version in envoy_versions() {
         let envoy = Envoy::with(&redis).version(version).expose_redis_call().start();
         let mut caller = Caller::to(&envoy, &redis);
-        let (sha, own) = (caller.sha.clone(), format!("{}:a", envoy.key_prefix));
+        let (sha, own) = (script::sha1_hex(), format!("{}:a", envoy.key_prefix));
+        let other: String = redis.call(&["SCRIPT", "LOAD", "return redis.call('DEL', 'canary')"]);
         redis.reset_stats();
-        let foreign: [&[&str]; 14] = [
+        let foreign: [&[&str]; 15] = [
             &["FLUSHALL"],
             &["FLUSHALL", "ASYNC"],
             &["CONFIG", "GET", "*"],
@@ -134,9 +162,10 @@ fn what_is_not_headgates_own_is_refused_in_its_place_on_every_envoy() {
             &["GET", "canary"],
             &["DEL", "canary"],
             &["EVAL", "return redis.call('FLUSHALL')", "1", &own],
-            &["EVALSHA", &sha, "1", "canary"],
-            &["EVALSHA", &sha, "2", &own, "canary"],
-            &["EVALSHA", &sha, "1", "x", &own],
+            &["EVALSHA", &other, "1", &own],
+            &["EVALSHA", sha, "1", "canary"],
+            &["EVALSHA", sha, "2", &own, "canary"],
+            &["EVALSHA", sha, "1", "x", &own],
             &["CLUSTER", "RESET"],
             &["SHUTDOWN"],
         ];
@@ -163,6 +192,26 @@ fn what_is_not_headgates_own_is_refused_in_its_place_on_every_envoy() {
         }
     }
     assert_eq!(redis.call::<String>(&["GET", "canary"]), "alive");
+}
+
+#[test]
+fn the_last_releases_script_passes_by_name_and_by_body() {
+    let redis = SingleRedis::start();
+    let envoy = Envoy::with(&redis).expose_redis_call().start();
+    let mut caller = Caller::to(&envoy, &redis);
+    for (number, Script { body, sha1_hex }) in (0..).zip(ACCEPTED) {
+        redis.call::<()>(&["SCRIPT", "FLUSH"]);
+        let by_name = caller.call_as("EVALSHA", sha1_hex, number);
+        let by_body = caller.call_as("EVAL", body, number);
+        caller.send(&[by_name.as_slice(), &by_body, &by_name].concat());
+        match caller.reply() {
+            Some(Reply::Error(text)) => assert!(text.starts_with("NOSCRIPT"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(caller.reply(), Some(Reply::Number(number)));
+        assert_eq!(caller.reply(), Some(Reply::Number(number)));
+    }
+    assert_eq!((ACCEPTED.len(), envoy.stat(REFUSED)), (2, 0));
 }
 
 #[test]

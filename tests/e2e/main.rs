@@ -1,6 +1,8 @@
 //! End-to-end tests: one binary, a file or a folder for each theme, one harness.
 
+mod bodies;
 mod bursts;
+mod clients;
 mod cluster;
 mod concurrency;
 mod configuration;
@@ -30,6 +32,7 @@ mod reading;
 mod redirections;
 mod refusals;
 mod responses;
+mod roles;
 mod run;
 mod seen;
 mod shadow;
@@ -40,6 +43,7 @@ mod survival;
 mod traces;
 mod trailers;
 mod unreachable;
+mod upgrades;
 mod upstreams;
 mod verdicts;
 mod windows;

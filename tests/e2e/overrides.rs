@@ -108,3 +108,38 @@ async fn a_live_override_holds_from_the_next_call_on_and_survives_idle_times() {
     let other = envoy.get("/").header("x-api-key", "other").send().await;
     assert_eq!(other.number("x-ratelimit-limit"), Some(2), "nobody else is meant");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_live_override_locks_no_client_out() {
+    let redis = RedisCluster::shared();
+    let policy = "limits: [{name: live, rate: 21/minute, algorithm: gcra, overrides: [{from: redis}]}]";
+    let envoy = Envoy::with(redis).policy(policy).start();
+    let call = || envoy.get("/").header("x-api-key", "test").send();
+    let hash = format!(
+        "{}:main:{{api_key:9f86d081884c7d659a2feaa0c55ad015}}",
+        envoy.key_prefix
+    );
+    let set = |command: &[&str]| {
+        let mut connection = redis.connection();
+        let mut call = redis::cmd(command[0]);
+        call.arg(&hash).arg(&command[1..]);
+        call.query::<i64>(&mut connection).unwrap();
+    };
+    set(&["HSET", "live:override", "1000"]);
+    for _ in 0..300 {
+        assert_eq!(call().await.status, 200);
+    }
+    set(&["HDEL", "live:override"]);
+    let denied = call().await;
+    assert_eq!(
+        (denied.status, denied.number("x-ratelimit-limit")),
+        (429, Some(21))
+    );
+    let wait = denied.number("retry-after").expect("a wait");
+    assert!(
+        (1..=4).contains(&wait),
+        "one call of 21 a minute, not what 300 take to drain: {wait}"
+    );
+    tokio::time::sleep(Duration::from_secs(wait as u64)).await;
+    assert_eq!(call().await.status, 200, "after {wait} s");
+}

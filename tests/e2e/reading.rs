@@ -2,6 +2,8 @@
 
 use crate::harness::*;
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// Statuses of one request each.
 async fn statuses(requests: impl IntoIterator<Item = Request>) -> Vec<u16> {
     let mut statuses = Vec::new();
@@ -183,7 +185,7 @@ async fn a_request_with_several_clients_is_refused_if_asked() {
         .policy(&policy("next"))
         .start();
     let keys = [("x-api-key", "a"), ("x-api-key", "b")];
-    let cases: &[(&str, &[(&str, &str)], u16, &str)] = &[
+    let cases: &[(&str, Headers, u16, &str)] = &[
         ("/keyed/1", &keys, 400, "ambiguous_client"),
         ("/source", &keys, 400, "ambiguous_client"),
         (

@@ -56,6 +56,32 @@ async fn a_bucket_gives_its_burst_at_once_and_then_its_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_that_a_limit_of_another_key_denies_leave_a_bucket_as_it_was() {
+    let policy = "{verdict_cache: {entries: 0}, limits: [\
+         {name: bucket, rate: 60000/minute, algorithm: gcra, cost: {header: x-cost, max: 40000}}, \
+         {name: spent, rate: 1/day, algorithm: fixed_window, key: [address], match: {path: /spent}}]}";
+    let envoy = Envoy::with(RedisCluster::shared()).policy(policy).start();
+    let get = |path: &str| envoy.get(path).header("x-api-key", "a");
+    let first = get("/spent").header("x-cost", "40000").send().await;
+    assert_eq!(first.status, 200);
+    let start = std::time::Instant::now();
+    for _ in 0..230 {
+        assert_eq!(get("/spent").send().await.status, 429);
+    }
+    // One drains each ms, and the last call costs 1.
+    let drained = start.elapsed().as_millis() as i64;
+    let left = get("/")
+        .send()
+        .await
+        .number("x-ratelimit-remaining")
+        .expect("a count");
+    assert!(
+        left + 3 > 20_000 + drained,
+        "{left} left of 20,000 and {drained} that drained"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fixed_window_begins_with_the_clock_with_the_first_call_or_with_a_phase_of_the_clients_own() {
     for builder in Envoy::of_each_store() {
         let envoy = builder

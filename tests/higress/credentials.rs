@@ -71,7 +71,8 @@ fn what_this_artifact_cannot_do_is_refused_with_the_remedy() {
             "{redis: {cluster: c}, limits: [{rate: 1/s}]}",
             "native is missing",
         ),
-        ("{role: redis_call}", "role redis_call: headgate.wasm has it"),
+        ("{role: redis_call}", "headgate.wasm has this role"),
+        ("{redis: {key_prefix: a}}", "headgate.wasm has this role"),
     ] {
         let log = refused(config);
         assert!(log.contains(expected), "{config}: {log}");

@@ -3,6 +3,7 @@
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
 
+mod contexts;
 mod credentials;
 mod drivers;
 mod faults;

@@ -4,7 +4,7 @@ use crate::fixtures::*;
 use crate::server::{text, texts, Client, Server};
 use headgate::limit::Charge;
 use headgate::redis::resp::Value;
-use headgate::script::{body, sha1_hex, Mode, Reply, COMMANDS};
+use headgate::script::{body, sha1_hex, Mode, Reply, ACCEPTED, COMMANDS};
 use std::time::Duration;
 
 #[test]
@@ -26,6 +26,26 @@ fn after_noscript_the_same_arguments_serve_eval_and_then_evalsha_again() {
     assert!(text(&replies[0]).starts_with("NOSCRIPT"));
     let left = |reply| left(&Reply::decode(&group, reply).unwrap());
     assert_eq!((left(&replies[1]), left(&replies[2])), (vec![9], vec![8]));
+}
+
+#[test]
+fn two_releases_count_in_the_same_counters() {
+    let server = Server::start();
+    let mut client = server.client();
+    let group = group(&FORMS.map(|form| charge(form, 10, DAY)));
+    for call in 0..6 {
+        let script = &ACCEPTED[call % ACCEPTED.len()];
+        client.add_call("EVAL", script.body, &group, Mode::Count);
+        let value = client.send().remove(0);
+        let reply = Reply::decode(&group, &value).unwrap_or_else(|error| panic!("{error}: {value:?}"));
+        assert_eq!(left(&reply), [9 - call as u64; 4], "call {call}");
+        // Each takes back what it counted itself.
+        client.add_call("EVAL", script.body, &group, Mode::Count);
+        let value = client.send().remove(0);
+        let reply = Reply::decode(&group, &value).expect("a reply");
+        client.add_call("EVAL", script.body, &group, Mode::GiveBack(&reply));
+        assert_eq!(client.send(), [Value::Bulk(Some(vec![1]))], "call {call}");
+    }
 }
 
 /// Every branch of the script: what a caller with the shipped rights may do.

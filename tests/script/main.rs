@@ -1,6 +1,7 @@
 //! The counting script on a real Redis: it does what the algorithms' laws say, and keeps its promises.
 
 mod atomic;
+mod buckets;
 mod capacity;
 mod deployment;
 mod entries;

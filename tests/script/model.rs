@@ -13,6 +13,23 @@ pub struct Model {
     pub overrides: HashMap<String, String>,
 }
 
+/// When a cost is charged: as the call passes, before it by a lease, or with its response.
+#[derive(Clone, Copy, PartialEq)]
+enum Taken {
+    AtOnce,
+    InAdvance,
+    Afterwards,
+}
+
+impl Taken {
+    fn by(lease: bool) -> Taken {
+        match lease {
+            true => Taken::InAdvance,
+            false => Taken::AtOnce,
+        }
+    }
+}
+
 /// What a group was charged: a mark for each charge that was.
 pub type Marks = Vec<Option<Mark>>;
 
@@ -36,7 +53,7 @@ impl Model {
         let mut marks = vec![None; verdicts.len()];
         for (at, charge) in group.charges.iter().enumerate().filter(|_| admitted) {
             if verdicts[at].allowed && !charge.later {
-                marks[at] = self.take(group, charge, clock_us, &mut verdicts[at], lease);
+                marks[at] = self.take(group, charge, clock_us, &mut verdicts[at], Taken::by(lease));
             }
         }
         (admitted, verdicts, marks)
@@ -47,7 +64,7 @@ impl Model {
         let mut verdicts = Vec::new();
         for charge in &group.charges {
             let mut verdict = Verdict::UNLIMITED;
-            self.take(group, charge, clock_us, &mut verdict, false);
+            self.take(group, charge, clock_us, &mut verdict, Taken::Afterwards);
             verdicts.push(verdict);
         }
         verdicts
@@ -71,7 +88,7 @@ impl Model {
             };
             let mut terms = Terms::of(charge);
             terms.rate.limit = terms.rate.limit.max(1);
-            nothing &= state.check(clock_us, &terms, 0).reset_ms == 0;
+            nothing &= state.lasts_ms(clock_us, &terms) == 0;
             *state = State::new(charge.algorithm.form());
         }
         nothing
@@ -110,13 +127,14 @@ impl Model {
         charge: &Charge,
         clock_us: u64,
         verdict: &mut Verdict,
-        lease: bool,
+        taken: Taken,
     ) -> Option<Mark> {
-        let terms = self.terms(charge, clock_us)?;
+        let mut terms = self.terms(charge, clock_us)?;
+        terms.overdraws |= taken == Taken::Afterwards;
         let state = self.state(group, charge);
-        let mark = match lease {
-            true => state.charge_lease(clock_us, &terms, charge.cost),
-            false => state.charge(clock_us, &terms, charge.cost),
+        let mark = match taken {
+            Taken::InAdvance => state.charge_lease(clock_us, &terms, charge.cost),
+            _ => state.charge(clock_us, &terms, charge.cost),
         };
         let standing = state.check(clock_us, &terms, 0);
         *verdict = match terms.rate.limit {

@@ -1,6 +1,6 @@
 //! What is meant where nothing is written, and forms that mean the same.
 
-use super::{errors, policy, struct_bytes, yaml};
+use super::{errors, policy, settings, struct_bytes, yaml};
 use crate::config::{parse, parse_value, Plugin, Policy};
 use crate::identify::SourceKind;
 use crate::limit::*;
@@ -36,14 +36,37 @@ fn written_and_unwritten_default_sources_are_the_same() {
 }
 
 #[test]
-fn a_policy_without_limits_is_a_policy() {
+fn a_filter_without_limits_is_refused_with_the_remedy() {
     for text in [
         "{instance: edge}",
-        "{limits: []}",
         "{enabled: false}",
         "{role: filter}",
+        "{role: filter, redis: {key_prefix: a}}",
+        "{redis: {}}",
+        "{redis: {key_prefix: a, timeout: 1s}}",
+        "{redis: {key_prefix: a}, store: redis}",
+        "{exempt: [{path: /a}]}",
     ] {
-        assert!(policy(text).limits.is_empty());
+        let expected =
+            "limits: missing: a filter without limits counts nothing; write one such as [{rate: 100/minute}]";
+        let shown = errors(text).to_string();
+        assert!(shown.starts_with(expected), "{text}: {shown}");
+    }
+    let shown = errors("{limits: []}").to_string();
+    assert!(
+        shown.starts_with("limits: []: a filter without limits counts nothing; write one"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn missing_limits_are_no_second_error() {
+    for text in [
+        "{limts: [{rate: 1/s}]}",
+        "{redis: {timeout: 1h}}",
+        "{role: guard, redis: {key_prefix: a}}",
+    ] {
+        assert_eq!(errors(text).iter().count(), 1, "{text}\n{}", errors(text));
     }
 }
 
@@ -130,7 +153,7 @@ fn shares_at_the_ends_are_always_and_never() {
 
 #[test]
 fn sources_without_a_name_are_called_by_what_they_read() {
-    let policy = policy(
+    let policy = settings(
         "{identify: [{header: Authorization}, {cookie: sid}, {query: app}, {metadata: [a, b]}, {tls: subject},
           {all: [{header: x-a}, {address: {}}]}, {address: {ipv4_prefix: 24}}]}",
     );
@@ -160,7 +183,7 @@ fn sources_without_a_name_are_called_by_what_they_read() {
 
 #[test]
 fn one_of_a_kind_may_go_unnamed_beside_named_ones() {
-    let policy = policy("{identify: [{name: token, header: authorization}, {header: x-api-key}]}");
+    let policy = settings("{identify: [{name: token, header: authorization}, {header: x-api-key}]}");
     assert_eq!(policy.identify[1].name, "api_key");
 }
 
@@ -222,13 +245,13 @@ fn a_wider_network_after_a_narrower_one_is_reached() {
 fn braces_in_a_body_are_text_unless_they_hold_a_word() {
     let body = r#"{"error": "slow down", "retry": {retry_after}, "of": "{name}", "": {}}"#;
     let text = serde_json::json!({"response": {"body": body}});
-    assert_eq!(policy(&text.to_string()).response.body, body);
+    assert_eq!(settings(&text.to_string()).response.body, body);
 }
 
 #[test]
 fn no_headers_at_all_and_both_families_can_be_asked_for() {
     let families = |list: &str| {
-        let response = policy(&format!("{{response: {{headers: {list}}}}}")).response;
+        let response = settings(&format!("{{response: {{headers: {list}}}}}")).response;
         (response.x_ratelimit, response.ietf)
     };
     assert_eq!(families("[]"), (false, false));
@@ -237,12 +260,13 @@ fn no_headers_at_all_and_both_families_can_be_asked_for() {
 }
 
 #[test]
-fn the_network_role_takes_its_key_prefix_alone() {
+fn the_guard_takes_its_key_prefix_alone_with_role_or_without() {
     let plugin = |text: &str| parse_value(&yaml(text)).unwrap();
     let expected = |prefix: &str| Plugin::RedisCall {
         key_prefix: prefix.to_owned(),
     };
     assert_eq!(plugin("{role: redis_call}"), expected("ratelimit"));
+    assert_eq!(plugin("{redis: {key_prefix: eu}}"), expected("eu"));
     assert_eq!(
         plugin("{role: redis_call, redis: {key_prefix: 'eu:limits'}}"),
         expected("eu:limits")
@@ -261,9 +285,9 @@ fn a_whole_double_is_an_integer_in_json_and_in_a_struct() {
         Plugin::Filter(policy) => policy.response.status,
         other => panic!("{other:?}"),
     };
-    let json = br#"{"response": {"status": 430.0}}"#;
+    let json = br#"{"response": {"status": 430.0}, "limits": [{"rate": "1/s"}]}"#;
     assert_eq!(status(parse(json).unwrap()), 430);
-    let bytes = struct_bytes(&yaml("{response: {status: 430}}"));
+    let bytes = struct_bytes(&yaml("{response: {status: 430}, limits: [{rate: 1/s}]}"));
     assert_eq!(status(parse(&bytes).unwrap()), 430);
 }
 
@@ -320,15 +344,19 @@ fn the_borders_of_each_range_are_inside() {
         "{redis: {timeout: 1ms, max_in_flight: 1}}",
         "{redis: {timeout: 10s, max_in_flight: 1000000}}",
         "{response: {status: 400, error_status: 599}}",
-        "{limits: [{rate: 10000/d, algorithm: sliding_window_log}]}",
-        "{limits: [{rate: 5/s, cost: 0}]}",
-        "{limits: [{rate: 5/s, cost: 5}]}",
-        "{limits: [{rate: 0/s, cost: 5}]}",
-        "{limits: [{rate: 1/d, algorithm: gcra, burst: 104249991}]}",
         "{identify: [{address: {ipv4_prefix: 1, ipv6_prefix: 128}}]}",
         "{verdict_cache: {max_age: 0s, entries: 0}, log: {denials_per_second: 0}}",
     ] {
-        policy(text);
+        settings(text);
+    }
+    for limit in [
+        "{rate: 10000/d, algorithm: sliding_window_log}",
+        "{rate: 5/s, cost: 0}",
+        "{rate: 5/s, cost: 5}",
+        "{rate: 0/s, cost: 5}",
+        "{rate: 1/d, algorithm: gcra, burst: 104249991}",
+    ] {
+        algorithm(limit);
     }
 }
 

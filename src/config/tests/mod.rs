@@ -23,6 +23,13 @@ fn policy(text: &str) -> Policy {
     }
 }
 
+/// The policy of settings alone, with a limit beside them, as every policy needs one.
+fn settings(text: &str) -> Policy {
+    let mut value = yaml(text);
+    value["limits"] = yaml("[{rate: 1/s}]");
+    policy(&value.to_string())
+}
+
 fn errors(text: &str) -> ConfigErrors {
     match parse_value(&yaml(text)) {
         Err(errors) => errors,

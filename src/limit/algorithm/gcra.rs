@@ -4,8 +4,32 @@
 //! still fits. (The generic cell rate algorithm of ITU-T I.371 as a leaky bucket: a token bucket seen from the other
 //! side.) In whole numbers: a request is `period` units, the bucket drains N units each ms.
 //!
+//! **Other terms.** A level is never more than a full bucket of the terms under which it is read. One that was stored
+//! under a larger N or burst is read as if the bucket had drained for some ms more: the fewest after which it is not
+//! above full. So a call of cost c waits for c × period / N at most, as at a bucket that is full. The skipped time is
+//! no drain: what is stored says all the same how much a call under the larger N sees, since one client may have
+//! several N at once (overrides by CIDR, two configurations during a deployment).
+//!
+//! **Charges after the call** (costs from the response) may overdraw the bucket, and what overdraws it is owed. Such a
+//! call passes with 1 left and costs a full bucket at most: the level is at most two full buckets less a request, and
+//! the wait of a call of cost 1 is at most the time in which a full bucket drains. Above that nothing is owed: where
+//! several calls are under way at once, the costs of all but one may be forgiven, as those of a fixed window are at
+//! its end.
+//!
+//! **Giving back.** The mark says when the call was charged and how long what the bucket held before it takes to drain.
+//! Within that time the charge is given back in full, and the bucket is as if it had never been. What drains later may
+//! have drained of this charge alone, and is not given back.
+//!
 //! **Error.** None: in any span of t ms at most burst + N × t / period are admitted. At its start the bucket is not
-//! below empty, at its end not above full, and in between it drained N × t.
+//! below empty, at its end not above full, and in between it drained N × t. What differs from that:
+//!
+//! - Costs from the response overdraw, as above.
+//! - Where calls have several N, each reads the drain since the call before it by its own N. Calls of the largest N
+//!   keep the bound, plus less than what drains in 1 ms for each other call in between.
+//! - Giving back leaves too much counted where other calls came after that time, or after 16 s, or while the bucket
+//!   held more than full: up to the charge. Where no call came, less than what drains in 1 ms.
+//! - Where charges that will be given back overlap in time, each counts as held by the others. So too little may be
+//!   counted: at most the sum of their costs, until the bucket is empty.
 
 use super::{signed, Algorithm, Terms, Verdict, EXACT};
 
@@ -18,14 +42,31 @@ pub struct Gcra {
     pub level: u64,
 }
 
+/// The bucket as it is under a call's terms.
+struct Reading {
+    /// Unix ms; ahead of the clock where the stored time is.
+    now_ms: u64,
+    /// At most [`most`].
+    level: u64,
+    /// By how many ms of drain the level is lower than what is stored.
+    skipped_ms: u64,
+}
+
+/// Bits of a mark that say how many ms the bucket's level before the charge takes to drain.
+const HELD_BITS: u32 = 14;
+
+/// The other bits of a mark: the time of the charge in unix ms, which wraps around each 17 years.
+const TIME_BITS: u32 = 39;
+
 impl Gcra {
-    pub(super) fn check(&self, clock_ms: u64, terms: &Terms, need: u64) -> Verdict {
-        let (limit, period) = (terms.rate.limit.max(1), terms.period_ms());
+    /// `least`: how full the bucket is taken to be at least, in units.
+    pub(super) fn check(&self, clock_ms: u64, terms: &Terms, need: u64, least: u64) -> Verdict {
+        let (limit, period) = (drain(terms), terms.period_ms());
         let burst = burst(terms);
-        let now = self.at(clock_ms, terms);
+        let now = self.read(clock_ms, terms, least);
         // A bucket that does not drain before the clock has come to its time. A sum above 2⁵³ is rounded as Redis's Lua
         // rounds it, so that both stores say the same.
-        let ahead = now.time_ms.saturating_sub(clock_ms);
+        let ahead = now.now_ms.saturating_sub(clock_ms);
         let drained = |level: u64| (level.div_ceil(limit) as f64 + ahead as f64) as u64;
         let room = |requests: u64| requests.saturating_mul(period);
         let left = (signed(room(burst)) - signed(now.level)).div_euclid(signed(period));
@@ -35,53 +76,74 @@ impl Gcra {
         })
     }
 
-    /// Returns the time, in ms.
-    pub(super) fn charge(&mut self, clock_ms: u64, terms: &Terms, cost: u64) -> u64 {
-        *self = self.at(clock_ms, terms);
-        let filled = cost.saturating_mul(terms.period_ms());
-        self.level = self.level.saturating_add(filled).min(EXACT);
-        self.time_ms
+    /// Returns the mark.
+    pub(super) fn charge(&mut self, clock_ms: u64, terms: &Terms, cost: u64, least: u64) -> u64 {
+        let limit = drain(terms);
+        let now = self.read(clock_ms, terms, least);
+        let filled = now.level.saturating_add(cost.saturating_mul(terms.period_ms()));
+        let level = filled.min(most(terms));
+        // With what was skipped the level is above full again. So the time is when it was full, and the next call
+        // under these terms skips as much.
+        let back = match now.skipped_ms > 0 && now.now_ms == clock_ms {
+            true => (most(terms) - level) / limit,
+            false => 0,
+        };
+        let stored = now.skipped_ms.saturating_add(back).saturating_mul(limit);
+        self.time_ms = now.now_ms.saturating_sub(back);
+        self.level = level.saturating_add(stored).min(EXACT);
+        let held = (now.level / limit).saturating_add(back).min(low(HELD_BITS));
+        (self.time_ms & low(TIME_BITS)) << HELD_BITS | held
     }
 
-    /// All but what may have drained of it since. (Without that call the bucket may have been empty for a while in
-    /// which it now drained this call's share.)
-    pub(super) fn give_back(&mut self, clock_ms: u64, terms: &Terms, cost: u64, time_ms: u64) {
-        if self.time_ms < time_ms || self.time_ms > clock_ms.saturating_add(terms.period_ms()) {
+    /// All but what drained of this charge alone.
+    pub(super) fn give_back(&mut self, clock_ms: u64, terms: &Terms, cost: u64, mark: u64) {
+        let (time, held) = (mark >> HELD_BITS, mark & low(HELD_BITS));
+        let since = self.time_ms.wrapping_sub(time) & low(TIME_BITS);
+        let is_older = since > low(TIME_BITS - 1);
+        if is_older || self.time_ms > clock_ms.saturating_add(terms.period_ms()) {
             return;
         }
-        let now = self.at(clock_ms, terms);
-        let drained = (now.time_ms - time_ms).saturating_mul(terms.rate.limit);
-        let undrained = cost.saturating_mul(terms.period_ms()).saturating_sub(drained);
-        if undrained > 0 && now.level > 0 {
-            self.time_ms = now.time_ms;
-            self.level = now.level.saturating_sub(undrained);
-        }
+        let passed = since.saturating_add(clock_ms.saturating_sub(self.time_ms));
+        let drained = passed.saturating_sub(held).saturating_mul(terms.rate.limit);
+        let filled = cost.saturating_mul(terms.period_ms());
+        self.level = self.level.saturating_sub(filled.saturating_sub(drained));
     }
 
-    /// The bucket as it stands now, filled up to `level` where it holds less.
-    pub(super) fn filled(&self, clock_ms: u64, terms: &Terms, level: u64) -> Gcra {
-        let now = self.at(clock_ms, terms);
-        Gcra {
-            level: now.level.max(level),
-            ..now
-        }
+    /// How long the stored level matters under these terms or a larger N, in ms from the clock on.
+    pub(super) fn lasts_ms(&self, clock_ms: u64, terms: &Terms) -> u64 {
+        let empty_ms = self.time_ms.saturating_add(self.level.div_ceil(drain(terms)));
+        empty_ms.saturating_sub(clock_ms)
     }
 
-    /// The bucket as it stands now.
-    fn at(&self, clock_ms: u64, terms: &Terms) -> Gcra {
+    fn read(&self, clock_ms: u64, terms: &Terms, least: u64) -> Reading {
         if self.time_ms > clock_ms.saturating_add(terms.period_ms()) {
-            return Gcra {
-                time_ms: clock_ms,
-                level: 0,
+            return Reading {
+                now_ms: clock_ms,
+                level: least,
+                skipped_ms: 0,
             };
         }
-        let time_ms = self.time_ms.max(clock_ms);
-        let drained = (time_ms - self.time_ms).saturating_mul(terms.rate.limit);
-        Gcra {
-            time_ms,
-            level: self.level.saturating_sub(drained),
+        let limit = drain(terms);
+        let now_ms = self.time_ms.max(clock_ms);
+        let undrained = self
+            .level
+            .saturating_sub((now_ms - self.time_ms).saturating_mul(limit));
+        let skipped_ms = self.level.saturating_sub(most(terms)).div_ceil(limit);
+        let (level, skipped_ms) = match undrained.checked_sub(skipped_ms.saturating_mul(limit)) {
+            Some(level) => (level, skipped_ms),
+            None => (0, undrained.div_ceil(limit)),
+        };
+        Reading {
+            now_ms,
+            level: level.max(least),
+            skipped_ms,
         }
     }
+}
+
+/// How many units drain in a ms.
+fn drain(terms: &Terms) -> u64 {
+    terms.rate.limit.max(1)
 }
 
 fn burst(terms: &Terms) -> u64 {
@@ -92,54 +154,23 @@ fn burst(terms: &Terms) -> u64 {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limit::algorithm::laws::terms;
-
-    const NOW: u64 = 1_700_000_000_000;
-
-    #[test]
-    fn a_wait_that_no_double_holds_is_rounded_as_in_redis() {
-        let terms = terms(Algorithm::Gcra { burst: 0 }, 1, 2_195_019_413);
-        let full = Gcra {
-            time_ms: NOW + 1,
-            level: EXACT,
-        };
-        assert_eq!(full.check(NOW, &terms, 1).reset_ms, EXACT);
-        assert_eq!(full.check(NOW - 1, &terms, 1).reset_ms, EXACT + 2);
-    }
-
-    #[test]
-    fn a_burst_passes_at_once_and_then_one_call_for_each_share_of_the_period() {
-        let terms = terms(Algorithm::Gcra { burst: 3 }, 60, 60_000);
-        let mut bucket = Gcra::default();
-        bucket.charge(NOW, &terms, 3);
-        let denied = bucket.check(NOW, &terms, 1);
-        assert_eq!((denied.allowed, denied.limit), (false, Some(3)));
-        assert_eq!((denied.wait_ms, denied.reset_ms), (1_000, 3_000));
-        assert!(!bucket.check(NOW + 999, &terms, 1).allowed);
-        assert_eq!(bucket.check(NOW + 1_000, &terms, 1).remaining, 1);
-    }
-
-    #[test]
-    fn without_a_burst_of_its_own_the_bucket_holds_the_n_that_holds() {
-        let terms = terms(Algorithm::Gcra { burst: 0 }, 7, 60_000);
-        let verdict = Gcra::default().check(NOW, &terms, 8);
-        assert_eq!(
-            (verdict.limit, verdict.remaining, verdict.wait_ms),
-            (Some(7), 7, 60_000)
-        );
-    }
-
-    #[test]
-    fn giving_back_leaves_what_has_drained_meanwhile_to_the_others() {
-        let terms = terms(Algorithm::Gcra { burst: 10 }, 60, 60_000);
-        let mut bucket = Gcra::default();
-        let mark = bucket.charge(NOW, &terms, 2);
-        bucket.charge(NOW + 1_000, &terms, 4);
-        // 2 + 4 - 1 drained. Without the first call there would be 4; it may be that 1 of it has drained, or none.
-        bucket.give_back(NOW + 1_000, &terms, 2, mark);
-        assert_eq!(bucket.level, 4 * 60_000);
+/// The highest level under these terms, in units.
+fn most(terms: &Terms) -> u64 {
+    let full = burst(terms).saturating_mul(terms.period_ms());
+    match terms.overdraws {
+        true => full
+            .saturating_mul(2)
+            .saturating_sub(terms.period_ms())
+            .min(EXACT),
+        false => full,
     }
 }
+
+/// So many bits, all set.
+fn low(bits: u32) -> u64 {
+    (1 << bits) - 1
+}
+
+#[cfg(test)]
+#[path = "gcra_tests.rs"]
+mod tests;

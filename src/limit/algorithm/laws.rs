@@ -12,6 +12,7 @@ pub fn terms(algorithm: Algorithm, limit: u64, period_ms: u64) -> Terms {
             period: Period::from_millis(period_ms).unwrap(),
         },
         phase_ms: 0,
+        overdraws: false,
     }
 }
 

@@ -57,26 +57,25 @@ pub fn leased_period(algorithm: Algorithm, rate: Rate) -> Period {
 impl State {
     /// As [`State::check`], for permits that are taken in advance.
     pub fn check_lease(&self, clock_us: u64, terms: &Terms, cost: u64) -> Verdict {
-        let need = cost.saturating_mul(LEASE_NEEDS);
-        self.ahead(clock_us, terms, cost).check(clock_us, terms, need)
+        self.check_filled(
+            clock_us,
+            terms,
+            cost.saturating_mul(LEASE_NEEDS),
+            filled(terms, cost),
+        )
     }
 
     /// As [`State::charge`], for permits that are taken in advance.
     pub fn charge_lease(&mut self, clock_us: u64, terms: &Terms, cost: u64) -> Mark {
-        if terms.rate.limit > 0 {
-            *self = self.ahead(clock_us, terms, cost);
-        }
-        self.charge(clock_us, terms, cost)
+        self.charge_filled(clock_us, terms, cost, filled(terms, cost))
     }
+}
 
-    fn ahead(&self, clock_us: u64, terms: &Terms, cost: u64) -> State {
-        match self {
-            State::Gcra(bucket) if cost > 0 => {
-                let drains = lease_ms(terms.algorithm, terms.rate).saturating_mul(terms.rate.limit);
-                State::Gcra(bucket.filled(clock_us / 1000, terms, drains))
-            }
-            other => other.clone(),
-        }
+/// How full a bucket is taken to be at least, in its units: by what drains while the lease lives.
+fn filled(terms: &Terms, cost: u64) -> u64 {
+    match cost {
+        0 => 0,
+        _ => lease_ms(terms.algorithm, terms.rate).saturating_mul(terms.rate.limit),
     }
 }
 

@@ -10,7 +10,7 @@ mod discovery;
 mod shard;
 mod stream;
 
-use super::pending::{Ends, Pending};
+use super::pending::{is_refusal, Ends, Pending};
 use crate::earliest::earliest;
 use crate::redis::starting::Starting;
 use crate::redis::{CallError, CallToken, Completed, HashSlot, RedisCall, Script, ScriptCall};
@@ -29,6 +29,9 @@ const NARROW: u16 = 128;
 
 /// A stream whose oldest call has waited this much longer than any caller would is broken.
 const STUCK: Duration = Duration::from_secs(2);
+
+/// The least time between two warnings that the guard refuses calls.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
 /// What the streams need of the proxy.
 pub trait StreamHost {
@@ -62,6 +65,8 @@ pub struct Streams<H> {
     wakeup: Option<Instant>,
     scratch: Vec<u8>,
     ends: Ends,
+    /// When it was last logged that the guard refuses calls.
+    warned: Option<Instant>,
 }
 
 impl<H: StreamHost> Streams<H> {
@@ -82,6 +87,7 @@ impl<H: StreamHost> Streams<H> {
             wakeup: None,
             scratch: Vec::new(),
             ends: Ends::new(),
+            warned: None,
         };
         streams.cut(Instant::now());
         streams
@@ -141,6 +147,20 @@ impl<H: StreamHost> Streams<H> {
         self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
         let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.timeout));
         self.wake(now, hint, wakeup);
+        self.warn_of_refusals(now, completed.get(before..).unwrap_or_default());
+    }
+
+    /// Calls that the guard refused until their time was over.
+    fn warn_of_refusals(&mut self, now: Instant, completed: &[Completed]) {
+        let is_refused = |done: &Completed| done.reply.as_ref().is_ok_and(is_refusal);
+        let is_due = self.warned.is_none_or(|at| at + BETWEEN_WARNINGS <= now);
+        if is_due && completed.iter().any(is_refused) {
+            self.warned = Some(now);
+            log::warn!(
+                "headgate: the redis_call guard refuses this filter's calls, and on_error decides for every caller: the \
+                 guard is of another release, or has another redis.key_prefix; update the listener redis_call first"
+            );
+        }
     }
 
     /// After an event at one shard.

@@ -2,7 +2,7 @@
 //!
 //! A caller that has gone away keeps its place in that order; its reply finds nobody. Where a node does not know
 //! the script, one call on the stream carries the body and the others are sent again behind it. Where the guard at
-//! the other end does not take the body, or the stream is old, it ends after its last reply and calls go on the next.
+//! the other end does not take the script, or the stream is old, it ends after its last reply and calls go on the next.
 
 use super::{Link, StreamId};
 use crate::earliest::earliest;
@@ -101,7 +101,7 @@ impl Stream {
                 self.leaving = self.ends.is_some_and(|ends| ends <= now);
             }
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
-            if pending.is_refused(now, &reply) {
+            if pending.is_to_be_sent_elsewhere(now, &reply) {
                 self.leaving = true;
                 self.backoff.failed(now);
                 self.queue.push_back(pending.anew(now));

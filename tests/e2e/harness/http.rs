@@ -1,7 +1,8 @@
 //! The caller: requests over HTTP/1.1 and HTTP/2, and bytes as they are.
 
+use super::Body;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::Method;
 use hyper_util::client::legacy::{connect::HttpConnector, Client as Pool};
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 /// A pool of connections to one port. Belongs to the runtime of the test that first uses it.
 #[derive(Clone)]
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<HttpConnector, Body>,
     port: u16,
 }
 
@@ -52,7 +53,7 @@ impl Client {
             method,
             path,
             headers: HeaderMap::new(),
-            body: Bytes::new(),
+            body: Body::default(),
         }
     }
 }
@@ -64,7 +65,7 @@ pub struct Request {
     method: Method,
     path: String,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 }
 
 impl Request {
@@ -78,8 +79,13 @@ impl Request {
         self
     }
 
-    pub fn body(mut self, body: impl Into<Bytes>) -> Request {
-        self.body = body.into();
+    pub fn body(self, body: impl Into<Bytes>) -> Request {
+        self.carrying(Body::whole(body))
+    }
+
+    /// The same in pieces, with trailers.
+    pub fn carrying(mut self, body: Body) -> Request {
+        self.body = body;
         self
     }
 
@@ -96,7 +102,7 @@ impl Request {
         let mut request = hyper::Request::builder()
             .method(self.method)
             .uri(uri)
-            .body(Full::new(self.body))
+            .body(self.body)
             .map_err(spell)?;
         *request.headers_mut() = self.headers;
         let start = Instant::now();

@@ -33,6 +33,7 @@
 #![allow(dead_code, unused_imports)] // not every helper is in use at every time
 
 mod artifacts;
+mod body;
 pub mod config;
 mod envoy;
 mod http;
@@ -46,6 +47,7 @@ mod upstream;
 pub use self::artifacts::{
     default_envoy, envoy_binary, envoy_has, envoy_versions, filter_module, Capability,
 };
+pub use self::body::{digest, Body};
 pub use self::envoy::{Envoy, EnvoyBuilder, Place};
 pub use self::http::{limits_named_in, passes, Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};

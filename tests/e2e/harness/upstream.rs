@@ -1,8 +1,10 @@
 //! The service behind Envoy: says what reached it, or answers as told.
 
+use super::digest;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -73,7 +75,8 @@ impl Upstream {
         self.state.requests.load(Ordering::SeqCst)
     }
 
-    /// The latest request: `{method, path, headers: [[name, value], …]}`.
+    /// The latest request as its headers said: `{method, path, headers: [[name, value], …]}`. The answer to it tells
+    /// `{trailers: [[name, value], …], body: {length, digest}}` as well, or `broken` where it did not come whole.
     pub fn last(&self) -> Value {
         self.state.last.lock().expect("unpoisoned").clone()
     }
@@ -94,13 +97,8 @@ impl Drop for State {
 }
 
 async fn serve(request: hyper::Request<Incoming>, state: Option<&State>) -> hyper::Response<Full<Bytes>> {
-    let headers: Vec<Value> = request
-        .headers()
-        .iter()
-        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
-        .collect();
-    let seen = json!({"method": request.method().as_str(), "path": request.uri().path_and_query().map(|p| p.as_str()),
-        "headers": headers});
+    let mut seen = json!({"method": request.method().as_str(), "path": request.uri().path_and_query().map(|p| p.as_str()),
+        "headers": pairs(request.headers())});
     let told = request
         .headers()
         .get("x-test-answer")
@@ -119,7 +117,15 @@ async fn serve(request: hyper::Request<Incoming>, state: Option<&State>) -> hype
         state.requests.fetch_add(1, Ordering::SeqCst);
         *state.last.lock().expect("unpoisoned") = seen.clone();
     }
-    let _ = request.into_body().collect().await;
+    match request.into_body().collect().await {
+        Ok(body) => {
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            seen["trailers"] = pairs(&trailers);
+            let body = body.to_bytes();
+            seen["body"] = json!({"length": body.len(), "digest": digest(&body)});
+        }
+        Err(error) => seen["broken"] = json!(error.to_string()),
+    }
     if let Some(delay) = answer["delay_ms"].as_u64() {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
@@ -145,6 +151,13 @@ async fn serve(request: hyper::Request<Incoming>, state: Option<&State>) -> hype
     response
         .body(Full::new(Bytes::from(body)))
         .expect("an answer that is valid HTTP")
+}
+
+fn pairs(headers: &HeaderMap) -> Value {
+    let pair = |(name, value): (&HeaderName, &HeaderValue)| {
+        json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])
+    };
+    headers.iter().map(pair).collect()
 }
 
 fn text(value: &Value) -> String {

@@ -46,9 +46,14 @@ if server == "uvicorn":
 
     uvicorn.run(get_asgi_application(), host="127.0.0.1", port=port, access_log=False)
 else:
-    from wsgiref.simple_server import WSGIRequestHandler, make_server
+    from socketserver import ThreadingMixIn
+    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
     from django.core.wsgi import get_wsgi_application
 
+    # A thread for each connection, so that one on which no request comes delays no other.
+    class Server(ThreadingMixIn, WSGIServer):
+        daemon_threads = True
+
     WSGIRequestHandler.log_message = lambda *_: None
-    make_server("127.0.0.1", port, get_wsgi_application()).serve_forever()
+    make_server("127.0.0.1", port, get_wsgi_application(), Server).serve_forever()

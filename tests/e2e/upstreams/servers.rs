@@ -24,7 +24,7 @@ impl Server {
         Server::django("uvicorn")
     }
 
-    /// Django behind Python's own WSGI server, which also merges slashes at the begin.
+    /// Django behind Python's own WSGI server, which also merges slashes at the start.
     pub fn django_under_wsgiref() -> Server {
         Server::django("wsgiref")
     }
@@ -145,6 +145,7 @@ impl Server {
         let port = self.port;
         Envoy::local()
             .policy(policy)
+            .concurrency(1)
             .edit(move |config| config::set_endpoints(config::cluster(config, "upstream"), &[port]))
     }
 

@@ -24,7 +24,7 @@ const RULES: [Rule; 13] = [
 ];
 
 /// With how many other rules each form is combined.
-const PARTNERS: usize = 6;
+const PARTNERS: usize = 4;
 
 /// The path, every form of each rule, and each of these with one form of several other rules.
 pub fn of(path: &str) -> Vec<String> {
@@ -104,7 +104,7 @@ fn first_slash(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// Segments that some servers take away: at the begin and before the last segment.
+/// Segments that some servers take away: at the start and before the last segment.
 fn dots(path: &str) -> Vec<String> {
     let detours = [
         "/.",
@@ -179,10 +179,19 @@ fn control(path: &str) -> Vec<String> {
 }
 
 fn tail(path: &str) -> Vec<String> {
-    ["?", "?x", "?/../x", "%3f", "%3fx", "%23x", "?x=/static/a"]
-        .iter()
-        .map(|tail| format!("{path}{tail}"))
-        .collect()
+    [
+        "?",
+        "?x",
+        "?x=1&y=2",
+        "?/../x",
+        "%3f",
+        "%3fx",
+        "%23x",
+        "?x=/static/a",
+    ]
+    .iter()
+    .map(|tail| format!("{path}{tail}"))
+    .collect()
 }
 
 fn authority(path: &str) -> Vec<String> {

@@ -3,7 +3,7 @@
 //! `src/exports.cc`
 
 use super::client::is_one_command;
-use super::http::{Headers, LocalReply};
+use super::http::{value, Headers, LocalReply};
 use super::state::{Init, State};
 use std::time::{Duration, Instant};
 use wasmi::{Caller, ExternType, Linker, Memory, Module, Val};
@@ -159,15 +159,32 @@ pub fn define(linker: &mut Linker<State>) {
             }
             OK
         };
+        // As Envoy does it: the context is deleted before this returns.
+        // source: envoy `source/extensions/common/wasm/context.cc` (closeStream, onEvent, onCloseTCP)
+        "proxy_close_stream" => |mut host: Host, _stream: u32| -> u32 {
+            let context = host.data().context();
+            host.data_mut().closed.push(context);
+            let delete = host.get_export("proxy_on_delete").and_then(|export| export.into_func());
+            let delete = delete.and_then(|f| f.typed::<u32, ()>(&host).ok()).expect("a callback");
+            delete.call(&mut host, context).expect("a VM that may be called again");
+            OK
+        };
         "proxy_send_local_response" => |mut host: Host, status: u32, _details: u32, _details_size: u32, body: u32,
                 body_size: u32, headers: u32, headers_size: u32, grpc_status: i32| -> u32 {
             let body = text(&host, body, body_size);
             let mut headers = parse(&read(&host, headers, headers_size).expect("an address in memory"));
-            headers.extend((grpc_status >= 0).then(|| ("grpc-status".to_owned(), grpc_status.to_string())));
-            match host.data_mut().exchange() {
-                Some(exchange) => exchange.local = Some(LocalReply { status, headers, body }),
-                None => return BAD_ARGUMENT,
-            }
+            let Some(exchange) = host.data_mut().exchange() else { return BAD_ARGUMENT };
+            // As Envoy does it: whose request is gRPC reads no other status, and others read none of gRPC's.
+            let is_grpc = value(&exchange.request, "content-type")
+                .is_some_and(|kind| kind == "application/grpc" || kind.starts_with("application/grpc+"));
+            let status = match is_grpc && grpc_status >= 0 {
+                true => {
+                    headers.push(("grpc-status".to_owned(), grpc_status.to_string()));
+                    200
+                }
+                false => status,
+            };
+            exchange.local = Some(LocalReply { status, headers, body });
             OK
         };
         "proxy_get_header_map_pairs" => |mut host: Host, map: u32, data: u32, size: u32| -> u32 {
@@ -337,7 +354,7 @@ fn redis_call(state: &mut State, service: &str, query: &[u8]) -> Result<u32, u32
     Ok(token)
 }
 
-/// What the SDK imports and the module never calls.
+/// What the module imports and is not to call.
 pub fn define_rest(linker: &mut Linker<State>, module: &Module) {
     for import in module.imports() {
         let ExternType::Func(signature) = import.ty() else {

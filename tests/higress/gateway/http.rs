@@ -6,6 +6,11 @@ use std::time::Instant;
 
 pub type Headers = Vec<(String, String)>;
 
+/// What the module may answer to a request's headers.
+/// source: proxy-wasm-cpp-host `include/proxy-wasm/context.h` (FilterHeadersStatus)
+const CONTINUE: u32 = 0;
+const STOP_ALL: u32 = 4;
+
 /// A request, and what the upstream would answer.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -108,9 +113,11 @@ impl Gateway {
         self.state().exchanges.insert(context, exchange);
         self.state().roots.insert(context, root);
         self.vm::<(u32, u32), ()>(context, "proxy_on_context_create", (context, root));
-        let action: u32 = self.vm(context, "proxy_on_request_headers", (context, headers, 1_u32));
-        if action == 0 {
-            self.exchange(context).resumed = true;
+        let status: u32 = self.vm(context, "proxy_on_request_headers", (context, headers, 1_u32));
+        match status {
+            CONTINUE => self.exchange(context).resumed = true,
+            STOP_ALL => {}
+            other => panic!("status {other}: the body would go on before the decision"),
         }
         self.deliver();
         context

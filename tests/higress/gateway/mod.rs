@@ -17,7 +17,7 @@ pub use state::State;
 use client::Event;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use wasmi::{Engine, Instance, Linker, Module, Store, TypedFunc};
+use wasmi::{Engine, Instance, Linker, Module, Store, TypedFunc, Val};
 
 /// The first root context's number.
 const FIRST: u32 = 1;
@@ -116,7 +116,6 @@ impl Gateway {
         let root = self.root;
         self.state().roots.insert(root, root);
         self.vm::<(u32, u32), ()>(root, "proxy_on_context_create", (root, 0));
-        self.vm::<(u32, u32), u32>(root, "proxy_on_vm_start", (root, 0));
         let taken = self.vm::<(u32, u32), u32>(root, "proxy_on_configure", (root, size));
         self.deliver();
         match taken {
@@ -132,6 +131,42 @@ impl Gateway {
         let before = std::mem::replace(&mut self.root, self.next_context);
         self.configure(config).expect("a configuration that is taken");
         before
+    }
+
+    /// The names of all callbacks, and how many numbers each takes.
+    pub fn callbacks(&self) -> Vec<(String, usize)> {
+        let exports = self.instance.exports(&self.store);
+        let functions = exports.filter_map(|export| {
+            let name = export.name().to_owned();
+            let function = export.into_func().filter(|_| name.starts_with("proxy_on_"))?;
+            Some((name, function.ty(&self.store).params().len()))
+        });
+        functions
+            .filter(|(name, _)| name != "proxy_on_memory_allocate")
+            .collect()
+    }
+
+    /// Calls a callback with any numbers, the first of which is the context; what it returns, if anything.
+    pub fn callback(&mut self, name: &str, numbers: &[u32]) -> Option<u32> {
+        let function = self.instance.get_func(&self.store, name).expect(name);
+        let context = numbers[0];
+        let state = self.store.data_mut();
+        state.current = context;
+        state.effective = 0;
+        let numbers: Vec<Val> = numbers.iter().map(|number| Val::I32(*number as i32)).collect();
+        let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
+        let result = function.call(&mut self.store, &numbers, &mut results);
+        result.unwrap_or_else(|error| panic!("the VM has died in {name}: {error}\n{}", self.log()));
+        results.first().and_then(Val::i32).map(|number| number as u32)
+    }
+
+    /// A connection of a network filter with the configuration; its context, and the status of `proxy_on_new_connection`.
+    pub fn connect(&mut self) -> (u32, Option<u32>) {
+        self.next_context += 1;
+        let (context, root) = (self.next_context, self.root);
+        self.state().roots.insert(context, root);
+        self.callback("proxy_on_context_create", &[context, root]);
+        (context, self.callback("proxy_on_new_connection", &[context]))
     }
 
     pub fn state(&mut self) -> &mut State {

@@ -28,6 +28,8 @@ pub struct State {
     pub events: VecDeque<Event>,
     /// The reply, while it is handed on.
     pub reply: Option<Vec<u8>>,
+    /// Contexts whose connections were closed.
+    pub closed: Vec<u32>,
     pub inits: Vec<Init>,
     pub tokens: u32,
     pub unimplemented: bool,

@@ -64,6 +64,19 @@ fn a_guard_that_never_takes_the_script_ends_in_its_error_before_the_caller_gives
 }
 
 #[test]
+fn a_guard_that_refuses_the_scripts_name_is_met_on_the_next_stream_too() {
+    let mut bench = Bench::warm();
+    bench.call(1, "a").unwrap();
+    bench.reply(3, &REFUSED.replace("EVAL'", "EVALSHA'"));
+    assert_eq!(bench.ended(), []);
+    assert_eq!(bench.host.borrow().cancelled, [StreamId(3)]);
+    bench.after(20);
+    assert_eq!(stream_of(&bench, "a"), Some(4));
+    bench.reply(4, ":1\r\n");
+    assert_eq!(bench.ended(), [(1, Ok(Value::Int(1)))]);
+}
+
+#[test]
 fn a_stream_that_breaks_while_it_is_to_end_loses_only_what_was_under_way_on_it() {
     let mut bench = Bench::warm();
     bench.call(1, "a").unwrap();

@@ -1,21 +1,16 @@
-//! The host calls of a request's road, without the SDK's panics.
-//!
-//! The SDK panics where the host answers with a status that it does not expect, and so do its readings of header
-//! values that are no UTF-8; a panic would take every request of the worker with it. Here a failure is a `None` or
-//! a `false`.
+//! What is asked of the host about requests, and what all workers share: headers, properties, replies, ticks, metrics
+//! and shared data. What the host refuses is a `None` or a `false`, whatever its status.
 
+use super::{owned, Status, OK};
 use crate::headers::Header;
 use crate::identify::Headers;
 use crate::local::{Refused, SharedData, Version};
 use crate::reply::Reply;
 use crate::telemetry::meter::{Kind, Meter};
 use log::Level;
-use proxy_wasm::hostcalls;
 use std::ptr::null_mut;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-type Status = u32;
-const OK: Status = 0;
 const CAS_MISMATCH: Status = 8;
 
 #[link(wasm_import_module = "env")]
@@ -156,18 +151,6 @@ impl<'a> Iterator for HeaderIter<'a> {
         let (header, name) = self.step()?;
         split(header, name)
     }
-}
-
-/// # Safety
-/// Where `status` is OK, `data` and `size` are a buffer that the host allocated through the module's allocator.
-pub unsafe fn owned(status: Status, data: *mut u8, size: usize) -> Option<Vec<u8>> {
-    if status != OK {
-        return None;
-    }
-    if data.is_null() {
-        return Some(Vec::new());
-    }
-    Some(Vec::from_raw_parts(data, size, size))
 }
 
 pub fn set_header(map: Map, (name, value): &Header) {
@@ -339,10 +322,9 @@ impl SharedData for SharedValues {
 
 /// Logs a line once for all workers: the VM of the main thread is configured before theirs.
 pub fn say_once(level: Level, text: &str) {
-    let said = hostcalls::get_shared_data(text).is_ok_and(|(value, _)| value.is_some());
-    if !said {
+    if SharedValues.get(text).is_none() {
         log::log!(level, "headgate: {text}");
-        let _unsaid = hostcalls::set_shared_data(text, Some(b"said"), None);
+        let _unsaid = SharedValues.replace(text, b"said", Version::ABSENT);
     }
 }
 
