@@ -4,6 +4,7 @@
 //! that is the core's, which it shows at work.
 
 mod advice;
+mod charges;
 mod check;
 mod counters;
 mod document;

@@ -3,8 +3,8 @@
 //! Works on fields of the client's hash as `script::LiveQuota` has them. A hash with a live override does not expire:
 //! `set` takes its expiry away, `unset` gives it one again.
 
+use super::charges::show_quota;
 use super::counters::{fields, unescape, Fields, OVERRIDE};
-use super::explain::show_quota;
 use super::show::span;
 use super::store::{Store, StoreArgs};
 use super::table::Table;

@@ -1,7 +1,7 @@
 //! `headgate show` and `headgate reset`: a client's counters, for those who are on call.
 
+use super::charges::show_quota;
 use super::counters::{self, Everything, Standing, Stored};
-use super::explain::show_quota;
 use super::store::{Store, StoreArgs};
 use super::table::Table;
 use super::target::{Place, PlaceArgs, Target};

@@ -1,7 +1,7 @@
 //! `headgate simulate`: how many requests of some traffic a policy denies, by limit and by client, without a Redis.
 
+use super::charges::show_quota;
 use super::engine::Engine;
-use super::explain::show_quota;
 use super::plot::{self, Plot};
 use super::policies::{load, Loaded};
 use super::table::Table;

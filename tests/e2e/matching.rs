@@ -235,7 +235,7 @@ async fn a_limit_holds_for_each_spelling_of_its_path() {
     let http2 = envoy.http2();
     for path in SPELLINGS
         .into_iter()
-        .chain(["/LOGIN", "/login;x", "/x%2f..%2flogin", "/login%0A"])
+        .chain(["/LOGIN", "/login;x", "/x/..;y/login", "/login%0A"])
     {
         assert_eq!(http2.get(path).send().await.status, 429, "{path} over HTTP/2");
     }

@@ -182,3 +182,73 @@ async fn a_caller_of_grpc_is_answered_in_grpc_whatever_the_refusal() {
         assert_eq!(envoy.get("/?k=1&k=2").send().await.status, http);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_of_older_drafts_pass_in_neither_direction() {
+    let names = [
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+        "ratelimit",
+        "x-rate-limit-limit",
+        "x-rate-limit-remaining",
+        "x-ratelimit-resource",
+        "x-ratelimit",
+    ];
+    let envoy = Envoy::local().policy("{limits: [{rate: 100/minute}]}").start();
+    let answer: serde_json::Map<_, _> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), "1".into()))
+        .collect();
+    let mut request = envoy.get("/");
+    for name in names {
+        request = request.header(name, "9");
+    }
+    let seen = request.clone().send().await;
+    for name in names {
+        assert_eq!(
+            seen.upstream_header(name),
+            None,
+            "{name} of the caller at the upstream"
+        );
+    }
+    let response = request
+        .header("x-test-answer", json!({"headers": answer}).to_string())
+        .send()
+        .await;
+    for name in names {
+        assert_eq!(
+            response.header(name),
+            None,
+            "{name} of the upstream at the caller"
+        );
+    }
+    assert_eq!(response.number("x-ratelimit-limit"), Some(100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_headers_show_the_limit_with_the_fewest_further_calls() {
+    let policy = r#"
+        {limits: [{name: client, rate: 1000/minute}, {name: ceiling, rate: 1000000/minute, key: [address]},
+          {name: dear, rate: 5000/minute, key: [address], match: {path: /dear}, cost: 10}]}"#;
+    let envoy = Envoy::with(RedisCluster::shared()).policy(policy).start();
+    let lone = envoy.get("/").header("x-api-key", "a").send().await;
+    assert_eq!(
+        (
+            lone.number("x-ratelimit-limit"),
+            lone.number("x-ratelimit-remaining")
+        ),
+        (Some(1_000), Some(999))
+    );
+    lone.assert_same_upstream(&["x-ratelimit-limit", "x-ratelimit-remaining"]);
+    assert_eq!(envoy.access_log(1)[0]["ratelimit_name"], "client");
+    let dear = envoy.get("/dear").header("x-api-key", "b").send().await;
+    assert_eq!(
+        (
+            dear.number("x-ratelimit-limit"),
+            dear.number("x-ratelimit-remaining")
+        ),
+        (Some(5_000), Some(4_990)),
+        "499 further calls are fewer than 999"
+    );
+}

@@ -64,7 +64,10 @@ async fn an_upgrade_of_the_filter_first_takes_on_error_and_says_why() {
     envoy.wait_for_log(GUARD_REFUSES);
     assert_eq!(envoy.log().matches(GUARD_REFUSES).count(), 1, "one line a minute");
     assert!(envoy.stat(REFUSED) > 0);
-    assert_eq!(redis.calls("evalsha") + redis.calls("eval"), 0);
+    assert!(
+        redis.keys("*").is_empty(),
+        "nothing was counted; a probe may have passed"
+    );
     envoy.reload_as(|builder| builder.edit(next_release(config::redis_call)));
     let start = Instant::now();
     loop {

@@ -109,7 +109,9 @@ fn a_caller_waits_for_its_deadline_and_not_for_the_clients_timer_and_the_late_re
         response.elapsed
     );
     assert!(
-        gateway.log().contains("circuit breaker opened for Redis after 1 failure(s)"),
+        gateway
+            .log()
+            .contains("circuit breaker opened for Redis after 1 failure(s)"),
         "{}",
         gateway.log()
     );
