@@ -23,10 +23,12 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
         return;
     }
     for (index, document) in file.documents.iter().enumerate() {
-        let own = plugins.iter().map(|(found, _)| *found);
+        // Those that are broken name it as well.
         let mut walk = Walk {
             clusters: &clusters,
-            own: own
+            own: file
+                .found
+                .iter()
                 .filter(|found| found.document == index)
                 .map(|found| found.at.as_str())
                 .collect(),
