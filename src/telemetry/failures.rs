@@ -76,7 +76,7 @@ impl Kind {
             Kind::Rights => RIGHTS.to_owned(),
             Kind::Connection => format!("{CONNECTION}; {FIGURES}, upstream_rq_timeout"),
             Kind::NoHost => format!(
-                "{NO_HOST}; {FIGURES}, upstream_commands.cluster.failure, membership_total; and Envoy's own warnings in \
+                "{NO_HOST}; {FIGURES}, upstream_commands.*.failure, membership_total; and Envoy's own warnings in \
                  this log"
             ),
             Kind::Redirection => REDIRECTION.to_owned(),

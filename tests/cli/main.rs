@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod hash;
 mod import;
+mod redis_proxy;
 mod simulate;
 mod top;
 

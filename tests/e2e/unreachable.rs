@@ -49,6 +49,18 @@ impl Uncounted {
             (self.envoy.stat(&full) > 0).then_some(())
         });
     }
+
+    /// Redis answered `CLUSTER SLOTS` with an error; Envoy 1.36 counts that as a command that it does not know.
+    fn refuses_cluster_slots(&self) {
+        assert!(self.line.contains("upstream_commands.*.failure"), "{}", self.line);
+        wait_for("a refusal of CLUSTER SLOTS", Duration::from_secs(10), || {
+            let failures = self.envoy.stats("cluster.redis.upstream_commands.");
+            let of_slots = ["cluster", "unknown"].map(|name| format!("upstream_commands.{name}.failure"));
+            let moved =
+                |(name, count): (&String, &u64)| *count > 0 && of_slots.iter().any(|of| name.ends_with(of));
+            failures.iter().any(moved).then_some(())
+        });
+    }
 }
 
 /// The seeds of the cluster `redis`.
@@ -99,7 +111,7 @@ async fn a_wrong_or_missing_password_is_named_and_never_shown() {
         });
         let one = Uncounted::of(single, &["NOAUTH", "auth_password", "RedisProtocolOptions"]).await;
         let many = Uncounted::of(cluster, &["no upstream host", "a wrong password"]).await;
-        many.moves("upstream_commands.cluster.failure");
+        many.refuses_cluster_slots();
         for envoy in [one.envoy, many.envoy] {
             assert!(!envoy.log().contains(WRONG), "{}", envoy.log());
         }
@@ -112,7 +124,7 @@ async fn a_wrong_password_of_the_tls_variant_is_named() {
     let redis = RedisCluster::start_secured(&dir);
     let envoy = secured(&redis, &dir).env("HEADGATE_REDIS_PASSWORD", "wrong");
     let many = Uncounted::of(envoy, &["no upstream host", "a wrong password"]).await;
-    many.moves("upstream_commands.cluster.failure");
+    many.refuses_cluster_slots();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,11 +255,11 @@ async fn a_frozen_redis_is_told_from_one_that_answers_errors() {
         says.iter().any(|words| line.contains(words)) && line.contains("frozen"),
         "{line}"
     );
-    envoy.wait_for_log("circuit breaker opened for Redis after");
+    envoy.wait_for_log("circuit breaker opened for ");
     while call().await.header("x-ratelimit-remaining").is_none() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    envoy.wait_for_log("circuit breaker closed for Redis");
+    envoy.wait_for_log("circuit breaker closed for ");
 }
 
 mod quiet {
