@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fewest_further_calls_are_shown_and_of_a_tie_the_longer_reset() {
+    fn the_fewest_further_calls_are_shown_or_the_longer_reset() {
         for (earlier, ours, shown) in [
             (figures(10, 5, 60), figures(100, 6, 60), figures(10, 5, 60)),
             (figures(10, 5, 60), figures(1_000, 4, 60), figures(1_000, 4, 60)),

@@ -26,7 +26,7 @@ fn errors(text: &str) -> Vec<(String, usize, String)> {
 }
 
 #[test]
-fn whatever_sends_callers_to_the_cluster_is_an_error_in_its_place() {
+fn what_sends_callers_to_the_cluster_is_an_error_in_its_place() {
     for (action, path) in [
         ("{route: {cluster: to-redis}}", "route.cluster"),
         ("{route: {cluster_header: x-cluster}}", "route.cluster_header"),

@@ -147,7 +147,7 @@ fn read_limit(fields: &Fields, context: &Context) -> Option<Limit> {
 fn read_ignore_case(node: &Node, has_match: bool) -> Option<Case> {
     let ignored = node.flag()?;
     if !has_match {
-        node.fail("is about the paths of match, and there is none; write match, or leave this out");
+        node.fail("is about the paths of match, and match is missing; write match, or leave this out");
     }
     Some(if ignored { Case::Ignored } else { Case::Exact })
 }

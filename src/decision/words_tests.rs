@@ -59,7 +59,7 @@ fn reply(policy: &Policy, decision: &Decision, protocol: Protocol) -> Option<Rep
 }
 
 #[test]
-fn a_denial_waits_whole_seconds_and_at_least_one_and_jitter_only_adds() {
+fn a_denial_waits_whole_seconds_and_jitter_only_adds() {
     let full = Percent::from_basis_points(5_000).unwrap();
     let after = |wait, jitter, random| {
         Wait::of_denial(&decide(&[(AS_IS, true, spent(wait))]), jitter, random).seconds

@@ -72,7 +72,7 @@ impl Default for Root {
     }
 }
 
-/// Hides secrets under the key from the environment; an empty one is none.
+/// Hides secrets under the key from the environment; an empty one counts as no key.
 fn hasher() -> Hasher {
     let key = std::env::var_os(HASH_KEY).map(std::ffi::OsString::into_encoded_bytes);
     Hasher::new(key.as_deref().filter(|key| !key.is_empty())).remembering()

@@ -16,10 +16,11 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option
     if !later.is_empty() && !refused_later() {
         charge(worker, &headers, later, by);
     }
-    if is_denial(&headers) {
-        return;
-    }
     match headers.header(":status").value().as_deref() {
+        // The upstream itself denies: what it says of its limit is what its caller is to read.
+        Some(b"429") => return,
+        // gRPC's RESOURCE_EXHAUSTED is the same.
+        _ if headers.header("grpc-status").value().as_deref() == Some(b"8") => return,
         // Refusals of an instance behind this one have no figures in them.
         Some(b"400" | b"403") if shown_later(worker) => return,
         _ => {}
@@ -30,13 +31,6 @@ pub fn answered(worker: &Worker, figures: &[Header], later: &[Group], by: Option
     } else if !shown_later(worker) {
         show(worker.policy.response.upstream_headers, &headers, figures);
     }
-}
-
-/// Whether the upstream itself denies, by 429 or by gRPC's RESOURCE_EXHAUSTED: what it says of its limit is what its
-/// caller is to read.
-fn is_denial(headers: &HeaderMap) -> bool {
-    let is = |name, text: &[u8]| headers.header(name).value().as_deref() == Some(text);
-    is(":status", b"429") || is("grpc-status", b"8")
 }
 
 fn add<'a>(figures: impl IntoIterator<Item = &'a Header>) {

@@ -53,7 +53,7 @@ async fn the_single_redis_variant_limits_on_every_supported_envoy() {
 }
 
 /// TLS and a user who may only count; the certificate authority's place is the only change besides ports.
-fn secured(redis: &RedisCluster, dir: &std::path::Path) -> EnvoyBuilder {
+pub fn secured(redis: &RedisCluster, dir: &std::path::Path) -> EnvoyBuilder {
     let ca = dir.join("ca.pem");
     Envoy::with(redis)
         .file("envoy/tls-auth.yaml")

@@ -1,6 +1,7 @@
 //! Redis that Envoy cannot use: what the log says, so that an operator knows where to look, and how long requests wait.
 
 use crate::harness::*;
+use crate::shipped::secured;
 use serde_json::{json, Value};
 use std::time::{Duration, Instant};
 
@@ -86,18 +87,6 @@ fn password(config: &mut Value, password: &str) {
 fn tls(config: &mut Value) {
     config::cluster(config, "redis")["transport_socket"] = json!({"name": "tls", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}});
-}
-
-/// `envoy/tls-auth.yaml` with the certificate authority of this folder.
-fn secured(redis: &RedisCluster, dir: &std::path::Path) -> EnvoyBuilder {
-    let ca = dir.join("ca.pem");
-    Envoy::with(redis)
-        .file("envoy/tls-auth.yaml")
-        .key_prefix("ratelimit")
-        .edit(move |config| {
-            let tls = &mut config::cluster(config, "redis")["transport_socket"]["typed_config"];
-            tls["common_tls_context"]["validation_context"]["trusted_ca"]["filename"] = json!(ca);
-        })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The bucket's laws, on the bucket alone: under terms that change, overdrawn, and where charges are given back.
 
 use super::*;
-use crate::limit::algorithm::laws::terms;
+use crate::limit::algorithm::laws::{config, terms};
 use proptest::prelude::*;
 
 const NOW: u64 = 1_700_000_000_000;
@@ -95,7 +95,7 @@ fn a_lowered_n_locks_no_client_out() {
 }
 
 #[test]
-fn calls_of_a_lower_n_do_not_empty_the_bucket_for_those_of_a_larger() {
+fn calls_of_a_lower_n_do_not_empty_the_bucket_of_a_larger() {
     let (mut bucket, low, high) = (holding(1_000), of(20, 0), of(1_000, 0));
     for minute in 0..20 {
         // Each lets the larger N drain 50 requests in 3 s, and fills the bucket by one.
@@ -123,7 +123,7 @@ fn a_cost_from_the_response_is_owed_up_to_a_full_bucket() {
 }
 
 #[test]
-fn a_lowered_n_lets_no_old_level_count_as_more_than_a_full_bucket_owed() {
+fn under_a_lowered_n_an_old_level_owes_a_full_bucket_at_most() {
     let low = later(21, 0);
     let denied = holding(1_000).check(NOW, &low, 1, 0);
     assert!(!denied.allowed && denied.wait_ms <= MINUTE, "{denied:?}");
@@ -183,13 +183,6 @@ fn both(with: &mut Gcra, without: &mut Gcra, clock_ms: u64, terms: &Terms, cost:
 fn calls(most: usize) -> impl Strategy<Value = Vec<(u64, u64)>> {
     let step = prop_oneof![Just(0), 0_u64..300, 0_u64..6_000];
     prop::collection::vec((step, 1_u64..5), 1..most)
-}
-
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
 }
 
 proptest! {

@@ -64,7 +64,7 @@ fn traffic() -> impl Strategy<Value = Vec<(u64, u64)>> {
     prop::collection::vec((step, prop_oneof![3 => Just(1), 1 => 0_u64..6]), 1..200)
 }
 
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()
