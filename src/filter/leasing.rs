@@ -4,8 +4,9 @@ use super::worker::Worker;
 use crate::decision::{Counted, CountedBy, Decision};
 use crate::limit::Group;
 use crate::redis::resp::Value;
-use crate::redis::{CallError, CallToken};
+use crate::redis::CallError;
 use crate::script::Mode;
+use crate::waiting::CallToken;
 use crate::waiting::GroupError;
 use std::time::Instant;
 
