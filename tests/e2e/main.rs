@@ -45,4 +45,5 @@ mod unreachable;
 mod upgrades;
 mod upstreams;
 mod verdicts;
+mod visits;
 mod windows;
