@@ -1,11 +1,11 @@
 //! The gateway's own Redis functions (Higress), as the native road needs them, and the replies that come back.
 
-use super::host;
 use super::worker::Worker;
 use crate::abi::buffer::Buffer;
 use crate::abi::redis;
 use crate::config::{ConfigErrors, NativeSettings, Policy, Store};
 use crate::redis::{Native, NativeHost, Refusal, Script, Settings, NATIVE_STALL};
+use crate::telemetry::refusal_text;
 use crate::waiting::CallToken;
 use std::time::Instant;
 
@@ -39,10 +39,6 @@ impl NativeHost for RedisService {
 
     fn has_credentials(&self) -> bool {
         !self.password.is_empty()
-    }
-
-    fn warn_once(&self, text: &str) {
-        host::say_once(log::Level::Warn, text);
     }
 }
 
@@ -87,7 +83,7 @@ impl Worker {
             service.password = password;
         }
         let configured = road.configure(Instant::now());
-        configured.map_err(|refusal| ConfigErrors::at("redis.native", &refusal.to_string()))
+        configured.map_err(|refusal| ConfigErrors::at("redis.native", &refusal_text(refusal)))
     }
 
     /// The end of a call, with a reply of `size` bytes that the host keeps during the callback only.

@@ -18,7 +18,7 @@ use crate::redis::{Call, CallError, Completed, Level, RedisCall, Script};
 use crate::script;
 use crate::stall::{Blame, Stall};
 use crate::telemetry::meter::{Kind, Meter as _};
-use crate::telemetry::{notice_line, FailureLog};
+use crate::telemetry::{notice_text, FailureLog};
 use crate::verdict_cache::VerdictCache;
 use crate::waiting::{group_result, CallToken, GroupError, GroupResult, Waiting, WaitingRoom};
 use std::cell::{Cell, RefCell};
@@ -220,7 +220,10 @@ impl Worker {
                 Level::Info => log::Level::Info,
                 Level::Warn => log::Level::Warn,
             };
-            log::log!(level, "{}", notice_line(&notice));
+            match notice.is_once() {
+                true => host::say_once(level, &notice_text(&notice)),
+                false => log::log!(level, "headgate: {}", notice_text(&notice)),
+            }
         }
     }
 

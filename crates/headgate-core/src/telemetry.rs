@@ -10,7 +10,7 @@ mod notices;
 pub mod top;
 mod waits;
 
-pub use notices::notice_line;
+pub use notices::{notice_text, refusal_text};
 
 use crate::limit::{Limit, OnError};
 use failures::Kind;

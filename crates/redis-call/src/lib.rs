@@ -69,6 +69,7 @@ mod health;
 mod native;
 mod notice;
 mod pending;
+mod refusal;
 pub mod resp;
 #[cfg(feature = "proxy-wasm")]
 pub mod sdk;
@@ -82,9 +83,10 @@ pub use client::{Client, Ended, Failure};
 pub use fastrand::Rng;
 pub use grpc::grpc_service;
 #[cfg(feature = "higress")]
-pub use native::{Native, NativeHost, Refusal, STALL as NATIVE_STALL};
+pub use native::{Native, NativeHost, STALL as NATIVE_STALL};
 pub use notice::{Level, Notice};
 pub use pending::UNKNOWN_SHA1;
+pub use refusal::Refusal;
 pub use settings::{Script, Settings};
 pub use slot::HashSlot;
 pub use streams::{StreamHost, StreamId, Streams};
