@@ -14,6 +14,7 @@ mod leasing;
 mod local;
 #[cfg(feature = "higress")]
 mod native;
+mod notices;
 mod outcome;
 mod release;
 mod request;

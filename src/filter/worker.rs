@@ -14,11 +14,11 @@ use crate::identify::Hasher;
 use crate::lease::LeaseBook;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
-use crate::redis::{Call, CallError, Completed, Level, RedisCall, Script};
+use crate::redis::{Call, CallError, Completed, RedisCall, Script};
 use crate::script;
 use crate::stall::{Blame, Stall};
 use crate::telemetry::meter::{Kind, Meter as _};
-use crate::telemetry::{notice_text, FailureLog};
+use crate::telemetry::FailureLog;
 use crate::verdict_cache::VerdictCache;
 use crate::waiting::{group_result, CallToken, GroupError, GroupResult, Waiting, WaitingRoom};
 use std::cell::{Cell, RefCell};
@@ -209,22 +209,6 @@ impl Worker {
         self.settle(now, completed);
         self.release();
         self.wake(now);
-    }
-
-    /// Logs what the transport has noticed.
-    fn log_notices(&self) {
-        loop {
-            let notice = self.redis.borrow_mut().poll_notice();
-            let Some(notice) = notice else { return };
-            let level = match notice.level() {
-                Level::Info => log::Level::Info,
-                Level::Warn => log::Level::Warn,
-            };
-            match notice.is_once() {
-                true => host::say_once(level, &notice_text(&notice)),
-                false => log::log!(level, "headgate: {}", notice_text(&notice)),
-            }
-        }
     }
 
     fn settle(&self, now: Instant, completed: Vec<Completed<CallToken>>) {
