@@ -8,6 +8,7 @@ use crate::limit::algorithm::{leased_period, Counter, Fixed, Gcra, Log, State, T
 use crate::limit::{Algorithm, Align, Cost, Form, Limit, Override, Period, Quota, Rate, Verdict};
 use crate::script::LiveQuota;
 use ::redis::cmd;
+use percent_encoding::percent_decode_str;
 
 /// What stands at the end of a live override's field.
 pub const OVERRIDE: &str = ":override";
@@ -121,19 +122,7 @@ fn label(text: &str, key: &[u8]) -> Option<Stored> {
 
 /// A limit's name as it is written; `%XX` in a key.
 pub fn unescape(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let pair = match after {
-            [high, low, ..] if *first == b'%' => crate::identify::hex_pair(Some(high), Some(low)),
-            _ => None,
-        };
-        out.push(pair.unwrap_or(*first));
-        rest = after
-            .get(if pair.is_some() { 2 } else { 0 }..)
-            .unwrap_or_default();
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// A little-endian whole number of so many bytes.

@@ -8,7 +8,7 @@ use super::path::{
     canonical, is_unreserved, merged, path_of, resolved, spelled, without_trailing_slash, Decode, Parameters,
     Spelling, CANONICAL,
 };
-use crate::identify::{hex_pair, Decoded};
+use crate::identify::{escaped_byte, unescaped};
 use std::borrow::Cow;
 
 /// A path in each of its readings, the canonical one first. At most [`Readings::MOST`]; equal ones are there once.
@@ -131,7 +131,7 @@ impl<'a> Readings<'a> {
             self.add(7, third(rest));
         }
         if path.contains(&b'%') {
-            let decoded: Vec<u8> = Decoded::escapes(path).collect();
+            let decoded = unescaped(Cow::Borrowed(path));
             if has_unreserved_escape(&decoded) {
                 let once_more = Spelling {
                     decode: Decode::Unreserved,
@@ -199,7 +199,7 @@ fn after_slashes(path: &[u8]) -> Option<&[u8]> {
 fn has_unreserved_escape(decoded: &[u8]) -> bool {
     decoded
         .windows(3)
-        .any(|w| matches!(w, [b'%', high, low] if hex_pair(Some(high), Some(low)).is_some_and(is_unreserved)))
+        .any(|bytes| escaped_byte(bytes).is_some_and(is_unreserved))
 }
 
 #[cfg(test)]
