@@ -27,6 +27,7 @@ mod earliest;
 mod entry;
 #[cfg(target_family = "wasm")]
 mod filter;
+pub mod filter_state;
 mod fingerprint;
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]

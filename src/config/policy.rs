@@ -1,5 +1,6 @@
 //! The validated policy: what the rest of the core works with. Nothing in it can be wrong any more.
 
+use crate::filter_state::FilterState;
 use crate::identify::{Source, SourceKind};
 use crate::limit::{KeyPart, Limit, Match, Percent};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub struct Policy {
     pub verdict_cache: VerdictCacheSettings,
     pub log: LogSettings,
     pub metrics: MetricsSettings,
+    pub filter_state: FilterState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

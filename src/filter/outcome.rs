@@ -5,6 +5,7 @@ use super::host::{self, HeaderMap};
 use super::seen::Seen;
 use crate::config::Policy;
 use crate::decision::{CountedBy, Decision, Outcome};
+use crate::filter_state::StateName;
 use crate::headers::{self, Header};
 use crate::instances::{self, Shown, Standing};
 use crate::limit::Group;
@@ -135,31 +136,36 @@ fn number_property(name: &str) -> Option<u64> {
     text_property(name).parse().ok()
 }
 
-/// Filter state: `wasm.ratelimit_*`, for access logs, traces and other filters. Where an earlier instance has told
-/// something, the two are told as one: the refusal or the tighter limit, both shadows, the sum of both waits.
+/// Filter state: `wasm.ratelimit_*`, for access logs, traces and other filters, as far as the policy wants it written.
+/// Where an earlier instance has told something, the two are told as one: the refusal or the tighter limit, both
+/// shadows, the sum of both waits.
 fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Reply>) {
+    let wanted = policy.filter_state;
+    let text = |name: StateName, value: &[u8]| {
+        if wanted.writes(name) {
+            host::set_filter_state(name.as_str(), value);
+        }
+    };
+    let number = |name: StateName, value: u64| text(name, itoa::Buffer::new().format(value).as_bytes());
     let word = word(decision.outcome);
     let decided = facts.earlier.then(|| text_property(DECISION));
     if !decided.is_some_and(|earlier| instances::stays(earlier.as_bytes(), word, reply.is_some())) {
-        host::set_filter_state(DECISION, word.as_bytes());
+        text(StateName::Decision, word.as_bytes());
     }
-    if let Some(by) = decision.by {
+    if let Some(by) = decision.by.filter(|_| wanted.writes(StateName::By)) {
         let certain = by == CountedBy::Redis;
-        if !(facts.earlier && certain && !text_property("ratelimit_by").is_empty()) {
-            host::set_filter_state("ratelimit_by", by_word(by).as_bytes());
+        if !(facts.earlier && certain && !text_property(StateName::By.as_str()).is_empty()) {
+            text(StateName::By, by_word(by).as_bytes());
         }
     }
     if reply.is_some() {
         // for a span's tag of that name
-        host::set_filter_state("ratelimit_error", b"true");
+        text(StateName::Error, b"true");
     }
     if let Some(client) = facts.client {
-        host::set_filter_state("ratelimit_client", client.as_bytes());
+        text(StateName::Client, client.as_bytes());
     }
-    let number = |name: &str, value: u64| {
-        host::set_filter_state(name, itoa::Buffer::new().format(value).as_bytes());
-    };
-    if let Some(figures) = decision.told.as_ref() {
+    if let Some(figures) = decision.told.as_ref().filter(|_| wanted.writes_figures()) {
         let standing = Standing {
             remaining: figures.remaining,
             reset: headers::reset(policy.response.reset, figures.reset_ms, facts.unix_ms),
@@ -168,24 +174,26 @@ fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Repl
         let tighter = || told_earlier().is_some_and(|earlier| earlier.tighter(&standing));
         if !(facts.earlier && reply.is_none() && tighter()) {
             if let Some(limit) = policy.limits.get(figures.limit) {
-                host::set_filter_state("ratelimit_name", limit.name.as_bytes());
+                text(StateName::Name, limit.name.as_bytes());
             }
-            number(LIMIT, figures.quota);
-            number(REMAINING, standing.remaining);
-            number(RESET, standing.reset);
+            number(StateName::Limit, figures.quota);
+            number(StateName::Remaining, standing.remaining);
+            number(StateName::Reset, standing.reset);
             tell_cost(TOLD_COST, standing.cost, facts);
         }
     }
     if let Some(wait) = reply.and_then(|reply| reply.retry_after) {
-        number("ratelimit_retry_after", wait);
+        number(StateName::RetryAfter, wait);
     }
-    if let Some(micros) = facts.redis_us {
-        let before = facts.earlier.then(|| number_property("ratelimit_redis_us"));
-        number("ratelimit_redis_us", micros + before.flatten().unwrap_or(0));
+    if let Some(micros) = facts.redis_us.filter(|_| wanted.writes(StateName::RedisUs)) {
+        let before = facts
+            .earlier
+            .then(|| number_property(StateName::RedisUs.as_str()));
+        number(StateName::RedisUs, micros + before.flatten().unwrap_or(0));
     }
-    if !decision.shadow.is_empty() {
+    if !decision.shadow.is_empty() && wanted.writes(StateName::Shadow) {
         let mut names = match facts.earlier {
-            true => text_property("ratelimit_shadow"),
+            true => text_property(StateName::Shadow.as_str()),
             false => String::new(),
         };
         for limit in decision
@@ -198,22 +206,19 @@ fn tell(policy: &Policy, decision: &Decision, facts: &Facts, reply: Option<&Repl
             }
             names.push_str(&limit.name);
         }
-        host::set_filter_state("ratelimit_shadow", names.as_bytes());
+        text(StateName::Shadow, names.as_bytes());
     }
 }
 
-const DECISION: &str = "ratelimit_decision";
-const LIMIT: &str = "ratelimit_limit";
-const REMAINING: &str = "ratelimit_remaining";
-const RESET: &str = "ratelimit_reset";
+const DECISION: &str = StateName::Decision.as_str();
 /// For the instances behind alone: what a call costs under the limit in the headers, and under the limit above.
 const SHOWN_COST: &str = "ratelimit_shown_cost";
 const TOLD_COST: &str = "ratelimit_cost";
 
 fn told_earlier() -> Option<Standing> {
     Some(Standing {
-        remaining: number_property(REMAINING)?,
-        reset: number_property(RESET)?,
+        remaining: number_property(StateName::Remaining.as_str())?,
+        reset: number_property(StateName::Reset.as_str())?,
         cost: cost_earlier(TOLD_COST),
     })
 }

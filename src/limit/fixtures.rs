@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::*;
+use crate::filter_state::FilterState;
 use crate::identify::{FakeRequest, Hasher, Source, SourceKind};
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ pub(crate) fn policy(identify: Vec<Source>, limits: Vec<Limit>) -> Policy {
             enabled: false,
             clients: vec![],
         },
+        filter_state: FilterState::ALL,
     }
 }
 
