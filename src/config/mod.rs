@@ -5,7 +5,6 @@
 
 mod counting;
 mod error;
-mod indices;
 mod input;
 mod key;
 mod limits;
@@ -28,7 +27,6 @@ mod tests;
 mod wire;
 
 pub use error::{ConfigError, ConfigErrors};
-pub(crate) use indices::Indices;
 pub use policy::*;
 
 use crate::identify::Hasher;

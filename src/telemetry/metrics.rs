@@ -7,12 +7,13 @@
 use super::meter::{Kind, Level, Meter, Slot};
 use super::names::series;
 use super::waits::Waits;
-use crate::config::{ClientValue, Indices, Policy};
+use crate::config::{ClientValue, Policy};
 use crate::decision::{Counted, CountedBy, Decision, Outcome};
 use crate::identify::Hasher;
 use crate::lease::Event;
 use crate::limit::OnError;
 use crate::waiting::GroupResult;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long counts may wait here before they are handed on.
@@ -83,7 +84,7 @@ pub struct Metrics<M: Meter> {
     instance: String,
     limits: Vec<String>,
     /// `source:value or hash`, and its name.
-    clients: Indices,
+    clients: BTreeMap<String, usize>,
     names: Vec<String>,
     requests: Vec<Slot>,
     said: Vec<Slot>,
@@ -118,7 +119,7 @@ impl<M: Meter> Metrics<M> {
         let mut metrics = Metrics {
             instance: policy.instance.clone(),
             limits: policy.limits.iter().map(|limit| limit.name.clone()).collect(),
-            clients: Indices::default(),
+            clients: BTreeMap::new(),
             names: Vec::new(),
             requests: vec![Slot::default(); REQUESTS],
             said: vec![Slot::default(); PER_LIMIT * policy.limits.len()],
@@ -242,7 +243,7 @@ impl<M: Meter> Metrics<M> {
 
     /// A request was rejected by this limit, at this endpoint: a name of the configuration's, never a caller's.
     pub fn rejected(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
-        let client = client.and_then(|client| self.clients.get(client)).unwrap_or(0);
+        let client = client.and_then(|client| self.clients.get(client)).copied().unwrap_or(0);
         let known = self.endpoints.iter().position(|known| known == endpoint);
         let endpoint = match known {
             Some(at) => at,
