@@ -106,7 +106,6 @@ impl Errors {
         })
     }
 
-    #[inline(never)]
     pub fn push(&self, at: usize, value: Option<&Value>, message: &str) {
         let error = ConfigError {
             path: self.path(at),
@@ -137,7 +136,6 @@ impl Errors {
     }
 
     /// Whether anything was found there or within.
-    #[inline(never)]
     pub fn concern(&self, at: usize) -> bool {
         let path = self.path(at);
         let within = |error: &ConfigError| {
@@ -164,7 +162,6 @@ fn without_control(letter: char) -> char {
 }
 
 /// The known word that is nearest, if it is so near that it may be meant.
-#[inline(never)]
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     // Of a longer word the start is enough: no known word is nearly as long, and the work stays bounded.
     let word: String = word.chars().take(shown::LONGEST).collect();
@@ -179,7 +176,6 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// `; did you mean "rate"?` where one of the known words is near, else `; known are …`.
-#[inline(never)]
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(candidate) => format!("; did you mean \"{candidate}\"?"),

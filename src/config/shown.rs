@@ -9,7 +9,6 @@ use serde_json::{Number, Value};
 pub(super) const LONGEST: usize = 80;
 
 /// A value as compact JSON.
-#[inline(never)]
 pub(super) fn shown(value: &Value) -> String {
     if let Value::String(text) = value {
         return quoted(text);
@@ -20,7 +19,6 @@ pub(super) fn shown(value: &Value) -> String {
 }
 
 /// A text in quotes.
-#[inline(never)]
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -29,7 +27,6 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// At most so many characters, with a sign where more was.
-#[inline(never)]
 pub(super) fn cut(mut text: String, longest: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(longest) {
         text.truncate(end);

@@ -243,7 +243,10 @@ impl<M: Meter> Metrics<M> {
 
     /// A request was rejected by this limit, at this endpoint: a name of the configuration's, never a caller's.
     pub fn rejected(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
-        let client = client.and_then(|client| self.clients.get(client)).copied().unwrap_or(0);
+        let client = client
+            .and_then(|client| self.clients.get(client))
+            .copied()
+            .unwrap_or(0);
         let known = self.endpoints.iter().position(|known| known == endpoint);
         let endpoint = match known {
             Some(at) => at,
