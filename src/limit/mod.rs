@@ -19,6 +19,7 @@ mod request;
 mod template;
 
 pub use algorithm::{Algorithm, Align, Form, Verdict};
+pub(crate) use cost::plain_number;
 pub use cost::{CostRange, ReadCost};
 #[cfg(feature = "cli")]
 pub(crate) use keys::push_client;
