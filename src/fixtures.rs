@@ -58,6 +58,11 @@ impl Headers for Request<'_> {
         let named = self.0.iter().filter(|(known, _)| *known == name);
         named.for_each(|(_, value)| take(value.as_bytes()));
     }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        let all = self.0.iter();
+        all.for_each(|(name, value)| take(name.as_bytes(), value.as_bytes()));
+    }
 }
 
 impl Attributes for Request<'_> {

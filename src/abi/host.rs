@@ -114,6 +114,10 @@ impl Headers for HeaderMap {
             }
         }
     }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        self.iter().for_each(|(name, value)| take(name, value));
+    }
 }
 
 /// The headers of a [`HeaderMap`], from here on.
@@ -176,15 +180,6 @@ pub fn remove_header(map: Map, name: &str) {
     // SAFETY: the host reads the name during the call only.
     unsafe {
         proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len());
-    }
-}
-
-/// Removes the headers of `all`, which were read from `map`, whose names fit. One named twice goes with its first removal.
-pub fn remove_all(map: Map, all: &HeaderMap, fits: impl Fn(&[u8]) -> bool) {
-    for (name, _) in all.iter().filter(|(name, _)| fits(name)) {
-        if let Ok(name) = std::str::from_utf8(name) {
-            remove_header(map, name);
-        }
     }
 }
 

@@ -6,7 +6,7 @@ mod exports;
 use crate::abi::buffer::{close_downstream, Buffer};
 use crate::abi::host::{self, say_once};
 use crate::config::{self, Plugin, Policy};
-use crate::filter::{last_words, Request, Worker};
+use crate::filter::{panic_hook, Request, Worker};
 use crate::headers::ENVOY_RATELIMITED;
 use crate::identify::Hasher;
 use crate::local;
@@ -106,7 +106,7 @@ impl Root {
                 }
                 say_what_is_approximated(&policy);
                 let worker = Rc::new(Worker::new(*policy, hasher, config::version(&bytes)));
-                last_words::remember(&worker);
+                panic_hook::remember(&worker);
                 #[cfg(feature = "higress")]
                 if let Err(errors) = worker.connect() {
                     log::error!("headgate: the configuration is refused:\n{errors}");

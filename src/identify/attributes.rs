@@ -50,6 +50,9 @@ pub trait Headers {
     /// `:method`, `:authority`) are headers here.
     fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8]));
 
+    /// Hands over each header, in order: its name in lower case, and its value as it came.
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8]));
+
     /// A header's values. White space around a value is not part of it (RFC 9110, section 5.5); over HTTP/2 and
     /// HTTP/3 it reaches the filter all the same.
     fn header(&self, name: &str) -> Lookup<'_> {
@@ -107,6 +110,11 @@ impl Headers for FakeRequest {
     fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
         let named = self.headers.iter().filter(|(known, _)| known == name);
         named.for_each(|(_, value)| take(value));
+    }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        let all = self.headers.iter();
+        all.for_each(|(name, value)| take(name.as_bytes(), value));
     }
 }
 

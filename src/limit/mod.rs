@@ -69,6 +69,11 @@ impl Limit {
                 Quota::Unlimited => None,
             })
     }
+
+    /// The path pattern of the match of this index, as written; `None` where it has none.
+    pub fn path_pattern(&self, index: usize) -> Option<&str> {
+        self.matches.get(index)?.path.as_ref().map(PathPattern::text)
+    }
 }
 
 /// A share in hundredths of a percent: 0 to 10,000.
