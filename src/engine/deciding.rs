@@ -136,10 +136,10 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
                 let advice = kind.advice(&self.policy.redis.cluster);
                 let described = self.failures.describe(kind, error, &advice);
                 let does = on_error_words(&self.policy.limits);
-                let line = format!("{who} did not count {requests} request(s), {does}: {described}");
+                let line = format!("headgate: {who} did not count {requests} request(s), {does}: {described}");
                 self.events.line(Level::Warn, line);
             }
-            (Some(Report::Recovered), _) => self.events.line(Level::Info, format!("{who} counts again")),
+            (Some(Report::Recovered), _) => self.events.line(Level::Info, format!("headgate: {who} counts again")),
             _ => {}
         }
     }

@@ -45,7 +45,7 @@ use crate::lease::LeaseBook;
 use crate::limit::Planner;
 use crate::local::SharedData;
 use crate::protocol::Protocol;
-use crate::redis::{Completed, Levels, RedisCall};
+use crate::redis::{Completed, Levels, Notice, RedisCall};
 use crate::stall::Stall;
 use crate::telemetry::denials::Denials;
 use crate::telemetry::FailureLog;
@@ -244,10 +244,20 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
 
     fn take_notices(&mut self) {
         while let Some(notice) = self.transport.poll_notice() {
-            self.events.line(notice.level(), notice.to_string());
+            let more = match &notice {
+                Notice::BreakerOpened { .. } => {
+                    "; on_error decides for its callers until it answers again"
+                }
+                Notice::BreakerClosed { .. } => ": it counts again",
+                Notice::GuardRefuses => GUARD_REFUSES,
+            };
+            self.events.line(notice.level(), format!("headgate: {notice}{more}"));
         }
     }
 }
+
+const GUARD_REFUSES: &str = ", and on_error decides for every caller: the guard is of another release, or has another \
+     redis.key_prefix; update the listener redis_call first";
 
 /// Takes away what only the filter may say: the first one in the chain, as the next finds the first's figures here.
 fn remove_own(request: &mut dyn Exchange) {
