@@ -129,7 +129,8 @@ impl Worker {
 
     /// Logs that requests are not counted as they should be and why, and when they are again.
     fn report(&self, now: Instant, who: &str, failure: Option<(Kind, &dyn Display)>) {
-        let cluster = &self.policy.redis.cluster;
+        let redis = &self.policy.redis;
+        let cluster = redis.native.is_none().then_some(redis.cluster.as_str());
         let kind = failure.map(|(kind, _)| kind);
         match (self.failures.note(now, kind), failure) {
             (Some(Report::Failing { requests }), Some((kind, error))) => log::warn!(

@@ -4,7 +4,10 @@ use super::worker::Worker;
 use crate::abi::buffer::Buffer;
 use crate::abi::grpc;
 use crate::config::Policy;
-use crate::redis::{Script, StreamHost, StreamId, Streams};
+use crate::drill::STREAM_LIFE;
+use crate::redis::{Script, Settings, StreamHost, StreamId, Streams};
+use crate::waiting::CallToken;
+use std::time::Instant;
 
 /// Streams to one cluster.
 pub struct GrpcStreams {
@@ -12,17 +15,16 @@ pub struct GrpcStreams {
 }
 
 /// The road to Redis in this artifact.
-pub type Road = Streams<GrpcStreams>;
+pub type Road = Streams<GrpcStreams, CallToken>;
 
 pub fn road(policy: &Policy, script: Script) -> Road {
-    let settings = &policy.redis;
-    Streams::new(
-        GrpcStreams::new(&settings.cluster),
-        script,
-        &settings.key_prefix,
-        settings.max_in_flight,
-        settings.timeout,
-    )
+    let mut settings = Settings::new(&policy.redis.key_prefix);
+    settings.script = script;
+    settings.max_in_flight = policy.redis.max_in_flight;
+    settings.timeout = policy.redis.timeout;
+    settings.stream_life = STREAM_LIFE.unwrap_or(settings.stream_life);
+    let host = GrpcStreams::new(&policy.redis.cluster);
+    Streams::new(Instant::now(), fastrand::Rng::new(), host, settings)
 }
 
 impl Worker {

@@ -5,7 +5,8 @@ use super::worker::Worker;
 use crate::abi::buffer::Buffer;
 use crate::abi::redis;
 use crate::config::{ConfigErrors, NativeSettings, Policy, Store};
-use crate::redis::{Native, NativeHost, Refusal, Script, NATIVE_STALL};
+use crate::redis::{Native, NativeHost, Refusal, Script, Settings, NATIVE_STALL};
+use crate::waiting::CallToken;
 use std::time::Instant;
 
 /// The callback's status for a reply, be it an error's; anything else is a broken connection or a time-out.
@@ -46,7 +47,7 @@ impl NativeHost for RedisService {
 }
 
 /// The road to Redis in this artifact.
-pub type Road = Native<RedisService>;
+pub type Road = Native<RedisService, CallToken>;
 
 pub fn road(policy: &Policy, script: Script) -> Road {
     let settings = &policy.redis;
@@ -61,13 +62,11 @@ pub fn road(policy: &Policy, script: Script) -> Road {
         password: String::new(),
         timeout_ms,
     };
-    Native::new(
-        service,
-        script,
-        &settings.key_prefix,
-        settings.max_in_flight,
-        settings.timeout,
-    )
+    let mut native = Settings::new(&settings.key_prefix);
+    native.script = script;
+    native.max_in_flight = settings.max_in_flight;
+    native.timeout = settings.timeout;
+    Native::new(fastrand::Rng::new(), service, native)
 }
 
 impl Worker {

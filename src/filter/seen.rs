@@ -6,6 +6,7 @@ use super::attributes::{self, RequestAttributes};
 use super::host;
 use super::outcome::{self, Facts};
 use crate::config::Policy;
+use crate::drill::TOP_EVERY;
 use crate::decision::{Counted, Decision, Outcome};
 use crate::earliest::earliest;
 use crate::identify::{Hasher, Headers};
@@ -17,10 +18,7 @@ use crate::telemetry::metrics::{Levels, Metrics, OTHER};
 use crate::telemetry::top::Top;
 use crate::waiting::GroupResult;
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
-
-/// The most rejected clients are told this often.
-const TOP_EVERY: Duration = Duration::from_secs(if cfg!(feature = "drill") { 1 } else { 60 });
+use std::time::Instant;
 
 pub struct Seen {
     /// `None`: turned off.

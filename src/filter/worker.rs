@@ -8,18 +8,19 @@ use super::road::{road, Road};
 use super::seen::Seen;
 use crate::config::{Policy, Store};
 use crate::decision::{CountedBy, Decision};
+use crate::drill;
 use crate::earliest::earliest;
 use crate::identify::Hasher;
 use crate::lease::LeaseBook;
 use crate::limit::{Group, Planner};
 use crate::redis::resp::Value;
-use crate::redis::{CallError, CallToken, Completed, RedisCall, Script, ScriptCall};
+use crate::redis::{Call, CallError, Completed, Level, RedisCall, Script};
 use crate::script;
 use crate::stall::{Blame, Stall};
 use crate::telemetry::meter::{Kind, Meter as _};
-use crate::telemetry::FailureLog;
+use crate::telemetry::{notice_line, FailureLog};
 use crate::verdict_cache::VerdictCache;
-use crate::waiting::{group_result, GroupError, GroupResult, Waiting, WaitingRoom};
+use crate::waiting::{group_result, CallToken, GroupError, GroupResult, Waiting, WaitingRoom};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -49,7 +50,7 @@ pub struct Worker {
     pub(super) verdicts: RefCell<VerdictCache>,
     pub(super) leases: RefCell<LeaseBook>,
     /// Calls to be sent again, by when.
-    again: RefCell<VecDeque<(Instant, CallToken, ScriptCall)>>,
+    again: RefCell<VecDeque<(Instant, CallToken, Call)>>,
     /// When the host was asked to tick.
     tick: Cell<Option<Instant>>,
     stall: Cell<Stall>,
@@ -74,10 +75,7 @@ pub enum Counting {
 
 impl Worker {
     pub fn new(policy: Policy, hasher: Hasher, version: u64) -> Worker {
-        let script = Script {
-            body: script::body(),
-            sha1_hex: script::sha1_hex(),
-        };
+        let script = drill::ACCEPTED.first().copied().unwrap_or(Script::NONE);
         let road = road(&policy, script);
         Worker {
             seen: Seen::new(&policy, &hasher, version),
@@ -160,10 +158,12 @@ impl Worker {
         self.stall.set(stall);
         let mut completed = Vec::new();
         self.redis.borrow_mut().on_tick(now, &mut completed);
+        self.log_notices();
         self.settle(now, completed);
         self.send_again(now);
         if let Some(cutoff) = stall.cutoff(now, self.policy.redis.timeout) {
             self.time_out(now, cutoff);
+            self.log_notices();
         }
         self.release();
         self.sweep_leases(now);
@@ -201,17 +201,31 @@ impl Worker {
     }
 
     /// Something came back on the road to Redis.
-    pub(super) fn on_road(&self, event: impl FnOnce(&mut Road, Instant, &mut Vec<Completed>)) {
+    pub(super) fn on_road(&self, event: impl FnOnce(&mut Road, Instant, &mut Vec<Completed<CallToken>>)) {
         let now = Instant::now();
         let mut completed = Vec::new();
         event(&mut self.redis.borrow_mut(), now, &mut completed);
+        self.log_notices();
         self.settle(now, completed);
         self.release();
         self.wake(now);
     }
 
-    fn settle(&self, now: Instant, completed: Vec<Completed>) {
-        for Completed { token, call, reply } in completed {
+    /// Logs what the transport has noticed.
+    fn log_notices(&self) {
+        loop {
+            let notice = self.redis.borrow_mut().poll_notice();
+            let Some(notice) = notice else { return };
+            let level = match notice.level() {
+                Level::Info => log::Level::Info,
+                Level::Warn => log::Level::Warn,
+            };
+            log::log!(level, "{}", notice_line(&notice));
+        }
+    }
+
+    fn settle(&self, now: Instant, completed: Vec<Completed<CallToken>>) {
+        for Completed { id: token, call, reply } in completed {
             if self.leases.borrow().awaits(token.request) {
                 self.settle_lease(now, token, reply);
                 continue;
@@ -244,7 +258,7 @@ impl Worker {
 
     /// A slot is moving, and the keys of one call are not all on one node: once more in a moment, and in the second
     /// half of the time one call a key. `false`: it is to be answered as it is.
-    fn try_again(&self, now: Instant, token: CallToken, call: ScriptCall) -> bool {
+    fn try_again(&self, now: Instant, token: CallToken, call: Call) -> bool {
         let late = self
             .room
             .borrow()
@@ -273,7 +287,7 @@ impl Worker {
     }
 
     fn send_again(&self, now: Instant) {
-        let due = |(at, ..): &(Instant, CallToken, ScriptCall)| *at <= now;
+        let due = |(at, ..): &(Instant, CallToken, Call)| *at <= now;
         while self.again.borrow().front().is_some_and(due) {
             let first = self.again.borrow_mut().pop_front();
             if let Some((_, token, call)) = first {
@@ -283,7 +297,7 @@ impl Worker {
     }
 
     /// Sends a call of a request that waits already.
-    fn send(&self, now: Instant, token: CallToken, call: ScriptCall) {
+    fn send(&self, now: Instant, token: CallToken, call: Call) {
         let Some(deadline) = self.room.borrow().get(token).map(|waiting| waiting.deadline) else {
             return;
         };
