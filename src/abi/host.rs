@@ -9,7 +9,6 @@ use crate::reply::Reply;
 use crate::telemetry::meter::{Kind, Meter};
 use log::Level;
 use std::ptr::null_mut;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const CAS_MISMATCH: Status = 8;
 
@@ -290,6 +289,7 @@ impl Meter for Metrics {
 }
 
 /// Values that all workers share whose VMs have one `vm_id`.
+#[derive(Debug, Clone, Copy)]
 pub struct SharedValues;
 
 impl SharedData for SharedValues {
@@ -321,11 +321,4 @@ pub fn say_once(level: Level, text: &str) {
         log::log!(level, "headgate: {text}");
         let _unsaid = SharedValues.replace(text, b"said", Version::ABSENT);
     }
-}
-
-/// The wall clock, in µs: for windows and for what callers are told. Waits and caches are on the monotonic clock.
-pub fn unix_us() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_micros() as u64)
 }

@@ -4,9 +4,9 @@ use super::exchange::{remove_from, HostRequest, HostResponse};
 use super::host::{self, HeaderMap};
 use super::worker::{Outcome, Waiting, Worker};
 use crate::abi::HeadersStatus;
-use crate::config::UpstreamHeaders;
 use crate::engine::{Admitted, RequestId};
 use crate::headers::Family;
+use crate::model::UpstreamHeaders;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -53,7 +53,9 @@ impl Request {
             return;
         };
         let response = HostResponse::read();
-        let answered = self.worker.with_engine(|engine| engine.on_response(admitted, &response));
+        let answered = self
+            .worker
+            .with_engine(|engine| engine.on_response(admitted, &response));
         let Some((edits, owed)) = answered else { return };
         for name in &edits.remove {
             host::remove_header(host::Map::Response, name);
@@ -99,7 +101,10 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         if let Some(admitted) = self.take_admitted() {
-            let owed = self.worker.with_engine(|engine| engine.on_gone(admitted)).flatten();
+            let owed = self
+                .worker
+                .with_engine(|engine| engine.on_gone(admitted))
+                .flatten();
             if let Some(owed) = owed {
                 self.worker.charge(owed);
             }

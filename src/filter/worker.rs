@@ -3,17 +3,17 @@
 use super::exchange::HostRequest;
 use super::host;
 use super::transport::{transport, HostTransport};
-use crate::config::Policy;
+use crate::drill;
 use crate::earliest::earliest;
 use crate::engine::{Admitted, Answer, CallId, Engine, Fallback, Now, Owed, Ready, Step, SHORTEST_TIMEOUT};
 use crate::identify::Hasher;
+use crate::model::Policy;
 use crate::redis::{Completed, Level, Script, Settings};
-use crate::script;
 use crate::telemetry::Telemetry;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Requests that are resumed or answered in one call of the VM; the others in the next, within a millisecond.
 ///
@@ -22,9 +22,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// of a route's own, which answers as soon as a request goes on) found no stack left in Envoy 1.40, and the VM had to go.
 /// This is a fifth of the stack.
 const AT_ONCE: usize = 64;
-
-/// The most rejected clients are logged this often.
-const TOP_EVERY: Duration = Duration::from_secs(if cfg!(feature = "drill") { 1 } else { 60 });
 
 type HostEngine = Engine<HostTransport, host::SharedValues>;
 
@@ -62,12 +59,15 @@ impl Worker {
     pub fn new(policy: Policy, hasher: Hasher, version: u64) -> Worker {
         let policy = Rc::new(policy);
         let mut random = fastrand::Rng::new();
-        let telemetry = Telemetry::new(policy.clone(), &hasher, host::Metrics, version, TOP_EVERY);
+        let telemetry = Telemetry::new(policy.clone(), &hasher, host::Metrics, version, drill::TOP_EVERY);
         let mut settings = Settings::new(&policy.redis.key_prefix);
-        settings.script = SCRIPT;
+        settings.script = drill::ACCEPTED.first().copied().unwrap_or(Script::NONE);
         settings.max_in_flight = policy.redis.max_in_flight;
         settings.timeout = policy.redis.timeout;
-        settings.stream_life = STREAM_LIFE;
+        #[cfg(not(feature = "higress"))]
+        if let Some(life) = drill::STREAM_LIFE {
+            settings.stream_life = life;
+        }
         let transport = transport(&policy, Instant::now(), random.fork(), settings);
         let engine = Engine::new(policy.clone(), hasher, transport, host::SharedValues, random);
         Worker {
@@ -224,7 +224,10 @@ impl Worker {
             self.engine.borrow_mut().on_left(id);
             return false;
         }
-        let answer = self.engine.borrow_mut().carry_out(now, id, &mut HostRequest::new());
+        let answer = self
+            .engine
+            .borrow_mut()
+            .carry_out(now, id, &mut HostRequest::new());
         match answer {
             Some(Answer::Pass(admitted)) => {
                 if let Some(waiting) = waiting {
