@@ -11,10 +11,10 @@ mod known;
 mod metadata;
 mod values;
 
+#[cfg(test)]
+pub(crate) use crate::fixtures::FakeRequest;
 pub use address::{canonical, cut_address, ShownAddress};
 pub(crate) use address::{canonical_net, network};
-#[cfg(test)]
-pub use attributes::FakeRequest;
 pub use attributes::{Attributes, Headers, Lookup};
 pub(crate) use client::{cookie, query};
 pub use client::{identify, Client, ClientValue, Identity};
