@@ -1,10 +1,10 @@
 //! Clients and paths: whatever a request says, each key has exactly one hash tag and no secret in it, no two clients
 //! share one, and one call's keys lie in one slot.
 
-use headgate::config::Policy;
-use headgate::fixtures;
-use headgate::identify::{trimmed, Attributes, Hasher, Headers, TlsField};
-use headgate::limit::{normalise, Group, Plan, Planner, Readings};
+use headgate_core::config::Policy;
+use headgate_core::fixtures;
+use headgate_core::identify::{trimmed, Attributes, Hasher, Headers, TlsField};
+use headgate_core::limit::{normalise, Group, Plan, Planner, Readings};
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
@@ -279,6 +279,11 @@ impl Headers for Fields {
     fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
         let named = self.headers.iter().filter(|(known, _)| *known == name);
         named.for_each(|(_, value)| take(value));
+    }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        let all = self.headers.iter();
+        all.for_each(|(name, value)| take(name.as_bytes(), value));
     }
 }
 

@@ -25,7 +25,6 @@ mod matching;
 mod memory;
 mod mesh;
 mod moving;
-#[cfg(feature = "cli")]
 mod oncall;
 mod overrides;
 mod parity;

@@ -1,0 +1,166 @@
+//! `headgate`, the native command: for people who write policies, and for those who are on call.
+//!
+//! Decides nothing about limits: that is the core's, which it shows at work.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+mod advice;
+mod charges;
+mod check;
+mod counters;
+mod document;
+mod engine;
+mod envoy;
+mod envoy_addresses;
+mod envoy_filter_state;
+mod envoy_redis_call;
+mod explain;
+mod find;
+mod hash;
+mod import;
+mod input;
+mod overrides;
+mod plot;
+mod policies;
+mod reasons;
+mod replay;
+mod report;
+mod request;
+mod show;
+mod simulate;
+mod store;
+mod table;
+mod target;
+mod top;
+mod traffic;
+
+use clap::{Parser, Subcommand};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Checks, explains and tries out Headgate's policies, and looks after its counters in Redis.
+///
+/// Exit status: 0 if all is well, 1 if what was asked for is not so (errors in a policy, no such client), 2 if it
+/// could not be done (wrong usage, a file or a Redis that cannot be read).
+#[derive(Parser)]
+#[command(name = "headgate", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find mistakes in a configuration, each with line and path, and what is unwise about it
+    #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
+    Check(check::Args),
+    /// Tell which limits hold for a request, why the others do not, and which counters it meets
+    #[command(
+        after_help = "Example: headgate explain envoy/envoy.yaml --request 'POST /login' --header 'x-api-key: k'"
+    )]
+    Explain(explain::Args),
+    /// Try out a policy on made-up traffic or on an access log, without a Redis
+    ///
+    /// Counts with the filter's own algorithms on simulated time. What a response costs is 1 where nothing is said;
+    /// live overrides and failures of Redis are no part of it.
+    #[command(
+        after_help = "Example: headgate simulate envoy/envoy.yaml --traffic '200/s for 60s, clients 50, zipf 1.1, path /' --svg out.svg"
+    )]
+    Simulate(simulate::Args),
+    /// Print the hash under which a secret stands in Redis, in logs and in overrides
+    ///
+    /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
+    #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
+    Hash(hash::Args),
+    /// Turn another limiter's configuration into one of ours, and say what it cannot carry over
+    #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
+    Import(import::Args),
+    /// Show a client's counters: what is used, what is left, and when it comes back
+    #[command(
+        after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
+    )]
+    Show(show::ShowArgs),
+    /// Forget what a client has used; its live overrides stay
+    ///
+    /// Each Envoy may remember a denial for verdict_cache.max_age (1 s) more. A limit with key: [address] counts for
+    /// the address: reset address:192.0.2.1 for that.
+    #[command(after_help = "Example: headgate reset api_key:k --limit login")]
+    Reset(show::ResetArgs),
+    /// Set, show and take away live overrides: another N for one client, without a reload anywhere
+    ///
+    /// Only limits with overrides: [{from: redis}] read them.
+    Override(overrides::Args),
+    /// Tell who is rejected most, by the reports that the filter writes into Envoy's log each minute
+    ///
+    /// A report is a bounded sketch of one worker: `rejected` is never too low, and `at least` so many are certain.
+    #[command(
+        after_help = "Example: headgate top envoy.log --last 8; kubectl logs deploy/gateway | headgate top"
+    )]
+    Top(top::Args),
+}
+
+/// What a subcommand prints, and its exit status.
+struct Output {
+    text: String,
+    status: u8,
+}
+
+impl Output {
+    fn text(text: String) -> Output {
+        Output { text, status: 0 }
+    }
+}
+
+/// Why a subcommand could not do its work: exit status 2.
+#[derive(Debug)]
+struct Failure(String);
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Failure {
+        Failure(message.into())
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Hash(args) => hash::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Show(args) => show::show(&args),
+        Command::Reset(args) => show::reset(&args),
+        Command::Override(args) => overrides::run(&args),
+        Command::Top(args) => top::run(&args),
+    };
+    match result {
+        Ok(output) => {
+            // Whoever reads may have heard enough (`headgate … | head`).
+            let _ = std::io::stdout().write_all(output.text.as_bytes());
+            ExitCode::from(output.status)
+        }
+        Err(Failure(message)) => {
+            eprintln!("headgate: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_subcommand_is_well_defined() {
+        super::Cli::command().debug_assert();
+    }
+}
