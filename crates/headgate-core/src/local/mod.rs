@@ -1,7 +1,7 @@
 //! Counting in Envoy's own memory, shared by its workers: `store: local`, and `on_error: local` while Redis is away.
 //!
 //! Counts as the script does, by the same laws ([`crate::limit::algorithm`]): a group's charges are checked and taken
-//! together or not at all. Where counters are kept and which are evicted is [`table`]'s business; when to count here,
+//! together or not at all. Where counters are kept and which are evicted is `table`'s business; when to count here,
 //! the decision's.
 //!
 //! Three things differ from Redis. This Envoy grants `local.share` of each N (and of gcra's burst), at least 1. A log
