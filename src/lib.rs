@@ -26,9 +26,6 @@ mod filter;
 #[cfg(any(target_family = "wasm", test))]
 use headgate_core::by_number;
 #[cfg(target_family = "wasm")]
-use headgate_core::{
-    config, decision, earliest, headers, identify, instances, json, lease, limit, local, protocol, reply,
-    script, stall, telemetry, verdict_cache, waiting,
-};
+use headgate_core::{config, earliest, engine, headers, identify, local, model, reply, telemetry};
 #[cfg(target_family = "wasm")]
 use redis_call as redis;

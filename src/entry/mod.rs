@@ -10,7 +10,7 @@ use crate::abi::host::{self, say_once};
 use crate::config::{self, Plugin, Policy, Transport};
 #[cfg(not(feature = "higress"))]
 use crate::drill;
-use crate::filter::{last_words, Request, Worker};
+use crate::filter::{panic_hook, Request, Worker};
 use crate::headers::ENVOY_RATELIMITED;
 use crate::identify::Hasher;
 use crate::local;
@@ -32,7 +32,7 @@ const TRANSPORT: Transport = match cfg!(feature = "higress") {
 /// The environment variable with the key that hides secrets; the same for all Envoys.
 const HASH_KEY: &str = "HEADGATE_HASH_KEY";
 
-const NO_HASH_KEY: &str = "HEADGATE_HASH_KEY is not set: secrets are hashed without a key, and values that can be guessed \
+const NO_HASH_KEY: &str = "headgate: HEADGATE_HASH_KEY is not set: secrets are hashed without a key, and values that can be guessed \
      can be found out from Redis keys and logs. Set it in Envoy's environment, the same for all Envoys, and name it in \
      vm_config.environment_variables";
 
@@ -90,7 +90,7 @@ fn say_what_is_approximated(policy: &Policy) {
     let names = local::approximated(policy);
     if !names.is_empty() {
         let text = format!(
-            "a log of more than {} calls is not kept in Envoy's memory: where this Envoy counts by itself, these \
+            "headgate: a log of more than {} calls is not kept in Envoy's memory: where this Envoy counts by itself, these \
              limits are counted as sliding_window_counter: {}",
             local::LONGEST_LOG,
             names.join(", ")
@@ -114,7 +114,7 @@ impl Root {
                 }
                 say_what_is_approximated(&policy);
                 let worker = Rc::new(Worker::new(*policy, hasher, config::version(&bytes)));
-                last_words::remember(&worker);
+                panic_hook::remember(&worker);
                 #[cfg(feature = "higress")]
                 if let Err(errors) = worker.connect() {
                     log::error!("headgate: the configuration is refused:\n{errors}");

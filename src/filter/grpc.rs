@@ -1,12 +1,12 @@
-//! gRPC streams of the host, as the Redis call's streams need them.
+//! gRPC streams of the host, as the transport needs them.
 
 use super::worker::Worker;
 use crate::abi::buffer::Buffer;
 use crate::abi::grpc;
-use crate::config::Policy;
-use crate::drill::STREAM_LIFE;
-use crate::redis::{grpc_service, Script, Settings, StreamHost, StreamId, Streams};
-use crate::waiting::CallToken;
+use crate::engine::CallId;
+use crate::model::Policy;
+use crate::redis::{grpc_service, Settings, StreamHost, StreamId, Streams};
+use fastrand::Rng;
 use std::time::Instant;
 
 /// Streams to one cluster.
@@ -14,37 +14,30 @@ pub struct GrpcStreams {
     service: String,
 }
 
-/// The road to Redis in this artifact.
-pub type Road = Streams<GrpcStreams, CallToken>;
+/// The transport of this artifact.
+pub type HostTransport = Streams<GrpcStreams, CallId>;
 
-pub fn road(policy: &Policy, script: Script) -> Road {
-    let mut settings = Settings::new(&policy.redis.key_prefix);
-    settings.script = script;
-    settings.max_in_flight = policy.redis.max_in_flight;
-    settings.timeout = policy.redis.timeout;
-    settings.stream_life = STREAM_LIFE.unwrap_or(settings.stream_life);
-    let host = GrpcStreams::new(&policy.redis.cluster);
-    Streams::new(Instant::now(), fastrand::Rng::new(), host, settings)
+pub fn transport(policy: &Policy, now: Instant, random: Rng, settings: Settings) -> HostTransport {
+    let streams = GrpcStreams {
+        service: grpc_service(&policy.redis.cluster),
+    };
+    Streams::new(now, random, streams, settings)
 }
 
 impl Worker {
     /// A message of `size` bytes, which the host keeps during the callback only.
     pub fn on_message(&self, stream: u32, size: usize) {
         if let Some(message) = Buffer::GrpcReceive.read(size) {
-            self.on_road(|road, now, completed| road.on_message(now, StreamId(stream), &message, completed));
+            self.on_transport(move |streams, now, completed| {
+                streams.on_message(now, StreamId(stream), &message, completed);
+            });
         }
     }
 
     pub fn on_close(&self, stream: u32, status: u32) {
-        self.on_road(|road, now, completed| road.on_close(now, StreamId(stream), status, completed));
-    }
-}
-
-impl GrpcStreams {
-    pub fn new(cluster: &str) -> GrpcStreams {
-        GrpcStreams {
-            service: grpc_service(cluster),
-        }
+        self.on_transport(move |streams, now, completed| {
+            streams.on_close(now, StreamId(stream), status, completed);
+        });
     }
 }
 

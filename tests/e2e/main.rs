@@ -12,6 +12,7 @@ mod costs;
 mod dashboards;
 mod failover;
 mod faults;
+mod filter_state;
 mod guard;
 mod harness;
 mod hostile;

@@ -20,6 +20,7 @@ mod document;
 mod engine;
 mod envoy;
 mod envoy_addresses;
+mod envoy_filter_state;
 mod envoy_redis_call;
 mod explain;
 mod find;

@@ -4,12 +4,13 @@
 //! instance has counters of its own.
 
 use crate::headers::{self, Family, Header};
+use crate::identify::Headers;
 
 /// Filter state: the name of the last instance that has shown or refused something after another had decided.
 pub const SHOWN_BY: &str = "ratelimit_shown_by";
 
 /// What the instances before show, of all headers of the request: the first took away what the caller had sent.
-pub fn shown<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Header> {
+pub fn shown(request: &(impl Headers + ?Sized)) -> Vec<Header> {
     const KNOWN: [&str; 5] = [
         headers::LIMIT,
         headers::REMAINING,
@@ -17,11 +18,14 @@ pub fn shown<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Hea
         headers::IETF_POLICY,
         headers::IETF_STATE,
     ];
-    let header = |(name, value): (&[u8], &[u8])| {
-        let name = KNOWN.into_iter().find(|known| known.as_bytes() == name)?;
-        Some((name, std::str::from_utf8(value).ok()?.to_owned().into()))
-    };
-    headers.filter_map(header).collect()
+    let mut shown = Vec::new();
+    request.each_header(&mut |name, value| {
+        let known = KNOWN.into_iter().find(|known| known.as_bytes() == name);
+        if let (Some(name), Ok(value)) = (known, std::str::from_utf8(value)) {
+            shown.push((name, value.to_owned().into()));
+        }
+    });
+    shown
 }
 
 /// What an instance shows: its headers, and what the call costs under the limit that X-RateLimit-* are of.
@@ -112,6 +116,7 @@ fn family_of(name: &str) -> Option<Family> {
 mod tests {
     use super::*;
     use crate::headers::Value;
+    use crate::identify::FakeRequest;
 
     fn figures(quota: u64, remaining: u64, reset: u64) -> Vec<Header> {
         vec![
@@ -141,10 +146,8 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (*name, value.to_string()))
                 .collect();
-            shown(
-                list.iter()
-                    .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
-            )
+            let list: Vec<_> = list.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            shown(&FakeRequest::default().with(&list))
         };
         assert_eq!(request(&list), list);
         let others = [(headers::LIMITED, "true"), (":path", "/"), ("x-ratelimit", "1")];
@@ -152,10 +155,9 @@ mod tests {
             request(&others.map(|(name, value)| (name, value.into()))),
             Vec::new()
         );
-        assert_eq!(
-            shown([(headers::LIMIT.as_bytes(), b"\xff".as_slice())].into_iter()),
-            Vec::new()
-        );
+        let mut broken = FakeRequest::default();
+        broken.headers.push((headers::LIMIT.to_owned(), b"\xff".to_vec()));
+        assert_eq!(shown(&broken), Vec::new());
     }
 
     /// Merged headers, of calls that cost 1.

@@ -14,13 +14,11 @@ impl Object {
     }
 
     /// A string.
-    #[inline(never)]
     pub fn text(&mut self, name: &'static str, text: &str) {
         self.json(name, &quoted(text));
     }
 
     /// A string, or no member.
-    #[inline(never)]
     pub fn some_text(&mut self, name: &'static str, text: Option<&str>) {
         if let Some(text) = text {
             self.text(name, text);
@@ -28,13 +26,11 @@ impl Object {
     }
 
     /// A whole number.
-    #[inline(never)]
     pub fn number(&mut self, name: &'static str, number: u64) {
         self.json(name, itoa::Buffer::new().format(number));
     }
 
     /// What is JSON already. Names are the code's own and need no escapes.
-    #[inline(never)]
     pub fn json(&mut self, name: &'static str, json: &str) {
         let comma = if self.0.len() > 1 { "," } else { "" };
         for part in [comma, "\"", name, "\":", json] {

@@ -16,12 +16,12 @@ pub mod by_number;
 pub mod config;
 pub mod decision;
 pub mod earliest;
+pub mod engine;
 mod fingerprint;
 #[doc(hidden)]
 pub mod fixtures;
 pub mod headers;
 pub mod identify;
-mod indices;
 pub mod instances;
 pub mod json;
 pub mod lease;
@@ -30,12 +30,13 @@ pub mod local;
 pub mod model;
 pub mod protocol;
 pub mod reply;
+pub mod results;
 pub mod retry;
 pub mod script;
 pub mod stall;
+pub mod store;
 pub mod telemetry;
 pub mod verdict_cache;
-pub mod waiting;
 mod wire;
 
 pub use redis_call as redis;

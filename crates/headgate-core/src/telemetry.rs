@@ -1,6 +1,7 @@
 //! What operators are told: figures, who is rejected, and (in this file) that counting fails and that it works again,
 //! without a line for each request.
 
+mod collector;
 pub mod denials;
 pub mod failures;
 pub mod meter;
@@ -10,11 +11,11 @@ mod notices;
 pub mod top;
 mod waits;
 
+pub use collector::Telemetry;
 pub use notices::{notice_text, refusal_text};
 
 use crate::limit::{Limit, OnError};
 use failures::Kind;
-use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -24,10 +25,10 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Decides when a failure to count is worth a log line: one for each kind.
 #[derive(Debug, Default)]
 pub struct FailureLog {
-    kinds: RefCell<Vec<Counted>>,
-    latest: Cell<Option<Instant>>,
+    kinds: Vec<Counted>,
+    latest: Option<Instant>,
     /// The last one that was no consequence of others, as it was described.
-    cause: RefCell<String>,
+    cause: String,
 }
 
 /// Failures of one kind.
@@ -51,19 +52,16 @@ pub enum Report {
 
 impl FailureLog {
     /// Notes one request, and why Redis did not count it, if so.
-    pub fn note(&self, now: Instant, failure: Option<Kind>) -> Option<Report> {
-        let mut kinds = self.kinds.borrow_mut();
+    pub fn note(&mut self, now: Instant, failure: Option<Kind>) -> Option<Report> {
         let Some(kind) = failure else {
-            let latest = self.latest.get()?;
-            if now.duration_since(latest) < QUIET {
+            if now.duration_since(self.latest?) < QUIET {
                 return None;
             }
-            self.latest.set(None);
-            kinds.clear();
-            self.cause.borrow_mut().clear();
+            *self = FailureLog::default();
             return Some(Report::Recovered);
         };
-        self.latest.set(Some(now));
+        self.latest = Some(now);
+        let kinds = &mut self.kinds;
         let is_recent = |other: &Counted| other.reported.is_some_and(|at| now.duration_since(at) < QUIET);
         // An open breaker follows from what was reported.
         let any = kind == Kind::BreakerOpen && kinds.iter().any(is_recent);
@@ -88,10 +86,10 @@ impl FailureLog {
     }
 
     /// The failure in words, for the line that is due. Of an open breaker: by what it was opened.
-    pub fn describe(&self, kind: Kind, error: &dyn Display, advice: &str) -> String {
+    pub fn describe(&mut self, kind: Kind, error: &dyn Display, advice: &str) -> String {
         let mut words = error.to_string();
         let more = match kind {
-            Kind::BreakerOpen => &self.cause.borrow(),
+            Kind::BreakerOpen => &self.cause,
             _ => advice,
         };
         if !more.is_empty() {
@@ -99,7 +97,7 @@ impl FailureLog {
             words.push_str(more);
         }
         if kind != Kind::BreakerOpen {
-            self.cause.borrow_mut().clone_from(&words);
+            self.cause.clone_from(&words);
         }
         words
     }
@@ -130,7 +128,7 @@ mod tests {
 
     #[test]
     fn one_line_in_ten_seconds_of_failures_and_one_when_they_end() {
-        let log = FailureLog::default();
+        let mut log = FailureLog::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let failed = Some(Kind::Silence);
@@ -147,7 +145,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_failure_has_its_line_and_an_open_breaker_names_its_cause() {
-        let log = FailureLog::default();
+        let mut log = FailureLog::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let one = Some(Report::Failing { requests: 1 });

@@ -23,6 +23,21 @@ pub enum Outcome {
     AmbiguousClient,
 }
 
+impl Outcome {
+    /// Its name in filter state and in metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Outcome::Allowed => "allowed",
+            Outcome::Denied => "denied",
+            Outcome::FailedOpen => "failed_open",
+            Outcome::FailedClosed => "failed_closed",
+            Outcome::Exempt => "exempt",
+            Outcome::NoClient { .. } => "no_client",
+            Outcome::AmbiguousClient => "ambiguous_client",
+        }
+    }
+}
+
 /// Who counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountedBy {
@@ -31,6 +46,18 @@ pub enum CountedBy {
     Cache,
     /// From permits that this worker took in advance.
     Lease,
+}
+
+impl CountedBy {
+    /// Its name in filter state, metrics and log lines.
+    pub const fn word(self) -> &'static str {
+        match self {
+            CountedBy::Redis => "redis",
+            CountedBy::Local => "local",
+            CountedBy::Cache => "cache",
+            CountedBy::Lease => "lease",
+        }
+    }
 }
 
 /// The figures of one limit after this request.

@@ -11,21 +11,20 @@ mod known;
 mod metadata;
 mod values;
 
+#[cfg(test)]
+pub(crate) use crate::fixtures::FakeRequest;
 pub use address::{canonical, cut_address, ShownAddress};
 pub(crate) use address::{canonical_net, network};
-#[cfg(test)]
-pub use attributes::FakeRequest;
 pub use attributes::{Attributes, Headers, Lookup};
 pub(crate) use client::{cookie, query};
 pub use client::{identify, Client, ClientValue, Identity};
-pub use escape::{push_escaped, push_part, push_percent, LONGEST_PART};
+pub use escape::{push_escaped, push_part, LONGEST_PART};
 pub(crate) use extract::whole;
 pub use extract::Extract;
 pub use hasher::{Digest, DigestError, Hasher};
 pub use metadata::metadata_text;
-pub use values::hex_pair;
-pub(crate) use values::Decoded;
 pub use values::{each_cookie, narrow, query_value, trimmed, until};
+pub(crate) use values::{escaped_byte, unescaped};
 
 /// One way to tell callers apart.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,7 +18,7 @@ use crate::limit::{Algorithm, Charge, Group, Percent, Period, Rate, Verdict};
 use crate::model::Policy;
 use crate::redis::resp::Value;
 use crate::redis::CallError;
-use crate::waiting::{group_result, GroupResult};
+use crate::results::{group_result, GroupResult};
 use account::{Account, Bounds};
 use std::time::{Duration, Instant};
 
@@ -161,11 +161,6 @@ impl LeaseBook {
         if let Some(account) = self.accounts.get_mut(&taking.id) {
             account.failed(now + PAUSE);
         }
-    }
-
-    /// Whether the call is a taking.
-    pub fn awaits(&self, call: u64) -> bool {
-        !self.under_way.is_empty() && self.under_way.contains_key(&call)
     }
 
     /// A taking has ended like this.

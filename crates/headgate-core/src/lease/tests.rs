@@ -148,7 +148,7 @@ fn the_last_permit_is_the_last_and_a_lease_ends_with_its_life_or_its_window() {
         assert_eq!((taking.calls, taking.group.charges[0].cost), (4, 4));
         assert!(book.takings(at, &groups).is_empty(), "one at a time");
         book.sent(at, 9, taking);
-        assert!(book.awaits(9) && book.spend(at, &groups).is_none());
+        assert!(book.spend(at, &groups).is_none());
         book.settle(
             at,
             9,

@@ -75,6 +75,7 @@ pub(crate) fn policy(identify: Vec<Source>, limits: Vec<Limit>) -> Policy {
             enabled: false,
             clients: vec![],
         },
+        filter_state: FilterState::ALL,
     }
 }
 

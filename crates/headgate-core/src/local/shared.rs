@@ -1,5 +1,7 @@
 //! What the local store needs of the proxy: named values that all workers of one Envoy share.
 
+use std::rc::Rc;
+
 /// Values by name, each with a version that changes whenever it is written. There is no way to remove one.
 pub trait SharedData {
     /// The value as it stands; `None`: there is none.
@@ -30,6 +32,16 @@ pub enum Refused {
     Changed,
     /// The host does not say why.
     Failed,
+}
+
+impl<T: SharedData + ?Sized> SharedData for Rc<T> {
+    fn get(&self, name: &str) -> Option<(Vec<u8>, Version)> {
+        (**self).get(name)
+    }
+
+    fn replace(&self, name: &str, value: &[u8], version: Version) -> Result<(), Refused> {
+        (**self).replace(name, value, version)
+    }
 }
 
 impl<T: SharedData + ?Sized> SharedData for &T {

@@ -3,6 +3,7 @@
 
 mod algorithm;
 mod cost;
+mod filter_state;
 pub(crate) mod path;
 mod pattern;
 pub(crate) mod policy;
@@ -10,7 +11,9 @@ mod rate;
 mod template;
 
 pub use algorithm::{Algorithm, Align, Form};
+pub(crate) use cost::plain_number;
 pub use cost::{CostRange, ReadCost};
+pub use filter_state::{FilterState, StateName};
 pub use path::normalise;
 pub use pattern::{bare_host, Case, HostPattern, PathPattern, PatternError, ValuePattern};
 pub use policy::*;
@@ -53,6 +56,11 @@ impl Limit {
                 Quota::Limited(rate) => Some(rate.period),
                 Quota::Unlimited => None,
             })
+    }
+
+    /// The path pattern of the match of this index, as written; `None` where it has none.
+    pub fn path_pattern(&self, index: usize) -> Option<&str> {
+        self.matches.get(index)?.path.as_ref().map(PathPattern::text)
     }
 }
 

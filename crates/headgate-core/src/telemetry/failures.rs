@@ -5,7 +5,7 @@
 //! causes there are and the figures that tell one from the other.
 
 use crate::redis::CallError;
-use crate::waiting::GroupError;
+use crate::results::GroupError;
 
 /// Each gets a log line of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,14 +7,14 @@
 use super::meter::{Kind, Level, Meter, Slot};
 use super::names::series;
 use super::waits::Waits;
-use crate::decision::{Counted, CountedBy, Decision, Outcome};
+use crate::decision::{CountedBy, Outcome};
+use crate::engine::OTHER_ENDPOINT;
 use crate::identify::Hasher;
-use crate::indices::Indices;
 use crate::lease::Event;
-use crate::limit::OnError;
+use crate::limit::{OnError, Verdict};
 use crate::model::{ClientValue, Policy};
 pub use crate::redis::Levels;
-use crate::waiting::GroupResult;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long counts may wait here before they are handed on.
@@ -31,20 +31,27 @@ const EAGER: usize = 100;
 const MAX_REJECTED: usize = 1_000;
 
 /// What stands for everything without a series of its own.
-pub const OTHER: &str = "other";
+const OTHER: &str = OTHER_ENDPOINT;
 
-const DECISIONS: [&str; 8] = [
-    "allowed",
-    "denied",
-    "failed_open",
-    "failed_closed",
-    "exempt",
-    "no_client",
-    "ambiguous_client",
-    "abandoned",
+const OUTCOMES: [Outcome; 7] = [
+    Outcome::Allowed,
+    Outcome::Denied,
+    Outcome::FailedOpen,
+    Outcome::FailedClosed,
+    Outcome::Exempt,
+    Outcome::NoClient { refused: false },
+    Outcome::AmbiguousClient,
 ];
-const ABANDONED: usize = DECISIONS.len() - 1;
-const BY: [&str; 5] = ["redis", "local", "cache", "lease", "none"];
+/// In place of an outcome: the caller left before its request was decided.
+const ABANDONED: usize = OUTCOMES.len();
+const DECISIONS: usize = OUTCOMES.len() + 1;
+const BY: [&str; 5] = [
+    CountedBy::Redis.word(),
+    CountedBy::Local.word(),
+    CountedBy::Cache.word(),
+    CountedBy::Lease.word(),
+    "none",
+];
 /// What a limit said, by whom; `near` and `used` are metrics of their own.
 const SAID: [(&str, &str); 12] = [
     ("allowed", "redis"),
@@ -68,7 +75,7 @@ const LEASES: usize = USED + 1;
 const PERMITS: usize = LEASES + 1;
 const UNSPENT: usize = PERMITS + 1;
 const PER_LIMIT: usize = UNSPENT + 1;
-const REQUESTS: usize = DECISIONS.len() * BY.len();
+const REQUESTS: usize = DECISIONS * BY.len();
 
 /// The series of one worker.
 pub struct Metrics<M: Meter> {
@@ -76,7 +83,7 @@ pub struct Metrics<M: Meter> {
     instance: String,
     limits: Vec<String>,
     /// `source:value or hash`, and its name.
-    clients: Indices,
+    clients: BTreeMap<String, usize>,
     names: Vec<String>,
     requests: Vec<Slot>,
     said: Vec<Slot>,
@@ -87,7 +94,26 @@ pub struct Metrics<M: Meter> {
     endpoints: Vec<String>,
     waits: Waits,
     levels: [Level; 3],
+    /// Costs that were no number, or missing in a response; they count as 1.
+    broken_costs: Slot,
+    /// Calls that were cut into one a key, because a slot was moving: what they count is right, but not all or nothing.
+    split_calls: Slot,
+    /// Counters that were forgotten before their time, because there were more than `local.max_counters`.
+    evicted: Slot,
     due: Option<Instant>,
+}
+
+/// What one limit of a request said.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitCounted {
+    /// Index into the policy's limits.
+    pub limit: usize,
+    /// `false`: in shadow for this client.
+    pub enforced: bool,
+    /// `None`: it could not be counted.
+    pub verdict: Option<Verdict>,
+    pub by: CountedBy,
+    pub on_error: OnError,
 }
 
 impl<M: Meter> Metrics<M> {
@@ -108,10 +134,14 @@ impl<M: Meter> Metrics<M> {
             Kind::Histogram,
             &series("headgate_redis_wait_microseconds", &instance),
         );
+        let plain = |name: &str| Slot {
+            id: meter.define(Kind::Counter, name),
+            pending: 0,
+        };
         let mut metrics = Metrics {
             instance: policy.instance.clone(),
             limits: policy.limits.iter().map(|limit| limit.name.clone()).collect(),
-            clients: Indices::default(),
+            clients: BTreeMap::new(),
             names: Vec::new(),
             requests: vec![Slot::default(); REQUESTS],
             said: vec![Slot::default(); PER_LIMIT * policy.limits.len()],
@@ -120,6 +150,9 @@ impl<M: Meter> Metrics<M> {
             endpoints: vec![OTHER.to_owned()],
             waits: Waits::new(wait),
             levels,
+            broken_costs: plain("headgate_broken_costs_total"),
+            split_calls: plain("headgate_split_calls_total"),
+            evicted: plain("headgate_local_evicted_total"),
             due: None,
             meter,
         };
@@ -157,55 +190,50 @@ impl<M: Meter> Metrics<M> {
     }
 
     /// A caller left before its request was decided.
-    pub fn abandoned(&mut self) {
-        self.request(ABANDONED, None);
+    pub fn abandoned(&mut self, now: Instant) {
+        self.request(now, ABANDONED, None);
     }
 
     /// One request was decided.
-    pub fn decided(&mut self, decision: &Decision) {
-        let word = match decision.outcome {
-            Outcome::Allowed => 0,
-            Outcome::Denied => 1,
-            Outcome::FailedOpen => 2,
-            Outcome::FailedClosed => 3,
-            Outcome::Exempt => 4,
-            Outcome::NoClient { .. } => 5,
-            Outcome::AmbiguousClient => 6,
-        };
-        self.request(word, decision.by);
+    pub fn decided(&mut self, now: Instant, outcome: Outcome, by: Option<CountedBy>) {
+        let at = OUTCOMES.iter().position(|known| known.word() == outcome.word());
+        self.request(now, at.unwrap_or(0), by);
     }
 
-    fn request(&mut self, word: usize, by: Option<CountedBy>) {
+    fn request(&mut self, now: Instant, outcome: usize, by: Option<CountedBy>) {
         let by = by.map_or(BY.len() - 1, by_index);
-        if let Some(slot) = self.requests.get_mut(word * BY.len() + by) {
+        if let Some(slot) = self.requests.get_mut(outcome * BY.len() + by) {
             slot.pending += 1;
         }
-        self.due_soon();
+        self.due_soon(now);
     }
 
     /// One of a request's limits said something, or could not be asked.
-    pub fn counted(&mut self, counted: &Counted<'_>, on_error: OnError) {
-        let Counted { charge, verdict, by } = counted;
-        let lease = *by == CountedBy::Lease;
-        let by = by_index(*by).min(2);
+    pub fn counted(&mut self, counted: &LimitCounted) {
+        let LimitCounted {
+            limit,
+            enforced,
+            verdict,
+            by,
+            on_error,
+        } = *counted;
+        let lease = by == CountedBy::Lease;
+        let by = by_index(by).min(2);
         let said = match verdict {
             Some(verdict) if verdict.allowed && lease => BY_LEASE,
             Some(verdict) if verdict.allowed => by,
-            Some(_) if charge.enforced => 3 + by,
+            Some(_) if enforced => 3 + by,
             Some(_) => 6 + by,
-            None if charge.enforced && on_error == OnError::Deny => 10,
+            None if enforced && on_error == OnError::Deny => 10,
             None => 9,
         };
         let mut add = |at: usize, count: u64| {
-            if let Some(slot) = self.said.get_mut(charge.limit * PER_LIMIT + at) {
+            if let Some(slot) = self.said.get_mut(limit * PER_LIMIT + at) {
                 slot.pending += count;
             }
         };
         add(said, 1);
-        let Some((verdict, quota)) = verdict
-            .as_ref()
-            .and_then(|verdict| Some((verdict, verdict.limit?)))
-        else {
+        let Some((verdict, quota)) = verdict.and_then(|verdict| Some((verdict, verdict.limit?))) else {
             return;
         };
         // 0/s has nothing that could be used
@@ -230,12 +258,33 @@ impl<M: Meter> Metrics<M> {
                 slot.pending += count;
             }
         }
-        self.due.get_or_insert(now + HAND_ON);
+        self.due_soon(now);
+    }
+
+    /// So many costs could not be read.
+    pub fn broken_costs(&mut self, now: Instant, costs: u32) {
+        self.broken_costs.pending += u64::from(costs);
+        self.due_soon(now);
+    }
+
+    /// A call was cut into one for each key.
+    pub fn split_call(&mut self, now: Instant) {
+        self.split_calls.pending += 1;
+        self.due_soon(now);
+    }
+
+    /// So many local counters were evicted before their time.
+    pub fn evicted(&mut self, now: Instant, counters: u64) {
+        self.evicted.pending += counters;
+        self.due_soon(now);
     }
 
     /// A request was rejected by this limit, at this endpoint: a name of the configuration's, never a caller's.
     pub fn rejected(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
-        let client = client.and_then(|client| self.clients.get(client)).unwrap_or(0);
+        let client = client
+            .and_then(|client| self.clients.get(client))
+            .copied()
+            .unwrap_or(0);
         let known = self.endpoints.iter().position(|known| known == endpoint);
         let endpoint = match known {
             Some(at) => at,
@@ -260,29 +309,22 @@ impl<M: Meter> Metrics<M> {
         }
     }
 
-    /// A request waited so long for its counts, which came, or not, like this.
-    pub fn waited(&mut self, micros: u64, results: &[Option<GroupResult>]) {
+    /// A request waited so long for its counts, in µs.
+    pub fn waited(&mut self, now: Instant, micros: u64) {
         self.waits.note(micros, &self.meter);
-        self.called(results);
-        self.due_soon();
+        self.due_soon(now);
     }
 
-    /// There is something to hand on. The clock is a host call, and asked four times a second.
-    fn due_soon(&mut self) {
-        self.due.get_or_insert_with(|| Instant::now() + HAND_ON);
+    /// There is something to hand on.
+    fn due_soon(&mut self, now: Instant) {
+        self.due.get_or_insert(now + HAND_ON);
     }
 
-    /// Calls ended like this.
-    pub fn called(&mut self, results: &[Option<GroupResult>]) {
-        for result in results.iter().flatten() {
-            let word = match result {
-                Ok(_) => "ok",
-                Err(error) => error.word(),
-            };
-            match self.calls.iter_mut().find(|(known, _)| *known == word) {
-                Some((_, slot)) => slot.pending += 1,
-                None => self.calls.push((word, Slot { id: None, pending: 1 })),
-            }
+    /// A call ended like this.
+    pub fn called(&mut self, outcome: &'static str) {
+        match self.calls.iter_mut().find(|(known, _)| *known == outcome) {
+            Some((_, slot)) => slot.pending += 1,
+            None => self.calls.push((outcome, Slot { id: None, pending: 1 })),
         }
     }
 
@@ -307,6 +349,9 @@ impl<M: Meter> Metrics<M> {
             level.hand_on(&self.meter, now);
         }
         self.waits.hand_on(&self.meter);
+        for slot in [&mut self.broken_costs, &mut self.split_calls, &mut self.evicted] {
+            slot.hand_on(&self.meter);
+        }
         for at in 0..self.requests.len() {
             if self.requests.get(at).is_some_and(|slot| slot.pending > 0) {
                 self.define_request(at);
@@ -342,8 +387,13 @@ impl<M: Meter> Metrics<M> {
     fn define_request(&mut self, at: usize) {
         let labels = [
             ("instance", self.instance.as_str()),
-            ("decision", word(&DECISIONS, at / BY.len())),
-            ("by", word(&BY, at % BY.len())),
+            (
+                "decision",
+                OUTCOMES
+                    .get(at / BY.len())
+                    .map_or("abandoned", |outcome| outcome.word()),
+            ),
+            ("by", BY.get(at % BY.len()).copied().unwrap_or(OTHER)),
         ];
         if let Some(slot) = self.requests.get_mut(at) {
             slot.define(&self.meter, || series("headgate_requests_total", &labels));
@@ -383,10 +433,6 @@ fn by_index(by: CountedBy) -> usize {
         CountedBy::Cache => 2,
         CountedBy::Lease => 3,
     }
-}
-
-fn word(words: &[&'static str], at: usize) -> &'static str {
-    words.get(at).copied().unwrap_or(OTHER)
 }
 
 fn text(list: &[String], at: usize) -> &str {

@@ -1,10 +1,8 @@
 use super::*;
 use crate::identify::{FakeRequest, Source};
-use crate::limit::fixtures::{header, limit, policy, rate};
-use crate::limit::{Algorithm, Charge, Match, PathPattern, Period, Plan, Planner, Quota, Rate, Verdict};
+use crate::limit::fixtures::{header, limit, policy};
+use crate::limit::{Match, PathPattern, Plan, Planner, Verdict};
 use crate::model::NamedClient;
-use crate::redis::CallError;
-use crate::waiting::GroupError;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -62,26 +60,6 @@ fn metrics(clients: Vec<NamedClient>) -> (Metrics<Memory>, Memory) {
     )
 }
 
-fn charge(limit: usize, enforced: bool) -> Charge {
-    let Quota::Limited(rate) = rate(100) else { panic!() };
-    Charge {
-        limit,
-        matched: None,
-        key: 0,
-        field: "c".into(),
-        algorithm: Algorithm::SlidingWindowCounter,
-        rate: Rate {
-            period: Period::from_millis(1_000).unwrap(),
-            ..rate
-        },
-        cost: 1,
-        later: false,
-        enforced,
-        phase_ms: 0,
-        live: None,
-    }
-}
-
 fn verdict(allowed: bool, remaining: u64) -> Option<Verdict> {
     Some(Verdict {
         allowed,
@@ -105,15 +83,13 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
         (1, true, None, CountedBy::Redis, OnError::Allow),
         (1, false, None, CountedBy::Redis, OnError::Deny),
     ] {
-        let charge = charge(limit, enforced);
-        metrics.counted(
-            &Counted {
-                charge: &charge,
-                verdict,
-                by,
-            },
+        metrics.counted(&LimitCounted {
+            limit,
+            enforced,
+            verdict,
+            by,
             on_error,
-        );
+        });
     }
     let (limit, now) = (1, Instant::now());
     metrics.leased(now, Event::Taken { limit, permits: 40 });
@@ -157,18 +133,15 @@ fn requests_calls_and_levels_are_told_and_a_worker_that_ends_takes_its_levels_al
     let (mut metrics, memory) = metrics(vec![]);
     let now = Instant::now();
     assert_eq!(metrics.due(), None);
-    metrics.decided(&Decision::uncounted(Outcome::Exempt));
-    let due = metrics.due();
-    assert!(due >= Some(now + HAND_ON) && due <= Some(Instant::now() + HAND_ON));
-    metrics.decided(&Decision::uncounted(Outcome::NoClient { refused: true }));
+    metrics.decided(now, Outcome::Exempt, None);
+    let due = Some(now + HAND_ON);
+    assert_eq!(metrics.due(), due);
+    metrics.decided(now + HAND_ON / 2, Outcome::NoClient { refused: true }, None);
     assert_eq!(metrics.due(), due, "the first that is counted says when");
-    let results = [
-        Some(Err(GroupError::TimedOut)),
-        Some(Err(GroupError::Call(CallError::Lost))),
-        None,
-        Some(Err(GroupError::TimedOut)),
-    ];
-    metrics.waited(1_234, &results);
+    for outcome in ["timed_out", "lost", "timed_out"] {
+        metrics.called(outcome);
+    }
+    metrics.waited(now, 1_234);
     metrics.hand_on(Levels {
         streams_open: 3,
         calls_in_flight: 9,
@@ -264,12 +237,13 @@ fn clients_and_paths_leave_the_number_of_series_the_same(requests: u32) {
         };
         let shown = identity.client().map(ToString::to_string);
         for charge in groups.iter().flat_map(|group| &group.charges) {
-            let counted = Counted {
-                charge,
+            metrics.counted(&LimitCounted {
+                limit: charge.limit,
+                enforced: charge.enforced,
                 verdict: verdict(false, 0),
                 by: CountedBy::Redis,
-            };
-            metrics.counted(&counted, OnError::Deny);
+                on_error: OnError::Deny,
+            });
             let pattern = charge.path_pattern(&policy.limits).unwrap_or("the route");
             metrics.rejected(charge.limit, pattern, shown.as_deref());
         }

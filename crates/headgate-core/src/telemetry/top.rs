@@ -4,6 +4,7 @@
 //! most, never too low.
 
 use crate::json::{self, Object};
+use std::cmp::Reverse;
 
 /// Places of the sketch; twelve times what is shown, so that those shown are right where the rest is noise.
 const PLACES: usize = 128;
@@ -44,11 +45,8 @@ impl Place {
 
 /// The last eight bytes of a client, as a number. Most clients end in a hash, and differ in it.
 fn end(client: &str) -> u64 {
-    client
-        .bytes()
-        .rev()
-        .take(8)
-        .fold(0, |end, byte| end << 8 | u64::from(byte))
+    let last = client.as_bytes().last_chunk();
+    u64::from_le_bytes(last.copied().unwrap_or_default())
 }
 
 impl Top {
@@ -103,18 +101,8 @@ impl Top {
     pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> String {
         (self.least, self.next) = (0, 0);
         let mut places = std::mem::take(&mut self.places);
-        let mut shown = Vec::with_capacity(SHOWN);
-        // A sort would take 4 KB of the module.
-        while let Some(most) = places
-            .iter()
-            .map(|place| place.rejected)
-            .max()
-            .filter(|_| shown.len() < SHOWN)
-        {
-            if let Some(at) = places.iter().position(|place| place.rejected == most) {
-                shown.push(places.swap_remove(at).json(&name));
-            }
-        }
+        places.sort_by_key(|place| Reverse(place.rejected));
+        let shown: Vec<String> = places.iter().take(SHOWN).map(|place| place.json(&name)).collect();
         json::list(&shown)
     }
 }
