@@ -42,14 +42,14 @@ fn policy() -> Policy {
 
 /// A denial for a day, of both limits.
 fn denial() -> Value {
-    let mut reply = vec![0];
-    for _ in 0..2 {
-        reply.push(0);
-        for number in [1_u64, 0, 86_400_000, 86_400_000, 0] {
-            reply.extend_from_slice(&number.to_le_bytes()[..7]);
-        }
-    }
-    Value::Bulk(Some(reply))
+    let numbers = [1_u64, 0, 86_400_000, 86_400_000, 0];
+    let mut verdict = vec![0];
+    verdict.extend(
+        numbers
+            .iter()
+            .flat_map(|number| number.to_le_bytes()[..7].to_vec()),
+    );
+    Value::Bulk(Some([&[0][..], &verdict, &verdict].concat()))
 }
 
 /// Bytes that are allocated after the first tenth of so many clients, and after the last.
