@@ -42,14 +42,14 @@ fn policy() -> Policy {
 
 /// A denial for a day, of both limits.
 fn denial() -> Value {
-    let numbers = [1_u64, 0, 86_400_000, 86_400_000, 0];
-    let mut verdict = vec![0];
-    verdict.extend(
-        numbers
-            .iter()
-            .flat_map(|number| number.to_le_bytes()[..7].to_vec()),
-    );
-    Value::Bulk(Some([&[0][..], &verdict, &verdict].concat()))
+    let state_and_numbers = [0_u64, 1, 0, 86_400_000, 86_400_000, 0];
+    let charge = state_and_numbers
+        .iter()
+        .enumerate()
+        .flat_map(|(at, number)| number.to_le_bytes()[..if at == 0 { 1 } else { 7 }].to_vec());
+    let charge: Vec<u8> = charge.collect();
+    let reply = [vec![0], charge.clone(), charge].concat();
+    Value::Bulk(Some(reply))
 }
 
 /// Bytes that are allocated after the first tenth of so many clients, and after the last.
