@@ -166,6 +166,7 @@ class Cluster:
         self.nodes = []
         for number in range(3):
             at = self.dir / f"redis-{number}"
+            fresh = not (at / "nodes.conf").exists()
             at.mkdir(exist_ok=True)
             self.nodes.append(self.start(
                 at.name, "redis-server", "--bind", HOST, "--dir", at, "--save", "", "--appendonly", "no", "--port", "0",
@@ -174,7 +175,7 @@ class Cluster:
                 "--tls-cert-file", tls / "redis.pem", "--tls-key-file", tls / "redis.key"))
         for number in range(3):
             wait("Redis", lambda: "PONG" in self.redis_cli("ping", node=number, check=False))
-        if "cluster_state:ok" not in self.redis_cli("cluster", "info"):
+        if fresh:
             self.redis_cli("--cluster", "create", *(f"{HOST}:{6379 + n}" for n in range(3)), "--cluster-yes")
         for number in range(3):
             wait("Redis Cluster", lambda: "cluster_state:ok" in self.redis_cli("cluster", "info", node=number))
@@ -200,7 +201,7 @@ class Cluster:
             f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {self.dir}/registry}}}}\nhttp: {{addr: '{HOST}:443', tls: "
             f"{{certificate: {self.tls}/registry.pem, key: {self.tls}/registry.key}}}}\n")
         self.registry_process = self.start("registry", "docker-registry", "serve", self.dir / "registry.yml")
-        wait("the registry", lambda: run("curl", "-sk", "https://registry.example.com/v2/") == "{}")
+        wait("the registry", lambda: run("curl", "-sk", "https://registry.example.com/v2/", check=False) == "{}")
 
     def registry_down(self):
         self.stop(self.registry_process)

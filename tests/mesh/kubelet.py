@@ -110,6 +110,15 @@ class Pod:
         else:
             raise Failed(f"{volume}: not known to this kubelet")
 
+    def refresh(self, name):
+        """A ConfigMap or Secret has changed: its files in the running container, as the kubelet brings them."""
+        volume = next(one for one in self.template["spec"]["volumes"] if one["name"] == name)
+        at, new = self.volumes[name], self.volumes[name].with_name(f"{name}-new")
+        self.volume(volume, new)
+        for file in new.iterdir():
+            file.replace(at / file.name)
+        new.rmdir()
+
     def container(self, name, binary, environment=None, more=(), user=None):
         """Starts a container of the template, with the program `binary` in place of its image's."""
         spec = self.template["spec"]
@@ -123,7 +132,7 @@ class Pod:
             run("chown", "-R", f"{user}:{user}", root)
         env = self.environment(container) | (environment or {})
         binds = [(self.volumes[m["name"]], m["mountPath"], m.get("subPath")) for m in container.get("volumeMounts", [])]
-        lines = ["set -e"]
+        lines = ["set -e", "mount -t tmpfs tmpfs /dev/shm"]  # Envoys that share it would take part in each other's restarts
         lines += [f"mkdir -p {at if not sub else pathlib.Path(at).parent}; " + (f"touch {at}; " if sub else "") +
                   f"mount --bind {what}{'/' + sub if sub else ''} {at}" for what, at, sub in binds]
         lines.append(f'exec setpriv --reuid {user} --regid {user} --clear-groups "$@"' if user else 'exec "$@"')

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
 from sandbox import ROOT, TOOLS, allowed, enter, fail, lock
 
 HERE = pathlib.Path(__file__).resolve().parent
