@@ -69,13 +69,17 @@ class Changes:
         return f"{'ready' if is_ready else 'not ready'}; {result['statuses']}{by}"
 
 
-def changes(report, mesh, form):
+def changes(report, mesh, form, prometheus):
     mesh.apply(FORMS[form], "redis-call.yaml")
     pod = mesh.envoy()
     expect(ready(pod), pod.log.read_text()[-1500:])
     wait("the form", lambda: ask(pod, 1, "first")["kinds"].get("passed"), log=pod.log)
     wait("Redis", lambda: ask(pod, 1, "first") and redis_counted(pod, ADMIN), log=pod.log)
     on = Changes(report, mesh, form, pod)
+    prometheus.watch(pod, 19001, gateway="edge")
+    with report.test(f"gateway_{form.lower()}_alerts_are_quiet_before"):
+        time.sleep(5)
+        expect(not prometheus.quiet(), f"alerts without a cause: {prometheus.quiet()}")
     name, is_file = form.lower(), form == "EnvoyPatchPolicy"
     policy = ("envoypatchpolicy", "headgate-filter") if is_file else ("envoyextensionpolicy", "headgate")
 
@@ -89,12 +93,13 @@ def changes(report, mesh, form):
     time.sleep(2)
 
     with report.test(f"gateway_{name}_refused_policy_keeps_the_old"):
-        nacks = mesh.nacks()
+        nacks, since = mesh.nacks(), time.time()
         rejected = pod.stat("listener_manager.lds.update_rejected", ADMIN)
         result, continues, fresh = on.under_load("a policy that is refused", lambda: on.policy(rate("many")), starts=True)
         nothing_lost(result, continues, "a refused policy")
         expect(pod.stat("listener_manager.lds.update_rejected", ADMIN) > rejected, "Envoy counts the refusal")
         expect(mesh.nacks() > nacks, "xds_nack_total counts the refusal")
+        prometheus.fired("HeadgateUpdateRefused", since)
         report.notes.append(f"Envoy Gateway, {form}: conditions of a policy that Envoy refused and that are not True: {status()}")
     with report.test(f"gateway_{name}_mended_policy_is_taken"):
         result, continues, _ = on.under_load("the policy mended", lambda: on.policy())
@@ -170,5 +175,6 @@ def changes(report, mesh, form):
             report.notes.append(f"Envoy Gateway, {form}: with a wrong path, conditions that are not True: {status()}")
             expect(status(), "the policy's status says why")
             nothing_lost(result, continues, "a wrong path")
+    prometheus.forget(pod)
     pod.end()
     mesh.remove(FORMS[form])

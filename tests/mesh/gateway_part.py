@@ -4,6 +4,7 @@ import re
 
 import gateway_changes
 import manifests
+from alerts import Prometheus
 from cluster import Cluster, get, wait
 from envoy_gateway import ADMIN, ROUTE, EnvoyGateway, ask, ready
 from istio_gateway import redis_counted
@@ -47,5 +48,6 @@ def run(report):
     pod.end()
     mesh.remove("policy.yaml")
     if not only or "changes" in only:
+        prometheus = Prometheus(cluster, "127.0.0.1:19001")
         for form in gateway_changes.FORMS:
-            gateway_changes.changes(report, mesh, form)
+            gateway_changes.changes(report, mesh, form, prometheus)

@@ -79,6 +79,9 @@ class Istio:
             template = self.cluster.read("deployment", name, namespace)["spec"]["template"]
             # The account that Istio's chart gives to a gateway, and one for each service.
             template["spec"]["serviceAccountName"] = name
+            # A stock Envoy has no istio_requests_total: Envoy's own count of requests, for the alert on proxies that count
+            # nothing.
+            template["metadata"]["annotations"]["sidecar.istio.io/statsInclusionSuffixes"] = "downstream_rq_completed"
             found[name] = template
         return found
 

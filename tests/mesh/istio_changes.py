@@ -83,7 +83,7 @@ def nothing_lost(result, continues, what):
         expect(continues == "yes", f"{what}: the counters continue: {continues}")
 
 
-def changes(report, istio, form):
+def changes(report, istio, form, prometheus):
     istio.apply(FORMS[form], "redis-call.yaml")
     istio.route("upstream.example", 8000)
     pod = istio.gateway(f"edge-{form.lower()}")
@@ -91,6 +91,10 @@ def changes(report, istio, form):
     wait("the form", lambda: ask(pod, 1, "first")["kinds"].get("passed"), log=pod.log)
     wait("Redis", lambda: ask(pod, 1, "first") and redis_counted(pod), log=pod.log)
     on = Changes(report, istio, form, pod)
+    prometheus.watch(pod, 15020)
+    with report.test(f"istio_{form.lower()}_alerts_are_quiet_before"):
+        time.sleep(5)
+        expect(not prometheus.quiet(), f"alerts without a cause: {prometheus.quiet()}")
     name = form.lower()
     fails_well = form == "EnvoyFilter"
 
@@ -103,16 +107,17 @@ def changes(report, istio, form):
     time.sleep(2)
 
     with report.test(f"istio_{name}_refused_policy_keeps_the_old"):
-        rejects = istio.rejects()
+        rejects, since = istio.rejects(), time.time()
         result, continues, fresh = on.under_load("a policy that is refused", lambda: on.policy(rate("many")), starts=True)
         nothing_lost(result, continues, "a refused policy")
         expect(istio.rejects() > rejects, "pilot_total_xds_rejects counts the refusal")
+        prometheus.fired("HeadgateUpdateRefused", since)
     with report.test(f"istio_{name}_mended_policy_is_taken"):
         result, continues, _ = on.under_load("the policy mended", lambda: on.policy())
         nothing_lost(result, continues, "the policy mended")
 
     with report.test(f"istio_{name}_missing_tag"):
-        failures = sum(v for k, v in conversions(pod).items() if k != "success")
+        failures, since = sum(v for k, v in conversions(pod).items() if k != "success"), time.time()
         result, continues, fresh = on.under_load("a tag that does not exist", lambda: on.policy(image("9.9.9")), starts=True)
         if fails_well:
             nothing_lost(result, continues, "a missing tag")
@@ -120,6 +125,7 @@ def changes(report, istio, form):
             expect(result["statuses"].get("403", 0) > 100, f"the agent denies everything: {result['statuses']}")
         expect(sum(v for k, v in conversions(pod).items() if k != "success") > failures,
                f"istio_agent_wasm_config_conversion_count counts the failure: {conversions(pod)}")
+        prometheus.fired("HeadgateModuleNotFetched", since)
     with report.test(f"istio_{name}_tag_rolled_back"):
         result, continues, _ = on.under_load("the tag rolled back", lambda: on.policy())
         if fails_well:
@@ -179,7 +185,10 @@ def changes(report, istio, form):
             open_ = lambda text: text.replace("failStrategy: FAIL_RELOAD", "failStrategy: FAIL_OPEN")
             on.policy(open_)
             time.sleep(2)
-            result, _, fresh = on.under_load("a tag that does not exist, FAIL_OPEN", lambda: on.policy(open_, image("9.9.9")))
+            since = time.time()
+            result, _, fresh = on.under_load("a tag that does not exist, FAIL_OPEN", lambda: on.policy(open_, image("9.9.9")), seconds=16)
             expect(result["kinds"].get("uncounted", 0) > 100, f"requests pass uncounted: {result['kinds']}")
+            prometheus.fired("HeadgateCountsNothing", since)
+    prometheus.forget(pod)
     pod.end()
     istio.remove(FORMS[form])

@@ -5,6 +5,7 @@ import istio_changes
 import istio_gateway
 import istio_sidecars
 import manifests
+from alerts import Prometheus
 from cluster import Cluster
 from istio import Istio
 
@@ -23,6 +24,7 @@ def run(report):
     if not only or "sidecars" in only:
         istio_sidecars.run(report, istio)
     if not only or "changes" in only:
-        istio.cluster.apply(istio_gateway.SERVICE)
+        cluster.apply(istio_gateway.SERVICE)
+        prometheus = Prometheus(cluster, "127.0.0.1:15014")
         for form in istio_changes.FORMS:
-            istio_changes.changes(report, istio, form)
+            istio_changes.changes(report, istio, form, prometheus)
