@@ -59,9 +59,8 @@ def wait(what, probe, seconds=60, log=None):
 
 
 class Cluster:
-    def __init__(self, name):
-        self.dir = RUN / name
-        self.dir.mkdir(mode=0o755)
+    def __init__(self):
+        self.dir = RUN
         self.started = []
         self.resolve()
         run("ip", "link", "add", BRIDGE, "type", "bridge")

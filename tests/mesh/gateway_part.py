@@ -13,7 +13,7 @@ from report import equal, expect
 
 def run(report):
     only = os.environ.get("ONLY", "").split()
-    cluster = Cluster("gateway")
+    cluster = Cluster()
     cluster.redis()
     cluster.registry()
     cluster.upstream()

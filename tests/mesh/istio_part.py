@@ -12,7 +12,7 @@ from istio import Istio
 
 def run(report):
     only = os.environ.get("ONLY", "").split()      # for work on the suite: gateway sidecars changes
-    cluster = Cluster("istio")
+    cluster = Cluster()
     cluster.redis()
     cluster.registry()
     cluster.upstream()

@@ -9,11 +9,12 @@ and what `make test` needs. Only one run at a time."""
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True
-from sandbox import ROOT, TOOLS, allowed, enter, fail, lock
+from sandbox import LIBC, ROOT, TOOLS, allowed, enter, fail, lock
 
 HERE = pathlib.Path(__file__).resolve().parent
 NEEDS = {
@@ -26,7 +27,7 @@ NEEDS = {
 PROGRAMS = {
     "redis-server": "redis-server", "redis-cli": "redis-tools", "docker-registry": "docker-registry", "skopeo": "skopeo",
     "openssl": "openssl", "curl": "curl", "ip": "iproute2", "iptables-restore": "iptables", "setpriv": "util-linux",
-    "promtool": "prometheus",
+    "prometheus": "prometheus",
 }
 
 
@@ -48,24 +49,34 @@ def preflight(parts):
                 fail(f"missing: target/{module}; run: make build build-drill")
 
 
+def child(*command, **environment):
+    """Runs a command to its end, and with all that it starts no longer than this process; its exit code."""
+    process = subprocess.Popen([str(one) for one in command], env=dict(os.environ, **environment), start_new_session=True,
+                               preexec_fn=lambda: LIBC.prctl(1, signal.SIGKILL))  # PR_SET_PDEATHSIG
+
+    def end(number, _):
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    return process.wait()
+
+
 def in_sandbox(part):
     """A part in the sandbox; its exit code."""
     import cluster
     from report import Report
     report = Report(cluster.RUN)
-    cluster.stock_envoy()
-    stand = None
-    try:
-        if part == "istio":
-            import istio_part
-            stand = istio_part.run(report)
-        else:
-            import gateway_part
-            stand = gateway_part.run(report)
-    except Exception as error:
-        import traceback
-        traceback.print_exc()
-        report.failed.append(f"{part}: {error}"[:2000])
+    with report.test(f"{part}_comes_up_and_all_of_its_tests_run"):
+        cluster.stock_envoy()
+        import gateway_part
+        import istio_part
+        (istio_part if part == "istio" else gateway_part).run(report)
     return report.end()
 
 
@@ -79,16 +90,16 @@ def main():
     held = lock()
     preflight(parts)
     programs = list(dict.fromkeys(program for part in parts for program in NEEDS[part]))
-    if programs and subprocess.run([HERE / "build.sh", *programs]).returncode:
+    if programs and child(HERE / "build.sh", *programs):
         sys.exit(1)
     codes = {}
     for part in parts:
         print(f"meshes: {part}", flush=True)
         if part in ("istio", "gateway"):
             # Each in a process of its own, since a process enters a sandbox once.
-            codes[part] = subprocess.run([sys.executable, __file__, "--part", part]).returncode
+            codes[part] = child(sys.executable, __file__, "--part", part)
         else:
-            codes[part] = subprocess.run([hook(part)], env=dict(os.environ, MESH_BIN=str(TOOLS / "bin"), PROJECT=str(ROOT))).returncode
+            codes[part] = child(hook(part), MESH_BIN=str(TOOLS / "bin"), PROJECT=str(ROOT))
     held.close()
     bad = [part for part, code in codes.items() if code]
     sys.exit(f"meshes: failed: {', '.join(bad)}" if bad else 0)
@@ -96,5 +107,5 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--part"]:
-        sys.exit(enter(lambda: in_sandbox(sys.argv[2])))
+        sys.exit(enter(sys.argv[2], lambda: in_sandbox(sys.argv[2])))
     main()

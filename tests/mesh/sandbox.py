@@ -13,8 +13,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools/mesh"
-OUT = ROOT / "target/meshes"          # logs of the last run
-RUN = pathlib.Path("/run/mesh")       # the same folder in the sandbox, where every user can reach it
+OUT = ROOT / "target/meshes"          # logs of the last run, by part
+RUN = pathlib.Path("/run/mesh")       # the part's folder of it in the sandbox, where every user can reach it
 NEWNS, NEWNET, NEWPID = 0x20000, 0x40000000, 0x20000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -45,12 +45,12 @@ def allowed():
     return tried.returncode == 0
 
 
-def _prepare():
+def _prepare(folder):
     mount("--make-rprivate", "/")
     mount("-t", "proc", "proc", "/proc")
     mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
     RUN.mkdir()
-    mount("--bind", OUT, RUN)
+    mount("--bind", folder, RUN)
     for name in ("bin", "istio", "gateway"):
         if (TOOLS / name).exists():
             pathlib.Path("/run", name).mkdir()
@@ -62,11 +62,13 @@ def _prepare():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
-def enter(work):
-    """Runs `work` in a sandbox; its result is the exit code. Signals to this process end the sandbox at once."""
-    subprocess.run(["rm", "-rf", OUT], check=True)
-    OUT.mkdir(parents=True)
-    OUT.chmod(0o755)
+def enter(name, work):
+    """Runs `work` in a sandbox with the folder `name` for its files; its result is the exit code. Signals to this process
+    end the sandbox at once."""
+    folder = OUT / name
+    subprocess.run(["rm", "-rf", folder], check=True)
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
     if LIBC.unshare(NEWNS | NEWNET | NEWPID):
         fail(f"cannot make namespaces: {os.strerror(ctypes.get_errno())}")
     sys.stdout.flush()
@@ -76,7 +78,7 @@ def enter(work):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
         code = 1
         try:
-            _prepare()
+            _prepare(folder)
             code = work()
         except SystemExit as end:
             print(end.code, flush=True)
