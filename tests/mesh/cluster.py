@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 
-from sandbox import ROOT, RUN, TOOLS, mount
+from sandbox import ROOT, RUN, mount
 
 BIN = pathlib.Path("/run/bin")
 BRIDGE, HOST = "mesh0", "10.55.0.1"   # what the control planes, Redis and the registry listen on

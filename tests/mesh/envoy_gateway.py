@@ -5,7 +5,7 @@ import os
 import pathlib
 import time
 
-from cluster import BIN, HOST, UPSTREAM, VERSION, get, run, wait
+from cluster import BIN, UPSTREAM, get, run, wait
 from kubelet import Load, Pod
 from sandbox import ROOT
 

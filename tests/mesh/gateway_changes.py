@@ -1,9 +1,7 @@
 """Envoy Gateway: changes under load, and mistakes, for both forms of the filter."""
-import json
-import re
 import time
 
-from cluster import VERSION, Failed, wait
+from cluster import Failed, wait
 from envoy_gateway import ADMIN, EDGE, NAMESPACE, ask, ready
 from istio import image
 from istio_changes import RATE, SECONDS, SETTLE, both, nothing_lost, rate

@@ -1,7 +1,5 @@
 """Istio: changes under load, and mistakes. Each for both forms of the filter, with what callers got, and what a proxy
 does that starts while the mistake is in place."""
-import json
-import re
 import time
 
 from cluster import VERSION, Failed, wait

@@ -1,6 +1,5 @@
 """Istio's sidecars: pods in network namespaces with captured traffic and mutual TLS; the shipped sidecar.yaml and
 redis-call.yaml, unchanged. Callers are identified by their SPIFFE identity."""
-import json
 import re
 import time
 
@@ -76,9 +75,20 @@ def run(report, istio):
         equal(call(batch, orders, 3)["kinds"], {"passed": 3}, "batch, by mutual TLS")
         istio.cluster.kubectl("delete", "peerauthentication", "default", "-n", "shop")
     behind_gateway(report, istio, orders)
+    with report.test("istio_sidecar_limits_peers_by_an_envoy_filter"):
+        istio.remove("sidecar.yaml")
+        wait("no filter", lambda: call(batch, orders, 1)["kinds"].get("uncounted"))
+        istio.apply("sidecar-filter.yaml")
+        counted(batch, orders)
+        wait("the filter on each connection", lambda: plain(orders, 2)["statuses"] == {"403": 2})
+        kinds = call(batch, orders, 110)["kinds"]
+        expect(set(kinds) == {"passed", "denied"} and kinds["denied"] >= 10, f"110 calls of batch: {kinds}")
+        equal(call(orders, web, 10)["kinds"], {"uncounted": 10}, "outbound calls")
+        istio.remove("sidecar-filter.yaml")
     with report.test("istio_sidecars_refuse_nothing_of_the_manifests"):
         equal(istio.rejects(), 0, "updates that proxies refused")
-    return orders, web, batch
+    for pod in (orders, web, batch):
+        pod.end()
 
 
 def behind_gateway(report, istio, orders):

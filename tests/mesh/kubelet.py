@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 
-from cluster import BIN, BRIDGE, HOST, NETWORK, Failed, get, run, wait
+from cluster import BRIDGE, HOST, NETWORK, Failed, get, run, wait
 
 HERE = pathlib.Path(__file__).resolve().parent
 USER = "1337"                         # the proxy's user of Istio: what it sends is not captured
