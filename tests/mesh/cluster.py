@@ -76,6 +76,8 @@ class Cluster:
     def start(self, name, *arguments, **options):
         """A process; what it prints is in its `log`."""
         log = self.dir / f"{name}.log"
+        log.touch()
+        log.chmod(0o666)  # an access log in /dev/stdout is opened by the proxy's user
         process = subprocess.Popen([str(a) for a in arguments], stdout=open(log, "a"), stderr=subprocess.STDOUT, **options)
         process.log = log
         self.started.append(process)
