@@ -46,4 +46,5 @@ mod unreachable;
 mod upgrades;
 mod upstreams;
 mod verdicts;
+mod visits;
 mod windows;

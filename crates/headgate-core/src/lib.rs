@@ -34,6 +34,7 @@ pub mod results;
 pub mod retry;
 pub mod script;
 pub mod stall;
+pub mod store;
 pub mod telemetry;
 pub mod verdict_cache;
 mod wire;

@@ -12,7 +12,7 @@ pub mod top;
 mod waits;
 
 pub use collector::Telemetry;
-pub use notices::notice_line;
+pub use notices::{notice_text, refusal_text};
 
 use crate::limit::{Limit, OnError};
 use failures::Kind;

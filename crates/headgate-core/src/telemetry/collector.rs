@@ -4,11 +4,10 @@ use super::meter::Meter;
 use super::metrics::{LimitCounted, Metrics};
 use super::top::Top;
 use crate::earliest::earliest;
-use crate::engine::Event;
+use crate::engine::{Event, LogLine};
 use crate::identify::Hasher;
 use crate::json::Object;
 use crate::model::Policy;
-use crate::redis::Level;
 use crate::redis::Levels;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -45,9 +44,9 @@ impl<M: Meter> Telemetry<M> {
     }
 
     /// Takes one event; a line that is to be logged, if it is one.
-    pub fn note(&mut self, now: Instant, event: Event) -> Option<(Level, String)> {
-        if let Event::Line(level, text) = event {
-            return Some((level, text));
+    pub fn note(&mut self, now: Instant, event: Event) -> Option<LogLine> {
+        if let Event::Line(line) = event {
+            return Some(line);
         }
         let metrics = self.metrics.as_mut()?;
         match event {

@@ -1,5 +1,5 @@
 //! Which series there are and what adds to them. How the proxy keeps them is [`meter`](super::meter)'s, how they
-//! are named [`names`](super::names)'s.
+//! are named `names`'s.
 //!
 //! The number of series depends on the configuration alone, never on callers or their paths. Counters are added up
 //! here and handed on a few times a second, so that a request costs no host call for them.
