@@ -8,6 +8,8 @@ pub mod meter;
 pub mod metrics;
 mod names;
 mod notices;
+mod per_limit;
+mod rejections;
 pub mod top;
 mod waits;
 

@@ -8,7 +8,7 @@
 
 use crate::client::{Client, Ended};
 use crate::grpc::grpc_service;
-use crate::guard::{frame_header, Inbound, Refused, Rules, Throttle};
+use crate::guard::{frame_header, CommandName, Inbound, Refused, Rules, Throttle, Violation};
 use crate::{Call, CallError, Levels, Notice, Settings, StreamHost, StreamId};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, StreamContext};
@@ -135,7 +135,8 @@ fn log_notice(notice: &Notice) {
 #[derive(Clone)]
 pub struct Listener {
     rules: Rc<Rules>,
-    reports: Rc<RefCell<Throttle>>,
+    /// Of refused commands, and of violations.
+    reports: Rc<[RefCell<Throttle>; 2]>,
     started: Instant,
 }
 
@@ -157,9 +158,19 @@ impl Listener {
         }
     }
 
+    fn refused(&self, commands: u32, name: CommandName) {
+        let [refused, _] = &*self.reports;
+        self.report(refused, LogLevel::Warn, commands, &format_args!("refused {name}"));
+    }
+
+    fn violated(&self, violation: Violation) {
+        let [_, violations] = &*self.reports;
+        self.report(violations, LogLevel::Error, 1, &violation);
+    }
+
     /// Logs so many events, at most one line a second.
-    fn report(&self, level: LogLevel, events: u32, text: &dyn fmt::Display) {
-        let admitted = self.reports.borrow_mut().admit(self.started.elapsed(), events);
+    fn report(&self, throttle: &RefCell<Throttle>, level: LogLevel, events: u32, text: &dyn fmt::Display) {
+        let admitted = throttle.borrow_mut().admit(self.started.elapsed(), events);
         if let Some(silenced) = admitted {
             let line = format!("redis-call: {text} (and {silenced} more since the last such line)");
             let _is_not_logged = hostcalls::log(level, &line);
@@ -182,8 +193,7 @@ impl Connection {
         match self.inbound.as_mut()?.receive(bytes, &mut self.out) {
             Ok(Refused { count, last }) => {
                 if let Some(name) = last {
-                    let text = format!("refused {name}");
-                    self.listener.report(LogLevel::Warn, count, &text);
+                    self.listener.refused(count, name);
                 }
                 Some(())
             }
@@ -191,7 +201,7 @@ impl Connection {
             Err(violation) => {
                 self.out.clear();
                 self.inbound = None;
-                self.listener.report(LogLevel::Error, 1, &violation);
+                self.listener.violated(violation);
                 None
             }
         }

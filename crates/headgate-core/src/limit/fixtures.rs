@@ -140,3 +140,19 @@ pub(crate) fn names(planner: &Planner, policy: &[Limit], request: &FakeRequest) 
     indices.sort();
     indices.into_iter().map(|i| policy[i].name.clone()).collect()
 }
+
+pub(crate) fn by_client(name: &str) -> Limit {
+    limit(name, &[KeyPart::Client])
+}
+
+pub(crate) fn by_address(name: &str) -> Limit {
+    limit(name, &[KeyPart::Address])
+}
+
+pub(crate) fn sources() -> Vec<Source> {
+    let app = Source {
+        plain: true,
+        ..header("x-app")
+    };
+    vec![header("x-api-key"), app, address(32, 64)]
+}
