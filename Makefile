@@ -112,7 +112,8 @@ lint: setup
 	cargo clippy $(LOCKED) -p headgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --features higress --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p redis-call --features proxy-wasm --lib --examples --target wasm32-wasip1 -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) $(ALL),redis-call/proxy-wasm --lib --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc $(LOCKED) $(ALL) --lib --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) -p redis-call --all-features --no-deps --quiet
 
 # The crates apart, each of which takes half a minute or more. What of them the library can break is seen by `make test`
 # as well: `lint` checks the benchmark's runner, and tests run the fuzz targets and the suite for Higress.
