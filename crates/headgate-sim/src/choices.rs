@@ -88,11 +88,18 @@ mod tests {
 
     #[test]
     fn the_same_source_gives_the_same_draws() {
-        let draws = |mut choices: Choices| -> Vec<u64> { (1..50).map(|n| choices.below(n * 1_000)).collect() };
+        let draws =
+            |mut choices: Choices| -> Vec<u64> { (1..50).map(|n| choices.below(n * 1_000)).collect() };
         assert_eq!(draws(Choices::seeded(7)), draws(Choices::seeded(7)));
         assert_ne!(draws(Choices::seeded(7)), draws(Choices::seeded(8)));
-        assert_eq!(draws(Choices::from_bytes(b"abc")), draws(Choices::from_bytes(b"abc")));
-        assert_ne!(draws(Choices::from_bytes(b"abc")), draws(Choices::from_bytes(b"abd")));
+        assert_eq!(
+            draws(Choices::from_bytes(b"abc")),
+            draws(Choices::from_bytes(b"abc"))
+        );
+        assert_ne!(
+            draws(Choices::from_bytes(b"abc")),
+            draws(Choices::from_bytes(b"abd"))
+        );
     }
 
     #[test]

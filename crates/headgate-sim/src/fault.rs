@@ -61,11 +61,7 @@ pub enum Fault {
     ScriptFlush { shard: Which },
     /// These slots move to this shard, and are its own in the end. Meanwhile, calls with several keys are answered with
     /// TRYAGAIN.
-    Moving {
-        first: u16,
-        last: u16,
-        to: usize,
-    },
+    Moving { first: u16, last: u16, to: usize },
     /// A moment: the node's clock is set by so much.
     ClockStep { shard: Which, by_us: i64 },
     /// A moment: the streams of the Envoy end with this gRPC status.

@@ -65,7 +65,9 @@ impl Call {
             counts.push(usize::from(plan.u16()?));
         }
         let fields: usize = counts.iter().sum();
-        let (names, extra) = names.split_at_checked(fields).ok_or(Malformed("too few fields"))?;
+        let (names, extra) = names
+            .split_at_checked(fields)
+            .ok_or(Malformed("too few fields"))?;
         let tag = match extra {
             [] => None,
             [tag] if tag.first() == Some(&TAG) => Some(number(&tag[1..]).ok_or(Malformed("tag"))?),
@@ -155,12 +157,26 @@ impl Done {
                 Some(limit) => (u8::from(verdict.allowed), limit),
             };
             bytes.push(state);
-            for number in [limit, verdict.remaining, verdict.reset_ms, verdict.wait_ms, mark.0] {
+            for number in [
+                limit,
+                verdict.remaining,
+                verdict.reset_ms,
+                verdict.wait_ms,
+                mark.0,
+            ] {
                 bytes.extend_from_slice(&number.to_le_bytes()[..NUMBER_BYTES]);
             }
         }
         bytes
     }
+}
+
+/// The number of the call whose arguments end so, in RESP.
+pub fn tag_of(args: &[u8]) -> Option<u64> {
+    let text = args.strip_suffix(b"\r\n")?;
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (rest, digits) = text.split_at(text.len() - digits);
+    number(digits).filter(|_| rest.last() == Some(&TAG))
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -183,7 +199,10 @@ struct Plan<'a>(&'a [u8]);
 
 impl Plan<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed("length of the plan"))?;
+        let (bytes, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(Malformed("length of the plan"))?;
         self.0 = rest;
         Ok(*bytes)
     }
@@ -212,8 +231,7 @@ impl Plan<'_> {
         let [form, shadow, way] = self.take()?;
         let [key, field, name, live_key, live_field] =
             [self.u16()?, self.u16()?, self.u16()?, self.u16()?, self.u16()?];
-        let [limit, period, cost, extra] =
-            [self.double()?, self.double()?, self.double()?, self.double()?];
+        let [limit, period, cost, extra] = [self.double()?, self.double()?, self.double()?, self.double()?];
         let key = place(key, by_key.len()).ok_or(Malformed("place of a key"))?;
         let field = match (form, field) {
             (4, 0) if name == 0 => "".into(),
@@ -222,7 +240,9 @@ impl Plan<'_> {
                 let of_key = field_at(by_key[key], field)?;
                 // Where the plan is the first argument.
                 let of_all = field_at(names, name.checked_sub(1).ok_or(Malformed("a field"))?)?;
-                (of_key == of_all).then_some(of_key).ok_or(Malformed("a field's two places"))?
+                (of_key == of_all)
+                    .then_some(of_key)
+                    .ok_or(Malformed("a field's two places"))?
             }
         };
         let live = match live_key {

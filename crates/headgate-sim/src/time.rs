@@ -122,7 +122,9 @@ mod tests {
         for (at, event) in [(5, 'c'), (3, 'a'), (5, 'd'), (3, 'b')] {
             queue.plan(at, event);
         }
-        let all: String = std::iter::from_fn(|| queue.pop()).map(|(_, event)| event).collect();
+        let all: String = std::iter::from_fn(|| queue.pop())
+            .map(|(_, event)| event)
+            .collect();
         assert_eq!(all, "abcd");
     }
 

@@ -46,7 +46,10 @@ pub enum Command {
     },
     ClusterSlots,
     /// Anything else; `redis_proxy` answers it by itself.
-    Other { name: Vec<u8>, args: Vec<Vec<u8>> },
+    Other {
+        name: Vec<u8>,
+        args: Vec<Vec<u8>>,
+    },
 }
 
 impl Command {
@@ -65,15 +68,6 @@ impl Command {
             }
             _ => Command::Other { name, args },
         }
-    }
-
-    /// The world's number of the call.
-    pub fn tag(&self) -> Option<u64> {
-        let Command::Script { args, .. } = self else {
-            return None;
-        };
-        let digits = args.last()?.strip_prefix(&[crate::script::TAG])?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
     }
 }
 

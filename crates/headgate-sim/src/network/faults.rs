@@ -50,11 +50,7 @@ impl Network {
                     network.cluster.lose_memory(shard);
                 }
             }),
-            Fault::Failover {
-                shard,
-                clock_us,
-                ..
-            } => {
+            Fault::Failover { shard, clock_us, .. } => {
                 let at = self.replicas.iter().position(|(of, _)| of == shard);
                 if let Some(at) = at.filter(|_| *shard < self.cluster.nodes.len()) {
                     let (_, then) = self.replicas.swap_remove(at);

@@ -43,7 +43,9 @@ impl Journal {
         };
         match value {
             Value::Bulk(Some(bytes)) => reply.starts_with(b"$") && reply[..reply.len() - 2].ends_with(bytes),
-            Value::Error(text) => reply.strip_prefix(b"-").is_some_and(|rest| rest.starts_with(text)),
+            Value::Error(text) => reply
+                .strip_prefix(b"-")
+                .is_some_and(|rest| rest.starts_with(text)),
             _ => false,
         }
     }

@@ -122,7 +122,9 @@ impl Network {
         let workers = settings.envoys * settings.workers;
         Network {
             now: 0,
-            links: (0..workers * cluster.nodes.len()).map(|_| Link::default()).collect(),
+            links: (0..workers * cluster.nodes.len())
+                .map(|_| Link::default())
+                .collect(),
             cluster,
             journal: Journal::default(),
             planned: Vec::new(),
@@ -236,8 +238,8 @@ impl Network {
         if stream.broken {
             return;
         }
-        let commands = match stream.receive() {
-            Ok(commands) => commands,
+        let (commands, tag) = match stream.receive() {
+            Ok(received) => received,
             Err(violation) => {
                 self.journal
                     .broken(format!("the guard closes a stream: {violation}"));
@@ -245,12 +247,12 @@ impl Network {
             }
         };
         for command in commands {
-            self.dispatch(id, command);
+            self.dispatch(id, command, tag);
         }
     }
 
     /// What `redis_proxy` does with a command.
-    fn dispatch(&mut self, id: u32, command: Command) {
+    fn dispatch(&mut self, id: u32, command: Command, tag: Option<u64>) {
         let with_body = matches!(command, Command::Script { with_body: true, .. });
         let stream = self.stream(id);
         let worker = stream.worker;
@@ -260,7 +262,6 @@ impl Network {
         }
         let number = self.stream(id).place(with_body);
         let place = PlaceId { stream: id, number };
-        let tag = command.tag();
         if let Some(reply) = self.own_answer(worker, &command) {
             return self.answer(place, tag, reply);
         }
@@ -417,14 +418,7 @@ impl Network {
         stream.last_out = stream.last_out.max(now + hop);
         let at = stream.last_out;
         let stream = id;
-        self.plan(
-            at,
-            Event::ToWorker(Delivery {
-                worker,
-                stream,
-                what,
-            }),
-        );
+        self.plan(at, Event::ToWorker(Delivery { worker, stream, what }));
     }
 
     /// The stream ends, as the listener or the host has it.

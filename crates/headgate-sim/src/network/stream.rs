@@ -2,6 +2,7 @@
 //! in the order of the commands.
 
 use super::cluster::Command;
+use crate::script::tag_of;
 use headgate::redis::resp::{Decoder, Value};
 use headgate::redis_call::{frame_header, Inbound, Rules, Violation};
 use std::collections::VecDeque;
@@ -61,10 +62,11 @@ impl Stream {
         self.guard = Inbound::new(rules);
     }
 
-    /// Takes the next message through the guard; the commands that come out.
-    pub fn receive(&mut self) -> Result<Vec<Command>, Violation> {
+    /// Takes the next message through the guard; the commands that come out, and the number of the call that the
+    /// message was.
+    pub fn receive(&mut self) -> Result<(Vec<Command>, Option<u64>), Violation> {
         let Some(message) = self.to_guard.pop_front() else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         };
         let header = frame_header(message.len() as u32);
         let mut out = Vec::new();
@@ -79,7 +81,7 @@ impl Stream {
             });
             commands.push(Command::read(bytes.collect()));
         }
-        Ok(commands)
+        Ok((commands, tag_of(&message)))
     }
 
     /// A place for the reply to one more command.

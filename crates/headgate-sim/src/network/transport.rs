@@ -2,7 +2,7 @@
 
 use super::{Network, Told};
 use crate::fault::Fault;
-use crate::script::TAG;
+use crate::script::{tag_of, TAG};
 use headgate::redis::resp::bulk;
 use headgate::redis::{
     CallError, CallToken, Completed, HashSlot, RedisCall, Script, ScriptCall, StreamHost, StreamId, Streams,
@@ -139,7 +139,9 @@ impl Tap {
     pub fn deliver(&mut self, now: Instant, stream: u32, what: Told, completed: &mut Vec<Completed>) {
         let from = completed.len();
         match what {
-            Told::Message(message) => self.streams.on_message(now, StreamId(stream), &message, completed),
+            Told::Message(message) => self
+                .streams
+                .on_message(now, StreamId(stream), &message, completed),
             Told::Closed(status) => self.streams.on_close(now, StreamId(stream), status, completed),
         }
         self.check(completed, from);
@@ -155,7 +157,7 @@ impl Tap {
         let mut network = self.host.network.borrow_mut();
         let journal = &mut network.journal;
         for done in &mut completed[from..] {
-            let tag = tag_of(&done.call);
+            let tag = tag_of(&done.call.tail);
             let Some((tag, tapped)) = tag.and_then(|tag| Some((tag, self.under_way.remove(&tag)?))) else {
                 journal.broken(format!("{:?} has ended twice, or was never made", done.token));
                 continue;
@@ -232,11 +234,4 @@ impl RedisCall for Tap {
     fn in_flight(&self) -> usize {
         self.streams.in_flight()
     }
-}
-
-/// The number that a tap gave to a call: its last argument.
-fn tag_of(call: &ScriptCall) -> Option<u64> {
-    let text = call.tail.strip_suffix(b"\r\n")?;
-    let at = text.iter().rposition(|byte| *byte == TAG)?;
-    std::str::from_utf8(&text[at + 1..]).ok()?.parse().ok()
 }
