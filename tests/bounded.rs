@@ -1,15 +1,15 @@
 //! A million clients, each once and denied, leave the structures of a worker as large as the first hundred thousand
 //! did: planner, verdict cache, waiting room, local counters, the most rejected. Counts what is allocated.
 
-use headgate::config::{LocalSettings, Policy};
-use headgate::fixtures::{self, Request};
-use headgate::identify::Hasher;
-use headgate::limit::{Percent, Plan, Planner, Verdict};
-use headgate::local::{LocalStore, Memory};
-use headgate::redis::CallToken;
-use headgate::telemetry::top::Top;
-use headgate::verdict_cache::VerdictCache;
-use headgate::waiting::{GroupError, Waiting, WaitingRoom};
+use headgate_core::config::{LocalSettings, Policy};
+use headgate_core::fixtures::{self, Request};
+use headgate_core::identify::Hasher;
+use headgate_core::limit::{Percent, Plan, Planner, Verdict};
+use headgate_core::local::{LocalStore, Memory};
+use headgate_core::redis::CallToken;
+use headgate_core::telemetry::top::Top;
+use headgate_core::verdict_cache::VerdictCache;
+use headgate_core::waiting::{GroupError, Waiting, WaitingRoom};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

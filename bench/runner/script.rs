@@ -1,12 +1,12 @@
 //! The counting call that Headgate sends for a policy, taken from its own code.
 
-use headgate::config::{parse_value, Plugin, Policy};
-use headgate::fixtures::Request;
-use headgate::identify::Hasher;
-use headgate::limit::{Group, Plan, Planner};
-use headgate::script::{self, Mode};
+use headgate_core::config::{parse_value, Plugin, Policy};
+use headgate_core::fixtures::Request;
+use headgate_core::identify::Hasher;
+use headgate_core::limit::{Group, Plan, Planner};
+use headgate_core::script::{self, Mode};
 
-pub use headgate::script::body;
+pub use headgate_core::script::body;
 
 /// A call without its first part, `EVALSHA <sha>`.
 pub struct Call {

@@ -1,9 +1,9 @@
 //! The configuration: any bytes are a sound policy or an error that is short and fit for a log line.
 
 use super::is_header_value;
-use headgate::config::{parse, Plugin};
-use headgate::identify::Hasher;
-use headgate::limit::Planner;
+use headgate_core::config::{parse, Plugin};
+use headgate_core::identify::Hasher;
+use headgate_core::limit::Planner;
 
 /// In bytes: 50 errors of some 600, each with its path.
 const LONGEST: usize = 64 << 10;

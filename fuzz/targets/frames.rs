@@ -2,8 +2,8 @@
 //! output is read by a parser of its own, which shares nothing with the guard's.
 
 use super::{line, pieces};
-use headgate::redis::{Script, UNKNOWN_SHA1};
-use headgate::redis_call::{frame_header, Inbound, Rules};
+use headgate_core::redis::{Script, UNKNOWN_SHA1};
+use headgate_core::redis_call::{frame_header, Inbound, Rules};
 use std::rc::Rc;
 
 const SCRIPTS: &[Script] = &[

@@ -2,14 +2,14 @@
 //! of the answer are valid, and a wait is one.
 
 use super::is_header_value;
-use headgate::config::Policy;
-use headgate::decision::{Counted, CountedBy, Decision, Outcome};
-use headgate::fixtures;
-use headgate::headers;
-use headgate::instances::{self, Shown};
-use headgate::limit::{Charge, Limit, Quota, Verdict};
-use headgate::protocol::Protocol;
-use headgate::reply::Reply;
+use headgate_core::config::Policy;
+use headgate_core::decision::{Counted, CountedBy, Decision, Outcome};
+use headgate_core::fixtures;
+use headgate_core::headers;
+use headgate_core::instances::{self, Shown};
+use headgate_core::limit::{Charge, Limit, Quota, Verdict};
+use headgate_core::protocol::Protocol;
+use headgate_core::reply::Reply;
 use std::sync::OnceLock;
 
 const LIMITS: &str = r#""limits": [

@@ -1,10 +1,10 @@
 //! Clients and paths: whatever a request says, each key has exactly one hash tag and no secret in it, no two clients
 //! share one, and one call's keys lie in one slot.
 
-use headgate::config::Policy;
-use headgate::fixtures;
-use headgate::identify::{trimmed, Attributes, Hasher, Headers, TlsField};
-use headgate::limit::{normalise, Group, Plan, Planner, Readings};
+use headgate_core::config::Policy;
+use headgate_core::fixtures;
+use headgate_core::identify::{trimmed, Attributes, Hasher, Headers, TlsField};
+use headgate_core::limit::{normalise, Group, Plan, Planner, Readings};
 use std::net::IpAddr;
 use std::sync::OnceLock;
 

@@ -1,10 +1,10 @@
 //! Replies of Redis: any cut of a stream reads as the whole does, and what is read is what was written.
 
 use super::pieces;
-use headgate::fixtures::{charge, group, rate};
-use headgate::limit::Algorithm;
-use headgate::redis::resp::{Decoder, RespError, Value};
-use headgate::script::Reply;
+use headgate_core::fixtures::{charge, group, rate};
+use headgate_core::limit::Algorithm;
+use headgate_core::redis::resp::{Decoder, RespError, Value};
+use headgate_core::script::Reply;
 
 /// In bytes; small, so that the bound is met.
 const MAX_REPLY: usize = 512;

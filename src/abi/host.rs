@@ -9,7 +9,6 @@ use crate::reply::Reply;
 use crate::telemetry::meter::{Kind, Meter};
 use log::Level;
 use std::ptr::null_mut;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const CAS_MISMATCH: Status = 8;
 
@@ -114,6 +113,10 @@ impl Headers for HeaderMap {
             }
         }
     }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        self.iter().for_each(|(name, value)| take(name, value));
+    }
 }
 
 /// The headers of a [`HeaderMap`], from here on.
@@ -176,15 +179,6 @@ pub fn remove_header(map: Map, name: &str) {
     // SAFETY: the host reads the name during the call only.
     unsafe {
         proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len());
-    }
-}
-
-/// Removes the headers of `all`, which were read from `map`, whose names fit. One named twice goes with its first removal.
-pub fn remove_all(map: Map, all: &HeaderMap, fits: impl Fn(&[u8]) -> bool) {
-    for (name, _) in all.iter().filter(|(name, _)| fits(name)) {
-        if let Ok(name) = std::str::from_utf8(name) {
-            remove_header(map, name);
-        }
     }
 }
 
@@ -295,6 +289,7 @@ impl Meter for Metrics {
 }
 
 /// Values that all workers share whose VMs have one `vm_id`.
+#[derive(Debug, Clone, Copy)]
 pub struct SharedValues;
 
 impl SharedData for SharedValues {
@@ -326,11 +321,4 @@ pub fn say_once(level: Level, text: &str) {
         log::log!(level, "headgate: {text}");
         let _unsaid = SharedValues.replace(text, b"said", Version::ABSENT);
     }
-}
-
-/// The wall clock, in µs: for windows and for what callers are told. Waits and caches are on the monotonic clock.
-pub fn unix_us() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_micros() as u64)
 }

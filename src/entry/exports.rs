@@ -5,7 +5,7 @@
 use super::{Root, Stream};
 use crate::abi::contexts::Contexts;
 use crate::abi::{log, FilterStatus, HeadersStatus};
-use crate::filter::{last_words, Request, Worker};
+use crate::filter::{panic_hook, Request, Worker};
 use std::rc::Rc;
 
 thread_local! {
@@ -40,7 +40,7 @@ extern "C" fn _initialize() {
     // SAFETY: the host calls this function once, and before any other.
     unsafe { __wasm_call_ctors() };
     log::install();
-    last_words::install();
+    panic_hook::install();
 }
 
 /// By its name the host knows the version of the interface.

@@ -2,24 +2,32 @@
 //! used for. A stream that its configuration is not for is refused: a request is answered, a connection is closed.
 
 mod exports;
+#[cfg(not(feature = "higress"))]
+mod listener;
 
 use crate::abi::buffer::{close_downstream, Buffer};
 use crate::abi::host::{self, say_once};
-use crate::config::{self, Plugin, Policy};
-use crate::filter::{last_words, Request, Worker};
+use crate::config::{self, Plugin, Policy, Transport};
+#[cfg(not(feature = "higress"))]
+use crate::drill;
+use crate::filter::{panic_hook, Request, Worker};
 use crate::headers::ENVOY_RATELIMITED;
 use crate::identify::Hasher;
 use crate::local;
-use crate::redis_call::Throttle;
-#[cfg(not(feature = "higress"))]
-use crate::redis_call::{Connection, Listener};
 use crate::reply::Reply;
 #[cfg(not(feature = "higress"))]
-use crate::script;
+use listener::{Connection, Listener};
 use log::Level;
+use redis_call::guard::Throttle;
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
+
+/// How this module reaches Redis.
+const TRANSPORT: Transport = match cfg!(feature = "higress") {
+    true => Transport::Native,
+    false => Transport::Streams,
+};
 
 /// The environment variable with the key that hides secrets; the same for all Envoys.
 const HASH_KEY: &str = "HEADGATE_HASH_KEY";
@@ -98,7 +106,7 @@ impl Root {
             return true;
         }
         let bytes = Buffer::PluginConfiguration.read(size).unwrap_or_default();
-        let role = match config::parse(&bytes) {
+        let role = match config::parse_for(TRANSPORT, &bytes) {
             Ok(Plugin::Filter(policy)) => {
                 let hasher = hasher();
                 if !hasher.is_keyed() && policy.holds_secrets() {
@@ -106,7 +114,7 @@ impl Root {
                 }
                 say_what_is_approximated(&policy);
                 let worker = Rc::new(Worker::new(*policy, hasher, config::version(&bytes)));
-                last_words::remember(&worker);
+                panic_hook::remember(&worker);
                 #[cfg(feature = "higress")]
                 if let Err(errors) = worker.connect() {
                     log::error!("headgate: the configuration is refused:\n{errors}");
@@ -124,7 +132,7 @@ impl Root {
             }
             #[cfg(not(feature = "higress"))]
             Ok(Plugin::RedisCall { key_prefix }) => {
-                Role::RedisCall(Listener::new(&key_prefix, script::ACCEPTED))
+                Role::RedisCall(Listener::new(&key_prefix, drill::ACCEPTED))
             }
             Err(errors) => {
                 log::error!("headgate: the configuration is refused:\n{errors}");

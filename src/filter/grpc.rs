@@ -1,48 +1,43 @@
-//! gRPC streams of the host, as the Redis call's streams need them.
+//! gRPC streams of the host, as the transport needs them.
 
 use super::worker::Worker;
 use crate::abi::buffer::Buffer;
 use crate::abi::grpc;
-use crate::config::Policy;
-use crate::redis::{Script, StreamHost, StreamId, Streams};
+use crate::engine::CallId;
+use crate::model::Policy;
+use crate::redis::{Settings, StreamHost, StreamId, Streams};
+use fastrand::Rng;
+use std::time::Instant;
 
 /// Streams to one cluster.
 pub struct GrpcStreams {
     service: String,
 }
 
-/// The road to Redis in this artifact.
-pub type Road = Streams<GrpcStreams>;
+/// The transport of this artifact.
+pub type HostTransport = Streams<GrpcStreams, CallId>;
 
-pub fn road(policy: &Policy, script: Script) -> Road {
-    let settings = &policy.redis;
-    Streams::new(
-        GrpcStreams::new(&settings.cluster),
-        script,
-        &settings.key_prefix,
-        settings.max_in_flight,
-        settings.timeout,
-    )
+pub fn transport(policy: &Policy, now: Instant, random: Rng, settings: Settings) -> HostTransport {
+    let streams = GrpcStreams {
+        service: grpc_service(&policy.redis.cluster),
+    };
+    Streams::new(now, random, streams, settings)
 }
 
 impl Worker {
     /// A message of `size` bytes, which the host keeps during the callback only.
     pub fn on_message(&self, stream: u32, size: usize) {
         if let Some(message) = Buffer::GrpcReceive.read(size) {
-            self.on_road(|road, now, completed| road.on_message(now, StreamId(stream), &message, completed));
+            self.on_transport(move |streams, now, completed| {
+                streams.on_message(now, StreamId(stream), &message, completed);
+            });
         }
     }
 
     pub fn on_close(&self, stream: u32, status: u32) {
-        self.on_road(|road, now, completed| road.on_close(now, StreamId(stream), status, completed));
-    }
-}
-
-impl GrpcStreams {
-    pub fn new(cluster: &str) -> GrpcStreams {
-        GrpcStreams {
-            service: grpc_service(cluster),
-        }
+        self.on_transport(move |streams, now, completed| {
+            streams.on_close(now, StreamId(stream), status, completed);
+        });
     }
 }
 

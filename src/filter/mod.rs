@@ -1,31 +1,23 @@
-//! The HTTP role: the shell around the core, on proxy-wasm.
+//! The HTTP role on proxy-wasm: a shell that moves data between Envoy and the engine, which decides.
 //!
-//! [`worker`] holds what all requests of one worker share and wakes those that wait; [`deciding`] makes decisions of
-//! their counts and [`release`] carries them out; [`leasing`] takes permits in advance; [`request`] is one request on
-//! its way; [`local`], [`attributes`] and [`host`] are the proxy as the core sees it. [`road`] leads to
-//! Redis, in each artifact another one: `grpc` by streams, `native` by the functions of Higress.
+//! [`worker`] feeds the engine of one worker and carries out what it returns; [`request`] is one request on its way;
+//! [`exchange`] is a request and a response as the engine sees them; [`panic_hook`] answers those who wait where the VM
+//! dies. The transport to Redis differs by artifact: `grpc` by streams, `native` by the functions of Higress.
 
-mod attributes;
-mod deciding;
+mod exchange;
 #[cfg(not(feature = "higress"))]
 mod grpc;
-pub mod last_words;
-mod leasing;
-mod local;
 #[cfg(feature = "higress")]
 mod native;
-mod outcome;
-mod release;
+pub mod panic_hook;
 mod request;
-mod response;
-mod seen;
 mod worker;
 
 use crate::abi::host;
 #[cfg(not(feature = "higress"))]
-use grpc as road;
+use grpc as transport;
 #[cfg(feature = "higress")]
-use native as road;
+use native as transport;
 
 pub use request::Request;
 pub use worker::Worker;

@@ -1,11 +1,14 @@
-//! The gateway's own Redis functions (Higress), as the native road needs them, and the replies that come back.
+//! The gateway's own Redis functions (Higress), as the transport needs them, and the replies that come back.
 
 use super::host;
 use super::worker::Worker;
 use crate::abi::buffer::Buffer;
 use crate::abi::redis;
-use crate::config::{ConfigErrors, NativeSettings, Policy, Store};
-use crate::redis::{Native, NativeHost, Refusal, Script, NATIVE_STALL};
+use crate::config::ConfigErrors;
+use crate::engine::CallId;
+use crate::model::{NativeSettings, Policy, Store};
+use crate::redis::{Native, NativeHost, Refusal, Settings, NATIVE_STALL};
+use fastrand::Rng;
 use std::time::Instant;
 
 /// The callback's status for a reply, be it an error's; anything else is a broken connection or a time-out.
@@ -45,14 +48,14 @@ impl NativeHost for RedisService {
     }
 }
 
-/// The road to Redis in this artifact.
-pub type Road = Native<RedisService>;
+/// The transport of this artifact.
+pub type HostTransport = Native<RedisService, CallId>;
 
-pub fn road(policy: &Policy, script: Script) -> Road {
-    let settings = &policy.redis;
-    let timeout_ms = (settings.timeout + NATIVE_STALL).as_millis() as u32;
+pub fn transport(policy: &Policy, _: Instant, random: Rng, settings: Settings) -> HostTransport {
+    let redis = &policy.redis;
+    let timeout_ms = (redis.timeout + NATIVE_STALL).as_millis() as u32;
     let service = RedisService {
-        service: settings
+        service: redis
             .native
             .as_ref()
             .map(NativeSettings::service)
@@ -61,13 +64,7 @@ pub fn road(policy: &Policy, script: Script) -> Road {
         password: String::new(),
         timeout_ms,
     };
-    Native::new(
-        service,
-        script,
-        &settings.key_prefix,
-        settings.max_in_flight,
-        settings.timeout,
-    )
+    Native::new(random, service, settings)
 }
 
 impl Worker {
@@ -81,14 +78,18 @@ impl Worker {
             return Ok(());
         };
         let credentials = native.credentials(|name| std::env::var(name).ok())?;
-        let mut road = self.redis.borrow_mut();
-        if let Some((username, password)) = credentials {
-            let service = road.host_mut();
-            service.username = username;
-            service.password = password;
+        let configured = self.with_transport(|transport| {
+            if let Some((username, password)) = credentials {
+                let service = transport.host_mut();
+                service.username = username;
+                service.password = password;
+            }
+            transport.configure(Instant::now())
+        });
+        match configured {
+            Some(Err(refusal)) => Err(ConfigErrors::at("redis.native", &refusal.to_string())),
+            _ => Ok(()),
         }
-        let configured = road.configure(Instant::now());
-        configured.map_err(|refusal| ConfigErrors::at("redis.native", &refusal.to_string()))
     }
 
     /// The end of a call, with a reply of `size` bytes that the host keeps during the callback only.
@@ -98,6 +99,8 @@ impl Worker {
             REPLIED => Some(Buffer::RedisCallResponse.read(size).unwrap_or_default()),
             _ => None,
         };
-        self.on_road(|road, now, completed| road.on_reply(now, token, reply.as_deref(), completed));
+        self.on_transport(move |transport, now, completed| {
+            transport.on_reply(now, token, reply.as_deref(), completed);
+        });
     }
 }

@@ -78,7 +78,7 @@ impl Lab {
         let keys: Vec<String> = from.keys("*");
         let mut slots: Vec<u16> = keys
             .iter()
-            .map(|key| headgate::redis::HashSlot::of(key.as_bytes()).get())
+            .map(|key| headgate_core::redis::HashSlot::of(key.as_bytes()).get())
             .collect();
         slots.dedup();
         for slot in slots.into_iter().take(60) {

@@ -21,7 +21,7 @@ async fn kill(cluster: &'static RedisCluster, envoy: &Envoy, round: usize) -> (D
         async { request.send().await.header("x-ratelimit-limit").is_some() }
     };
     assert!(call().await, "counted before");
-    let hash = headgate::identify::Hasher::new(None).digest(name.as_bytes());
+    let hash = headgate_core::identify::Hasher::new(None).digest(name.as_bytes());
     let victim = cluster.owner(&format!("{}:main:{{api_key:{hash}}}", envoy.key_prefix));
     let before = masters(cluster);
     assert_eq!(before.len(), 3, "{before:?}");

@@ -168,7 +168,7 @@ mod quiet {
         let policy = "{on_error: deny, limits: [{name: x, rate: 100000000/hour}]}";
         let envoy = Envoy::with(&cluster).concurrency(2).policy(policy).start();
         let frozen = &cluster.masters()[1];
-        let hasher = headgate::identify::Hasher::new(None);
+        let hasher = headgate_core::identify::Hasher::new(None);
         let key = |name: &str| {
             format!(
                 "{}:main:{{api_key:{}}}",

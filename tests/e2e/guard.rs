@@ -2,11 +2,11 @@
 //! the listener `redis_call` on a TCP port.
 
 use crate::harness::*;
-use headgate::fixtures;
-use headgate::limit::{Algorithm, Align};
-use headgate::redis::resp::{self, Decoder, Value};
-use headgate::redis::Script;
-use headgate::script::{self, Mode, ACCEPTED};
+use headgate_core::fixtures;
+use headgate_core::limit::{Algorithm, Align};
+use headgate_core::redis::resp::{self, Decoder, Value};
+use headgate_core::redis::Script;
+use headgate_core::script::{self, Mode, ACCEPTED};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

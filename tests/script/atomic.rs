@@ -2,8 +2,8 @@
 
 use crate::fixtures::*;
 use crate::server::{text, Client, Server};
-use headgate::limit::{Algorithm, Charge};
-use headgate::script::Reply;
+use headgate_core::limit::{Algorithm, Charge};
+use headgate_core::script::Reply;
 
 #[test]
 fn a_wrong_type_at_one_key_leaves_the_others_uncharged() {

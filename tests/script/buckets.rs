@@ -2,9 +2,9 @@
 
 use crate::fixtures::*;
 use crate::server::{Client, Server};
-use headgate::limit::{Charge, Verdict};
-use headgate::redis::resp::Value;
-use headgate::script::{Mode, Reply};
+use headgate_core::limit::{Charge, Verdict};
+use headgate_core::redis::resp::Value;
+use headgate_core::script::{Mode, Reply};
 use std::time::Duration;
 
 const MINUTE: u64 = 60_000;

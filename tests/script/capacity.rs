@@ -3,9 +3,9 @@
 
 use crate::server::{text, Client, Server};
 use crate::speed::{group, usec_per_call, CALLS, CLIENTS, PIPELINE};
-use headgate::limit::{Algorithm, Align, Group};
-use headgate::redis::resp::Value;
-use headgate::script::{body, sha1_hex, Mode};
+use headgate_core::limit::{Algorithm, Align, Group};
+use headgate_core::redis::resp::Value;
+use headgate_core::script::{body, sha1_hex, Mode};
 
 /// Longer than it takes to fill a log call by call.
 const HOUR: u64 = 3_600_000;

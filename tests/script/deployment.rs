@@ -2,9 +2,9 @@
 
 use crate::fixtures::*;
 use crate::server::{text, texts, Client, Server};
-use headgate::limit::Charge;
-use headgate::redis::resp::Value;
-use headgate::script::{body, sha1_hex, Mode, Reply, ACCEPTED, COMMANDS};
+use headgate_core::limit::Charge;
+use headgate_core::redis::resp::Value;
+use headgate_core::script::{body, sha1_hex, Mode, Reply, ACCEPTED, COMMANDS};
 use std::time::Duration;
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::fixtures::*;
 use crate::server::{text, Client, Server};
-use headgate::limit::{Algorithm, Charge, Group};
-use headgate::script::{body, Mode, Reply};
+use headgate_core::limit::{Algorithm, Charge, Group};
+use headgate_core::script::{body, Mode, Reply};
 
 /// What stands before a log's entries, and what each takes.
 const HEADER: i64 = 29;

@@ -2,7 +2,7 @@
 
 use crate::fixtures::*;
 use crate::server::{Client, Server};
-use headgate::limit::{Algorithm, Charge};
+use headgate_core::limit::{Algorithm, Charge};
 use std::time::Duration;
 
 #[test]

@@ -1,10 +1,10 @@
 //! One client's limits of each form, and a look at what is stored of them.
 
 use crate::server::{text, Client};
-use headgate::fixtures;
-use headgate::limit::{Algorithm, Align, Charge, Group, LiveOverride};
-use headgate::redis::resp::Value;
-use headgate::script::{Mode, Reply};
+use headgate_core::fixtures;
+use headgate_core::limit::{Algorithm, Align, Charge, Group, LiveOverride};
+use headgate_core::redis::resp::Value;
+use headgate_core::script::{Mode, Reply};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub const HASH: &str = "ratelimit:main:{api_key:k}";

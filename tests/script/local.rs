@@ -5,11 +5,11 @@
 
 use crate::model::{Marks, Model};
 use crate::traffic::{any_algorithm, asked, asks, fixed, gcra, limit, step, tick, Limit, Step, START_MS};
-use headgate::config::LocalSettings;
-use headgate::fixtures;
-use headgate::limit::{Algorithm, Charge, Group, Percent, Verdict};
-use headgate::local::{LocalStore, Memory};
-use headgate::script::Reply;
+use headgate_core::config::LocalSettings;
+use headgate_core::fixtures;
+use headgate_core::limit::{Algorithm, Charge, Group, Percent, Verdict};
+use headgate_core::local::{LocalStore, Memory};
+use headgate_core::script::Reply;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

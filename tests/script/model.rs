@@ -1,8 +1,8 @@
 //! What the script should answer: the algorithms in pure Rust, over a group of charges.
 
-use headgate::limit::algorithm::{Mark, State, Terms};
-use headgate::limit::{Charge, Group, Verdict};
-use headgate::script::LiveQuota;
+use headgate_core::limit::algorithm::{Mark, State, Terms};
+use headgate_core::limit::{Charge, Group, Verdict};
+use headgate_core::script::LiveQuota;
 use std::collections::HashMap;
 
 #[derive(Default)]

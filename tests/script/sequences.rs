@@ -8,9 +8,9 @@ use crate::server::{text, texts, Client, Server};
 use crate::traffic::{
     any_algorithm, asked, fixed, gcra, limit, step, tick, Ask, Limit, Step, Tick, HASH, START_MS,
 };
-use headgate::limit::{Algorithm, Group};
-use headgate::redis::resp::Value;
-use headgate::script::{LiveQuota, Mode, Reply};
+use headgate_core::limit::{Algorithm, Group};
+use headgate_core::redis::resp::Value;
+use headgate_core::script::{LiveQuota, Mode, Reply};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -154,7 +154,7 @@ fn decode(group: &Group, value: &Value) -> Reply {
 fn script_and_model_agree(algorithm: impl Strategy<Value = Algorithm>, cases: u32) {
     let server = Server::start();
     let client = std::cell::RefCell::new(server.client());
-    let body = include_str!("virtual_time.lua").to_owned() + headgate::script::body();
+    let body = include_str!("virtual_time.lua").to_owned() + headgate_core::script::body();
     let sha = text(&client.borrow_mut().run(&["SCRIPT", "LOAD", &body]));
     // The largest logs, larger: a search for what is over then goes over several reads.
     let large = |mut limit: Limit| {

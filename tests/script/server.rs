@@ -1,8 +1,8 @@
 //! A redis-server of a test's own, and a connection to it that sends what the filter would send.
 
-use headgate::limit::Group;
-use headgate::redis::resp::{array, bulk, command, Decoder, Value};
-use headgate::script::{arguments, Mode, Reply};
+use headgate_core::limit::Group;
+use headgate_core::redis::resp::{array, bulk, command, Decoder, Value};
+use headgate_core::script::{arguments, Mode, Reply};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -163,7 +163,7 @@ impl Client {
 
     /// A script as it stands, by EVAL.
     pub fn call(&mut self, group: &Group, mode: Mode<'_>) -> Value {
-        self.add_call("EVAL", headgate::script::body(), group, mode);
+        self.add_call("EVAL", headgate_core::script::body(), group, mode);
         self.send().remove(0)
     }
 

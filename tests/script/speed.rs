@@ -2,9 +2,9 @@
 //! `cargo test --release --test script speed -- --ignored --nocapture`
 
 use crate::server::{text, Client, Server};
-use headgate::fixtures;
-use headgate::limit::{Algorithm, Align, Charge, Group};
-use headgate::script::{body, sha1_hex, Mode};
+use headgate_core::fixtures;
+use headgate_core::limit::{Algorithm, Align, Charge, Group};
+use headgate_core::script::{body, sha1_hex, Mode};
 
 pub const CLIENTS: usize = 1_000;
 pub const PIPELINE: usize = 16;

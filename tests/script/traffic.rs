@@ -1,7 +1,7 @@
 //! Random limits, calls and clocks.
 
-use headgate::limit::algorithm::EXACT;
-use headgate::limit::{Algorithm, Align, Charge, Group, LiveOverride, Period, Rate};
+use headgate_core::limit::algorithm::EXACT;
+use headgate_core::limit::{Algorithm, Align, Charge, Group, LiveOverride, Period, Rate};
 use proptest::prelude::*;
 
 /// Where the clock starts.

@@ -1,0 +1,339 @@
+//! What is legal and unwise in a policy. Each piece of advice is one function and says why and what to do.
+
+use super::find::Found;
+use super::report::{Report, Severity};
+use headgate_core::config::Policy;
+use headgate_core::identify::{Source, SourceKind};
+use headgate_core::lease;
+use headgate_core::limit::{Algorithm, Cost, Enforce, KeyPart, Limit, Match, Override, Quota};
+
+/// A log of so many entries a client is worth a word: about 40 KB.
+const LARGE_LOG: u64 = 5_000;
+/// Measured in Redis 7.0: a time takes 7, and the allocator rounds up.
+const BYTES_A_CALL: u64 = 8;
+
+/// Says all there is to say about a policy.
+pub fn give(found: &Found, policy: &Policy, report: &mut Report) {
+    let mut advice = Advice {
+        found,
+        policy,
+        report,
+    };
+    advice.ceiling();
+    advice.order_of_sources();
+    advice.bearer_tokens();
+    advice.wide_prefix();
+    advice.hash_key();
+    for (index, limit) in policy.limits.iter().enumerate() {
+        advice.unnamed(index, limit);
+        advice.memory(index, limit);
+        advice.made_up_keys(index, limit);
+        advice.never_tightest(index, limit);
+        advice.idle_lease(index, limit);
+    }
+}
+
+struct Advice<'a> {
+    found: &'a Found,
+    policy: &'a Policy,
+    report: &'a mut Report,
+}
+
+impl Advice<'_> {
+    fn warn(&mut self, path: &str, message: impl Into<String>) {
+        self.report.about(Severity::Warning, self.found, path, message);
+    }
+
+    /// Whoever makes up a new API key with each request meets a fresh counter each time.
+    fn ceiling(&mut self) {
+        let claimed = self.policy.identify.iter().find(|source| is_claim(source));
+        let counts_clients = |limit: &&Limit| limit.key.contains(&KeyPart::Client);
+        let (Some(source), Some(_)) = (claimed, self.policy.limits.iter().find(counts_clients)) else {
+            return;
+        };
+        if !self.policy.limits.iter().any(is_ceiling) {
+            let message = format!(
+                "no ceiling by address: {} is a claim, and whoever changes it with each request gets a fresh counter \
+                 each time; add {{name: ceiling, rate: 3000/minute, key: [address]}}",
+                source.name
+            );
+            self.warn("limits", message);
+        }
+    }
+
+    /// The first source that yields a value wins: a made-up header hides the verified token behind it.
+    fn order_of_sources(&mut self) {
+        let sources = &self.policy.identify;
+        for (index, source) in sources.iter().enumerate().filter(|(_, source)| is_claim(source)) {
+            let verified = sources.iter().skip(index + 1).find(|source| is_verified(source));
+            if let Some(verified) = verified {
+                let message = format!(
+                    "{} is a claim and stands before {}, which is verified: a caller who makes one up is never known \
+                     by the other; put verified sources first",
+                    source.name, verified.name
+                );
+                self.warn(&format!("identify[{index}]"), message);
+            }
+        }
+    }
+
+    /// Whoever sends its key as `Authorization: Bearer …` is not found by an API key's header. The default `identify` is
+    /// left alone: it names no header that somebody chose.
+    fn bearer_tokens(&mut self) {
+        let is_written = self.found.content.tree().and_then(|tree| tree.get("identify"));
+        let sources = &self.policy.identify;
+        let has_key = sources
+            .iter()
+            .any(|source| reads_header(source, |name| name.ends_with("key")));
+        let by_address = |source: &Source| matches!(source.kind, SourceKind::Address { .. });
+        let reads_token = |source: &Source| {
+            reads_header(source, |name| name == "authorization")
+                || matches!(source.kind, SourceKind::Metadata(_))
+        };
+        if is_written.is_some()
+            && has_key
+            && sources.iter().any(by_address)
+            && !sources.iter().any(reads_token)
+        {
+            self.warn(
+                "identify",
+                "callers that send Authorization: Bearer … (the SDKs of OpenAI and Anthropic do) share one address; \
+                 add {name: token, header: authorization, extract: \"(?i:bearer) +(.+)\"}",
+            );
+        }
+    }
+
+    fn wide_prefix(&mut self) {
+        for (index, source) in self.policy.identify.iter().enumerate() {
+            let SourceKind::Address { ipv6_prefix, .. } = source.kind else {
+                continue;
+            };
+            if ipv6_prefix > 64 {
+                let message = format!(
+                    "a caller with a /64, which is what most have, has 2^{} addresses of /{ipv6_prefix}, and a counter \
+                     for each; write 64 or less",
+                    ipv6_prefix - 64
+                );
+                self.warn(&format!("identify[{index}].address.ipv6_prefix"), message);
+            }
+        }
+    }
+
+    fn hash_key(&mut self) {
+        if self.policy.holds_secrets() && self.found.vm.has_hash_key == Some(false) {
+            self.warn(
+                "",
+                "HEADGATE_HASH_KEY is not passed on to the plugin: without it, values that can be guessed can be found \
+                 out from Redis and logs; in an envoy.yaml: vm_config.environment_variables.host_env_keys",
+            );
+        }
+    }
+
+    fn unnamed(&mut self, index: usize, limit: &Limit) {
+        let path = format!("limits[{index}]");
+        let written = self.found.content.tree().and_then(|tree| tree.get("limits"));
+        let item = written.and_then(|limits| limits.items().get(index));
+        if item.is_some_and(|item| item.get("name").is_none()) {
+            let message = format!(
+                "has no name and is called {:?}: with another rate it gets another name, in logs and in Redis; give it one",
+                limit.name
+            );
+            self.warn(&path, message);
+        }
+    }
+
+    fn memory(&mut self, index: usize, limit: &Limit) {
+        let largest = largest(limit);
+        if limit.algorithm != Algorithm::SlidingWindowLog || largest < LARGE_LOG {
+            return;
+        }
+        let a_client = largest * BYTES_A_CALL;
+        let message = format!(
+            "keeps every call: {largest} × {BYTES_A_CALL} B = {} for each client at its limit, {} for 10,000 of them; \
+             sliding_window_counter takes 168 B",
+            bytes(a_client),
+            bytes(a_client * 10_000)
+        );
+        self.warn(&format!("limits[{index}]"), message);
+    }
+
+    /// What a caller writes into the key opens fresh counters, in Redis too.
+    fn made_up_keys(&mut self, index: usize, limit: &Limit) {
+        let path = format!("limits[{index}].key");
+        let bounded = |condition: &Match| condition.path.is_some();
+        let every_path_is_bounded = !limit.matches.is_empty() && limit.matches.iter().all(bounded);
+        if limit.key.contains(&KeyPart::Path) && !every_path_is_bounded {
+            self.warn(
+                &path,
+                "counts each path by itself, also those that callers make up: each is a fresh counter; match path \
+                 patterns, which count as one each",
+            );
+        }
+        let claim = limit.key.iter().find_map(|part| match part {
+            KeyPart::Header(name) => Some(format!("header:{name}")),
+            KeyPart::Query(name) => Some(format!("query:{name}")),
+            KeyPart::Cookie(name) => Some(format!("cookie:{name}")),
+            _ => None,
+        });
+        if let Some(claim) = claim.filter(|_| !self.policy.limits.iter().any(is_ceiling)) {
+            let message = format!(
+                "{claim} is what the caller says: each value is a fresh counter; a limit with key: [address] stops that"
+            );
+            self.warn(&path, message);
+        }
+    }
+
+    /// Another limit on the same counter is always spent first.
+    fn never_tightest(&mut self, index: usize, limit: &Limit) {
+        // One that may be replaced does not hold everywhere.
+        let is_replaced = |index: usize| {
+            self.policy
+                .limits
+                .iter()
+                .any(|limit| limit.replaces.contains(&index))
+        };
+        let limits = self.policy.limits.iter().enumerate();
+        let limits = limits.filter(|(other, _)| !is_replaced(*other));
+        let tighter = limits
+            .filter(|(other, _)| *other != index)
+            .find(|(other, tighter)| {
+                // Of two that are alike, the later one is too many.
+                always_spent_first(tighter, limit) && !(always_spent_first(limit, tighter) && index < *other)
+            });
+        if let Some((_, tighter)) = tighter {
+            let message = format!(
+                "can never be the tightest: wherever it holds, {:?} holds with the same key and lets no more through; \
+                 remove it, or lower its rate",
+                tighter.name
+            );
+            self.warn(&format!("limits[{index}]"), message);
+        }
+    }
+
+    /// A request is answered from leases only if each of its limits has one, and no lease is for fewer than 4.
+    fn idle_lease(&mut self, index: usize, limit: &Limit) {
+        let (Some(share), Cost::Fixed(cost)) = (limit.lease, &limit.cost) else {
+            return;
+        };
+        let path = format!("limits[{index}].lease");
+        let capacity = match limit.algorithm {
+            Algorithm::Gcra { burst } if burst > 0 => burst,
+            _ => largest(limit),
+        };
+        let requests = capacity * u64::from(share.basis_points()) / 10_000 / (*cost).max(1);
+        if requests < lease::LEAST || *cost == 0 {
+            let message = format!(
+                "never taken: it is for {requests} requests, and {} are the least",
+                lease::LEAST
+            );
+            self.warn(&path, message);
+        }
+        let everywhere = |other: &&Limit| {
+            let replaced = limit
+                .replaces
+                .iter()
+                .any(|at| self.policy.limits.get(*at) == Some(*other));
+            other.lease.is_none() && other.matches.is_empty() && other.quota != Quota::Unlimited && !replaced
+        };
+        if let Some(other) = self.policy.limits.iter().find(everywhere) {
+            let message = format!(
+                "never taken: {:?} holds for every request and has none, so that each asks Redis; give it one, or \
+                 remove this",
+                other.name
+            );
+            self.warn(&path, message);
+        }
+    }
+}
+
+/// What a caller can make up.
+fn is_claim(source: &Source) -> bool {
+    match &source.kind {
+        SourceKind::Header(_) | SourceKind::Cookie(_) | SourceKind::Query(_) => true,
+        SourceKind::All(parts) => !parts.iter().any(|part| !is_claim(part)),
+        SourceKind::Metadata(_) | SourceKind::Tls(_) | SourceKind::Address { .. } => false,
+    }
+}
+
+/// Whether a header with such a name, in lower case, is this source or a part of it.
+fn reads_header(source: &Source, is_meant: fn(&str) -> bool) -> bool {
+    match &source.kind {
+        SourceKind::Header(name) => is_meant(name),
+        SourceKind::All(parts) => parts.iter().any(|part| reads_header(part, is_meant)),
+        _ => false,
+    }
+}
+
+fn is_verified(source: &Source) -> bool {
+    matches!(source.kind, SourceKind::Metadata(_) | SourceKind::Tls(_))
+}
+
+/// Counts by address whatever else a caller says.
+fn is_ceiling(limit: &Limit) -> bool {
+    let asks_source = |condition: &Match| {
+        !condition.sources.is_empty() || condition.not.as_ref().is_some_and(|not| !not.sources.is_empty())
+    };
+    let is_address = |part: &KeyPart| matches!(part, KeyPart::Address);
+    limit.enforce == Enforce::Always
+        && limit.key.iter().all(is_address)
+        && !limit.matches.iter().any(asks_source)
+}
+
+fn largest(limit: &Limit) -> u64 {
+    let overridden = limit.overrides.iter().filter_map(Override::quota);
+    overridden
+        .chain([limit.quota])
+        .filter_map(Quota::limit)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Whether `limit` has room whenever `tighter` has let a call through: both count the same calls, and `tighter` lets
+/// no more pass in `limit`'s period than that takes.
+fn always_spent_first(tighter: &Limit, limit: &Limit) -> bool {
+    let alike = tighter.key == limit.key
+        && (tighter.matches.is_empty() || tighter.matches == limit.matches)
+        && tighter.enforce == Enforce::Always
+        && tighter.cost == limit.cost
+        && matches!(tighter.cost, Cost::Fixed(_))
+        && tighter.replaces.is_empty()
+        && tighter.overrides.is_empty()
+        && limit.overrides.is_empty();
+    let (Quota::Limited(small), Quota::Limited(large)) = (tighter.quota, limit.quota) else {
+        return false;
+    };
+    let (n, period) = (small.limit, small.period.as_millis());
+    let span = large.period.as_millis();
+    let windows = span.div_ceil(period);
+    // The most that `tighter` admits in any span of that length; see each algorithm's law.
+    let most = match tighter.algorithm {
+        Algorithm::SlidingWindowLog => n.saturating_mul(windows),
+        Algorithm::SlidingWindowCounter | Algorithm::FixedWindow { .. } => n.saturating_mul(windows + 1),
+        Algorithm::Gcra { burst } => {
+            let burst = if burst == 0 { n } else { burst };
+            burst.saturating_add(n.saturating_mul(span).div_ceil(period))
+        }
+    };
+    let room = match limit.algorithm {
+        Algorithm::SlidingWindowLog | Algorithm::FixedWindow { .. } => large.limit,
+        // Its estimate may be above the truth by what came at a window's start.
+        Algorithm::SlidingWindowCounter => large.limit.saturating_sub(n),
+        // Not worked out.
+        Algorithm::Gcra { .. } => return false,
+    };
+    alike && most <= room
+}
+
+/// In thousands, as memory is sold.
+fn bytes(number: u64) -> String {
+    match number {
+        0..1_000 => format!("{number} B"),
+        1_000..1_000_000 => format!("{} KB", number / 1_000),
+        1_000_000..1_000_000_000 => format!("{} MB", number / 1_000_000),
+        _ => format!("{:.1} GB", number as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+#[path = "advice_tests.rs"]
+mod tests;

@@ -1,0 +1,382 @@
+//! YAML and JSON files as trees in which every value knows its line, so that an error can point at it.
+//!
+//! Knows how Envoy and Kubernetes read a plain scalar, and no field of any configuration.
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use serde_json::{Map, Number, Value};
+use std::collections::HashMap;
+
+/// The most values that a file may have, those that aliases repeat included: anchors must not explode.
+const MOST_VALUES: usize = 1_000_000;
+/// Deeper than this is no configuration.
+const DEEPEST: usize = 200;
+
+/// Where something stands in a file: line and column, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub place: Place,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+pub enum Kind {
+    Scalar {
+        text: String,
+        style: ScalarStyle,
+    },
+    List(Vec<Node>),
+    /// In the order written.
+    Map(Vec<Entry>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub key: String,
+    pub key_place: Place,
+    pub value: Node,
+}
+
+/// Who will read the file: what a plain scalar means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// `yes` and `on` are true; only whole numbers of 32 bits are numbers, `1.5` is text.
+    Envoy,
+    /// `yes` and `on` are true; `1.5` is a number.
+    Kubernetes,
+}
+
+/// A file that is no YAML.
+#[derive(Debug)]
+pub struct DocumentError {
+    pub place: Place,
+    pub message: String,
+}
+
+/// All documents of a YAML stream; JSON is YAML.
+pub fn parse(text: &str) -> Result<Vec<Node>, DocumentError> {
+    let mut loader = Loader::default();
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((event, span)) => loader.take(event, place(span))?,
+            Err(error) => {
+                let marker = error.marker();
+                return Err(DocumentError {
+                    place: Place {
+                        line: marker.line(),
+                        column: marker.col() + 1,
+                    },
+                    message: format!("not YAML: {}", error.info()),
+                });
+            }
+        }
+    }
+    Ok(loader.documents)
+}
+
+fn place(span: Span) -> Place {
+    Place {
+        line: span.start.line(),
+        column: span.start.col() + 1,
+    }
+}
+
+/// A list or an object that is still open.
+struct Open {
+    node: Node,
+    anchor: usize,
+    /// The key that waits for its value.
+    key: Option<(String, Place)>,
+}
+
+#[derive(Default)]
+struct Loader {
+    documents: Vec<Node>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    values: usize,
+}
+
+impl Loader {
+    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), DocumentError> {
+        let fail = |message: &str| {
+            Err(DocumentError {
+                place,
+                message: message.to_owned(),
+            })
+        };
+        self.values += 1;
+        if self.values > MOST_VALUES || self.open.len() > DEEPEST {
+            return fail("too large, or nested too deeply");
+        }
+        match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let text = text.into_owned();
+                let kind = Kind::Scalar { text, style };
+                self.close(Node { place, kind }, anchor)
+            }
+            Event::SequenceStart(anchor, _) => self.begin(place, Kind::List(Vec::new()), anchor),
+            Event::MappingStart(anchor, _) => self.begin(place, Kind::Map(Vec::new()), anchor),
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(open) = self.open.pop() {
+                    self.close(open.node, open.anchor);
+                }
+            }
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                    return fail("an alias without its anchor");
+                };
+                self.values += node.size();
+                self.close(node, 0)
+            }
+            _ => return Ok(()),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, place: Place, kind: Kind, anchor: usize) {
+        let node = Node { place, kind };
+        self.open.push(Open {
+            node,
+            anchor,
+            key: None,
+        });
+    }
+
+    /// Puts a complete value where it belongs.
+    fn close(&mut self, node: Node, anchor: usize) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.documents.push(node);
+            return;
+        };
+        match (&mut open.node.kind, open.key.take()) {
+            (Kind::List(items), _) => items.push(node),
+            (Kind::Map(entries), Some((key, key_place))) => entries.push(Entry {
+                key,
+                key_place,
+                value: node,
+            }),
+            (_, _) => open.key = Some((node.text().unwrap_or_default().to_owned(), node.place)),
+        }
+    }
+}
+
+impl Node {
+    fn size(&self) -> usize {
+        match &self.kind {
+            Kind::Scalar { .. } => 1,
+            Kind::List(items) => 1 + items.iter().map(Node::size).sum::<usize>(),
+            Kind::Map(entries) => 1 + entries.iter().map(|entry| entry.value.size()).sum::<usize>(),
+        }
+    }
+
+    /// A scalar's text.
+    pub fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn items(&self) -> &[Node] {
+        match &self.kind {
+            Kind::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        match &self.kind {
+            Kind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The field's value; of two with one name the last, as for Envoy.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries()
+            .iter()
+            .rev()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
+    }
+
+    /// The value at the end of such fields.
+    pub fn at(&self, keys: &[&str]) -> Option<&Node> {
+        keys.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    /// The same for fields of Envoy's, which its YAML may name in snake case or in camel case.
+    pub fn envoy(&self, keys: &[&str]) -> Option<&Node> {
+        keys.iter().try_fold(self, |node, key| {
+            node.get(key).or_else(|| node.get(&camel_case(key)))
+        })
+    }
+
+    /// Fields that stand twice in one object, anywhere within: their names and second places.
+    pub fn repeated(&self) -> Vec<(&str, Place)> {
+        let mut found = Vec::new();
+        for (index, entry) in self.entries().iter().enumerate() {
+            if self
+                .entries()
+                .iter()
+                .take(index)
+                .any(|other| other.key == entry.key)
+            {
+                found.push((entry.key.as_str(), entry.key_place));
+            }
+            found.extend(entry.value.repeated());
+        }
+        found.extend(self.items().iter().flat_map(Node::repeated));
+        found
+    }
+
+    /// As JSON, plain scalars read as that reader does.
+    pub fn value(&self, reader: Reader) -> Value {
+        match &self.kind {
+            Kind::Scalar { text, style } if *style != ScalarStyle::Plain => Value::from(text.as_str()),
+            Kind::Scalar { text, .. } => plain(text, reader),
+            Kind::List(items) => items.iter().map(|item| item.value(reader)).collect(),
+            Kind::Map(entries) => {
+                let fields = entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), entry.value.value(reader)));
+                Value::Object(fields.collect::<Map<_, _>>())
+            }
+        }
+    }
+
+    /// Where a path such as `limits[2].rate` or `redis["odd name"]` leads, or as far as it leads: a field's key, an
+    /// element's begin.
+    pub fn locate(&self, path: &str) -> Place {
+        let mut place = self.place;
+        let mut here = self;
+        for step in steps(path) {
+            match step {
+                Step::Field(name) => {
+                    let Some(entry) = here.entries().iter().rev().find(|entry| entry.key == name) else {
+                        break;
+                    };
+                    (place, here) = (entry.key_place, &entry.value);
+                }
+                Step::Element(index) => {
+                    let Some(item) = here.items().get(index) else {
+                        break;
+                    };
+                    (place, here) = (item.place, item);
+                }
+            }
+        }
+        place
+    }
+}
+
+/// A field's other name in protobuf's JSON: `use_remote_address` is `useRemoteAddress`.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut text, word| {
+        let (initial, rest) = word.split_at_checked(1).unwrap_or_default();
+        text += &initial.to_ascii_uppercase();
+        text + rest
+    })
+}
+
+enum Step {
+    Field(String),
+    Element(usize),
+}
+
+/// The steps of a path as [`headgate_core::config::ConfigError::path`] has it.
+fn steps(path: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut rest = path;
+    while !rest.is_empty() {
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+        if let Some(quoted) = rest.strip_prefix('[').filter(|rest| rest.starts_with('"')) {
+            let mut names = serde_json::Deserializer::from_str(quoted).into_iter::<String>();
+            let Some(Ok(name)) = names.next() else { break };
+            let end = names.byte_offset() + 1; // the bracket
+            steps.push(Step::Field(name));
+            rest = quoted.get(end..).unwrap_or_default();
+        } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            let Ok(index) = index.parse() else { break };
+            steps.push(Step::Element(index));
+            rest = after;
+        } else {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            let (name, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            steps.push(Step::Field(name.to_owned()));
+            rest = after;
+        }
+    }
+    steps
+}
+
+/// What a scalar without quotes means. Envoy's rules are those of its `parseYamlNode` on yaml-cpp.
+fn plain(text: &str, reader: Reader) -> Value {
+    if ["", "~", "null", "Null", "NULL"].contains(&text) {
+        return Value::Null;
+    }
+    for (words, flag) in [
+        (["y", "yes", "true", "on"], true),
+        (["n", "no", "false", "off"], false),
+    ] {
+        if words.iter().any(|word| is_spelling(text, word)) {
+            return Value::Bool(flag);
+        }
+    }
+    if let Some(whole) = integer(text) {
+        let is_number = reader != Reader::Envoy || i32::try_from(whole).is_ok();
+        return if is_number {
+            Value::from(whole)
+        } else {
+            Value::from(whole.to_string())
+        };
+    }
+    let number = (reader == Reader::Kubernetes
+        && text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)))
+    .then(|| text.parse().ok().and_then(Number::from_f64))
+    .flatten();
+    number.map_or_else(|| Value::from(text), Value::Number)
+}
+
+/// The word itself, capitalised or in capitals.
+fn is_spelling(text: &str, word: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let tail = text.get(1..).unwrap_or_default();
+    let even = |test: fn(&u8) -> bool| tail.as_bytes().iter().all(test);
+    lower == word
+        && (even(u8::is_ascii_lowercase)
+            || (even(u8::is_ascii_uppercase) && text.starts_with(|c: char| c.is_ascii_uppercase())))
+}
+
+fn integer(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix(['-', '+']) {
+        Some(digits) => (if text.starts_with('-') { -1 } else { 1 }, digits),
+        None => (1, text),
+    };
+    let parse = |digits: &str, radix| {
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        plain.then(|| i64::from_str_radix(digits, radix).ok()).flatten()
+    };
+    let number = match digits.strip_prefix("0x") {
+        Some(hex) => parse(hex, 16),
+        None if digits.len() > 1 && digits.starts_with('0') => parse(digits, 8),
+        None => parse(digits, 10),
+    };
+    number.map(|number| sign * number)
+}
+
+#[cfg(test)]
+#[path = "document_tests.rs"]
+mod tests;

@@ -1,0 +1,197 @@
+//! How a limit counts: `algorithm` with its fields, `cost` and `lease`, and which of them go together.
+
+use crate::config::node::{Fields, Node};
+use crate::limit::{Algorithm, Align, Cost, CostRange, Override, Percent, Quota, MAX_LIMIT};
+use crate::model::Store;
+
+/// Up to this N `auto` keeps a log: exact, at some 50 bytes a call.
+const AUTO_LOG: u64 = 100;
+/// The largest N that a log may have when it is asked for.
+const LONGEST_LOG: u64 = 10_000;
+/// Burst × period in ms stays exact in Lua's doubles up to here.
+const MAX_PRODUCT: u128 = 1 << 53;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Choice {
+    Auto,
+    Fixed,
+    Log,
+    Counter,
+    Gcra,
+}
+
+const CHOICES: &[(&str, Choice)] = &[
+    ("auto", Choice::Auto),
+    ("fixed_window", Choice::Fixed),
+    ("sliding_window_log", Choice::Log),
+    ("sliding_window_counter", Choice::Counter),
+    ("gcra", Choice::Gcra),
+];
+
+/// What `algorithm`, `burst`, `align`, `cost` and `lease` come to.
+pub(super) struct Counting {
+    pub algorithm: Algorithm,
+    pub cost: Cost,
+    pub lease: Option<Percent>,
+}
+
+pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store: Store) -> Counting {
+    let is_live = overrides.contains(&Override::Redis);
+    let largest = largest_limit(quota, overrides);
+    let algorithm = read_algorithm(fields, quota, largest, is_live);
+    let most = match algorithm {
+        Algorithm::Gcra { burst } if burst > 0 => burst,
+        _ => largest.unwrap_or(MAX_LIMIT),
+    };
+    let cost = fields
+        .get("cost")
+        .and_then(|node| read_cost(&node, most))
+        .unwrap_or(Cost::Fixed(1));
+    let lease = fields
+        .get("lease")
+        .and_then(|node| node.percent())
+        .filter(|share| *share != Percent::NONE);
+    if let (Some(_), Some(node)) = (lease, fields.get("lease")) {
+        if cost_is_read(&cost) {
+            node.fail("a lease needs a cost that is known in advance; remove it, or write a fixed cost");
+        }
+        if store == Store::Local {
+            node.fail("needs store: redis; with store: local every count is in memory already");
+        }
+        if is_live {
+            node.fail("a lease would outlive a live override; remove one of the two");
+        }
+    }
+    if let (Cost::ResponseHeader { .. }, Algorithm::SlidingWindowLog, Some(node)) =
+        (&cost, algorithm, fields.get("cost"))
+    {
+        node.fail("a cost from the response is not for a log; write algorithm: sliding_window_counter");
+    }
+    Counting {
+        algorithm,
+        cost,
+        lease,
+    }
+}
+
+fn cost_is_read(cost: &Cost) -> bool {
+    !matches!(cost, Cost::Fixed(_))
+}
+
+/// The largest N of the limit and its overrides; `None` where all are unlimited.
+fn largest_limit(quota: Quota, overrides: &[Override]) -> Option<u64> {
+    let overridden = overrides.iter().filter_map(Override::quota);
+    overridden.chain([quota]).filter_map(Quota::limit).max()
+}
+
+fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: bool) -> Algorithm {
+    let node = fields.get("algorithm");
+    let written = node.as_ref().map(|node| node.choice(CHOICES));
+    let choice = written.flatten().unwrap_or(Choice::Auto);
+    // Where `algorithm` itself is broken, nobody can tell which of these it uses.
+    if written != Some(None) {
+        if choice != Choice::Gcra {
+            fields.refuse(
+                &["burst"],
+                "only gcra has a burst; remove it, or write algorithm: gcra",
+            );
+        }
+        if choice != Choice::Fixed {
+            fields.refuse(
+                &["align"],
+                "only fixed_window is aligned; remove it, or write algorithm: fixed_window",
+            );
+        }
+    }
+    match choice {
+        // A log cannot take what comes later, nor any N.
+        Choice::Auto
+            if !is_live && !is_charged_later(fields) && largest.is_some_and(|limit| limit <= AUTO_LOG) =>
+        {
+            Algorithm::SlidingWindowLog
+        }
+        Choice::Auto | Choice::Counter => Algorithm::SlidingWindowCounter,
+        Choice::Fixed => Algorithm::FixedWindow {
+            align: fields
+                .get("align")
+                .and_then(|node| read_align(&node))
+                .unwrap_or(Align::Epoch),
+        },
+        Choice::Log => {
+            if let Some(node) = node {
+                check_log(&node, largest, is_live);
+            }
+            Algorithm::SlidingWindowLog
+        }
+        Choice::Gcra => Algorithm::Gcra {
+            burst: read_burst(fields, quota),
+        },
+    }
+}
+
+fn check_log(node: &Node, largest: Option<u64>, is_live: bool) {
+    if let Some(largest) = largest.filter(|largest| *largest > LONGEST_LOG) {
+        node.fail(&format!(
+            "keeps every call, and the largest N here is {largest}; above {LONGEST_LOG} use sliding_window_counter"
+        ));
+    }
+    if is_live {
+        node.fail(
+            "keeps every call, and {from: redis} may raise N to any number; use sliding_window_counter",
+        );
+    }
+}
+
+fn read_align(node: &Node) -> Option<Align> {
+    node.choice(&[
+        ("epoch", Align::Epoch),
+        ("first_call", Align::FirstCall),
+        ("client", Align::Client),
+    ])
+}
+
+/// 0 where nothing is written: as large as the N that holds.
+fn read_burst(fields: &Fields, quota: Quota) -> u64 {
+    let node = fields.get("burst");
+    let burst = node
+        .as_ref()
+        .and_then(|node| node.integer(1..=MAX_LIMIT))
+        .unwrap_or(0);
+    if let (Quota::Limited(rate), Some(node)) = (quota, &node) {
+        if u128::from(burst) * u128::from(rate.period.as_millis()) > MAX_PRODUCT {
+            node.fail("burst times the period in ms is above 2^53; lower it or shorten the period");
+        }
+    }
+    burst
+}
+
+/// `most` is what can ever pass at once: N, or the burst.
+fn read_cost(node: &Node, most: u64) -> Option<Cost> {
+    // A limit of 0 denies always; that is what it is for, whatever a call costs.
+    let range = |least| least..=if most == 0 { MAX_LIMIT } else { most };
+    if !node.value().is_object() {
+        return node.integer(range(0)).map(Cost::Fixed);
+    }
+    let fields = node.fields(&["header", "response_header", "min", "max"])?;
+    let (place, header) = fields.exactly_one(&["header", "response_header"])?;
+    let max = fields.required("max", "write the most that one call may cost");
+    let max = max.and_then(|node| node.integer(range(1)));
+    // What a caller says of its own cost is not 0 unless that is written.
+    let least = u64::from(place == "header");
+    let min = match fields.get("min") {
+        Some(node) => node.integer(0..=max.unwrap_or(MAX_LIMIT)),
+        None => Some(least.min(max.unwrap_or(least))),
+    };
+    let name = header.header_name()?;
+    let range = CostRange { min: min?, max: max? };
+    Some(match place {
+        "header" => Cost::Header { name, range },
+        _ => Cost::ResponseHeader { name, range },
+    })
+}
+
+/// Whether a charge comes later than the call, whatever else is wrong about it.
+fn is_charged_later(fields: &Fields) -> bool {
+    let cost = fields.get("cost");
+    cost.is_some_and(|node| node.get("response_header").is_some())
+}

@@ -1,0 +1,275 @@
+//! What is wrong with a configuration: every error with its path, the offending value and the remedy.
+//!
+//! Decides how errors read, not what is one.
+
+use crate::config::shown::{self, cut, shown};
+use serde_json::Value;
+use std::cell::Cell;
+use std::fmt;
+
+/// Longest message that an error carries, in characters.
+const LONGEST_MESSAGE: usize = 400;
+/// Lines that [`ConfigErrors`] shows; a log line has its limits.
+const MOST_LINES: usize = 50;
+
+/// Lends what is in a cell; unlike a `RefCell` it cannot panic.
+fn with<T, R>(cell: &Cell<Vec<T>>, lend: impl FnOnce(&mut Vec<T>) -> R) -> R {
+    let mut content = cell.take();
+    let result = lend(&mut content);
+    cell.set(content);
+    result
+}
+
+/// One thing that is wrong. Displays as `limits[2].rate: "100/fortnight": unknown period …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where, as in `limits[2].rate`; empty for the configuration as a whole.
+    pub path: String,
+    /// What stands there, as JSON and cut at about 80 characters, where showing it helps. The value of an
+    /// unknown field is not shown: it might be a secret that belongs elsewhere.
+    pub value: Option<String>,
+    /// What is wrong with it, and the remedy.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = match self.path.as_str() {
+            "" => "configuration",
+            path => path,
+        };
+        match &self.value {
+            Some(value) => write!(f, "{path}: {value}: {}", self.message),
+            None => write!(f, "{path}: {}", self.message),
+        }
+    }
+}
+
+/// All that is wrong with a configuration, in the order found; never empty. Displays as a line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
+        self.0.iter()
+    }
+
+    /// One error at a path; at an empty one, about the configuration as a whole.
+    pub fn at(path: &str, message: &str) -> ConfigErrors {
+        ConfigErrors(vec![ConfigError {
+            path: path.to_owned(),
+            value: None,
+            message: cut(message.to_owned(), LONGEST_MESSAGE),
+        }])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().take(MOST_LINES).enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        match self.0.len().saturating_sub(MOST_LINES) {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// What was found, and the paths to it. Readers walk with an index ([`Step`]), and only an error spells a path.
+#[derive(Default)]
+pub(super) struct Errors {
+    found: Cell<Vec<ConfigError>>,
+    steps: Cell<Vec<Step>>,
+}
+
+/// A step from a value into a part of it.
+#[derive(Debug)]
+struct Step {
+    /// Where it leads from: 0 is the root, n is the step before the n-th.
+    from: usize,
+    /// As in a path: `name`, `["odd name"]` or `[2]`.
+    text: String,
+}
+
+impl Errors {
+    /// Where a step leads to.
+    pub fn step(&self, from: usize, text: String) -> usize {
+        with(&self.steps, |steps| {
+            steps.push(Step { from, text });
+            steps.len()
+        })
+    }
+
+    #[inline(never)]
+    pub fn push(&self, at: usize, value: Option<&Value>, message: &str) {
+        let error = ConfigError {
+            path: self.path(at),
+            value: value.map(shown),
+            // A message may quote what was written: it stays on its line.
+            message: cut(message.chars().map(without_control).collect(), LONGEST_MESSAGE),
+        };
+        with(&self.found, |found| found.push(error));
+    }
+
+    fn path(&self, at: usize) -> String {
+        let mut path = String::new();
+        with(&self.steps, |steps| {
+            let mut texts = Vec::new();
+            let mut here = at;
+            while let Some(step) = here.checked_sub(1).and_then(|index| steps.get(index)) {
+                texts.push(step.text.as_str());
+                here = step.from;
+            }
+            for text in texts.iter().rev() {
+                if !path.is_empty() && !text.starts_with('[') {
+                    path.push('.');
+                }
+                path.push_str(text);
+            }
+        });
+        path
+    }
+
+    /// Whether anything was found there or within.
+    #[inline(never)]
+    pub fn concern(&self, at: usize) -> bool {
+        let path = self.path(at);
+        let within = |error: &ConfigError| {
+            let rest = error.path.strip_prefix(&path);
+            rest.is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        with(&self.found, |found| found.iter().any(within))
+    }
+
+    /// The value, if no error was found.
+    pub fn into_result<T>(self, value: T) -> Result<T, ConfigErrors> {
+        match self.found.into_inner() {
+            errors if errors.is_empty() => Ok(value),
+            errors => Err(ConfigErrors(errors)),
+        }
+    }
+}
+
+fn without_control(letter: char) -> char {
+    match letter.is_control() {
+        true => ' ',
+        false => letter,
+    }
+}
+
+/// The known word that is nearest, if it is so near that it may be meant.
+#[inline(never)]
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let mut nearest = None;
+    for candidate in known {
+        let distance = distance(word, candidate);
+        if distance <= candidate.len().div_ceil(3) && nearest.is_none_or(|(least, _)| distance < least) {
+            nearest = Some((distance, *candidate));
+        }
+    }
+    nearest.map(|(_, candidate)| candidate)
+}
+
+/// `; did you mean "rate"?` where one of the known words is near, else `; known are …`.
+#[inline(never)]
+pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
+    match nearest(word, known) {
+        Some(candidate) => format!("; did you mean \"{candidate}\"?"),
+        None if known.is_empty() => "; none is known".to_owned(),
+        None => format!("; known are {}", known.join(", ")),
+    }
+}
+
+/// How many letters must be inserted, removed or changed to make `b` of `a` (Levenshtein); far beyond any
+/// likeness for a long `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().take(shown::LONGEST).collect();
+    // row[i] is the distance between the first i letters of `a` and what was read of `b`.
+    let mut row: Vec<usize> = (0..=a.len()).collect();
+    for (read, letter) in b.chars().enumerate() {
+        let mut diagonal = read;
+        let mut left = read + 1;
+        let mut next = vec![left];
+        for (other, above) in a.iter().zip(row.iter().skip(1)) {
+            let changed = diagonal + usize::from(*other != letter);
+            left = changed.min(above + 1).min(left + 1);
+            next.push(left);
+            diagonal = *above;
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_distance_counts_single_letters() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "rate", 4),
+            ("rate", "rate", 0),
+            ("rat", "rate", 1),
+        ] {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+            assert_eq!(distance(b, a), expected, "{b} {a}");
+        }
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn a_near_word_is_suggested_and_else_all_are_listed() {
+        let known = ["rate", "burst", "replaces"];
+        assert_eq!(suggestion("replace", &known), "; did you mean \"replaces\"?");
+        assert_eq!(suggestion("bust", &known), "; did you mean \"burst\"?");
+        assert_eq!(suggestion("colour", &known), "; known are rate, burst, replaces");
+        assert_eq!(suggestion("x", &[]), "; none is known");
+    }
+
+    #[test]
+    fn an_error_stays_one_short_line_whatever_the_value() {
+        let errors = Errors::default();
+        errors.push(0, Some(&json!("é\n".repeat(5_000))), &"x".repeat(5_000));
+        errors.push(0, Some(&json!(vec![1; 5_000])), "wrong");
+        let shown = errors.into_result(()).unwrap_err().to_string();
+        let lines: Vec<&str> = shown.split('\n').collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines.iter().all(|line| line.chars().count() < 600), "{shown}");
+    }
+
+    #[test]
+    fn many_errors_are_counted_instead_of_shown() {
+        let errors = Errors::default();
+        (0..60).for_each(|_| errors.push(0, None, "wrong"));
+        let shown = errors.into_result(()).unwrap_err().to_string();
+        assert_eq!(shown.lines().count(), 51);
+        assert!(shown.ends_with("\nand 10 more"));
+    }
+
+    #[test]
+    fn an_error_concerns_its_place_and_what_encloses_it() {
+        let errors = Errors::default();
+        let into = |from, text: &str| errors.step(from, text.to_owned());
+        let limits = into(0, "limits");
+        let second = into(limits, "[1]");
+        let rate = into(second, "rate");
+        assert!(!errors.concern(0));
+        errors.push(rate, None, "wrong");
+        assert!([0, limits, second, rate].into_iter().all(|at| errors.concern(at)));
+        assert!(!errors.concern(into(0, "limit")));
+        assert!(!errors.concern(into(rate, "x")));
+        assert_eq!(
+            errors.into_result(()).unwrap_err().to_string(),
+            "limits[1].rate: wrong"
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! The bytes that Envoy hands over, as JSON values: JSON text or a `google.protobuf.Struct`.
+//!
+//! Bounds size and depth, and refuses what would be lost (a field written twice). Knows no field.
+
+use crate::config::node::step_to;
+use crate::wire;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::cell::Cell;
+use std::fmt;
+
+/// Longest configuration, in bytes: some 40,000 overrides.
+const LONGEST: usize = 4 << 20;
+
+pub(super) const EMPTY: &str = r#"empty; the smallest is {"limits": [{"rate": "100/minute"}]}"#;
+
+/// Why bytes are no configuration; for the person who wrote it.
+#[derive(Debug)]
+pub(super) struct InputError {
+    /// Where, if that is not the whole.
+    pub path: String,
+    pub message: String,
+}
+
+impl InputError {
+    fn whole(message: String) -> InputError {
+        InputError {
+            path: String::new(),
+            message,
+        }
+    }
+}
+
+/// A Struct has control bytes (its field tags) that JSON text cannot have, so each is told by the other's lack.
+/// Depth is bounded by both decoders: 127 levels of JSON, 64 of a Struct.
+pub(super) fn decode(bytes: &[u8]) -> Result<Value, InputError> {
+    if bytes.len() > LONGEST {
+        let size = bytes.len();
+        return Err(InputError::whole(format!(
+            "{size} bytes; at most {LONGEST} are read"
+        )));
+    }
+    if bytes.trim_ascii().is_empty() {
+        return Err(InputError::whole(EMPTY.to_owned()));
+    }
+    let is_binary = |byte: &u8| *byte < b' ' && !b"\t\n\r".contains(byte);
+    if bytes.iter().any(is_binary) {
+        decode_struct(bytes)
+    } else {
+        decode_json(bytes)
+    }
+}
+
+fn decode_json(bytes: &[u8]) -> Result<Value, InputError> {
+    let twice = Cell::new(None);
+    let strict = Strict {
+        place: Place::Root,
+        twice: &twice,
+    };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let read = strict
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value));
+    match (read, twice.into_inner()) {
+        (Ok(_), Some(path)) => Err(InputError {
+            path,
+            message: "stands twice in one object; remove one".to_owned(),
+        }),
+        (Ok(value), None) => Ok(value),
+        (Err(error), _) => Err(InputError::whole(format!(
+            "not JSON: {error}; a StringValue holds JSON, YAML goes into a google.protobuf.Struct"
+        ))),
+    }
+}
+
+fn decode_struct(bytes: &[u8]) -> Result<Value, InputError> {
+    wire::decode(bytes).map_err(|error| {
+        InputError::whole(format!("neither JSON text nor a google.protobuf.Struct: {error}"))
+    })
+}
+
+/// Appends bytes that no other value has, whatever the order in which its fields came. (As JSON, it takes 2 KB more of
+/// the module.)
+pub(super) fn spell(value: &Value, out: &mut Vec<u8>) {
+    let (kind, payload) = match value {
+        Value::Null => (b'n', 0),
+        Value::Bool(flag) => (b'b', u64::from(*flag)),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(integer), _) => (b'i', integer as u64),
+            (_, Some(integer)) => (b'u', integer),
+            _ => (b'f', number.as_f64().unwrap_or_default().to_bits()),
+        },
+        Value::String(text) => (b's', text.len() as u64),
+        Value::Array(items) => (b'a', items.len() as u64),
+        Value::Object(map) => (b'o', map.len() as u64),
+    };
+    out.push(kind);
+    out.extend(payload.to_le_bytes());
+    match value {
+        Value::String(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Array(items) => items.iter().for_each(|item| spell(item, out)),
+        Value::Object(map) => {
+            for (name, value) in map {
+                out.extend((name.len() as u64).to_le_bytes());
+                out.extend_from_slice(name.as_bytes());
+                spell(value, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Where a value stands; spelt only for an error.
+#[derive(Clone, Copy)]
+enum Place<'p> {
+    Root,
+    Field(&'p Place<'p>, &'p str),
+    Item(&'p Place<'p>, usize),
+}
+
+impl Place<'_> {
+    fn path(&self) -> String {
+        let (mut path, step) = match self {
+            Place::Root => return String::new(),
+            Place::Field(of, name) => (of.path(), step_to(name)),
+            Place::Item(of, index) => (of.path(), format!("[{index}]")),
+        };
+        if !path.is_empty() && !step.starts_with('[') {
+            path.push('.');
+        }
+        path + &step
+    }
+}
+
+/// Reads a JSON value, and notes the first field that an object has twice: one of them would be lost without a word.
+/// (An error of the deserializer's own is made of text, which it then searches for a place: 2 KB of the module.)
+#[derive(Clone, Copy)]
+struct Strict<'p> {
+    place: Place<'p>,
+    twice: &'p Cell<Option<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(wire::from_double(number).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::from(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        loop {
+            let item = Strict {
+                place: Place::Item(&self.place, list.len()),
+                ..self
+            };
+            match items.next_element_seed(item)? {
+                Some(item) => list.push(item),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            let field = Strict {
+                place: Place::Field(&self.place, &name),
+                ..self
+            };
+            if map.contains_key(&name) {
+                let first = self.twice.take();
+                self.twice.set(first.or_else(|| Some(field.place.path())));
+            }
+            let value = entries.next_value_seed(field)?;
+            map.insert(name, value);
+        }
+        Ok(Value::Object(map))
+    }
+}

@@ -1,0 +1,93 @@
+//! Plugin configuration: bytes from Envoy in, a validated [`Policy`] or every error with its path out.
+//!
+//! Decides what may be written and what is meant where nothing is written. What a limit then does is the
+//! business of [`crate::limit`]; nothing here touches a request.
+
+mod counting;
+mod error;
+mod input;
+mod key;
+mod limits;
+mod matching;
+mod native;
+mod node;
+mod overrides;
+mod plugin;
+mod rates;
+mod reach;
+mod replaces;
+mod scalar;
+mod settings;
+mod shown;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+pub use crate::model::policy::*;
+pub use error::{ConfigError, ConfigErrors};
+pub use native::Transport;
+
+use crate::identify::Hasher;
+use error::Errors;
+use node::Node;
+use serde_json::Value;
+
+/// Reads a plugin's configuration: JSON text (a `StringValue`) or the wire bytes of a
+/// `google.protobuf.Struct`, at most 4 MiB.
+///
+/// What is not written has its default: callers told apart by `x-api-key`, else by address, `on_error: local`, and
+/// so on. Only the guard's configuration, `role: redis_call` or nothing but `redis.key_prefix`, has no `limits`.
+/// Each [`Transport`] may be written; [`parse_for`] is for a module, which has one.
+///
+/// # Errors
+/// All that is wrong, each with its path, value and remedy.
+///
+/// ```
+/// use headgate_core::config::{parse, Plugin};
+///
+/// let Ok(Plugin::Filter(policy)) = parse(br#"{"limits": [{"rate": "100/minute"}]}"#) else { panic!() };
+/// assert_eq!(policy.limits[0].name, "100/minute");
+///
+/// let errors = parse(br#"{"limits": [{"rate": "100/fortnight"}]}"#).unwrap_err();
+/// assert_eq!(
+///     errors.to_string(),
+///     r#"limits[0].rate: "100/fortnight": unknown period "fortnight"; use s, m, h or d"#
+/// );
+/// ```
+pub fn parse(bytes: &[u8]) -> Result<Plugin, ConfigErrors> {
+    parse_for(Transport::Either, bytes)
+}
+
+/// As [`parse`], for what has this transport.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_for(transport: Transport, bytes: &[u8]) -> Result<Plugin, ConfigErrors> {
+    match input::decode(bytes) {
+        Ok(value) => read(transport, &value),
+        Err(error) => Err(ConfigErrors::at(&error.path, &error.message)),
+    }
+}
+
+/// As [`parse`], from a value that was read elsewhere.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_value(value: &Value) -> Result<Plugin, ConfigErrors> {
+    read(Transport::Either, value)
+}
+
+fn read(transport: Transport, value: &Value) -> Result<Plugin, ConfigErrors> {
+    let errors = Errors::default();
+    let plugin = plugin::read(&Node::root(value, &errors), transport);
+    errors.into_result(plugin)
+}
+
+/// A number of 48 bits that tells configurations apart, whatever the order and spelling in which they came.
+pub fn version(bytes: &[u8]) -> u64 {
+    let mut canonical = Vec::new();
+    if let Ok(value) = input::decode(bytes) {
+        input::spell(&value, &mut canonical);
+    }
+    Hasher::new(None).digest(&canonical).draw() >> 16
+}

@@ -1,0 +1,172 @@
+//! The top of the configuration: which role it is for, and which section is read by whom.
+//!
+//! A configuration is the guard's if it says `role: redis_call`, or if it has `redis.key_prefix` and nothing else; any
+//! other is a filter's, and needs limits. Whether the host then uses it so is seen by what it calls.
+
+use crate::config::limits::{self, Context};
+use crate::config::matching::Effect;
+use crate::config::native::{self, Transport};
+use crate::config::node::{Fields, Node};
+use crate::config::rates::Rates;
+use crate::config::{input, limits::ON_ERROR, matching, reach, settings, sources};
+use crate::limit::{Enforce, Match, OnError};
+use crate::model::{OnAmbiguousClient, OnNoClient, Plugin, Policy, Store};
+use serde_json::Value;
+
+const FIELDS: &[&str] = &[
+    "role",
+    "enabled",
+    "instance",
+    "enforce",
+    "store",
+    "redis",
+    "on_error",
+    "local",
+    "identify",
+    "on_no_client",
+    "on_ambiguous_client",
+    "exempt",
+    "rates",
+    "limits",
+    "response",
+    "verdict_cache",
+    "log",
+    "metrics",
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Filter,
+    RedisCall,
+}
+
+/// Where it reports errors, what it returns is not to be used.
+pub(super) fn read(root: &Node, transport: Transport) -> Plugin {
+    let nothing = Plugin::RedisCall {
+        key_prefix: String::new(),
+    };
+    let Some(fields) = root.fields(FIELDS) else {
+        return nothing;
+    };
+    if fields.is_empty() {
+        root.fail_bare(input::EMPTY);
+        return nothing;
+    }
+    let role = fields
+        .get("role")
+        .and_then(|node| node.choice(&[("filter", Role::Filter), ("redis_call", Role::RedisCall)]));
+    if role == Some(Role::RedisCall) || is_key_prefix_alone(root.value()) {
+        return read_redis_call(&fields);
+    }
+    let policy = read_policy(&fields, transport);
+    if policy.limits.is_empty() && root.is_sound() {
+        refuse_without_limits(&fields);
+    }
+    Plugin::Filter(Box::new(policy))
+}
+
+fn is_key_prefix_alone(root: &Value) -> bool {
+    let redis = only(root, "redis");
+    redis.and_then(|redis| only(redis, "key_prefix")).is_some()
+}
+
+/// The field of an object that has no other.
+fn only<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    let fields = value.as_object().filter(|fields| fields.len() == 1);
+    fields.and_then(|fields| fields.get(name))
+}
+
+/// Where nothing else is wrong: it is the last mistake to be mended, and may come of another, such as a misspelt field.
+fn refuse_without_limits(fields: &Fields) {
+    const REMEDY: &str =
+        "a filter without limits counts nothing; write one such as [{rate: 100/minute}] (the guard, a \
+         network filter, takes role: redis_call and redis.key_prefix alone)";
+    match fields.get("limits") {
+        Some(node) => node.fail(REMEDY),
+        None => fields.fail_missing("limits", &format!("missing: {REMEDY}")),
+    }
+}
+
+fn read_redis_call(fields: &Fields) -> Plugin {
+    const WHY: &str = "role redis_call takes redis.key_prefix and nothing else; leave this out";
+    for name in FIELDS.iter().filter(|name| !["role", "redis"].contains(name)) {
+        if let Some(node) = fields.get(name) {
+            node.fail_bare(WHY);
+        }
+    }
+    let redis = fields.get("redis");
+    for name in ["cluster", "timeout", "max_in_flight", "native"] {
+        if let Some(node) = redis.as_ref().and_then(|node| node.get(name)) {
+            node.fail_bare(WHY);
+        }
+    }
+    Plugin::RedisCall {
+        key_prefix: settings::redis(redis).key_prefix,
+    }
+}
+
+fn read_policy(fields: &Fields, transport: Transport) -> Policy {
+    let get = |name| fields.get(name);
+    let store =
+        get("store").and_then(|node| node.choice(&[("redis", Store::Redis), ("local", Store::Local)]));
+    let on_no_client = get("on_no_client")
+        .and_then(|node| node.choice(&[("allow", OnNoClient::Allow), ("deny", OnNoClient::Deny)]));
+    let on_ambiguous_client = get("on_ambiguous_client").and_then(|node| {
+        node.choice(&[
+            ("next", OnAmbiguousClient::Next),
+            ("deny", OnAmbiguousClient::Deny),
+        ])
+    });
+    let sources = sources::read(get("identify"));
+    let rates = Rates::read(get("rates"));
+    let context = Context {
+        sources: &sources,
+        rates: &rates,
+        store: store.unwrap_or(Store::Redis),
+        on_error: get("on_error")
+            .and_then(|node| node.choice(ON_ERROR))
+            .unwrap_or(OnError::Local),
+        enforce: get("enforce")
+            .and_then(|node| limits::read_enforce(&node))
+            .unwrap_or(Enforce::Always),
+    };
+    let exempt = read_exempt(get("exempt"), &context);
+    // Without a value they are as good as not written.
+    let list = get("limits").filter(|node| !node.value().is_null());
+    let limits = limits::read(list, &context);
+    let sound = ["identify", "exempt", "limits"]
+        .iter()
+        .all(|name| get(name).is_none_or(|node| node.is_sound()));
+    if let (true, Some(node)) = (sound, list) {
+        reach::check(&node, &limits, &exempt, &sources);
+    }
+    let mut redis = settings::redis(get("redis"));
+    redis.native = native::read(transport, get("redis").as_ref(), &fields.node, context.store);
+    Policy {
+        enabled: get("enabled").and_then(|node| node.flag()).unwrap_or(true),
+        instance: get("instance")
+            .and_then(|node| node.name())
+            .unwrap_or("main")
+            .to_owned(),
+        store: context.store,
+        redis,
+        local: settings::local(get("local")),
+        on_no_client: on_no_client.unwrap_or(OnNoClient::Allow),
+        on_ambiguous_client: on_ambiguous_client.unwrap_or(OnAmbiguousClient::Next),
+        exempt,
+        limits,
+        response: settings::response(get("response")),
+        verdict_cache: settings::verdict_cache(get("verdict_cache")),
+        log: settings::log(get("log")),
+        metrics: settings::metrics(get("metrics"), &sources),
+        identify: sources,
+    }
+}
+
+fn read_exempt(node: Option<Node>, context: &Context) -> Vec<Match> {
+    let items = node.and_then(|node| node.items()).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|item| matching::read(item, context.sources, Effect::Frees))
+        .collect()
+}

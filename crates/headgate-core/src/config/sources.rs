@@ -1,0 +1,262 @@
+//! `identify`: the sources that tell callers apart, and references to them by name.
+
+use crate::config::error::suggestion;
+use crate::config::node::{Fields, Node};
+use crate::config::scalar::{is_name, is_token};
+use crate::identify::{network, Digest, DigestError, Extract, Source, SourceKind, TlsField};
+use crate::model::ClientValue;
+use std::net::IpAddr;
+
+const KINDS: [&str; 7] = ["header", "cookie", "query", "metadata", "tls", "all", "address"];
+const FIELDS: &[&str] = &[
+    "name", "header", "cookie", "query", "metadata", "tls", "all", "address", "extract", "as",
+];
+const ADDRESS: &str = "address";
+
+/// The sources in their order; the API key, else the address, where nothing is written.
+pub(super) fn read(node: Option<Node>) -> Vec<Source> {
+    let Some(node) = node else {
+        return defaults();
+    };
+    let Some(items) = node.items() else {
+        return Vec::new();
+    };
+    if items.is_empty() {
+        node.fail("names no source; leave it out for [{header: x-api-key}, {address: {}}]");
+    }
+    let mut unnamed_kinds: Vec<&str> = Vec::new();
+    let mut sources: Vec<Source> = Vec::new();
+    for item in &items {
+        let Some(Read { source, kind, named }) = read_source(item, false) else {
+            continue;
+        };
+        if !named && unnamed_kinds.contains(&kind) {
+            item.fail(&format!(
+                "a second source of the kind {kind} needs a name; give it one"
+            ));
+        } else if sources.iter().any(|other| other.name == source.name) {
+            item.fail(&format!(
+                "the name \"{}\" is used twice; give each source its own",
+                source.name
+            ));
+        } else if source.name == ADDRESS && kind != ADDRESS {
+            item.fail("the name \"address\" belongs to address sources; choose another");
+        }
+        if !named {
+            unnamed_kinds.push(kind);
+        }
+        sources.push(source);
+    }
+    sources
+}
+
+fn defaults() -> Vec<Source> {
+    let address = SourceKind::Address {
+        ipv4_prefix: 32,
+        ipv6_prefix: 64,
+    };
+    vec![
+        source("api_key", SourceKind::Header("x-api-key".to_owned()), false),
+        source(ADDRESS, address, true),
+    ]
+}
+
+fn source(name: &str, kind: SourceKind, plain: bool) -> Source {
+    Source {
+        name: name.to_owned(),
+        kind,
+        extract: None,
+        plain,
+    }
+}
+
+/// In place of a kind that is broken; never part of a policy.
+fn stand_in() -> SourceKind {
+    SourceKind::Header(String::new())
+}
+
+struct Read {
+    source: Source,
+    kind: &'static str,
+    named: bool,
+}
+
+/// One source, or one part of a composite. What is wrong with its kind leaves a stand-in, so that the source's
+/// name stays known to those who refer to it.
+fn read_source(node: &Node, is_part: bool) -> Option<Read> {
+    let fields = node.fields(FIELDS)?;
+    let Some((kind_name, kind_node)) = fields.exactly_one(&KINDS) else {
+        let name = fields.get("name").and_then(|node| node.name())?;
+        return Some(Read {
+            source: source(name, stand_in(), false),
+            kind: "",
+            named: true,
+        });
+    };
+    if is_part {
+        let why = "belongs to the composite, not to a part of it";
+        fields.refuse(&["name", "as"], why);
+    }
+    let is_plain = fields
+        .get("as")
+        .and_then(|node| node.choice(&[("plain", true)]))
+        .unwrap_or(false);
+    let kind = read_kind(kind_name, &kind_node, is_plain, is_part);
+    if kind_name == "all" || kind_name == ADDRESS {
+        fields.refuse(&["extract"], "has no use here: only text can be extracted from");
+    }
+    let extract = fields.get("extract").and_then(|node| read_extract(&node));
+    let name_node = fields.get("name");
+    let name = match &name_node {
+        Some(node) => node.name()?.to_owned(),
+        None => default_name(kind_name, kind.as_ref()),
+    };
+    if !is_name(&name) {
+        node.fail("no name can be made of this header; give the source one");
+    }
+    Some(Read {
+        source: Source {
+            name,
+            kind: kind.unwrap_or_else(stand_in),
+            extract,
+            plain: is_plain || kind_name == ADDRESS,
+        },
+        kind: kind_name,
+        named: name_node.is_some(),
+    })
+}
+
+/// The kind's word; for a header its own name, in the form of the other words: `x-api-key` is `api_key`.
+fn default_name(word: &str, kind: Option<&SourceKind>) -> String {
+    match kind {
+        Some(SourceKind::Header(header)) => header.strip_prefix("x-").unwrap_or(header).replace('-', "_"),
+        _ => word.to_owned(),
+    }
+}
+
+fn read_kind(word: &str, node: &Node, is_plain: bool, is_part: bool) -> Option<SourceKind> {
+    match word {
+        "header" => node.header_name().map(SourceKind::Header),
+        "cookie" => {
+            let name = node.text("a cookie's name")?;
+            if !is_token(name) {
+                node.fail("not a cookie's name");
+            }
+            Some(SourceKind::Cookie(name.to_owned()))
+        }
+        "query" => node
+            .short_text("a query parameter's name")
+            .map(|name| SourceKind::Query(name.to_owned())),
+        "metadata" => read_metadata(node),
+        "tls" => {
+            let choices = [
+                ("uri_san", TlsField::UriSan),
+                ("dns_san", TlsField::DnsSan),
+                ("subject", TlsField::Subject),
+            ];
+            node.choice(&choices).map(SourceKind::Tls)
+        }
+        "all" if is_part => {
+            node.fail_bare("a composite within a composite; list all parts in one");
+            None
+        }
+        "all" => read_parts(node, is_plain),
+        _ => read_address(node),
+    }
+}
+
+fn read_metadata(node: &Node) -> Option<SourceKind> {
+    let items = node.items()?;
+    if items.len() < 2 {
+        node.fail("too short; write the filter's name and then the path, such as [envoy.filters.http.jwt_authn, payload, sub]");
+    }
+    let path: Option<Vec<String>> = items
+        .iter()
+        .map(|item| item.short_text("a key").map(str::to_owned))
+        .collect();
+    path.map(SourceKind::Metadata)
+}
+
+fn read_address(node: &Node) -> Option<SourceKind> {
+    let fields = node.fields(&["ipv4_prefix", "ipv6_prefix"])?;
+    let prefix = |name, longest: u8| match fields.get(name) {
+        Some(node) => node.integer(1..=u64::from(longest)).map(|prefix| prefix as u8),
+        None => Some(if longest == 32 { 32 } else { 64 }),
+    };
+    let (ipv4_prefix, ipv6_prefix) = (prefix("ipv4_prefix", 32), prefix("ipv6_prefix", 128));
+    Some(SourceKind::Address {
+        ipv4_prefix: ipv4_prefix?,
+        ipv6_prefix: ipv6_prefix?,
+    })
+}
+
+fn read_parts(node: &Node, is_plain: bool) -> Option<SourceKind> {
+    let items = node.items()?;
+    if items.len() < 2 {
+        node.fail("a composite has two parts or more; for one, write the source itself");
+    }
+    let mut parts: Vec<Source> = Vec::new();
+    for item in &items {
+        let Some(Read { mut source, .. }) = read_source(item, true) else {
+            continue;
+        };
+        source.plain |= is_plain;
+        if parts.contains(&source) {
+            item.fail("stands twice; remove one");
+        }
+        parts.push(source);
+    }
+    Some(SourceKind::All(parts))
+}
+
+fn read_extract(node: &Node) -> Option<Extract> {
+    match Extract::parse(node.text("a regex with one group")?) {
+        Ok(extract) => Some(extract),
+        Err(message) => {
+            node.fail(&message);
+            None
+        }
+    }
+}
+
+/// The source of this name, or an error that there is none.
+pub(super) fn known<'s>(node: &Node, sources: &'s [Source]) -> Option<&'s Source> {
+    let name = node.text("a source's name")?;
+    let source = sources.iter().find(|source| source.name == name);
+    // Without any source `identify` itself is broken, and that is error enough.
+    if source.is_none() && !sources.is_empty() {
+        let known: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        node.fail(&format!(
+            "no source of identify has this name{}",
+            suggestion(name, &known)
+        ));
+    }
+    source
+}
+
+/// A client as `value` or `hash` of a source says it; refuses what that source never yields.
+pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<ClientValue> {
+    let (form, node) = fields.exactly_one(&["value", "hash"])?;
+    if form == "hash" {
+        let hash = node.text("32 hex digits, as `headgate hash` prints them")?;
+        if source.is_some_and(Source::is_plain) {
+            node.fail("this source's values are plain; write value");
+        }
+        let digest: Result<Digest, DigestError> = hash.parse();
+        if let Err(error) = digest {
+            node.fail(&error.to_string());
+        }
+        return digest.ok().map(ClientValue::Hash);
+    }
+    let value = node.text("a value")?;
+    let kind = source.map(|source| &source.kind);
+    if value.is_empty() {
+        node.fail("no source yields an empty value");
+    } else if matches!(kind, Some(SourceKind::Address { .. }))
+        && value.parse::<IpAddr>().is_err()
+        && network(value).is_none()
+    {
+        node.fail("not an address; write one, or a prefix such as 2001:db8::/64");
+    }
+    Some(ClientValue::Value(value.to_owned()))
+}

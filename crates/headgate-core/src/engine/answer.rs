@@ -1,0 +1,190 @@
+//! Carries a decision out on its request: filter state, figures for the upstream, the filter's own reply.
+
+use super::event::{Endpoint, Event};
+use super::filter_state::{self, Told, SHOWN_COST};
+use super::pending::{Caller, Decided};
+use super::{CallId, Engine, Exchange, Now};
+use crate::decision::{CountedBy, Decision, Outcome};
+use crate::headers::{self, Header};
+use crate::instances::{self, Shown};
+use crate::limit::Group;
+use crate::local::SharedData;
+use crate::redis::Level;
+use crate::redis::RedisCall;
+use crate::reply::Reply;
+use crate::telemetry::denials::{trace_id, Line};
+
+/// What becomes of a decided request.
+#[derive(Debug)]
+pub enum Answer {
+    /// It goes on to the upstream.
+    Pass(Admitted),
+    /// It is answered by the filter.
+    Reply(Reply),
+}
+
+/// A request that was let through: what its response is to say, and what is still to be charged. To be handed back
+/// once: to [`Engine::on_response`] or, where no response comes, to [`Engine::on_gone`].
+#[derive(Debug, Default)]
+pub struct Admitted {
+    /// For the response.
+    pub(super) figures: Vec<Header>,
+    /// What has costs that come with the response.
+    pub(super) later: Vec<Group>,
+    pub(super) by: Option<CountedBy>,
+}
+
+impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
+    /// Edits the request by its decision.
+    pub(super) fn answer(&mut self, now: Now, decided: Decided, request: &mut dyn Exchange) -> Answer {
+        let Decided {
+            caller,
+            groups,
+            decision,
+            redis_us,
+        } = decided;
+        let policy = self.policy.clone();
+        let unix_ms = now.unix_ms();
+        let earlier = match caller.earlier {
+            true => shown_earlier(request),
+            false => Shown::default(),
+        };
+        let random = || self.random.f64();
+        let reply = Reply::new(&policy, &decision, caller.protocol, unix_ms, random);
+        let told = Told {
+            caller: &caller,
+            redis_us,
+            unix_ms,
+            reply: reply.as_ref(),
+        };
+        filter_state::tell(&policy, &decision, &told, request);
+        let is_earlier = caller.earlier;
+        let retry_after = reply.as_ref().and_then(|reply| reply.retry_after);
+        self.report(unix_ms, caller, &decision, &groups, retry_after, request);
+        let cost = decision.shown.map_or(1, |shown| shown.cost);
+        if let Some(mut reply) = reply {
+            let ours = Shown {
+                headers: std::mem::take(&mut reply.headers),
+                cost,
+            };
+            reply.headers = instances::merge(earlier, ours, true).headers;
+            if is_earlier {
+                request.set_filter_state(instances::SHOWN_BY, policy.instance.as_bytes());
+            }
+            return Answer::Reply(reply);
+        }
+        let mut figures = headers::quota(&policy.response, &policy.limits, &decision, unix_ms);
+        if !figures.is_empty() {
+            let ours = Shown {
+                headers: figures,
+                cost,
+            };
+            let shown = instances::merge(earlier, ours, false);
+            figures = shown.headers;
+            if is_earlier {
+                request.set_filter_state(instances::SHOWN_BY, policy.instance.as_bytes());
+            }
+            filter_state::tell_cost(request, SHOWN_COST, shown.cost, is_earlier);
+            for figure in &figures {
+                // The first instance has taken away what was there.
+                match is_earlier {
+                    true => request.set_header(figure),
+                    false => request.add_header(figure),
+                }
+            }
+        }
+        if !decision.shadow.is_empty() {
+            request.set_header(&(headers::LIMITED, "true".into()));
+        }
+        let mut later = groups;
+        later.retain(Group::has_later);
+        Answer::Pass(Admitted {
+            figures,
+            later,
+            by: decision.by,
+        })
+    }
+
+    /// Tells operators of a decision. `groups` is what was counted; `retry_after` in seconds, as the caller is told.
+    /// Nothing is asked of the host that is not needed: most denials are known from memory and cost little beside.
+    fn report(
+        &mut self,
+        unix_ms: u64,
+        caller: Caller,
+        decision: &Decision,
+        groups: &[Group],
+        retry_after: Option<u64>,
+        request: &dyn Exchange,
+    ) {
+        self.events.note(Event::Decided {
+            outcome: decision.outcome,
+            by: decision.by,
+        });
+        let told = decision.told.filter(|_| decision.outcome == Outcome::Denied);
+        let Some(index) = told.map(|told| told.limit) else {
+            return;
+        };
+        let policy = &self.policy;
+        let left_out = self.denials.note(index, unix_ms / 1_000, &self.shared);
+        if !self.events.metrics && left_out.is_none() {
+            return;
+        }
+        let limit = policy.limits.get(index);
+        let mut charges = groups.iter().flat_map(|group| &group.charges);
+        let matched = charges
+            .find(|charge| charge.limit == index)
+            .and_then(|charge| charge.matched)
+            .filter(|matched| limit.is_some_and(|limit| limit.path_pattern(*matched).is_some()));
+        let endpoint = match matched {
+            Some(matched) => Endpoint::Match(matched),
+            None => Endpoint::Route(request.route().unwrap_or_default()),
+        };
+        if let Some(left_out) = left_out {
+            let line = Line {
+                instance: &policy.instance,
+                client: caller.client.as_deref(),
+                limit: limit.map_or("", |limit| &limit.name),
+                by: decision.by.map_or("", CountedBy::word),
+                endpoint: endpoint.name(limit),
+                retry_after,
+                left_out,
+                ..Line::default()
+            };
+            let line = with_request(line, request);
+            self.events.line(Level::Warn, line);
+        }
+        self.events.note(Event::Denied {
+            limit: index,
+            endpoint,
+            client: caller.client,
+        });
+    }
+}
+
+/// What the instances before show to the caller.
+fn shown_earlier(request: &dyn Exchange) -> Shown {
+    Shown {
+        headers: instances::shown(request),
+        cost: filter_state::cost_earlier(request, SHOWN_COST),
+    }
+}
+
+/// The longest text of a caller's in a log line, in bytes.
+const MAX_TEXT: usize = 128;
+
+/// A denial's line, with what only the request's headers know.
+fn with_request(line: Line<'_>, request: &dyn Exchange) -> String {
+    let text = |name: &str| {
+        let value = request.header(name).value()?;
+        Some(String::from_utf8_lossy(value.get(..MAX_TEXT).unwrap_or(&value)).into_owned())
+    };
+    let [method, request_id, w3c, b3, x_b3] =
+        [":method", "x-request-id", "traceparent", "b3", "x-b3-traceid"].map(text);
+    let line = Line {
+        method: method.as_deref(),
+        request_id: request_id.as_deref(),
+        trace_id: trace_id(w3c.as_deref(), b3.as_deref(), x_b3.as_deref()),
+        ..line
+    };
+    line.json()
+}

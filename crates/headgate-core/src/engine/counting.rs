@@ -1,0 +1,289 @@
+//! The calls of a request: sent all at once, sent again where Redis asks for it, answered or timed out.
+
+use super::answer::Answer;
+use super::event::Event;
+use super::pending::{Caller, Decided, Waiting};
+use super::{CallId, Engine, Exchange, Fallback, Now, RequestId, Step};
+use crate::decision::{Decision, Outcome};
+use crate::limit::Group;
+use crate::local::SharedData;
+use crate::model::Store;
+use crate::redis::resp::Value;
+use crate::redis::{Call, CallError, Completed, RedisCall};
+use crate::results::{group_result, GroupError, GroupResult};
+use crate::script::{self, Mode};
+use crate::stall::Blame;
+use std::time::{Duration, Instant};
+
+/// How soon a call is sent again that came before Envoy knows Redis, or between two nodes while its slot moves.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// A call of a request that is to be sent again.
+pub(super) struct Again {
+    at: Instant,
+    id: RequestId,
+    part: u16,
+    call: Call,
+}
+
+impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
+    /// Decides at once where memory suffices; else sends the calls of a request.
+    pub(super) fn count(
+        &mut self,
+        now: Now,
+        caller: Caller,
+        groups: Vec<Group>,
+        request: &mut dyn Exchange,
+    ) -> Step {
+        let at = now.monotonic;
+        if self.policy.store == Store::Local {
+            let decision = self.decide_locally(now, &groups);
+            return self.decided_at_once(now, caller, groups, decision, request);
+        }
+        let known = self
+            .leased(at, &groups)
+            .or_else(|| self.known_denial(at, &groups));
+        if let Some(decision) = known {
+            return self.decided_at_once(now, caller, groups, decision, request);
+        }
+        self.note_for_leases(at, &groups);
+        let id = self.requests.new_id();
+        let mut results: Vec<Option<GroupResult>> = Vec::with_capacity(groups.len());
+        for (part, group) in groups.iter().enumerate() {
+            let part = part as u16;
+            let sent = self.send(at, CallId::Request { id, part }, group, Mode::Count);
+            results.push(sent.err().map(|error| Err(GroupError::Call(error))));
+        }
+        if results.iter().all(Option::is_some) {
+            self.note_calls(&results);
+            let decision = self.decide(now, &groups, &results);
+            return self.decided_at_once(now, caller, groups, decision, request);
+        }
+        let fallback = Fallback::new(&self.policy, caller.protocol, &groups);
+        let waiting = Waiting {
+            caller,
+            groups,
+            results,
+            postponed: Vec::new(),
+            since: at,
+            deadline: at + self.policy.redis.timeout,
+        };
+        self.requests.insert(id, waiting);
+        Step::Pending(id, fallback)
+    }
+
+    fn decided_at_once(
+        &mut self,
+        now: Now,
+        caller: Caller,
+        groups: Vec<Group>,
+        decision: Decision,
+        request: &mut dyn Exchange,
+    ) -> Step {
+        let decided = Decided {
+            caller,
+            groups,
+            decision,
+            redis_us: None,
+        };
+        Step::Decided(self.answer(now, decided, request))
+    }
+
+    /// Sends a call for a group.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        group: &Group,
+        mode: Mode<'_>,
+    ) -> Result<(), CallError> {
+        let deadline = now + self.policy.redis.timeout;
+        self.transport.call(now, deadline, id, script::call(group, mode))
+    }
+
+    /// What calls came to.
+    pub(super) fn settle(&mut self, now: Now) {
+        let mut completed = std::mem::take(&mut self.completed);
+        for done in completed.drain(..) {
+            self.settle_one(now, done);
+        }
+        self.completed = completed;
+    }
+
+    fn settle_one(&mut self, now: Now, done: Completed<CallId>) {
+        let Completed { id, call, reply } = done;
+        let (id, part) = match id {
+            CallId::Request { id, part } => (id, part),
+            CallId::Lease(lease) => return self.settle_lease(now.monotonic, lease, reply),
+            CallId::Unawaited => return,
+        };
+        if let Err(error @ CallError::TooEarly) = reply {
+            self.requests.postpone(id, part, GroupError::Call(error));
+            return self.send_later(now.monotonic, id, part, call);
+        }
+        let between = matches!(&reply, Ok(Value::Error(text)) if text.starts_with(b"TRYAGAIN"));
+        if between && self.try_again(now, id, part, call) {
+            return;
+        }
+        let result = self
+            .requests
+            .group(id, part)
+            .map(|group| group_result(group, reply));
+        if let Some(result) = result {
+            self.answered(now, id, part, result);
+        }
+    }
+
+    fn answered(&mut self, now: Now, id: RequestId, part: u16, result: GroupResult) {
+        if let Some(waiting) = self.requests.answer(id, part, result) {
+            self.finish(now, id, waiting);
+        }
+    }
+
+    fn send_later(&mut self, now: Instant, id: RequestId, part: u16, call: Call) {
+        self.again.push_back(Again {
+            at: now + TRY_AGAIN,
+            id,
+            part,
+            call,
+        });
+    }
+
+    /// A slot is moving, and the keys of one call are not all on one node: once more in a moment, and in the second
+    /// half of the time one call a key. `false`: it is to be answered as it is.
+    fn try_again(&mut self, now: Now, id: RequestId, part: u16, call: Call) -> bool {
+        let at = now.monotonic;
+        let Some(waiting) = self.requests.get(id) else {
+            return true;
+        };
+        let late = at.duration_since(waiting.since) + TRY_AGAIN > self.policy.redis.timeout / 2;
+        if !late {
+            self.send_later(at, id, part, call);
+            return true;
+        }
+        let parts = self.requests.split(id, part);
+        if parts.is_empty() {
+            return false;
+        }
+        self.events.note(Event::SplitCall);
+        for part in parts {
+            let group = self.requests.group(id, part);
+            if let Some(call) = group.map(|group| script::call(group, Mode::Count)) {
+                self.send_again(now, id, part, call);
+            }
+        }
+        true
+    }
+
+    /// Sends the calls whose moment has come.
+    pub(super) fn send_due(&mut self, now: Now) {
+        while self.again.front().is_some_and(|again| again.at <= now.monotonic) {
+            if let Some(Again { id, part, call, .. }) = self.again.pop_front() {
+                self.send_again(now, id, part, call);
+            }
+        }
+    }
+
+    /// When the next call is to be sent again.
+    pub(super) fn next_again(&self) -> Option<Instant> {
+        self.again.front().map(|again| again.at)
+    }
+
+    /// Sends a call of a request that waits already.
+    fn send_again(&mut self, now: Now, id: RequestId, part: u16, call: Call) {
+        let Some(deadline) = self.requests.get(id).map(|waiting| waiting.deadline) else {
+            return;
+        };
+        let sent = self
+            .transport
+            .call(now.monotonic, deadline, CallId::Request { id, part }, call);
+        if let Err(error) = sent {
+            self.answered(now, id, part, Err(GroupError::Call(error)));
+        }
+    }
+
+    /// Ends the waiting of those whose time ended at `cutoff` or before.
+    pub(super) fn time_out(&mut self, now: Now, cutoff: Instant) {
+        while let Some((id, waiting)) = self.requests.overdue(cutoff) {
+            self.blame(now.monotonic, &waiting);
+            self.finish(now, id, waiting);
+        }
+    }
+
+    /// Tells the transport which shards kept a caller waiting for all of its time.
+    fn blame(&mut self, now: Instant, waiting: &Waiting) {
+        let (since, timeout) = (waiting.since, self.policy.redis.timeout);
+        for (group, result) in waiting.groups.iter().zip(&waiting.results) {
+            if !matches!(result, Some(Err(GroupError::TimedOut))) {
+                continue;
+            }
+            match self.stall.blame(now, since, timeout) {
+                Blame::Shard => self.transport.timed_out(now, since, group.slot()),
+                Blame::ShardIfSilent => self.transport.timed_out_in_stall(now, since, group.slot()),
+                Blame::Worker => {}
+            }
+        }
+    }
+
+    /// Decides on a request whose results are all there.
+    fn finish(&mut self, now: Now, id: RequestId, waiting: Waiting) {
+        let Waiting {
+            caller,
+            groups,
+            results,
+            since,
+            ..
+        } = waiting;
+        let micros = now.monotonic.duration_since(since).as_micros() as u64;
+        self.events.note(Event::Waited { micros });
+        self.note_calls(&results);
+        let decision = self.decide(now, &groups, &results);
+        if decision.outcome == Outcome::Denied {
+            self.remember(since, &groups, &results);
+        }
+        if decision.refuses() && groups.len() > 1 {
+            self.give_back(now.monotonic, &groups, &results);
+        }
+        let decided = Decided {
+            caller,
+            groups,
+            decision,
+            redis_us: Some(micros),
+        };
+        self.requests.decide(id, decided);
+    }
+
+    /// Returns what a refused request was charged for by groups that had room, by one call each that nobody waits
+    /// for: a lost one over-counts and never under-counts.
+    fn give_back(&mut self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
+        for (group, result) in groups.iter().zip(results) {
+            match result {
+                Some(Ok(reply)) if reply.admitted => {
+                    let _not_repeated = self.send(now, CallId::Unawaited, group, Mode::GiveBack(reply));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells what calls came to.
+    pub(super) fn note_calls(&mut self, results: &[Option<GroupResult>]) {
+        for result in results.iter().flatten() {
+            self.note_call(result);
+        }
+    }
+
+    pub(super) fn note_call(&mut self, result: &GroupResult) {
+        let outcome = match result {
+            Ok(_) => "ok",
+            Err(error) => error.word(),
+        };
+        self.events.note(Event::Called { outcome });
+    }
+
+    /// Carries out the decision on a request that has waited; `None`: there is none any more.
+    pub fn carry_out(&mut self, now: Now, id: RequestId, request: &mut dyn Exchange) -> Option<Answer> {
+        let decided = self.requests.take_decided(id)?;
+        Some(self.answer(now, decided, request))
+    }
+}

@@ -1,0 +1,99 @@
+//! What operators are told, as events: the engine keeps no figures and writes no log.
+
+use crate::decision::{CountedBy, Outcome};
+use crate::lease;
+use crate::limit::{Limit, Verdict};
+use crate::redis::Level;
+use std::collections::VecDeque;
+
+/// The endpoint of a request whose route has no name.
+pub const OTHER_ENDPOINT: &str = "other";
+
+/// Something that metrics count or that is logged.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A request was decided.
+    Decided { outcome: Outcome, by: Option<CountedBy> },
+    /// A limit of a request gave its verdict; `None`: it could not be asked.
+    Counted {
+        /// Index into the policy's limits.
+        limit: usize,
+        /// `false`: in shadow for this client.
+        enforced: bool,
+        verdict: Option<Verdict>,
+        by: CountedBy,
+    },
+    /// A request waited so long for its counts, in µs.
+    Waited { micros: u64 },
+    /// A call ended, with this outcome as metrics name it.
+    Called { outcome: &'static str },
+    /// A caller left before its request was decided.
+    Abandoned,
+    /// Permits were taken in advance, or ended unspent.
+    Lease(lease::Event),
+    /// A limit denied a request.
+    Denied {
+        limit: usize,
+        endpoint: Endpoint,
+        client: Option<String>,
+    },
+    /// So many costs could not be read and counted as 1.
+    BrokenCosts(u32),
+    /// A call was cut into one for each key.
+    SplitCall,
+    /// So many local counters were evicted before their time.
+    Evicted(u64),
+    /// A log line.
+    Line(Level, String),
+}
+
+/// Where a request was denied: never a text of the caller's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Index into the matches of the limit, by whose path pattern it holds.
+    Match(usize),
+    /// The name of Envoy's route; may be empty.
+    Route(Vec<u8>),
+}
+
+impl Endpoint {
+    /// Its name; `limit`: the one that denied.
+    pub fn name<'a>(&'a self, limit: Option<&'a Limit>) -> &'a str {
+        let name = match self {
+            Endpoint::Match(index) => limit.and_then(|limit| limit.path_pattern(*index)),
+            Endpoint::Route(route) => std::str::from_utf8(route).ok(),
+        };
+        name.filter(|name| !name.is_empty()).unwrap_or(OTHER_ENDPOINT)
+    }
+}
+
+/// Events that the shell has not taken yet.
+#[derive(Debug)]
+pub(super) struct Events {
+    list: VecDeque<Event>,
+    /// Whether metrics are kept: without them only log lines are worth an event.
+    pub metrics: bool,
+}
+
+impl Events {
+    pub fn new(metrics: bool) -> Events {
+        Events {
+            list: VecDeque::new(),
+            metrics,
+        }
+    }
+
+    pub fn note(&mut self, event: Event) {
+        if self.metrics {
+            self.list.push_back(event);
+        }
+    }
+
+    pub fn line(&mut self, level: Level, text: String) {
+        self.list.push_back(Event::Line(level, text));
+    }
+
+    pub fn take(&mut self) -> Option<Event> {
+        self.list.pop_front()
+    }
+}

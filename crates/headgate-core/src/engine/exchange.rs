@@ -1,0 +1,30 @@
+//! What the engine reads and edits of a request and its response, as traits. A shell implements them on its host.
+
+use crate::headers::Header;
+use crate::identify::{Attributes, Headers};
+
+/// A request that can be edited on its way to the upstream.
+pub trait Exchange: Attributes {
+    /// A value in the request's filter state; `None` or empty: there is none.
+    fn filter_state(&self, name: &str) -> Option<Vec<u8>>;
+    fn set_filter_state(&mut self, name: &str, value: &[u8]);
+    /// Sets a request header in place of all of that name.
+    fn set_header(&mut self, header: &Header);
+    /// Adds a request header that is known to be absent.
+    fn add_header(&mut self, header: &Header);
+    /// Removes all request headers of that name. What was read before stays readable.
+    fn remove_header(&mut self, name: &str);
+}
+
+/// The headers of a response, with the filter state of its request.
+pub trait Response: Headers {
+    /// As for [`Exchange::filter_state`].
+    fn filter_state(&self, name: &str) -> Option<Vec<u8>>;
+}
+
+/// How the headers of a response are to be changed: removals first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edits {
+    pub remove: Vec<String>,
+    pub add: Vec<Header>,
+}

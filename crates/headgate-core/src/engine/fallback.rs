@@ -1,0 +1,41 @@
+//! What becomes of a request that waits when the engine itself is lost, as after a panic. The shell keeps it beside the
+//! request, outside of the engine.
+
+use super::Now;
+use crate::decision::{Decision, Outcome};
+use crate::limit::{Group, OnError};
+use crate::model::Policy;
+use crate::protocol::Protocol;
+use crate::reply::Reply;
+
+/// How a waiting request ends without the engine. Nothing can be counted then, so that `on_error: local` lets it pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallback {
+    protocol: Protocol,
+    refuses: bool,
+}
+
+impl Fallback {
+    /// By the strictest `on_error` of the limits that are enforced for the request.
+    pub(super) fn new(policy: &Policy, protocol: Protocol, groups: &[Group]) -> Fallback {
+        let charges = groups.iter().flat_map(|group| &group.charges);
+        let refuses = charges.filter(|charge| charge.enforced).any(|charge| {
+            let limit = policy.limits.get(charge.limit);
+            limit.is_some_and(|limit| limit.on_error == OnError::Deny)
+        });
+        Fallback { protocol, refuses }
+    }
+
+    /// What the request comes to, and the reply where it is refused.
+    pub fn decide(&self, policy: &Policy, now: Now) -> (Outcome, Option<Reply>) {
+        let outcome = match self.refuses {
+            true => Outcome::FailedClosed,
+            false => Outcome::FailedOpen,
+        };
+        let decision = Decision::uncounted(outcome);
+        (
+            outcome,
+            Reply::new(policy, &decision, self.protocol, now.unix_ms(), || 0.0),
+        )
+    }
+}

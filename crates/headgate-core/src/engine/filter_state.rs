@@ -1,0 +1,144 @@
+//! What the filter tells in filter state (`wasm.ratelimit_*`): for access logs, traces, other filters and the instances
+//! behind this one.
+
+use super::pending::Caller;
+use super::Exchange;
+use crate::decision::{CountedBy, Decision};
+use crate::headers;
+use crate::instances::{self, Standing};
+use crate::model::Policy;
+use crate::reply::Reply;
+
+const DECISION: &str = "ratelimit_decision";
+const LIMIT: &str = "ratelimit_limit";
+const REMAINING: &str = "ratelimit_remaining";
+const RESET: &str = "ratelimit_reset";
+/// For the instances behind alone: what a call costs under the limit in the headers, and under the limit above.
+pub const SHOWN_COST: &str = "ratelimit_shown_cost";
+const TOLD_COST: &str = "ratelimit_cost";
+
+/// What is told beside the decision.
+pub struct Told<'a> {
+    pub caller: &'a Caller,
+    /// How long Redis took, in µs; `None`: it was not asked, or gave no answer.
+    pub redis_us: Option<u64>,
+    /// The wall clock.
+    pub unix_ms: u64,
+    /// The filter's own reply, if any.
+    pub reply: Option<&'a Reply>,
+}
+
+/// Writes filter state. Where an earlier instance has told something, the two are told as one: the refusal or the
+/// tighter limit, both shadows, the sum of both waits.
+pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn Exchange) {
+    let Told { caller, reply, .. } = *told;
+    let earlier = caller.earlier;
+    let word = decision.outcome.word();
+    let decided = earlier.then(|| text(request, DECISION));
+    if !decided.is_some_and(|earlier| instances::stays(earlier.as_bytes(), word, reply.is_some())) {
+        request.set_filter_state(DECISION, word.as_bytes());
+    }
+    if let Some(by) = decision.by {
+        let certain = by == CountedBy::Redis;
+        if !(earlier && certain && !text(request, "ratelimit_by").is_empty()) {
+            request.set_filter_state("ratelimit_by", by.word().as_bytes());
+        }
+    }
+    if reply.is_some() {
+        // for a span's tag of that name
+        request.set_filter_state("ratelimit_error", b"true");
+    }
+    if let Some(client) = &caller.client {
+        request.set_filter_state("ratelimit_client", client.as_bytes());
+    }
+    if let Some(figures) = decision.told.as_ref() {
+        let standing = Standing {
+            remaining: figures.remaining,
+            reset: headers::reset(policy.response.reset, figures.reset_ms, told.unix_ms),
+            cost: figures.cost,
+        };
+        let tighter =
+            earlier && reply.is_none() && told_earlier(request).is_some_and(|it| it.tighter(&standing));
+        if !tighter {
+            if let Some(limit) = policy.limits.get(figures.limit) {
+                request.set_filter_state("ratelimit_name", limit.name.as_bytes());
+            }
+            set_number(request, LIMIT, figures.quota);
+            set_number(request, REMAINING, standing.remaining);
+            set_number(request, RESET, standing.reset);
+            tell_cost(request, TOLD_COST, standing.cost, earlier);
+        }
+    }
+    if let Some(wait) = reply.and_then(|reply| reply.retry_after) {
+        set_number(request, "ratelimit_retry_after", wait);
+    }
+    if let Some(micros) = told.redis_us {
+        let before = earlier.then(|| number(request, "ratelimit_redis_us")).flatten();
+        set_number(request, "ratelimit_redis_us", micros + before.unwrap_or(0));
+    }
+    if !decision.shadow.is_empty() {
+        let mut names = match earlier {
+            true => text(request, "ratelimit_shadow"),
+            false => String::new(),
+        };
+        let limits = decision
+            .shadow
+            .iter()
+            .filter_map(|&limit| policy.limits.get(limit));
+        for limit in limits {
+            if !names.is_empty() {
+                names.push(',');
+            }
+            names.push_str(&limit.name);
+        }
+        request.set_filter_state("ratelimit_shadow", names.as_bytes());
+    }
+}
+
+/// Tells the instances behind what a call costs under the limit whose figures they find. Where nothing is told, it
+/// is 1: nearly always, so that a request seldom pays for it.
+pub fn tell_cost(request: &mut dyn Exchange, name: &str, cost: u64, earlier: bool) {
+    if cost > 1 || earlier {
+        set_number(request, name, cost);
+    }
+}
+
+/// What an earlier instance told of a cost.
+pub fn cost_earlier(request: &dyn Exchange, name: &str) -> u64 {
+    number(request, name).unwrap_or(1)
+}
+
+/// Whether an instance of the chain has decided already.
+pub fn decided_earlier(request: &dyn Exchange) -> bool {
+    request
+        .filter_state(DECISION)
+        .is_some_and(|word| !word.is_empty())
+}
+
+/// Whether an instance behind refused the request that this one let pass.
+pub fn refused_later(response: &dyn super::Response) -> bool {
+    matches!(
+        response.filter_state(DECISION).as_deref(),
+        Some(b"denied" | b"failed_closed" | b"no_client" | b"ambiguous_client")
+    )
+}
+
+fn told_earlier(request: &dyn Exchange) -> Option<Standing> {
+    Some(Standing {
+        remaining: number(request, REMAINING)?,
+        reset: number(request, RESET)?,
+        cost: cost_earlier(request, TOLD_COST),
+    })
+}
+
+fn text(request: &dyn Exchange, name: &str) -> String {
+    String::from_utf8(request.filter_state(name).unwrap_or_default()).unwrap_or_default()
+}
+
+fn number(request: &dyn Exchange, name: &str) -> Option<u64> {
+    text(request, name).parse().ok()
+}
+
+fn set_number(request: &mut dyn Exchange, name: &str, value: u64) {
+    request.set_filter_state(name, itoa::Buffer::new().format(value).as_bytes());
+}

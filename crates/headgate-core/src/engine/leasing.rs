@@ -1,0 +1,70 @@
+//! Leases between requests and Redis: answers requests from permits in hand, and takes the next ones in the background.
+
+use super::deciding::note_counted;
+use super::event::Event;
+use super::{CallId, Engine};
+use crate::decision::{Counted, CountedBy, Decision};
+use crate::limit::Group;
+use crate::local::SharedData;
+use crate::redis::resp::Value;
+use crate::redis::{CallError, RedisCall};
+use crate::results::GroupError;
+use crate::script::Mode;
+use std::time::Instant;
+
+impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
+    /// A pass from permits in hand: they were counted when they were taken.
+    pub(super) fn leased(&mut self, now: Instant, groups: &[Group]) -> Option<Decision> {
+        let verdicts = self.leases.spend(now, groups)?;
+        let charges = groups.iter().flat_map(|group| &group.charges);
+        let counted = charges.zip(&verdicts).map(|(charge, verdict)| Counted {
+            charge,
+            verdict: Some(*verdict),
+            by: CountedBy::Lease,
+        });
+        note_counted(&mut self.events, counted.clone());
+        let decision = Decision::from_counted(&self.policy.limits, counted);
+        self.take_leases(now, groups);
+        Some(decision)
+    }
+
+    /// A request is about to ask Redis: its counters may be busy.
+    pub(super) fn note_for_leases(&mut self, now: Instant, groups: &[Group]) {
+        self.leases.note(now, groups);
+        self.take_leases(now, groups);
+    }
+
+    /// Sends what is to be taken for the counters of this request; nobody waits for it.
+    fn take_leases(&mut self, now: Instant, groups: &[Group]) {
+        for lease in self.leases.takings(now, groups) {
+            self.next_lease += 1;
+            let id = self.next_lease;
+            match self.send(now, CallId::Lease(id), &lease.group, Mode::Lease) {
+                Ok(()) => self.leases.sent(now, id, lease),
+                Err(error) => {
+                    self.leases.unsent(now, &lease);
+                    self.note_call(&Err(GroupError::Call(error)));
+                }
+            }
+        }
+    }
+
+    pub(super) fn settle_lease(&mut self, now: Instant, id: u64, reply: Result<Value, CallError>) {
+        if let Some(result) = self.leases.settle(now, id, reply) {
+            self.note_call(&result);
+        }
+        self.note_leases();
+    }
+
+    /// Forgets leases that are no longer in use.
+    pub(super) fn sweep_leases(&mut self, now: Instant) {
+        self.leases.sweep(now);
+        self.note_leases();
+    }
+
+    fn note_leases(&mut self) {
+        for event in self.leases.events() {
+            self.events.note(Event::Lease(event));
+        }
+    }
+}

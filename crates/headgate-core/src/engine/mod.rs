@@ -1,0 +1,273 @@
+//! What decides about requests, from their headers to their last charge: a state machine without I/O.
+//!
+//! A shell feeds it and carries out what it returns. For a request: [`Engine::on_request`], which decides or says that
+//! it waits; [`Engine::carry_out`] once it is ready; then [`Engine::on_response`] or [`Engine::on_gone`], and
+//! [`Engine::charge`] where that says so. A caller that leaves while it waits: [`Engine::on_left`]. For the transport:
+//! [`Engine::on_transport`]. After each of these, and after [`Engine::on_timeout`], the shell takes what there is by
+//! [`Engine::poll_ready`], [`Engine::poll_event`] and [`Engine::poll_timeout`].
+//!
+//! Time is an argument, randomness comes in at the start, and nothing here waits. While a method runs, the host must
+//! not call the shell back into the engine: what the host reports meanwhile is to be queued.
+//!
+//! Layout: [`plan`] says what is to be counted, [`counting`] sends the calls and takes their replies, [`leasing`] takes
+//! permits in advance, [`deciding`] makes decisions, [`answer`] and [`filter_state`] carry them out on the request,
+//! [`response`] is all of the response phase, [`pending`] holds the requests under way.
+
+mod answer;
+mod call;
+mod counting;
+mod deciding;
+mod event;
+mod exchange;
+mod fallback;
+mod filter_state;
+mod leasing;
+mod local;
+mod pending;
+mod plan;
+mod response;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Admitted, Answer};
+pub use call::{CallId, Now, RequestId};
+pub use event::{Endpoint, Event, OTHER_ENDPOINT};
+pub use exchange::{Edits, Exchange, Response};
+pub use fallback::Fallback;
+pub use plan::{plan, Planned};
+pub use response::Owed;
+
+use crate::earliest::earliest;
+use crate::headers::Family;
+use crate::identify::Hasher;
+use crate::lease::LeaseBook;
+use crate::limit::Planner;
+use crate::local::SharedData;
+use crate::model::Policy;
+use crate::protocol::Protocol;
+use crate::redis::{Completed, Levels, RedisCall};
+use crate::stall::Stall;
+use crate::telemetry::denials::Denials;
+use crate::telemetry::{notice_line, FailureLog};
+use crate::verdict_cache::VerdictCache;
+use counting::Again;
+use event::Events;
+use local::Local;
+use pending::{Caller, Decided, PendingRequests};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// No timeout is asked for sooner than this.
+pub const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// What became of a request whose headers have come.
+#[derive(Debug)]
+pub enum Step {
+    Decided(Answer),
+    /// It waits under this id, until [`Engine::poll_ready`] returns it or [`Engine::on_left`] ends it. The shell keeps
+    /// the other outside of the engine.
+    Pending(RequestId, Fallback),
+}
+
+/// A request whose decision is to be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    pub id: RequestId,
+    /// What [`Engine::on_request`] was given.
+    pub caller: u64,
+}
+
+/// The engine of one worker under one configuration. `T` reaches Redis; `S` is what all workers of an Envoy share.
+pub struct Engine<T, S> {
+    policy: Rc<Policy>,
+    planner: Planner,
+    transport: T,
+    shared: S,
+    local: Local<S>,
+    requests: PendingRequests,
+    verdicts: VerdictCache,
+    leases: LeaseBook,
+    next_lease: u64,
+    again: VecDeque<Again>,
+    stall: Stall,
+    /// The timeout that the shell was asked for.
+    asked: Option<Instant>,
+    failures: FailureLog,
+    denials: Denials,
+    events: Events,
+    random: fastrand::Rng,
+    /// Kept for its memory; empty between two events.
+    completed: Vec<Completed<CallId>>,
+}
+
+impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
+    /// `hasher` hides secrets, the same on all Envoys; `random` is seeded by the shell.
+    pub fn new(
+        policy: Rc<Policy>,
+        hasher: Hasher,
+        transport: T,
+        shared: S,
+        mut random: fastrand::Rng,
+    ) -> Engine<T, S> {
+        let seed = [random.u64(..), random.u64(..)];
+        let names = policy.limits.iter().map(|limit| limit.name.as_str());
+        Engine {
+            planner: Planner::new(&policy, hasher),
+            transport,
+            local: Local::new(&policy, shared.clone(), seed),
+            shared,
+            requests: PendingRequests::default(),
+            verdicts: VerdictCache::new(&policy.verdict_cache),
+            leases: LeaseBook::new(&policy),
+            next_lease: 0,
+            again: VecDeque::new(),
+            stall: Stall::default(),
+            asked: None,
+            failures: FailureLog::default(),
+            denials: Denials::new(&policy.instance, policy.log.denials_per_second, names),
+            events: Events::new(policy.metrics.enabled),
+            random,
+            completed: Vec::new(),
+            policy,
+        }
+    }
+
+    /// A request's headers have come. `caller` is the shell's number of the request, which [`Engine::poll_ready`]
+    /// returns. The request may be edited in any case: what only the filter may say is taken away.
+    pub fn on_request(&mut self, now: Now, caller: u64, request: &mut dyn Exchange) -> Step {
+        let earlier = filter_state::decided_earlier(request);
+        if !earlier {
+            remove_own(request);
+        }
+        let protocol = Protocol::of(request);
+        let identity = self.planner.identify(request);
+        let planned = plan(&self.policy, &self.planner, request, &identity);
+        if planned.broken_costs > 0 {
+            self.events.note(Event::BrokenCosts(planned.broken_costs));
+        }
+        let caller = Caller {
+            number: caller,
+            protocol,
+            earlier,
+            client: identity.client().map(ToString::to_string),
+        };
+        match planned.next {
+            Ok(groups) => self.count(now, caller, groups, request),
+            Err(decision) => {
+                let decided = Decided {
+                    caller,
+                    groups: Vec::new(),
+                    decision,
+                    redis_us: None,
+                };
+                Step::Decided(self.answer(now, decided, request))
+            }
+        }
+    }
+
+    /// Something came on the transport: `event` hands it to the transport, which says which calls have ended.
+    pub fn on_transport(
+        &mut self,
+        now: Now,
+        event: impl FnOnce(&mut T, Instant, &mut Vec<Completed<CallId>>),
+    ) {
+        event(&mut self.transport, now.monotonic, &mut self.completed);
+        self.settle(now);
+        self.take_notices();
+    }
+
+    /// The timeout of [`Engine::poll_timeout`] is over; sooner does no harm.
+    pub fn on_timeout(&mut self, now: Now) {
+        let at = now.monotonic;
+        self.stall.ticked(self.asked.take(), at);
+        self.transport.on_tick(at, &mut self.completed);
+        self.settle(now);
+        self.send_due(now);
+        if let Some(cutoff) = self.stall.cutoff(at, self.policy.redis.timeout) {
+            self.time_out(now, cutoff);
+        }
+        self.sweep_leases(at);
+        self.take_notices();
+    }
+
+    /// When [`Engine::on_timeout`] is wanted; `None`: not until something else happens. It may change with each event.
+    pub fn poll_timeout(&mut self, now: Now) -> Option<Instant> {
+        let now = now.monotonic;
+        let deadline = self.requests.next_deadline();
+        let next = [
+            self.requests.has_ready().then_some(now),
+            deadline.map(|deadline| self.stall.look_at(now, deadline)),
+            self.transport.wakeup(),
+            self.leases.due(),
+            self.next_again(),
+        ];
+        let Some(at) = earliest(&next) else {
+            return self.asked;
+        };
+        if self.asked.is_none_or(|asked| at < asked) {
+            self.asked = Some(at.max(now + SHORTEST_TIMEOUT));
+        }
+        self.asked
+    }
+
+    /// The next request whose decision is to be carried out, in the order of the decisions.
+    pub fn poll_ready(&mut self) -> Option<Ready> {
+        let (id, caller) = self.requests.next_ready()?;
+        Some(Ready { id, caller })
+    }
+
+    /// The next event for operators.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.take()
+    }
+
+    /// The caller has gone away while its request waited, or before its decision was carried out.
+    pub fn on_left(&mut self, id: RequestId) {
+        if self.requests.leave(id) {
+            self.events.note(Event::Abandoned);
+        }
+    }
+
+    /// What the transport holds open.
+    pub fn levels(&self) -> Levels {
+        self.transport.levels()
+    }
+
+    /// Requests under way.
+    pub fn pending_requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Calls under way, those included whose callers have gone.
+    pub fn calls_in_flight(&self) -> usize {
+        self.transport.in_flight()
+    }
+
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    fn take_notices(&mut self) {
+        while let Some(notice) = self.transport.poll_notice() {
+            self.events.line(notice.level(), notice_line(&notice));
+        }
+    }
+}
+
+/// Takes away what only the filter may say: the first one in the chain, as the next finds the first's figures here.
+fn remove_own(request: &mut dyn Exchange) {
+    let mut names = Vec::new();
+    request.each_header(&mut |name, _| {
+        if Family::of(name).is_some() {
+            names.extend(std::str::from_utf8(name).map(str::to_owned));
+        }
+    });
+    for name in &names {
+        request.remove_header(name);
+    }
+}

@@ -1,0 +1,205 @@
+//! Requests under way: which replies are still missing, when their time is up, and which are decided and wait to be
+//! carried out.
+
+use super::call::RequestId;
+use crate::by_number::ByNumber;
+use crate::decision::Decision;
+use crate::limit::Group;
+use crate::protocol::Protocol;
+use crate::results::{GroupError, GroupResult};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// What is known of whoever sent a request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The shell's number of the request.
+    pub number: u64,
+    pub protocol: Protocol,
+    /// Another instance has decided before this one.
+    pub earlier: bool,
+    /// `source:value or hash`; `None`: not identified.
+    pub client: Option<String>,
+}
+
+/// A request whose counts have not all come.
+#[derive(Debug)]
+pub struct Waiting {
+    pub caller: Caller,
+    pub groups: Vec<Group>,
+    /// `None`: not answered yet.
+    pub results: Vec<Option<GroupResult>>,
+    /// Of those that are to be sent again: what was said the last time. Nearly always empty.
+    pub postponed: Vec<(u16, GroupError)>,
+    pub since: Instant,
+    pub deadline: Instant,
+}
+
+/// A decision that is to be carried out.
+#[derive(Debug)]
+pub struct Decided {
+    pub caller: Caller,
+    /// What was counted.
+    pub groups: Vec<Group>,
+    pub decision: Decision,
+    /// How long Redis took, in µs; `None`: it was not asked.
+    pub redis_us: Option<u64>,
+}
+
+impl Waiting {
+    fn is_complete(&self) -> bool {
+        self.results.iter().all(Option::is_some)
+    }
+}
+
+/// All requests under way in one engine.
+#[derive(Debug, Default)]
+pub struct PendingRequests {
+    next: u64,
+    waiting: ByNumber<Waiting>,
+    /// In the order of arrival, which is that of their deadlines: all wait equally long.
+    deadlines: VecDeque<(Instant, RequestId)>,
+    decided: ByNumber<Decided>,
+    /// In the order in which the decisions were made.
+    ready: VecDeque<RequestId>,
+}
+
+impl PendingRequests {
+    /// An id for a request that is about to call; never given again.
+    pub fn new_id(&mut self) -> RequestId {
+        self.next += 1;
+        RequestId(self.next)
+    }
+
+    pub fn insert(&mut self, id: RequestId, waiting: Waiting) {
+        self.deadlines.push_back((waiting.deadline, id));
+        self.waiting.insert(id.0, waiting);
+    }
+
+    /// `None`: it waits no longer.
+    pub fn get(&self, id: RequestId) -> Option<&Waiting> {
+        self.waiting.get(&id.0)
+    }
+
+    /// The counters that a call is about; `None`: nobody waits for it any more.
+    pub fn group(&self, id: RequestId, part: u16) -> Option<&Group> {
+        self.get(id)?.groups.get(usize::from(part))
+    }
+
+    /// Notes a result; the whole request when it was the last one missing.
+    pub fn answer(&mut self, id: RequestId, part: u16, result: GroupResult) -> Option<Waiting> {
+        let waiting = self.waiting.get_mut(&id.0)?;
+        *waiting.results.get_mut(usize::from(part))? = Some(result);
+        if !waiting.is_complete() {
+            return None;
+        }
+        let waiting = self.waiting.remove(&id.0);
+        self.tidy();
+        waiting
+    }
+
+    /// Notes why a call is to be sent again: that is its result, should its time be up before.
+    pub fn postpone(&mut self, id: RequestId, part: u16, why: GroupError) {
+        if let Some(waiting) = self.waiting.get_mut(&id.0) {
+            waiting.postponed.retain(|(known, _)| *known != part);
+            waiting.postponed.push((part, why));
+        }
+    }
+
+    /// Drops the deadlines of those that have gone from the front of the queue.
+    fn tidy(&mut self) {
+        let has_gone = |(_, id): &(Instant, RequestId)| !self.waiting.contains_key(&id.0);
+        while self.deadlines.front().is_some_and(has_gone) {
+            self.deadlines.pop_front();
+        }
+    }
+
+    /// Cuts the group of one call into one for each key; the parts under which they are to be called instead.
+    /// Empty where there is nothing to cut.
+    pub fn split(&mut self, id: RequestId, part: u16) -> Vec<u16> {
+        let Some(waiting) = self.waiting.get_mut(&id.0) else {
+            return Vec::new();
+        };
+        let Some(whole) = waiting.groups.get_mut(usize::from(part)) else {
+            return Vec::new();
+        };
+        let mut groups = whole.split().into_iter();
+        let Some(first) = groups.next().filter(|_| whole.keys.len() > 1) else {
+            return Vec::new();
+        };
+        *whole = first;
+        let mut parts = vec![part];
+        for group in groups {
+            parts.push(waiting.groups.len() as u16);
+            waiting.groups.push(group);
+            waiting.results.push(None);
+        }
+        parts
+    }
+
+    /// Takes out a request whose time is up, what is missing being [`GroupError::TimedOut`] or why it was postponed.
+    pub fn overdue(&mut self, now: Instant) -> Option<(RequestId, Waiting)> {
+        self.tidy();
+        let (deadline, id) = *self.deadlines.front()?;
+        if deadline > now {
+            return None;
+        }
+        self.deadlines.pop_front();
+        let mut waiting = self.waiting.remove(&id.0)?;
+        for (part, why) in std::mem::take(&mut waiting.postponed) {
+            if let Some(result) = waiting.results.get_mut(usize::from(part)) {
+                result.get_or_insert(Err(why));
+            }
+        }
+        for result in &mut waiting.results {
+            result.get_or_insert(Err(GroupError::TimedOut));
+        }
+        Some((id, waiting))
+    }
+
+    /// The next deadline; may be that of a request that has gone.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// The decision of a request that has waited.
+    pub fn decide(&mut self, id: RequestId, decided: Decided) {
+        self.decided.insert(id.0, decided);
+        self.ready.push_back(id);
+    }
+
+    /// The next decision to be carried out, and the shell's number of its request.
+    pub fn next_ready(&mut self) -> Option<(RequestId, u64)> {
+        while let Some(id) = self.ready.pop_front() {
+            if let Some(decided) = self.decided.get(&id.0) {
+                return Some((id, decided.caller.number));
+            }
+        }
+        None
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Takes out a decision to carry it out; `None`: there is none any more.
+    pub fn take_decided(&mut self, id: RequestId) -> Option<Decided> {
+        self.decided.remove(&id.0)
+    }
+
+    /// Forgets a request whose caller has gone away; whether it was still under way.
+    pub fn leave(&mut self, id: RequestId) -> bool {
+        let was = self.waiting.remove(&id.0).is_some() || self.decided.remove(&id.0).is_some();
+        self.tidy();
+        was
+    }
+
+    /// How many requests are under way.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.decided.len()
+    }
+}
+
+#[cfg(test)]
+#[path = "pending_tests.rs"]
+mod tests;

@@ -1,0 +1,168 @@
+//! What the core may ask of a request. The shell implements it on the proxy-wasm host, tests on a struct.
+
+use crate::identify::{trimmed, TlsField};
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// The values of a header, a cookie or a query parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    Absent,
+    One(Cow<'a, [u8]>),
+    /// It came more than once: no single value can be told. All of them, in order.
+    Several(Vec<Cow<'a, [u8]>>),
+}
+
+impl<'a> Lookup<'a> {
+    /// The one value that is there and not empty.
+    pub fn value(self) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Lookup::One(value) if !value.is_empty() => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Every value that is there.
+    pub fn values(&self) -> &[Cow<'a, [u8]>] {
+        match self {
+            Lookup::Absent => &[],
+            Lookup::One(value) => std::slice::from_ref(value),
+            Lookup::Several(values) => values,
+        }
+    }
+
+    /// Notes one more value.
+    pub fn add(&mut self, value: Cow<'a, [u8]>) {
+        *self = match std::mem::replace(self, Lookup::Absent) {
+            Lookup::Absent => Lookup::One(value),
+            Lookup::One(first) => Lookup::Several(vec![first, value]),
+            Lookup::Several(mut values) => {
+                values.push(value);
+                Lookup::Several(values)
+            }
+        };
+    }
+}
+
+/// The headers of a request or a response. Every value is bytes: who sends it may send what it likes.
+pub trait Headers {
+    /// Hands over each value under a name, in order and as it came. `name` is lower case; pseudo headers (`:path`,
+    /// `:method`, `:authority`) are headers here.
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8]));
+
+    /// Hands over each header, in order: its name in lower case, and its value as it came.
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8]));
+
+    /// A header's values. White space around a value is not part of it (RFC 9110, section 5.5); over HTTP/2 and
+    /// HTTP/3 it reaches the filter all the same.
+    fn header(&self, name: &str) -> Lookup<'_> {
+        let mut found = Lookup::Absent;
+        self.each_value(name, &mut |value| found.add(Cow::Borrowed(trimmed(value))));
+        found
+    }
+}
+
+/// A request as Envoy sees it.
+pub trait Attributes: Headers {
+    /// The address that Envoy trusts by its own X-Forwarded-For rules, without a port.
+    fn address(&self) -> Option<IpAddr>;
+    /// A text in the request's dynamic metadata, or a number or a flag as text.
+    fn metadata(&self, path: &[String]) -> Option<Vec<u8>>;
+    /// From the peer's verified certificate.
+    fn tls(&self, field: TlsField) -> Option<Vec<u8>>;
+    /// Envoy's name of the route.
+    fn route(&self) -> Option<Vec<u8>>;
+}
+
+/// A request made up for a test.
+#[cfg(test)]
+#[derive(Debug, Clone, Default)]
+pub struct FakeRequest {
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub address: Option<IpAddr>,
+    pub metadata: Vec<(Vec<String>, Vec<u8>)>,
+    pub tls: Vec<(TlsField, Vec<u8>)>,
+    pub route: Option<Vec<u8>>,
+}
+
+#[cfg(test)]
+impl FakeRequest {
+    /// From one address, with these headers.
+    pub fn new(address: &str, headers: &[(&str, &str)]) -> FakeRequest {
+        FakeRequest {
+            address: address.parse().ok(),
+            ..Default::default()
+        }
+        .with(headers)
+    }
+
+    pub fn with(mut self, headers: &[(&str, &str)]) -> FakeRequest {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+        self.headers.extend(headers);
+        self
+    }
+}
+
+#[cfg(test)]
+impl Headers for FakeRequest {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        let named = self.headers.iter().filter(|(known, _)| known == name);
+        named.for_each(|(_, value)| take(value));
+    }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        let all = self.headers.iter();
+        all.for_each(|(name, value)| take(name.as_bytes(), value));
+    }
+}
+
+#[cfg(test)]
+impl Attributes for FakeRequest {
+    fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    fn metadata(&self, path: &[String]) -> Option<Vec<u8>> {
+        let found = self.metadata.iter().find(|(p, _)| p == path);
+        found.map(|(_, value)| value.clone())
+    }
+
+    fn tls(&self, field: TlsField) -> Option<Vec<u8>> {
+        let found = self.tls.iter().find(|(f, _)| *f == field);
+        found.map(|(_, value)| value.clone())
+    }
+
+    fn route(&self) -> Option<Vec<u8>> {
+        self.route.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_around_a_header_is_not_part_of_it() {
+        for spelling in ["K", "K ", " K", "K\t", "\t K \t", "\u{b}K\r\n"] {
+            let request = FakeRequest::default().with(&[("x-api-key", spelling)]);
+            assert_eq!(
+                request.header("x-api-key"),
+                Lookup::One(b"K".as_slice().into()),
+                "{spelling:?}"
+            );
+        }
+        let empty = FakeRequest::default().with(&[("x-api-key", " \t")]);
+        assert_eq!(empty.header("x-api-key").value(), None);
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_has_all_its_values() {
+        let request = FakeRequest::default().with(&[("x", "a"), ("y", "-"), ("x", " b "), ("x", "")]);
+        let values = request.header("x");
+        assert_eq!(values.values(), [&b"a"[..], b"b", b""]);
+        assert_eq!(values.value(), None);
+        assert_eq!(request.header("z"), Lookup::Absent);
+    }
+}

@@ -1,0 +1,245 @@
+//! Two instances in one chain (before and after authentication): what they tell together.
+//!
+//! Each leaves in the filter state what it has shown; one that finds another's merges. Counting is not shared: each
+//! instance has counters of its own.
+
+use crate::headers::{self, Family, Header};
+use crate::identify::Headers;
+
+/// Filter state: the name of the last instance that has shown or refused something after another had decided.
+pub const SHOWN_BY: &str = "ratelimit_shown_by";
+
+/// What the instances before show, of all headers of the request: the first took away what the caller had sent.
+pub fn shown(request: &(impl Headers + ?Sized)) -> Vec<Header> {
+    const KNOWN: [&str; 5] = [
+        headers::LIMIT,
+        headers::REMAINING,
+        headers::RESET,
+        headers::IETF_POLICY,
+        headers::IETF_STATE,
+    ];
+    let mut shown = Vec::new();
+    request.each_header(&mut |name, value| {
+        let known = KNOWN.into_iter().find(|known| known.as_bytes() == name);
+        if let (Some(name), Ok(value)) = (known, std::str::from_utf8(value)) {
+            shown.push((name, value.to_owned().into()));
+        }
+    });
+    shown
+}
+
+/// What an instance shows: its headers, and what the call costs under the limit that X-RateLimit-* are of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shown {
+    pub headers: Vec<Header>,
+    pub cost: u64,
+}
+
+/// One set of headers for the caller: of X-RateLimit-* the tighter, or those of the denial; of the draft's lists both.
+/// A denial that shows none hides those of the instance before as well. Headers of neither family stay. The cost is
+/// that of the limit that is shown.
+pub fn merge(earlier: Shown, ours: Shown, denied: bool) -> Shown {
+    if earlier.headers.is_empty() {
+        return ours;
+    }
+    let (earlier_cost, mut cost) = (earlier.cost, ours.cost);
+    let (earlier, mut ours) = (earlier.headers, ours.headers);
+    let has = |list: &[Header], family| list.iter().any(|(name, _)| family_of(name) == Some(family));
+    if denied && !has(&ours, Family::XRateLimit) && !has(&ours, Family::Ietf) {
+        return Shown { headers: ours, cost };
+    }
+    let keeps_earlier = !denied
+        && match (standing(&earlier, earlier_cost), standing(&ours, cost)) {
+            (Some(earlier), Some(ours)) => earlier.tighter(&ours),
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+    if keeps_earlier {
+        cost = earlier_cost;
+        ours.retain(|(name, _)| family_of(name) != Some(Family::XRateLimit));
+    }
+    for (name, value) in earlier {
+        match family_of(name) {
+            Some(Family::XRateLimit) if keeps_earlier => ours.push((name, value)),
+            Some(Family::Ietf) => match ours.iter_mut().find(|(ours, _)| *ours == name) {
+                Some((_, list)) => *list = format!("{value}, {list}").into(),
+                None => ours.push((name, value)),
+            },
+            _ => {}
+        }
+    }
+    Shown { headers: ours, cost }
+}
+
+/// Whether a decision's word stays although a later instance decided: a later refusal always wins, a later pass only
+/// where it is no less telling. Of passes, one that could not be counted tells most, one that needed no count least.
+pub fn stays(earlier: &[u8], later: &str, later_refuses: bool) -> bool {
+    let telling = |word: &[u8]| match word {
+        b"exempt" | b"no_client" => 0,
+        b"allowed" => 1,
+        _ => 2,
+    };
+    !later_refuses && telling(earlier) > telling(later.as_bytes())
+}
+
+/// What is left of a limit, to compare which one is the tighter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub remaining: u64,
+    pub reset: u64,
+    /// What a call like this one takes; at least 1.
+    pub cost: u64,
+}
+
+impl Standing {
+    /// Fewer further calls like this one; a tie: the longer reset.
+    pub fn tighter(&self, other: &Standing) -> bool {
+        let calls = |standing: &Standing| standing.remaining / standing.cost.max(1);
+        (calls(self), other.reset) < (calls(other), self.reset)
+    }
+}
+
+fn standing(list: &[Header], cost: u64) -> Option<Standing> {
+    let number = |name| list.iter().find(|(known, _)| *known == name)?.1.number();
+    Some(Standing {
+        remaining: number(headers::REMAINING)?,
+        reset: number(headers::RESET)?,
+        cost,
+    })
+}
+
+fn family_of(name: &str) -> Option<Family> {
+    Family::of(name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::headers::Value;
+    use crate::identify::FakeRequest;
+
+    fn figures(quota: u64, remaining: u64, reset: u64) -> Vec<Header> {
+        vec![
+            (headers::LIMIT, quota.to_string().into()),
+            (headers::REMAINING, remaining.to_string().into()),
+            (headers::RESET, reset.to_string().into()),
+        ]
+    }
+
+    fn ietf(name: &str) -> Vec<Header> {
+        vec![
+            (headers::IETF_POLICY, format!("\"{name}\";q=1").into()),
+            (headers::IETF_STATE, format!("\"{name}\";r=0").into()),
+        ]
+    }
+
+    fn sorted(mut list: Vec<Header>) -> Vec<Header> {
+        list.sort();
+        list
+    }
+
+    #[test]
+    fn what_was_shown_is_read_from_the_request_and_nothing_else_of_it() {
+        let list = [figures(10, 9, 60), ietf("a")].concat();
+        let request = |list: &[Header]| {
+            let list: Vec<_> = list
+                .iter()
+                .map(|(name, value)| (*name, value.to_string()))
+                .collect();
+            let list: Vec<_> = list.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            shown(&FakeRequest::default().with(&list))
+        };
+        assert_eq!(request(&list), list);
+        let others = [(headers::LIMITED, "true"), (":path", "/"), ("x-ratelimit", "1")];
+        assert_eq!(
+            request(&others.map(|(name, value)| (name, value.into()))),
+            Vec::new()
+        );
+        let mut broken = FakeRequest::default();
+        broken.headers.push((headers::LIMIT.to_owned(), b"\xff".to_vec()));
+        assert_eq!(shown(&broken), Vec::new());
+    }
+
+    /// Merged headers, of calls that cost 1.
+    fn merge(earlier: Vec<Header>, ours: Vec<Header>, denied: bool) -> Vec<Header> {
+        let shown = |headers| Shown { headers, cost: 1 };
+        super::merge(shown(earlier), shown(ours), denied).headers
+    }
+
+    #[test]
+    fn the_fewest_further_calls_are_shown_or_the_longer_reset() {
+        for (earlier, ours, shown) in [
+            (figures(10, 5, 60), figures(100, 6, 60), figures(10, 5, 60)),
+            (figures(10, 5, 60), figures(1_000, 4, 60), figures(1_000, 4, 60)),
+            (
+                figures(1_000, 999, 60),
+                figures(1_000_000, 995_000, 60),
+                figures(1_000, 999, 60),
+            ),
+            (figures(10, 5, 61), figures(100, 5, 60), figures(10, 5, 61)),
+            (figures(10, 5, 60), figures(100, 5, 60), figures(100, 5, 60)),
+            (figures(10, 5, 60), vec![], figures(10, 5, 60)),
+            (vec![], figures(10, 5, 60), figures(10, 5, 60)),
+        ] {
+            assert_eq!(sorted(merge(earlier, ours, false)), sorted(shown));
+        }
+    }
+
+    #[test]
+    fn what_a_call_costs_goes_along_with_its_figures() {
+        let of = |cost, remaining| Shown {
+            headers: figures(100, remaining, 60),
+            cost,
+        };
+        assert_eq!(
+            super::merge(of(30, 100), of(1, 5), false),
+            of(30, 100),
+            "3 calls are fewer than 5"
+        );
+        assert_eq!(super::merge(of(1, 5), of(30, 100), false), of(30, 100));
+        assert_eq!(super::merge(of(30, 100), of(1, 2), false), of(1, 2));
+        assert_eq!(super::merge(of(30, 0), of(7, 2), true), of(7, 2));
+    }
+
+    #[test]
+    fn a_denial_shows_its_own_figures_or_none_at_all() {
+        let denial = [figures(100, 0, 60), vec![("retry-after", Value::Number(7))]].concat();
+        assert_eq!(merge(figures(10, 0, 99), denial.clone(), true), denial);
+        let hidden = vec![("retry-after", Value::Number(60))];
+        assert_eq!(
+            merge([figures(10, 0, 99), ietf("a")].concat(), hidden.clone(), true),
+            hidden
+        );
+    }
+
+    #[test]
+    fn the_lists_of_the_draft_are_joined_in_the_order_of_the_chain() {
+        let merged = merge(ietf("a"), [figures(10, 5, 60), ietf("b")].concat(), false);
+        let expected = vec![
+            (headers::IETF_POLICY, "\"a\";q=1, \"b\";q=1".into()),
+            (headers::IETF_STATE, "\"a\";r=0, \"b\";r=0".into()),
+        ];
+        assert_eq!(sorted(merged), sorted([figures(10, 5, 60), expected].concat()));
+        assert_eq!(merge(ietf("a"), ietf("b"), true).len(), 2);
+    }
+
+    #[test]
+    fn the_most_telling_decision_stays() {
+        for (earlier, later, refuses, stay) in [
+            ("allowed", "exempt", false, true),
+            ("allowed", "no_client", false, true),
+            ("allowed", "no_client", true, false),
+            ("allowed", "allowed", false, false),
+            ("exempt", "allowed", false, false),
+            ("failed_open", "allowed", false, true),
+            ("failed_open", "denied", true, false),
+            ("allowed", "failed_open", false, false),
+        ] {
+            assert_eq!(
+                stays(earlier.as_bytes(), later, refuses),
+                stay,
+                "{earlier}, then {later}"
+            );
+        }
+    }
+}

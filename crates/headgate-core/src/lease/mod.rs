@@ -1,0 +1,257 @@
+//! Permits that a worker takes in advance for busy counters, and spends on requests without asking Redis.
+//!
+//! Decides which counters are busy, when permits are taken and how many, and whether a request is answered from what
+//! is in hand: only if every counter that it meets has a permit there. What is in hand was charged when it was taken,
+//! so spending it in time breaks no law: why is said in [`crate::limit::algorithm`]'s `lease`. Knows no host; what is
+//! not spent is not given back.
+
+mod account;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;
+
+use crate::by_number::{ByFingerprint, ByNumber};
+use crate::fingerprint::{Fingerprint, Fingerprints};
+use crate::limit::algorithm::lease_ms;
+use crate::limit::{Algorithm, Charge, Group, Percent, Period, Rate, Verdict};
+use crate::model::Policy;
+use crate::redis::resp::Value;
+use crate::redis::CallError;
+use crate::results::{group_result, GroupResult};
+use account::{Account, Bounds};
+use std::time::{Duration, Instant};
+
+/// A lease is not worth its call below so many requests.
+pub const LEAST: u64 = 4;
+
+/// Counters that are watched at a time.
+const MAX_ACCOUNTS: usize = 4_096;
+
+/// What is no longer in use is forgotten this often.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// No permits are asked for so long after a call that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What operators are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// So many permits of the limit of this index were taken by one call.
+    Taken { limit: usize, permits: u64 },
+    /// So many ended without having been spent.
+    Unspent { limit: usize, permits: u64 },
+}
+
+/// A call to be made: the counter with what is to be taken from it, in [`Mode::Lease`](crate::script::Mode).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taking {
+    pub group: Group,
+    id: Fingerprint,
+    calls: u64,
+}
+
+/// The leases of one worker.
+pub struct LeaseBook {
+    /// By limit: the share of N, and the period as configured; `None`: no lease.
+    limits: Vec<Option<(Percent, Period)>>,
+    fingerprints: Fingerprints,
+    accounts: ByFingerprint<Account>,
+    /// The counters of the request that was looked at last, in the order of its charges.
+    looked_at: Vec<Fingerprint>,
+    /// Calls under way, by the number that the caller gave them, with the time before they were sent.
+    under_way: ByNumber<(Instant, Taking)>,
+    events: Vec<Event>,
+    sweep_at: Option<Instant>,
+}
+
+impl LeaseBook {
+    pub fn new(policy: &Policy) -> LeaseBook {
+        let lease = |limit: &crate::limit::Limit| Some((limit.lease?, limit.period()?));
+        LeaseBook {
+            limits: policy.limits.iter().map(lease).collect(),
+            fingerprints: Fingerprints::new(),
+            accounts: ByFingerprint::default(),
+            looked_at: Vec::new(),
+            under_way: ByNumber::default(),
+            events: Vec::new(),
+            sweep_at: None,
+        }
+    }
+
+    /// Answers a request from what is in hand: a verdict for each charge, in their order. `None`: some counter has
+    /// nothing in hand, and nothing was spent.
+    pub fn spend(&mut self, now: Instant, groups: &[Group]) -> Option<Vec<Verdict>> {
+        if self.accounts.is_empty() {
+            return None;
+        }
+        self.looked_at.clear();
+        for (group, charge) in charges(groups) {
+            let id = self.fingerprints.counter(group, charge)?;
+            let account = self.accounts.get_mut(&id)?;
+            account.expire(now, &mut self.events);
+            if !account.has_permits() {
+                return None;
+            }
+            self.looked_at.push(id);
+        }
+        let mut verdicts = Vec::with_capacity(self.looked_at.len());
+        for id in &self.looked_at {
+            verdicts.push(self.accounts.get_mut(id)?.spend(now)?);
+        }
+        Some(verdicts)
+    }
+
+    /// Notes a request that Redis is asked for: whoever is asked for again and again is busy. Only requests that
+    /// leases could answer count.
+    pub fn note(&mut self, now: Instant, groups: &[Group]) {
+        self.looked_at.clear();
+        if charges(groups).any(|(_, charge)| self.bounds(charge).is_none()) {
+            return;
+        }
+        self.sweep_at.get_or_insert(now + SWEEP);
+        for (group, charge) in charges(groups) {
+            let Some((id, bounds)) = self.fingerprints.counter(group, charge).zip(self.bounds(charge)) else {
+                continue;
+            };
+            if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&id) {
+                continue;
+            }
+            let new = || Account::new(now, charge.limit, charge.cost);
+            self.accounts.entry(id).or_insert_with(new).note(now, &bounds);
+            self.looked_at.push(id);
+        }
+    }
+
+    /// What is to be taken now for the counters of the request that was spent for or noted just now. Each is to be
+    /// [`sent`](LeaseBook::sent) or [`unsent`](LeaseBook::unsent).
+    pub fn takings(&mut self, now: Instant, groups: &[Group]) -> Vec<Taking> {
+        let mut takings = Vec::new();
+        for ((group, charge), at) in charges(groups).zip(0..) {
+            let (Some(id), Some(bounds)) = (self.looked_at.get(at).copied(), self.bounds(charge)) else {
+                break;
+            };
+            let calls = self
+                .accounts
+                .get_mut(&id)
+                .map(|account| account.take(now, &bounds));
+            if let (Some(calls @ 1..), Some(key)) = (calls, group.keys.get(charge.key)) {
+                let charge = Charge {
+                    key: 0,
+                    cost: charge.cost.saturating_mul(calls),
+                    ..charge.clone()
+                };
+                let group = Group {
+                    keys: vec![key.clone()],
+                    charges: vec![charge],
+                };
+                takings.push(Taking { group, id, calls });
+            }
+        }
+        takings
+    }
+
+    /// The taking is under way as `call`; `now`: when it was sent, or before.
+    pub fn sent(&mut self, now: Instant, call: u64, taking: Taking) {
+        self.under_way.insert(call, (now, taking));
+    }
+
+    /// The taking could not be sent.
+    pub fn unsent(&mut self, now: Instant, taking: &Taking) {
+        if let Some(account) = self.accounts.get_mut(&taking.id) {
+            account.failed(now + PAUSE);
+        }
+    }
+
+    /// A taking has ended like this.
+    pub fn settle(
+        &mut self,
+        now: Instant,
+        call: u64,
+        reply: Result<Value, CallError>,
+    ) -> Option<GroupResult> {
+        let (sent, taking) = self.under_way.remove(&call)?;
+        let result = group_result(&taking.group, reply);
+        let charge = taking.group.charges.first()?;
+        let life = self.life(charge)?;
+        let account = self.accounts.get_mut(&taking.id)?;
+        match &result {
+            Ok(reply) => {
+                let verdict = reply.verdicts.first()?;
+                if reply.charged(0).is_some() {
+                    let until = sent + life.min(window_left(charge, verdict).unwrap_or(life));
+                    account.taken(sent, until, taking.calls, verdict, &mut self.events);
+                    account.expire(now, &mut self.events);
+                } else {
+                    account.refused(sent, verdict);
+                }
+            }
+            Err(_) => account.failed(now + PAUSE),
+        }
+        Some(result)
+    }
+
+    /// When [`LeaseBook::sweep`] is due; `None`: there is nothing to forget.
+    pub fn due(&self) -> Option<Instant> {
+        self.sweep_at
+    }
+
+    /// Forgets what is no longer in use.
+    pub fn sweep(&mut self, now: Instant) {
+        if self.sweep_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let events = &mut self.events;
+        self.accounts.retain(|_, account| {
+            account.expire(now, events);
+            !account.is_idle(now, SWEEP)
+        });
+        self.sweep_at = (!self.accounts.is_empty()).then_some(now + SWEEP);
+    }
+
+    /// What happened since this was last asked.
+    pub fn events(&mut self) -> std::vec::Drain<'_, Event> {
+        self.events.drain(..)
+    }
+
+    /// How many may be taken of the charge's counter; `None`: no lease answers it.
+    fn bounds(&self, charge: &Charge) -> Option<Bounds> {
+        let (share, _) = (*self.limits.get(charge.limit)?)?;
+        let capacity = match charge.algorithm {
+            Algorithm::Gcra { burst } if burst > 0 => burst,
+            _ => charge.rate.limit,
+        };
+        let permits = capacity.saturating_mul(u64::from(share.basis_points()))
+            / u64::from(Percent::FULL.basis_points());
+        let most = permits.checked_div(charge.cost)?;
+        let leasable = !charge.later && charge.live.is_none() && charge.rate.limit > 0 && most >= LEAST;
+        let life = self.life(charge).filter(|life| leasable && !life.is_zero())?;
+        Some(Bounds { most, life })
+    }
+
+    fn life(&self, charge: &Charge) -> Option<Duration> {
+        let (_, period) = (*self.limits.get(charge.limit)?)?;
+        let rate = Rate {
+            period,
+            ..charge.rate
+        };
+        Some(Duration::from_millis(lease_ms(charge.algorithm, rate)))
+    }
+}
+
+fn charges(groups: &[Group]) -> impl Iterator<Item = (&Group, &Charge)> {
+    groups
+        .iter()
+        .flat_map(|group| group.charges.iter().map(move |charge| (group, charge)))
+}
+
+/// How long the window lasts in which this was taken, to the last whole millisecond; `None`: it does not end.
+fn window_left(charge: &Charge, verdict: &Verdict) -> Option<Duration> {
+    let ms = match charge.algorithm {
+        Algorithm::FixedWindow { .. } => verdict.reset_ms,
+        // all is back when the next window has ended
+        Algorithm::SlidingWindowCounter => verdict.reset_ms.saturating_sub(charge.rate.period.as_millis()),
+        Algorithm::SlidingWindowLog | Algorithm::Gcra { .. } => return None,
+    };
+    Some(Duration::from_millis(ms.saturating_sub(1)))
+}

@@ -1,0 +1,163 @@
+//! Where a limit's counters live: hash tags, keys beside them and fields, as the contract lays them out.
+
+use super::request::{Reads, Request};
+use super::{Form, KeyPart};
+use crate::identify::{push_part, Client, ClientValue, Hasher, Source, SourceKind};
+
+/// The name under which an address stands, whatever its source is called: a caller told apart by address and a
+/// limit by address share one tag.
+const ADDRESS: &str = "address";
+
+/// What a limit's key is made of, sorted by where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    pub tag: Tag,
+    /// What stands beside the client's tag, in the order of `key`.
+    pub beside: Vec<Part>,
+}
+
+/// The hash tag: what keeps keys in one slot.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Tag {
+    Client,
+    Address,
+    /// `<component>=` and the part, in the order of `key`.
+    Parts(Vec<(Vec<u8>, Part)>),
+}
+
+/// A part of a key, with its name looked up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Part {
+    Address,
+    Path,
+    Method,
+    Host,
+    Route,
+    /// Index in [`Reads`].
+    Secret(usize),
+}
+
+impl Layout {
+    pub fn new(key: &[KeyPart], reads: &mut Reads, hasher: &Hasher) -> Layout {
+        let parts: Vec<Part> = key.iter().filter_map(|part| Part::new(part, reads)).collect();
+        if key.contains(&KeyPart::Client) {
+            return Layout {
+                tag: Tag::Client,
+                beside: parts,
+            };
+        }
+        let tag = match parts[..] {
+            [Part::Address] => Tag::Address,
+            _ => Tag::Parts(
+                key.iter()
+                    .map(|part| component(part, hasher))
+                    .zip(parts)
+                    .collect(),
+            ),
+        };
+        Layout {
+            tag,
+            beside: Vec::new(),
+        }
+    }
+
+    /// Whether callers are told apart by their address, and by that alone.
+    pub fn by_address(&self) -> bool {
+        match &self.tag {
+            Tag::Client => false,
+            Tag::Address => true,
+            Tag::Parts(parts) => parts.iter().any(|(_, part)| *part == Part::Address),
+        }
+    }
+}
+
+impl Part {
+    /// `None` for the client, which is always the tag.
+    fn new(part: &KeyPart, reads: &mut Reads) -> Option<Part> {
+        Some(match part {
+            KeyPart::Client => return None,
+            KeyPart::Address => Part::Address,
+            KeyPart::Path => Part::Path,
+            KeyPart::Method => Part::Method,
+            KeyPart::Host => Part::Host,
+            KeyPart::Route => Part::Route,
+            KeyPart::Header(_) | KeyPart::Query(_) | KeyPart::Cookie(_) => Part::Secret(reads.secret(part)),
+        })
+    }
+
+    /// Appends the request's value; nothing where it has none, so that leaving out a header escapes no limit.
+    /// A path that a match fits counts by the match: `path_part`.
+    pub fn push(self, out: &mut Vec<u8>, request: &Request<'_>, path_part: Option<&[u8]>) {
+        match self {
+            Part::Address => request.push_address(out),
+            Part::Path => match path_part {
+                Some(part) => out.extend_from_slice(part),
+                None => request.push_path(out),
+            },
+            Part::Method => push_part(out, request.counted_method(), request.hasher),
+            Part::Host => push_part(out, request.host(), request.hasher),
+            Part::Route => push_part(out, request.route().unwrap_or_default(), request.hasher),
+            Part::Secret(index) => request.push_secret(index, out),
+        }
+    }
+}
+
+/// `<component>=` for a tag.
+fn component(part: &KeyPart, hasher: &Hasher) -> Vec<u8> {
+    let (word, name) = match part {
+        KeyPart::Client => ("client", None),
+        KeyPart::Address => (ADDRESS, None),
+        KeyPart::Path => ("path", None),
+        KeyPart::Method => ("method", None),
+        KeyPart::Host => ("host", None),
+        KeyPart::Route => ("route", None),
+        KeyPart::Header(name) => ("header", Some(name)),
+        KeyPart::Query(name) => ("query", Some(name)),
+        KeyPart::Cookie(name) => ("cookie", Some(name)),
+    };
+    let mut out = word.as_bytes().to_vec();
+    if let Some(name) = name {
+        out.push(b':');
+        push_part(&mut out, name.as_bytes(), hasher);
+    }
+    out.push(b'=');
+    out
+}
+
+/// Appends `<source>:<client>`.
+pub fn push_client(out: &mut Vec<u8>, client: &Client, sources: &[Source]) {
+    let source = sources.get(client.index);
+    if source.is_some_and(|source| matches!(source.kind, SourceKind::Address { .. })) {
+        out.extend_from_slice(ADDRESS.as_bytes());
+    } else {
+        out.extend_from_slice(client.source.as_bytes());
+    }
+    out.push(b':');
+    match &client.value {
+        ClientValue::Plain(text) => out.extend_from_slice(text.as_bytes()),
+        ClientValue::Digest(digest) => out.extend_from_slice(&digest.hex()),
+        ClientValue::Address(net) => {
+            let text = crate::identify::ShownAddress(*net).to_string();
+            crate::identify::push_escaped(out, text.as_bytes());
+        }
+    }
+}
+
+/// Appends `address:<address or prefix>`.
+pub(crate) fn push_address(out: &mut Vec<u8>, request: &Request<'_>) {
+    out.extend_from_slice(ADDRESS.as_bytes());
+    out.push(b':');
+    request.push_address(out);
+}
+
+/// `<limit>:<form>:<period ms>`.
+pub(crate) fn label(name: &str, form: Form, period_ms: u64, hasher: &Hasher) -> String {
+    let mut escaped = Vec::new();
+    push_part(&mut escaped, name.as_bytes(), hasher);
+    let name = String::from_utf8(escaped).unwrap_or_default();
+    format!("{name}:{}:{period_ms}", form.word())
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

@@ -1,0 +1,208 @@
+//! Applies a policy to a request: which limits hold, what this client is granted, and which counters that means.
+//! Whether the counters are spent is not decided here.
+
+use super::compiled::{every_reading_fits, Compiled};
+use super::groups::{Groups, Held};
+use super::keys::Tag;
+use super::matching::Matcher;
+use super::request::{Reads, Request};
+use super::{Enforce, Limit, NoClient, Percent, Plan, Quota};
+use crate::identify::{identify, Attributes, Hasher, Identity, Source, SourceKind};
+use crate::model::Policy;
+use std::rc::Rc;
+
+/// The field of a hash that holds one counter only.
+const ONLY_FIELD: &str = "c";
+
+/// A policy, compiled for planning.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    sources: Vec<Source>,
+    refuse_ambiguous: bool,
+    hasher: Hasher,
+    reads: Reads,
+    exempt: Vec<Matcher>,
+    /// In the policy's order.
+    limits: Vec<Compiled>,
+    /// Indices of the limits, those that replace others before those that they replace.
+    order: Vec<usize>,
+    /// `<prefix>:<instance>:{`
+    key_start: Vec<u8>,
+    only_field: Rc<str>,
+}
+
+impl Planner {
+    /// Compiles a policy; secrets are hashed by `hasher`, the same on all Envoys.
+    pub fn new(policy: &Policy, hasher: Hasher) -> Planner {
+        let sources = policy.identify.clone();
+        let (ipv4_prefix, ipv6_prefix) = address_prefixes(&sources);
+        let mut reads = Reads::new(ipv4_prefix, ipv6_prefix);
+        let exempt = policy
+            .exempt
+            .iter()
+            .map(|m| Matcher::new(m, &sources, &mut reads, &hasher))
+            .collect();
+        let limits = policy
+            .limits
+            .iter()
+            .map(|l| Compiled::new(l, &sources, &mut reads, &hasher))
+            .collect();
+        let key_start = format!("{}:{}:{{", policy.redis.key_prefix, policy.instance).into_bytes();
+        Planner {
+            sources,
+            refuse_ambiguous: policy.refuses_ambiguous(),
+            hasher,
+            reads,
+            exempt,
+            limits,
+            order: replacing_first(&policy.limits),
+            key_start,
+            only_field: ONLY_FIELD.into(),
+        }
+    }
+
+    /// Who is calling, by the policy's sources.
+    pub fn identify(&self, attributes: &dyn Attributes) -> Identity {
+        identify(&self.sources, attributes, &self.hasher, self.refuse_ambiguous)
+    }
+
+    /// What hashes secrets here.
+    pub fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
+    /// The counters that the request meets. `identity` is what [`Planner::identify`] returned for it.
+    pub fn plan(&self, attributes: &dyn Attributes, identity: &Identity) -> Plan {
+        let request = Request::new(attributes, identity, &self.reads, &self.hasher);
+        if self.is_exempt(&request) {
+            return Plan::Exempt;
+        }
+        let (held, no_client) = self.held(&request);
+        let mut groups = Groups::new(&request, &self.sources, &self.key_start, &self.only_field);
+        for held in held.iter().flatten() {
+            groups.add(held);
+        }
+        let (groups, broken_costs) = groups.finish();
+        Plan::Count {
+            groups,
+            no_client,
+            broken_costs,
+        }
+    }
+
+    fn is_exempt(&self, request: &Request<'_>) -> bool {
+        !self.exempt.is_empty() && every_reading_fits(&self.exempt, request)
+    }
+
+    /// The limits that hold, each in its place, and whether one was enforced that lacks a client.
+    fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Option<Held<'p>>>, Option<NoClient>) {
+        // Takes memory with the first limit that replaces others.
+        let mut replaced: Vec<bool> = Vec::new();
+        let mut held: Vec<Option<Held<'p>>> = Vec::with_capacity(self.limits.len());
+        held.resize_with(self.limits.len(), || None);
+        let mut no_client = None;
+        for &index in &self.order {
+            let Some(limit) = self.limits.get(index) else {
+                continue;
+            };
+            if replaced.get(index) == Some(&true) {
+                continue;
+            }
+            let Some(matched) = limit.matched(request) else {
+                continue;
+            };
+            let (quota, live) = limit.overrides.quota(request);
+            let enforced = self.enforced(limit, request);
+            if limit.layout.tag == Tag::Client && request.client().is_none() {
+                if enforced && quota != Quota::Unlimited {
+                    no_client = Some(reason(request));
+                }
+                continue;
+            }
+            if enforced && !limit.replaces.is_empty() && limit.is_certain(request) {
+                replaced.resize(self.limits.len(), false);
+                for &other in &limit.replaces {
+                    if let Some(replaced) = replaced.get_mut(other) {
+                        *replaced = true;
+                    }
+                }
+            }
+            if let Some(place) = held.get_mut(index) {
+                *place = Some(Held {
+                    index,
+                    limit,
+                    matched,
+                    path_part: limit.path_part(matched),
+                    quota,
+                    live,
+                    enforced,
+                });
+            }
+        }
+        (held, no_client)
+    }
+
+    /// Whether the limit denies this caller. A share is drawn by the caller alone, so that all limits with a share
+    /// hold for the same callers, and a larger share for those of a smaller one: by the client; by the address
+    /// where the key has that and no client (a new API key draws no new lot), or where there is no client.
+    fn enforced(&self, limit: &Compiled, request: &Request<'_>) -> bool {
+        let share = match limit.enforce {
+            Enforce::Always => return true,
+            Enforce::Never => return false,
+            Enforce::Share(share) => u64::from(share.basis_points()),
+        };
+        let lot = request.lot(limit.layout.by_address(), &self.sources);
+        lot % u64::from(Percent::FULL.basis_points()) < share
+    }
+}
+
+fn reason(request: &Request<'_>) -> NoClient {
+    match request.identity {
+        Identity::Ambiguous(_) => NoClient::Ambiguous,
+        Identity::Unknown | Identity::Client(_) => NoClient::Unknown,
+    }
+}
+
+/// How `key: [address]` cuts: as the first address source says.
+fn address_prefixes(sources: &[Source]) -> (u8, u8) {
+    let prefixes = |source: &Source| match source.kind {
+        SourceKind::Address {
+            ipv4_prefix,
+            ipv6_prefix,
+        } => Some((ipv4_prefix, ipv6_prefix)),
+        _ => None,
+    };
+    sources.iter().find_map(prefixes).unwrap_or((32, 64))
+}
+
+/// An order in which every limit comes before those that it replaces. `replaces` is never circular; if it were, the
+/// rest would follow in the policy's order.
+fn replacing_first(limits: &[Limit]) -> Vec<usize> {
+    // How many limits that are not in the order yet replace each.
+    let mut waiting = vec![0_usize; limits.len()];
+    for waits in limits.iter().flat_map(|limit| &limit.replaces) {
+        if let Some(count) = waiting.get_mut(*waits) {
+            *count += 1;
+        }
+    }
+    let mut left: Vec<usize> = (0..limits.len()).collect();
+    let mut order = Vec::with_capacity(limits.len());
+    while !left.is_empty() {
+        let free = left.iter().position(|i| waiting.get(*i) == Some(&0));
+        let next = left.remove(free.unwrap_or(0));
+        for replaced in limits.get(next).iter().flat_map(|limit| &limit.replaces) {
+            if let Some(count) = waiting.get_mut(*replaced) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        order.push(next);
+    }
+    order
+}
+
+#[path = "explain.rs"]
+pub mod explain;
+
+#[cfg(test)]
+#[path = "planner_tests.rs"]
+mod tests;

@@ -1,0 +1,181 @@
+//! What a policy is: its types, validated and complete. The configuration reads into them, everything else works with
+//! them. Nothing here reads a request or a configuration.
+
+mod algorithm;
+mod cost;
+pub(crate) mod path;
+mod pattern;
+pub(crate) mod policy;
+mod rate;
+mod template;
+
+pub use algorithm::{Algorithm, Align, Form};
+pub use cost::{CostRange, ReadCost};
+pub use path::normalise;
+pub use pattern::{bare_host, Case, HostPattern, PathPattern, PatternError, ValuePattern};
+pub use policy::*;
+pub use rate::{Period, Quota, Rate, RateError, MAX_LIMIT};
+
+use crate::identify::Digest;
+use ipnet::IpNet;
+
+/// One limit of a policy, as validated by the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limit {
+    /// Unique within the policy; the rate as written where the configuration gave no name.
+    pub name: String,
+    pub quota: Quota,
+    pub algorithm: Algorithm,
+    /// The limit holds for a request that fits any of these; empty: for every request.
+    pub matches: Vec<Match>,
+    /// What shares a counter, in the order written; never empty.
+    pub key: Vec<KeyPart>,
+    /// The first that fits wins.
+    pub overrides: Vec<Override>,
+    pub enforce: Enforce,
+    pub on_error: OnError,
+    /// Indices of the limits that do not hold where this one does.
+    pub replaces: Vec<usize>,
+    /// Whether callers may learn of this limit.
+    pub expose: bool,
+    pub cost: Cost,
+    /// The most permits that are taken in advance at a time, as a share of N; `None`: none are.
+    pub lease: Option<Percent>,
+}
+
+impl Limit {
+    /// The period of its rate and of its overrides'; `None` where all are unlimited.
+    pub fn period(&self) -> Option<Period> {
+        let overridden = self.overrides.iter().filter_map(Override::quota);
+        std::iter::once(self.quota)
+            .chain(overridden)
+            .find_map(|quota| match quota {
+                Quota::Limited(rate) => Some(rate.period),
+                Quota::Unlimited => None,
+            })
+    }
+
+    /// The path pattern of the match of this index, as written; `None` where it has none.
+    pub fn path_pattern(&self, index: usize) -> Option<&str> {
+        self.matches.get(index)?.path.as_ref().map(PathPattern::text)
+    }
+}
+
+/// A share in hundredths of a percent: 0 to 10,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u16);
+
+impl Percent {
+    pub const NONE: Percent = Percent(0);
+    pub const FULL: Percent = Percent(10_000);
+
+    /// `None` above 10,000 (100%).
+    pub fn from_basis_points(points: u16) -> Option<Percent> {
+        (points <= 10_000).then_some(Percent(points))
+    }
+
+    pub fn basis_points(self) -> u16 {
+        self.0
+    }
+}
+
+/// Whether a spent limit denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforce {
+    Always,
+    /// Shadow: counts and reports, denies nothing.
+    Never,
+    /// Denies for this share of the clients, always the same; the rest are in shadow.
+    Share(Percent),
+}
+
+/// What happens when a count cannot be had in time. Ordered by strictness, the strictest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnError {
+    Allow,
+    Local,
+    Deny,
+}
+
+/// A part of what tells counters apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KeyPart {
+    Client,
+    Address,
+    Path,
+    Method,
+    Host,
+    Route,
+    /// Header names are lower case.
+    Header(String),
+    Query(String),
+    Cookie(String),
+}
+
+/// How much of the quota a request takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cost {
+    Fixed(u64),
+    /// From a request header.
+    Header {
+        name: String,
+        range: CostRange,
+    },
+    /// From a response header, charged after the fact.
+    ResponseHeader {
+        name: String,
+        range: CostRange,
+    },
+}
+
+/// Changes N for some clients, never the period.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Override {
+    /// A field of the client's own hash, read in the counting call.
+    Redis,
+    Value {
+        source: String,
+        value: String,
+        quota: Quota,
+    },
+    Hash {
+        source: String,
+        hash: Digest,
+        quota: Quota,
+    },
+    Cidr {
+        net: IpNet,
+        quota: Quota,
+    },
+}
+
+/// A condition on a request: all fields that are given must fit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Match {
+    /// Upper case; empty: any. Where it makes a limit hold, GET is HEAD as well: most servers answer HEAD by what
+    /// answers GET.
+    pub methods: Vec<String>,
+    pub path: Option<PathPattern>,
+    /// How the path's literals are compared where the condition makes a limit hold. Where it frees a request (`exempt`,
+    /// `replaces`, within `not`), they are compared exactly.
+    pub case: Case,
+    pub hosts: Vec<HostPattern>,
+    /// Header name (lower case) and what its value must be.
+    pub headers: Vec<(String, ValuePattern)>,
+    pub route: Option<String>,
+    /// Names of `identify` sources; empty: any caller.
+    pub sources: Vec<String>,
+    pub not: Option<Box<Match>>,
+}
+
+impl Override {
+    /// What it grants; `None` where that is not known before the call.
+    pub fn quota(&self) -> Option<Quota> {
+        match self {
+            Override::Redis => None,
+            Override::Value { quota, .. } | Override::Hash { quota, .. } | Override::Cidr { quota, .. } => {
+                Some(*quota)
+            }
+        }
+    }
+}

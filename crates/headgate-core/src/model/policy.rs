@@ -1,0 +1,166 @@
+//! The validated policy: what the rest of the core works with. Nothing in it can be wrong any more.
+
+use super::{KeyPart, Limit, Match, Percent};
+use crate::identify::{Source, SourceKind};
+use std::time::Duration;
+
+/// What a configuration is for. Whether it is used so is known when the host calls: a request's headers want a filter, a
+/// new connection the guard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plugin {
+    Filter(Box<Policy>),
+    RedisCall { key_prefix: String },
+}
+
+/// The HTTP role's whole configuration; defaults are in the contract and in [`crate::config`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub enabled: bool,
+    pub instance: String,
+    pub store: Store,
+    pub redis: RedisSettings,
+    pub local: LocalSettings,
+    /// Never empty.
+    pub identify: Vec<Source>,
+    pub on_no_client: OnNoClient,
+    pub on_ambiguous_client: OnAmbiguousClient,
+    pub exempt: Vec<Match>,
+    /// Never empty.
+    pub limits: Vec<Limit>,
+    pub response: ResponseSettings,
+    pub verdict_cache: VerdictCacheSettings,
+    pub log: LogSettings,
+    pub metrics: MetricsSettings,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Redis,
+    Local,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedisSettings {
+    pub cluster: String,
+    pub key_prefix: String,
+    /// How long a request may wait for its count; 1 ms to 10 s.
+    pub timeout: Duration,
+    /// Calls under way, for each worker.
+    pub max_in_flight: usize,
+    /// In place of the cluster, on Higress.
+    pub native: Option<NativeSettings>,
+}
+
+/// Redis by the gateway's own client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NativeSettings {
+    /// The gateway's name for the service.
+    pub cluster: String,
+    /// Empty: the default user.
+    pub username: String,
+    /// The environment variable that holds the password.
+    pub password_env: Option<String>,
+    pub database: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalSettings {
+    pub share: Percent,
+    pub max_counters: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnNoClient {
+    Allow,
+    Deny,
+}
+
+/// What becomes of a request that gives a source several values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnAmbiguousClient {
+    /// The source yields none, and the next one decides.
+    Next,
+    /// 400, where a limit with the client in its key holds.
+    Deny,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseSettings {
+    pub status: u16,
+    pub error_status: u16,
+    /// With `{limit}`, `{remaining}`, `{retry_after}`, `{name}`.
+    pub body: String,
+    pub format: BodyFormat,
+    pub x_ratelimit: bool,
+    pub ietf: bool,
+    pub reset: ResetForm,
+    pub retry_after_jitter: Percent,
+    pub upstream_headers: UpstreamHeaders,
+    /// Of the body; `None`: by its format.
+    pub content_type: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFormat {
+    Text,
+    ProblemJson,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetForm {
+    Unix,
+    Delta,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamHeaders {
+    Replace,
+    Keep,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerdictCacheSettings {
+    pub max_age: Duration,
+    pub entries: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogSettings {
+    pub denials_per_second: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricsSettings {
+    pub enabled: bool,
+    pub clients: Vec<NamedClient>,
+}
+
+/// A client with a series of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedClient {
+    pub name: String,
+    pub source: String,
+    pub value: ClientValue,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientValue {
+    Value(String),
+    Hash(crate::identify::Digest),
+}
+
+impl Policy {
+    /// Whether a request that gives a source several values is refused.
+    pub fn refuses_ambiguous(&self) -> bool {
+        self.on_ambiguous_client == OnAmbiguousClient::Deny
+    }
+
+    /// Whether values of callers are hashed that could be secrets: those of sources that are not plain, and those of
+    /// headers, queries and cookies in keys.
+    pub fn holds_secrets(&self) -> bool {
+        let keyed =
+            |part: &KeyPart| matches!(part, KeyPart::Header(_) | KeyPart::Query(_) | KeyPart::Cookie(_));
+        let secret = |source: &Source| !source.plain && !matches!(source.kind, SourceKind::Address { .. });
+        self.identify.iter().any(secret) || self.limits.iter().flat_map(|limit| &limit.key).any(keyed)
+    }
+}

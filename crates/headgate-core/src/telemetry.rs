@@ -1,0 +1,186 @@
+//! What operators are told: figures, who is rejected, and (in this file) that counting fails and that it works again,
+//! without a line for each request.
+
+mod collector;
+pub mod denials;
+pub mod failures;
+pub mod meter;
+pub mod metrics;
+mod names;
+mod notices;
+pub mod top;
+mod waits;
+
+pub use collector::Telemetry;
+pub use notices::notice_line;
+
+use crate::limit::{Limit, OnError};
+use failures::Kind;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+/// Failures are reported at most this often; without one for so long, counting is said to work again.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Decides when a failure to count is worth a log line: one for each kind.
+#[derive(Debug, Default)]
+pub struct FailureLog {
+    kinds: Vec<Counted>,
+    latest: Option<Instant>,
+    /// The last one that was no consequence of others, as it was described.
+    cause: String,
+}
+
+/// Failures of one kind.
+#[derive(Debug)]
+struct Counted {
+    kind: Kind,
+    reported: Option<Instant>,
+    /// Requests since then.
+    failed: u64,
+}
+
+/// A line to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// So many requests could not be counted since the last report of this kind.
+    Failing {
+        requests: u64,
+    },
+    Recovered,
+}
+
+impl FailureLog {
+    /// Notes one request, and why Redis did not count it, if so.
+    pub fn note(&mut self, now: Instant, failure: Option<Kind>) -> Option<Report> {
+        let Some(kind) = failure else {
+            if now.duration_since(self.latest?) < QUIET {
+                return None;
+            }
+            *self = FailureLog::default();
+            return Some(Report::Recovered);
+        };
+        self.latest = Some(now);
+        let kinds = &mut self.kinds;
+        let is_recent = |other: &Counted| other.reported.is_some_and(|at| now.duration_since(at) < QUIET);
+        // An open breaker follows from what was reported.
+        let any = kind == Kind::BreakerOpen && kinds.iter().any(is_recent);
+        let at = kinds.iter().position(|known| known.kind == kind);
+        let at = at.unwrap_or_else(|| {
+            kinds.push(Counted {
+                kind,
+                reported: None,
+                failed: 0,
+            });
+            kinds.len() - 1
+        });
+        let counted = kinds.get_mut(at)?;
+        counted.failed += 1;
+        if any || is_recent(counted) {
+            return None;
+        }
+        counted.reported = Some(now);
+        Some(Report::Failing {
+            requests: std::mem::take(&mut counted.failed),
+        })
+    }
+
+    /// The failure in words, for the line that is due. Of an open breaker: by what it was opened.
+    pub fn describe(&mut self, kind: Kind, error: &dyn Display, advice: &str) -> String {
+        let mut words = error.to_string();
+        let more = match kind {
+            Kind::BreakerOpen => &self.cause,
+            _ => advice,
+        };
+        if !more.is_empty() {
+            words.push_str("; ");
+            words.push_str(more);
+        }
+        if kind != Kind::BreakerOpen {
+            self.cause.clone_from(&words);
+        }
+        words
+    }
+}
+
+/// What becomes of requests that are not counted, in words.
+pub fn on_error_words(limits: &[Limit]) -> String {
+    let mut words = String::new();
+    for (on_error, does) in [
+        (OnError::Deny, "on_error: deny refuses them"),
+        (OnError::Local, "on_error: local counts them in this Envoy alone"),
+        (OnError::Allow, "on_error: allow lets them pass"),
+    ] {
+        if limits.iter().any(|limit| limit.on_error == on_error) {
+            if !words.is_empty() {
+                words.push_str(" or ");
+            }
+            words.push_str(does);
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::fixtures::limit;
+
+    #[test]
+    fn one_line_in_ten_seconds_of_failures_and_one_when_they_end() {
+        let mut log = FailureLog::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let failed = Some(Kind::Silence);
+        assert_eq!(log.note(start, None), None);
+        assert_eq!(log.note(start, failed), Some(Report::Failing { requests: 1 }));
+        assert_eq!(log.note(at(1), failed), None);
+        assert_eq!(log.note(at(2), None), None, "another shard still counts");
+        assert_eq!(log.note(at(10), failed), Some(Report::Failing { requests: 2 }));
+        assert_eq!(log.note(at(19), None), None);
+        assert_eq!(log.note(at(20), None), Some(Report::Recovered));
+        assert_eq!(log.note(at(21), None), None);
+        assert_eq!(log.note(at(22), failed), Some(Report::Failing { requests: 1 }));
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_line_and_an_open_breaker_names_its_cause() {
+        let mut log = FailureLog::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let one = Some(Report::Failing { requests: 1 });
+        assert_eq!(log.note(start, Some(Kind::Silence)), one);
+        assert_eq!(log.note(start, Some(Kind::Login)), one);
+        assert_eq!(
+            log.describe(Kind::Login, &"NOAUTH", "see there"),
+            "NOAUTH; see there"
+        );
+        assert_eq!(log.note(at(1), Some(Kind::Login)), None);
+        let open = Some(Kind::BreakerOpen);
+        assert_eq!(log.note(at(1), open), None, "follows from what was reported");
+        assert_eq!(log.note(at(10), open), Some(Report::Failing { requests: 2 }));
+        let described = log.describe(Kind::BreakerOpen, &"circuit breaker open", "");
+        assert_eq!(described, "circuit breaker open; NOAUTH; see there");
+        assert_eq!(
+            log.note(at(11), Some(Kind::Login)),
+            Some(Report::Failing { requests: 2 })
+        );
+    }
+
+    #[test]
+    fn the_line_says_what_on_error_does_by_the_limits_that_there_are() {
+        let on_error = |on_error| Limit {
+            on_error,
+            ..limit("a", &[])
+        };
+        let local = [on_error(OnError::Local), on_error(OnError::Local)];
+        assert_eq!(
+            on_error_words(&local),
+            "on_error: local counts them in this Envoy alone"
+        );
+        assert_eq!(
+            on_error_words(&[on_error(OnError::Allow), on_error(OnError::Deny)]),
+            "on_error: deny refuses them or on_error: allow lets them pass"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! Takes the engine's events: adds them up for the proxy's metrics, and keeps the sketch of who is rejected most.
+
+use super::meter::Meter;
+use super::metrics::{LimitCounted, Metrics};
+use super::top::Top;
+use crate::earliest::earliest;
+use crate::engine::Event;
+use crate::identify::Hasher;
+use crate::json::Object;
+use crate::model::Policy;
+use crate::redis::Level;
+use crate::redis::Levels;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What operators see of one worker.
+pub struct Telemetry<M: Meter> {
+    policy: Rc<Policy>,
+    /// `None`: turned off.
+    metrics: Option<Metrics<M>>,
+    top: Top,
+    /// How often the most rejected clients are logged.
+    top_every: Duration,
+    /// When they are logged next; `None`: none was rejected.
+    top_due: Option<Instant>,
+}
+
+impl<M: Meter> Telemetry<M> {
+    /// Defines the series: call it when the configuration is taken. `version`: what distinguishes configurations.
+    pub fn new(
+        policy: Rc<Policy>,
+        hasher: &Hasher,
+        meter: M,
+        version: u64,
+        top_every: Duration,
+    ) -> Telemetry<M> {
+        let on = policy.metrics.enabled && policy.enabled;
+        Telemetry {
+            metrics: on.then(|| Metrics::new(&policy, hasher, meter, version)),
+            top: Top::default(),
+            top_every,
+            top_due: None,
+            policy,
+        }
+    }
+
+    /// Takes one event; a line that is to be logged, if it is one.
+    pub fn note(&mut self, now: Instant, event: Event) -> Option<(Level, String)> {
+        if let Event::Line(level, text) = event {
+            return Some((level, text));
+        }
+        let metrics = self.metrics.as_mut()?;
+        match event {
+            Event::Decided { outcome, by } => metrics.decided(now, outcome, by),
+            Event::Counted {
+                limit,
+                enforced,
+                verdict,
+                by,
+            } => metrics.counted(&LimitCounted {
+                limit,
+                enforced,
+                verdict,
+                by,
+                on_error: self.policy.limits.get(limit)?.on_error,
+            }),
+            Event::Waited { micros } => metrics.waited(now, micros),
+            Event::Called { outcome } => metrics.called(outcome),
+            Event::Abandoned => metrics.abandoned(now),
+            Event::Lease(event) => metrics.leased(now, event),
+            Event::Denied {
+                limit,
+                endpoint,
+                client,
+            } => {
+                let endpoint = endpoint.name(self.policy.limits.get(limit));
+                metrics.rejected(limit, endpoint, client.as_deref());
+                if let Some(client) = &client {
+                    self.top.note(client, limit);
+                    self.top_due.get_or_insert(now + self.top_every);
+                }
+            }
+            Event::BrokenCosts(costs) => metrics.broken_costs(now, costs),
+            Event::SplitCall => metrics.split_call(now),
+            Event::Evicted(counters) => metrics.evicted(now, counters),
+            Event::Line(..) => {}
+        }
+        None
+    }
+
+    /// When [`Telemetry::on_timeout`] has something to do next.
+    pub fn due(&self) -> Option<Instant> {
+        let metrics = self.metrics.as_ref().and_then(Metrics::due);
+        earliest(&[metrics, self.top_due])
+    }
+
+    /// Hands on what is due; a line to be logged, if there is one.
+    pub fn on_timeout(&mut self, now: Instant, levels: Levels) -> Option<String> {
+        let metrics = self.metrics.as_mut()?;
+        if metrics.is_due(now, levels) {
+            metrics.hand_on(levels);
+        }
+        self.top_due.filter(|due| *due <= now)?;
+        self.top_due = None;
+        let limits = &self.policy.limits;
+        let clients = self
+            .top
+            .take(|limit| limits.get(limit).map_or("", |limit| limit.name.as_str()));
+        let mut line = Object::new();
+        line.text("event", "most_rejected");
+        line.text("instance", &self.policy.instance);
+        line.number("seconds", self.top_every.as_secs());
+        line.json("clients", &clients);
+        Some(line.finish())
+    }
+}

@@ -1,0 +1,153 @@
+//! Why requests are not counted, as far as the module can know it, and where an operator sees more.
+//!
+//! Envoy's `redis_proxy` keeps reasons to itself: whatever goes wrong between it and a node reads `upstream failure` or,
+//! where it knows no node, `no upstream host`. What is behind that is in Envoy's admin interface, so the log names the
+//! causes there are and the figures that tell one from the other.
+
+use crate::redis::CallError;
+use crate::results::GroupError;
+
+/// Each gets a log line of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Redis wants a password, or another one.
+    Login,
+    /// The user may not do what the script does.
+    Rights,
+    /// Envoy's connection to a node fails.
+    Connection,
+    /// Envoy knows no node.
+    NoHost,
+    /// A redirection that was not followed.
+    Redirection,
+    /// Any other error of Redis's.
+    Answer,
+    Silence,
+    /// A consequence of failures before it.
+    BreakerOpen,
+    TooManyInFlight,
+    /// Envoy does not open the stream.
+    NoCluster,
+    /// The stream does not stay open.
+    Stream,
+    /// Envoy's own memory.
+    Local,
+}
+
+impl Kind {
+    pub fn of(error: &GroupError) -> Kind {
+        match error {
+            GroupError::Redis(text) => Kind::of_answer(text),
+            GroupError::TimedOut => Kind::Silence,
+            GroupError::Call(error) => match error {
+                CallError::TooManyInFlight => Kind::TooManyInFlight,
+                CallError::BreakerOpen => Kind::BreakerOpen,
+                CallError::TooEarly => Kind::NoHost,
+                CallError::NoCluster => Kind::NoCluster,
+                CallError::Unavailable | CallError::Lost | CallError::Closed(_) => Kind::Stream,
+                CallError::Unintelligible => Kind::Answer,
+            },
+        }
+    }
+
+    fn of_answer(text: &str) -> Kind {
+        const KINDS: [(&str, Kind); 8] = [
+            ("NOAUTH", Kind::Login),
+            ("WRONGPASS", Kind::Login),
+            ("NOPERM", Kind::Rights),
+            ("upstream ", Kind::Connection),
+            ("no upstream host", Kind::NoHost),
+            ("MOVED ", Kind::Redirection),
+            ("ASK ", Kind::Redirection),
+            ("", Kind::Answer),
+        ];
+        let fits = |(start, _): &&(&str, Kind)| text.starts_with(start);
+        KINDS.iter().find(fits).map_or(Kind::Answer, |(_, kind)| *kind)
+    }
+
+    /// What to look at; empty: the error says it all. `cluster`: the stream's, as the policy names it; `None` where
+    /// calls go by another transport, as all of this is about streams and `redis_proxy`.
+    pub fn advice(self, cluster: Option<&str>) -> String {
+        let Some(cluster) = cluster else {
+            return String::new();
+        };
+        match self {
+            Kind::Login => LOGIN.to_owned(),
+            Kind::Rights => RIGHTS.to_owned(),
+            Kind::Connection => format!("{CONNECTION}; {FIGURES}, upstream_rq_timeout"),
+            Kind::NoHost => format!(
+                "{NO_HOST}; {FIGURES}, upstream_commands.*.failure, membership_total; and Envoy's own warnings in \
+                 this log"
+            ),
+            Kind::Redirection => REDIRECTION.to_owned(),
+            Kind::Silence => format!("{SILENCE}; {FIGURES}"),
+            Kind::NoCluster => format!(
+                "redis.cluster names the upstream cluster {cluster:?}, which this Envoy has not; /clusters in its admin \
+                 interface lists those that it has"
+            ),
+            Kind::Stream => format!(
+                "see the upstream cluster {cluster:?}, its internal listener and the filter headgate-redis-call there: \
+                 /clusters and /listeners in Envoy's admin interface, and errors above in this log"
+            ),
+            Kind::Answer | Kind::BreakerOpen | Kind::TooManyInFlight | Kind::Local => String::new(),
+        }
+    }
+}
+
+const LOGIN: &str = "Envoy sends no password or a wrong one: see auth_username and auth_password in the \
+                     RedisProtocolOptions of the cluster behind redis_proxy";
+const RIGHTS: &str = "the user of auth_username lacks a right: envoy/redis-users.acl has all that it needs";
+const CONNECTION: &str =
+    "Envoy's connection to the node fails: Redis is down or frozen, a wrong port, TLS on one side \
+                          only, or a certificate that is not trusted";
+const NO_HOST: &str = "Envoy knows no node of Redis: it is unreachable, a wrong port, a name that does not resolve, TLS \
+                       on one side only, a certificate that is not trusted, a wrong password, a Redis that is no cluster, \
+                       or a Redis Cluster that announces no address (of one node: set cluster-announce-ip)";
+const REDIRECTION: &str =
+    "redis_proxy does not follow it: it needs enable_redirection and, where the nodes announce \
+                           names (cluster-announce-hostname), dns_cache_config";
+const SILENCE: &str =
+    "Redis or the network is slow or frozen, packets are dropped, or Envoy speaks TLS to a plain port";
+const FIGURES: &str = "in Envoy's admin interface see /clusters, and in /stats the Redis cluster's \
+                       upstream_cx_connect_fail, upstream_cx_connect_timeout, ssl.connection_error, ssl.fail_verify_*";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_redis_and_its_proxy_answer_is_told_by_its_first_words() {
+        for (text, kind) in [
+            ("NOAUTH Authentication required.", Kind::Login),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                Kind::Login,
+            ),
+            (
+                "NOPERM User headgate has no permissions to run the 'hget' command",
+                Kind::Rights,
+            ),
+            ("upstream failure", Kind::Connection),
+            ("no upstream host", Kind::NoHost),
+            ("MOVED 16383 localhost:7001", Kind::Redirection),
+            ("ASK 1 localhost:7001", Kind::Redirection),
+            ("OOM command not allowed", Kind::Answer),
+            ("", Kind::Answer),
+        ] {
+            assert_eq!(Kind::of(&GroupError::Redis(text.into())), kind, "{text}");
+        }
+        assert_eq!(Kind::of(&GroupError::TimedOut), Kind::Silence);
+        assert_eq!(Kind::of(&GroupError::Call(CallError::Closed(14))), Kind::Stream);
+    }
+
+    #[test]
+    fn advice_names_the_policys_cluster() {
+        for kind in [Kind::NoCluster, Kind::Stream] {
+            assert!(
+                kind.advice(Some("somewhere")).contains("\"somewhere\""),
+                "{kind:?}"
+            );
+            assert_eq!(kind.advice(None), "", "{kind:?}");
+        }
+    }
+}

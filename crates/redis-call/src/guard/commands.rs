@@ -1,0 +1,252 @@
+//! What may go on to Redis: calls of the filter's scripts, by their bodies or their SHA-1s, and of the plain commands
+//! that it needs, on keys below the prefix, and `CLUSTER SLOTS`. Anything else is replaced, where it stands, by a command that `redis_proxy` itself answers with an
+//! error, so that the replies keep their order and no other call of the connection is disturbed.
+//!
+//! Scripts that another application loaded into the same Redis are refused: whoever reaches the listener could run
+//! them.
+
+use super::scanner::{Arg, Scanner};
+use super::Violation;
+use crate::{resp, Script, UNKNOWN_SHA1};
+use std::fmt;
+use std::ops::AddAssign;
+use std::rc::Rc;
+
+/// The largest command taken, in bytes on the wire; also what one connection may hold in memory.
+pub const MAX_COMMAND: usize = 1 << 20;
+
+/// A buffer larger than this, in bytes, is given back once it is empty.
+const KEPT_BUFFER: usize = 16 << 10;
+
+/// What a refused command is called when it reaches `redis_proxy`, and the argument that it gets: both appear in
+/// the error, `ERR unknown command 'headgate-refused-FLUSHALL', with args beginning with: …`.
+pub const REFUSED_PREFIX: &[u8] = b"headgate-refused-";
+const REFUSED_REASON: &[u8] = b"only Headgate's own calls pass here";
+
+/// What is allowed, the same for all connections.
+#[derive(Debug)]
+pub struct Rules {
+    key_prefix: Vec<u8>,
+    scripts: &'static [Script],
+    commands: Vec<String>,
+}
+
+impl Rules {
+    /// Every key must begin with `key_prefix`; write it with its separator, as in `ratelimit:`, or the keys of another
+    /// application whose prefix begins the same are allowed. `scripts` are those that may be called: this release's and
+    /// the one before it, for a rolling upgrade.
+    pub fn new(key_prefix: &str, scripts: &'static [Script]) -> Rules {
+        Rules {
+            key_prefix: key_prefix.as_bytes().to_vec(),
+            scripts,
+            commands: Vec::new(),
+        }
+    }
+
+    /// Allows these commands besides, such as `INCR`. The first argument of each must be its only key: no other
+    /// argument is compared with the prefix, so do not allow what takes several keys or none (`MSET`, `RENAME`,
+    /// `FLUSHALL`).
+    pub fn allowing(mut self, commands: &[&str]) -> Rules {
+        self.commands
+            .extend(commands.iter().map(|name| (*name).to_owned()));
+        self
+    }
+
+    fn has_command(&self, name: &[u8]) -> bool {
+        let mut commands = self.commands.iter();
+        commands.any(|command| command.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    fn has_body(&self, body: &[u8]) -> bool {
+        self.scripts.iter().any(|script| script.body.as_bytes() == body)
+    }
+
+    /// Whether it is the SHA-1 of one of the scripts, or that by which probes call none.
+    fn has_sha1(&self, hex: &[u8]) -> bool {
+        let mut names = self.scripts.iter().map(|script| script.sha1_hex);
+        hex == UNKNOWN_SHA1.as_bytes() || names.any(|name| name.as_bytes().eq_ignore_ascii_case(hex))
+    }
+}
+
+/// The name of a refused command, fit for RESP and logs: upper case, at most 32 bytes, `_` for what is not
+/// `[A-Z0-9_-]`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CommandName {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl CommandName {
+    pub fn of(name: &[u8]) -> CommandName {
+        let mut bytes = [0; 32];
+        let mut len = 0;
+        for (place, byte) in bytes.iter_mut().zip(name) {
+            *place = match byte.to_ascii_uppercase() {
+                byte @ (b'A'..=b'Z' | b'0'..=b'9' | b'-') => byte,
+                _ => b'_',
+            };
+            len += 1;
+        }
+        CommandName { bytes, len }
+    }
+
+    pub fn as_str(&self) -> &str {
+        let name = self.bytes.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(name).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for CommandName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for CommandName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Commands that were replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    pub count: u32,
+    /// The newest of them.
+    pub last: Option<CommandName>,
+}
+
+impl AddAssign for Refused {
+    fn add_assign(&mut self, later: Refused) {
+        self.count = self.count.saturating_add(later.count);
+        self.last = later.last.or(self.last);
+    }
+}
+
+/// What the next argument of the command under way must be, or how it is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Name,
+    Body,
+    Sha,
+    Numkeys,
+    /// So many more keys; the other arguments are free.
+    Keys(usize),
+    ClusterSubcommand,
+    Allowed,
+    Refused,
+}
+
+impl State {
+    /// The state after one more argument. A command that ends in any state but `Allowed` is refused.
+    fn after(self, arg: Arg<'_>, rules: &Rules) -> State {
+        match self {
+            State::Name if arg.bytes.eq_ignore_ascii_case(b"EVALSHA") => State::Sha,
+            State::Name if arg.bytes.eq_ignore_ascii_case(b"EVAL") => State::Body,
+            State::Name if arg.bytes.eq_ignore_ascii_case(b"CLUSTER") => State::ClusterSubcommand,
+            State::Name if rules.has_command(arg.bytes) => State::Keys(1),
+            State::Sha if rules.has_sha1(arg.bytes) => State::Numkeys,
+            State::Body if rules.has_body(arg.bytes) => State::Numkeys,
+            State::Numkeys => match plain_decimal(arg.bytes) {
+                Some(keys) if keys <= arg.later() => State::Keys(keys),
+                _ => State::Refused,
+            },
+            State::Keys(keys) if arg.bytes.starts_with(&rules.key_prefix) => match keys {
+                1 => State::Allowed,
+                _ => State::Keys(keys - 1),
+            },
+            State::ClusterSubcommand if arg.bytes.eq_ignore_ascii_case(b"SLOTS") && arg.later() == 0 => {
+                State::Allowed
+            }
+            State::Allowed => State::Allowed,
+            _ => State::Refused,
+        }
+    }
+}
+
+/// A number from 1 on: digits only, no leading zero, as Redis itself demands of numkeys.
+fn plain_decimal(text: &[u8]) -> Option<usize> {
+    if !text.iter().all(u8::is_ascii_digit) || text.starts_with(b"0") {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Watches the commands of one connection.
+#[derive(Debug)]
+pub struct Guard {
+    rules: Rc<Rules>,
+    scanner: Scanner,
+    state: State,
+    /// Of the command under way.
+    name: CommandName,
+    /// The part of a command that has come so far.
+    held: Vec<u8>,
+}
+
+impl Guard {
+    pub fn new(rules: Rc<Rules>) -> Guard {
+        Guard {
+            rules,
+            scanner: Scanner::default(),
+            state: State::Name,
+            name: CommandName::of(b""),
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes the next bytes of the stream of commands and appends to `out` the commands that they complete: the
+    /// allowed ones as they are, a replacement for each other. After an error the guard must not be used again.
+    pub fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Refused, Violation> {
+        if self.held.is_empty() {
+            let (read, refused) = self.scan(bytes, out)?;
+            self.held.extend_from_slice(bytes.get(read..).unwrap_or_default());
+            return Ok(refused);
+        }
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(bytes);
+        let (read, refused) = self.scan(&held, out)?;
+        held.drain(..read.min(held.len()));
+        if held.is_empty() {
+            held.shrink_to(KEPT_BUFFER);
+        }
+        self.held = held;
+        Ok(refused)
+    }
+
+    /// Reads what `bytes` has of whole commands, and says how many bytes they are.
+    fn scan(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Refused), Violation> {
+        let mut refused = Refused::default();
+        // Allowed commands that follow each other are copied at once: those from `run` to `begin`.
+        let (mut run, mut begin) = (0, 0);
+        while let Some(arg) = self.scanner.next_arg(bytes.get(begin..).unwrap_or_default())? {
+            if arg.index == 0 {
+                self.state = State::Name;
+                self.name = CommandName::of(arg.bytes);
+            }
+            self.state = self.state.after(arg, &self.rules);
+            if arg.later() > 0 {
+                continue;
+            }
+            let end = begin + self.scanner.finish();
+            if self.state != State::Allowed {
+                out.extend_from_slice(bytes.get(run..begin).unwrap_or_default());
+                self.replace(out);
+                refused += Refused {
+                    count: 1,
+                    last: Some(self.name),
+                };
+                run = end;
+            }
+            begin = end;
+        }
+        out.extend_from_slice(bytes.get(run..begin).unwrap_or_default());
+        Ok((begin, refused))
+    }
+
+    /// Puts the replacement of a refused command.
+    fn replace(&self, out: &mut Vec<u8>) {
+        let name = [REFUSED_PREFIX, self.name.as_str().as_bytes()].concat();
+        resp::command(out, &[&name, REFUSED_REASON]);
+    }
+}

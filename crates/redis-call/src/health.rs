@@ -1,0 +1,152 @@
+//! What replies and their absence say of one shard, or of the one Redis there is: the state of its breaker, and a
+//! notice when it opens or closes.
+
+use super::breaker::{self, Breaker, Change};
+use super::pending::{self, Ends, Purpose};
+use super::{CallError, Completed, NO_REPLY};
+use crate::notice::Notice;
+use crate::resp::Value;
+use fastrand::Rng;
+use std::collections::VecDeque;
+use std::fmt::{self, Display};
+use std::time::{Duration, Instant};
+
+pub(super) struct Health {
+    breaker: Breaker,
+    /// Something hints at slots or masters that have changed.
+    hint: bool,
+    notices: VecDeque<Notice>,
+}
+
+impl Health {
+    pub fn new(rng: Rng) -> Health {
+        Health {
+            breaker: Breaker::new(rng),
+            hint: false,
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// Calls are not worth sending.
+    pub fn is_open(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// A call sent at `since` got no reply in its time; `who`: as the log calls it.
+    pub fn timed_out(&mut self, now: Instant, since: Instant, who: &str) {
+        let change = self.breaker.timed_out(now, since);
+        self.note(change, who, &NO_REPLY);
+    }
+
+    /// The same for one that was under way while the worker itself stood still; `timeout`: a caller's.
+    pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration, who: &str) {
+        let change = self.breaker.timed_out_in_stall(now, since, timeout);
+        self.note(change, who, &NO_REPLY);
+    }
+
+    /// Whether a probe is to be sent now; if so, it counts as sent.
+    pub fn probe(&mut self, now: Instant, timeout: Duration) -> bool {
+        self.hint |= self.breaker.probe_overdue(now, timeout);
+        self.breaker.probe(now)
+    }
+
+    /// The probe could not be sent.
+    pub fn no_probe(&mut self, now: Instant) {
+        self.breaker.probed(now, false);
+    }
+
+    /// Whether something hinted at slots or masters that have changed, since this was last asked.
+    pub fn take_hint(&mut self) -> bool {
+        std::mem::take(&mut self.hint)
+    }
+
+    /// What operators should know, oldest first.
+    pub fn notices(&mut self) -> &mut VecDeque<Notice> {
+        &mut self.notices
+    }
+
+    /// When a tick is wanted.
+    pub fn wakeup(&self, timeout: Duration) -> Option<Instant> {
+        self.breaker.wakeup(timeout)
+    }
+
+    /// What was under way has come to an end; calls among it are appended to `completed`.
+    pub fn ended<Id>(
+        &mut self,
+        now: Instant,
+        ends: &mut Ends<Id>,
+        who: &str,
+        completed: &mut Vec<Completed<Id>>,
+    ) {
+        let mut lost = None;
+        for (pending, reply) in ends.drain(..) {
+            let in_time = pending.deadline > now;
+            let failed = reply.as_ref().map_or(true, breaker::is_failure);
+            self.hint |= reply.as_ref().is_ok_and(breaker::is_about_slots);
+            match pending.purpose {
+                Purpose::Probe => {
+                    let well = matches!(&reply, Ok(reply) if pending::is_noscript(reply));
+                    self.breaker.probed(now, in_time && well);
+                    self.hint |= !well;
+                }
+                Purpose::Call(id) => {
+                    match &reply {
+                        Err(CallError::Unavailable | CallError::NoCluster | CallError::TooEarly) => {}
+                        Err(error) => lost = Some(*error),
+                        // Late ones have been noted as timed out.
+                        Ok(_) if !in_time && failed => {}
+                        Ok(_) if !in_time => self.breaker.answered_late(now),
+                        Ok(reply) if failed => {
+                            let change = self.breaker.failed(now);
+                            self.note(change, who, &Answer(reply));
+                        }
+                        Ok(reply) => {
+                            let change = self.breaker.answered(now);
+                            self.note(change, who, &Answer(reply));
+                        }
+                    }
+                    completed.push(Completed {
+                        id,
+                        call: pending.call,
+                        reply,
+                    });
+                }
+            }
+        }
+        // However many calls a connection takes with it, it has broken once.
+        if let Some(error) = lost {
+            let change = self.breaker.failed(now);
+            self.note(change, who, &error);
+        }
+    }
+
+    /// Notes a change; `why`: the last failure, where it is one.
+    fn note(&mut self, change: Option<Change>, who: &str, why: &dyn Display) {
+        match change {
+            Some(Change::Opened { run }) => {
+                self.hint = true;
+                self.notices.push_back(Notice::BreakerOpened {
+                    shard: who.to_owned(),
+                    failures: run,
+                    reason: why.to_string(),
+                });
+            }
+            Some(Change::Closed) => self.notices.push_back(Notice::BreakerClosed {
+                shard: who.to_owned(),
+            }),
+            None => {}
+        }
+    }
+}
+
+/// An error reply, in words.
+struct Answer<'a>(&'a Value);
+
+impl Display for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Error(text) => write!(f, "\"{}\"", String::from_utf8_lossy(text)),
+            _ => f.write_str("a reply"),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The transport on Higress: the gateway's own Redis client, one command a call.
+//!
+//! This file decides when the client is told its credentials, what is sent, and what becomes of a reply. There is one
+//! Redis here, or a proxy in front of a cluster, so one breaker; the client picks a host without looking at the key.
+//! Replies come by token, late ones too, since no call can be taken back. The host is a trait, so that all of it is
+//! tested natively.
+
+mod session;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use status::Refusal;
+
+use super::health::Health;
+use super::pending::{probe, Ends, Pending, Purpose};
+use super::resp::{self, Value};
+use super::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Settings};
+use fastrand::Rng;
+use session::Session;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How much longer than a caller the client may wait before it drops a connection. Its timer runs for the whole
+/// connection and fails every command on it, so a hiccup must not set it off: each caller has a deadline of its own.
+/// source: higress-group/envoy `source/extensions/filters/network/common/redis/raw_client_impl.cc`
+/// (onConnectOrOpTimeout); <https://github.com/alibaba/higress/issues/2763>
+pub const STALL: Duration = Duration::from_secs(2);
+
+/// A reply that has not come this long after the client should have given up never will: its place is free again.
+const FORGET: Duration = Duration::from_secs(5);
+
+/// As the log calls it.
+const WHO: &str = "Redis";
+
+const MOVED: &str = "Redis answers MOVED: it is a Redis Cluster, and Higress's own call asks any node and follows no \
+     redirection. Load headgate.wasm in place of headgate-higress.wasm (Higress 2.2 and later), or put a proxy in front \
+     of the cluster; until then on_error decides for most clients";
+const NO_PASSWORD: &str = "Redis wants a password; write redis.native.password: {env: NAME}";
+const NOT_ONE_COMMAND: &str = "a call that was not one command has not been sent; this is a bug";
+
+/// What the transport needs of the gateway.
+pub trait NativeHost {
+    /// Tells the client of the service the credentials, the database and its bounds. Up to Higress 2.2.1 that closes
+    /// its connections (<https://github.com/alibaba/higress/issues/4086>); never to be called from within a reply,
+    /// where the client still reads from the connection that would be closed.
+    /// source: higress-group/envoy `source/common/redis/async_client_impl.cc` (initialize, PendingRequest::onResponse)
+    fn init(&self) -> Result<(), Refusal>;
+    /// Sends one command; the token of its reply.
+    fn call(&self, command: &[u8]) -> Result<u32, Refusal>;
+    /// Whether there are credentials that can be given again.
+    fn has_credentials(&self) -> bool;
+    /// Logs a warning, once for all workers.
+    fn warn_once(&self, text: &str);
+}
+
+/// A call under way, and whether it was repeated after credentials were given again.
+struct UnderWay<Id> {
+    pending: Pending<Id>,
+    renewed: bool,
+}
+
+/// The native transport of one worker.
+pub struct Native<H, Id> {
+    host: H,
+    settings: Settings,
+    probe_key: String,
+    health: Health,
+    session: Session,
+    /// Not sent yet: the client is not ready.
+    queue: VecDeque<UnderWay<Id>>,
+    /// Sent, in that order. Replies mostly come in it, but from several hosts need not.
+    sent: VecDeque<(u32, UnderWay<Id>)>,
+    /// How many of `sent` carry the body.
+    bodies: usize,
+    ends: Ends<Id>,
+    scratch: Vec<u8>,
+}
+
+impl<H: NativeHost, Id> Native<H, Id> {
+    pub fn new(mut rng: Rng, host: H, settings: Settings) -> Self {
+        Native {
+            host,
+            probe_key: format!("{}:probe:0", settings.key_prefix),
+            settings,
+            health: Health::new(rng.fork()),
+            session: Session::new(rng),
+            queue: VecDeque::new(),
+            sent: VecDeque::new(),
+            bodies: 0,
+            ends: Ends::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    pub fn host_mut(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// Tells the client its credentials, once a configuration. A service that is not known yet, as may be while the
+    /// plugin is configured, is asked for again at the first call.
+    ///
+    /// # Errors
+    /// The gateway has no Redis call at all.
+    pub fn configure(&mut self, now: Instant) -> Result<(), Refusal> {
+        match self.session.init(now, &self.host) {
+            Err(Refusal::Unimplemented) => Err(Refusal::Unimplemented),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// A reply (`None`: the connection broke, or the client waited in vain). One to a call that nobody knows any more
+    /// is dropped.
+    pub fn on_reply(
+        &mut self,
+        now: Instant,
+        token: u32,
+        reply: Option<&[u8]>,
+        completed: &mut Vec<Completed<Id>>,
+    ) {
+        let Some(at) = self.sent.iter().position(|(sent, _)| *sent == token) else {
+            return;
+        };
+        let Some((_, call)) = self.sent.remove(at) else {
+            return;
+        };
+        self.bodies -= usize::from(call.pending.with_body && self.bodies > 0);
+        match reply.map(|bytes| resp::one::reply(bytes).ok_or(CallError::Unintelligible)) {
+            Some(Ok(reply)) => self.answered(now, call, reply),
+            Some(Err(error)) => self.ends.push((call.pending, Err(error))),
+            None => self.ends.push((call.pending, Err(CallError::Lost))),
+        }
+        self.health.ended(now, &mut self.ends, WHO, completed);
+    }
+
+    fn answered(&mut self, now: Instant, mut call: UnderWay<Id>, reply: Value) {
+        if call.pending.is_to_be_repeated(now, &reply) {
+            // One body under way is enough: what is sent behind it finds the script there. Unless there are several
+            // hosts, each of which has to be told: then the second miss brings the body along.
+            call.pending.with_body = self.bodies == 0 || call.pending.sends > 1;
+            return self.send_or_queue(now, call);
+        }
+        if is(&reply, b"NOAUTH") {
+            if !self.host.has_credentials() {
+                self.host.warn_once(NO_PASSWORD);
+            } else if !call.renewed
+                && call.pending.deadline > now
+                && self.session.renew(now, call.pending.since)
+            {
+                call.renewed = true;
+                return self.queue.push_back(call);
+            }
+        }
+        if is(&reply, b"MOVED ") {
+            self.host.warn_once(MOVED);
+        }
+        self.ends.push((call.pending, Ok(reply)));
+    }
+
+    fn send_or_queue(&mut self, now: Instant, mut call: UnderWay<Id>) {
+        if self.session.is_ready(now) {
+            self.scratch.clear();
+            call.pending.encode(&self.settings.script, &mut self.scratch);
+            match self.host.call(&self.scratch) {
+                Ok(token) => {
+                    self.session.works();
+                    call.pending.sends = call.pending.sends.saturating_add(1);
+                    call.pending.since = now;
+                    self.bodies += usize::from(call.pending.with_body);
+                    return self.sent.push_back((token, call));
+                }
+                Err(refusal) => self.session.refused(now, refusal, &self.host),
+            }
+        }
+        self.queue.push_back(call);
+    }
+
+    fn forget_after(&self) -> Duration {
+        self.settings.timeout + STALL + FORGET
+    }
+}
+
+impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
+    fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
+        // Two commands in one call would give everybody on the connection somebody else's replies.
+        if !call.is_one_command() {
+            self.host.warn_once(NOT_ONE_COMMAND);
+            return Err(CallError::Unavailable);
+        }
+        if self.in_flight() >= self.settings.max_in_flight {
+            return Err(CallError::TooManyInFlight);
+        }
+        if self.health.is_open() {
+            return Err(CallError::BreakerOpen);
+        }
+        if self.session.retry_at().is_some_and(|at| at >= deadline) {
+            return Err(CallError::Unavailable);
+        }
+        let pending = Pending::new(now, deadline, Purpose::Call(id), call);
+        self.send_or_queue(
+            now,
+            UnderWay {
+                pending,
+                renewed: false,
+            },
+        );
+        Ok(())
+    }
+
+    fn timed_out(&mut self, now: Instant, since: Instant, _slot: HashSlot) {
+        self.health.timed_out(now, since, WHO);
+    }
+
+    fn timed_out_in_stall(&mut self, now: Instant, since: Instant, _slot: HashSlot) {
+        self.health
+            .timed_out_in_stall(now, since, self.settings.timeout, WHO);
+    }
+
+    fn wakeup(&self) -> Option<Instant> {
+        let queue = self.queue.front().map(|first| {
+            let retry = self.session.retry_at().unwrap_or(first.pending.since);
+            retry.min(first.pending.deadline)
+        });
+        let sent = self
+            .sent
+            .front()
+            .map(|(_, first)| first.pending.since + self.forget_after());
+        [queue, sent, self.health.wakeup(self.settings.timeout)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn on_tick(&mut self, now: Instant, completed: &mut Vec<Completed<Id>>) {
+        if self.health.probe(now, self.settings.timeout) {
+            let call = probe(&self.probe_key);
+            let pending = Pending::new(now, now + self.settings.timeout, Purpose::Probe, call);
+            self.queue.push_back(UnderWay {
+                pending,
+                renewed: false,
+            });
+        }
+        let forget = self.forget_after();
+        let gone = |(_, call): &(u32, UnderWay<Id>)| call.pending.since + forget <= now;
+        while self.sent.front().is_some_and(gone) {
+            let Some((_, call)) = self.sent.pop_front() else {
+                break;
+            };
+            self.bodies -= usize::from(call.pending.with_body && self.bodies > 0);
+            self.ends.push((call.pending, Err(CallError::Lost)));
+        }
+        if !self.queue.is_empty() && self.session.is_to_be_initialized(now) {
+            if let Err(refusal) = self.session.init(now, &self.host) {
+                self.session.tell(refusal, &self.host);
+            }
+        }
+        for call in std::mem::take(&mut self.queue) {
+            match call.pending.deadline <= now {
+                true => self.ends.push((call.pending, Err(CallError::Unavailable))),
+                false => self.send_or_queue(now, call),
+            }
+        }
+        self.health.ended(now, &mut self.ends, WHO, completed);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.queue.len() + self.sent.len()
+    }
+
+    fn levels(&self) -> Levels {
+        Levels {
+            streams_open: usize::from(self.session.is_initialized()),
+            calls_in_flight: self.in_flight(),
+            breakers_open: usize::from(self.health.is_open()),
+        }
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        self.health.notices().pop_front()
+    }
+}
+
+fn is(reply: &Value, kind: &[u8]) -> bool {
+    matches!(reply, Value::Error(text) if text.starts_with(kind))
+}

@@ -1,0 +1,55 @@
+//! What operators should know of a transport: the shell writes it into its log.
+
+use std::fmt;
+
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Info,
+    Warn,
+}
+
+/// Something worth a log line. Its text is by `Display`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// No calls are sent to `shard` until it answers again.
+    BreakerOpened {
+        shard: String,
+        /// Since the last reply in time.
+        failures: u32,
+        /// The last of the failures.
+        reason: String,
+    },
+    /// Calls are sent to `shard` again.
+    BreakerClosed { shard: String },
+    /// The guard refuses the filter's calls until their deadline; at most once a minute.
+    GuardRefuses,
+}
+
+impl Notice {
+    pub fn level(&self) -> Level {
+        match self {
+            Notice::BreakerClosed { .. } => Level::Info,
+            Notice::BreakerOpened { .. } | Notice::GuardRefuses => Level::Warn,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::BreakerOpened {
+                shard,
+                failures,
+                reason,
+            } => write!(
+                f,
+                "circuit breaker opened for {shard} after {failures} failure(s), the last: {reason}"
+            ),
+            Notice::BreakerClosed { shard } => write!(f, "circuit breaker closed for {shard}"),
+            Notice::GuardRefuses => {
+                f.write_str("the guard in front of redis_proxy refuses this filter's calls")
+            }
+        }
+    }
+}

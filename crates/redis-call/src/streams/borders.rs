@@ -1,0 +1,323 @@
+//! Which hash slots belong together: those of one master, as `CLUSTER SLOTS` says, or fixed ranges where it is not
+//! answered. Decides no road and keeps no state of a shard.
+
+use crate::resp::Value;
+use crate::HashSlot;
+
+/// More masters than Redis Cluster is meant for.
+const MAX_SHARDS: usize = 1_000;
+
+/// In place of a shard's index.
+const NOBODY: u16 = u16::MAX;
+
+/// What is known of one shard. Two are the same if their ids are.
+#[derive(Debug, Clone)]
+pub(super) struct ShardName {
+    /// The master's node id, so that a replica that takes over is another shard; else what stands for it.
+    id: String,
+    /// For people.
+    pub shown: String,
+}
+
+impl PartialEq for ShardName {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+/// All slots, and whose they are.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Borders {
+    /// The last slot of each range, ascending, and the index of its shard. The last range ends at 16,383.
+    ranges: Vec<(u16, u16)>,
+    pub shards: Vec<ShardName>,
+}
+
+/// Why there are no borders in a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoBorders {
+    /// The proxy or Redis does not know the question, and will not tomorrow.
+    Unsupported,
+    /// It may be answered another time.
+    NotNow,
+}
+
+impl Borders {
+    /// So many ranges of equal size.
+    pub fn fixed(count: u16) -> Borders {
+        let last = |n: u16| (u32::from(HashSlot::COUNT) * (u32::from(n) + 1) / u32::from(count) - 1) as u16;
+        let ranges: Vec<(u16, u16)> = (0..count).map(|n| (last(n), n)).collect();
+        let mut first = 0;
+        let shards = ranges.iter().map(|(last, _)| {
+            let id = format!("slots {first} to {last}");
+            first = last + 1;
+            ShardName {
+                shown: id.clone(),
+                id,
+            }
+        });
+        Borders {
+            shards: shards.collect(),
+            ranges,
+        }
+    }
+
+    /// One Redis that is no cluster.
+    pub fn single() -> Borders {
+        let name = || "Redis".to_owned();
+        Borders {
+            ranges: vec![(HashSlot::COUNT - 1, 0)],
+            shards: vec![ShardName {
+                id: name(),
+                shown: name(),
+            }],
+        }
+    }
+
+    /// Reads the reply to `CLUSTER SLOTS`: `[[first, last, [host, port, id, …], replicas…], …]` (Redis
+    /// documentation). Slots that nobody serves are a shard of their own, so that their failures are nobody's.
+    pub fn read(reply: &Value) -> Result<Borders, NoBorders> {
+        let rows = match reply {
+            Value::Array(Some(rows)) if !rows.is_empty() => rows,
+            Value::Error(text) => return Borders::read_error(text),
+            _ => return Err(NoBorders::NotNow),
+        };
+        let mut shards: Vec<ShardName> = Vec::new();
+        let mut owners = vec![NOBODY; usize::from(HashSlot::COUNT)];
+        for row in rows {
+            let Row { first, last, master } = Row::read(row).ok_or(NoBorders::NotNow)?;
+            let shard = index_of(&mut shards, master);
+            if shards.len() > MAX_SHARDS {
+                return Err(NoBorders::Unsupported);
+            }
+            if let Some(slots) = owners.get_mut(usize::from(first)..=usize::from(last)) {
+                slots.fill(shard);
+            }
+        }
+        if owners.contains(&NOBODY) {
+            let name = || "slots that no node serves".to_owned();
+            let nobody = index_of(
+                &mut shards,
+                ShardName {
+                    id: name(),
+                    shown: name(),
+                },
+            );
+            for owner in owners.iter_mut().filter(|owner| **owner == NOBODY) {
+                *owner = nobody;
+            }
+        }
+        let mut ranges: Vec<(u16, u16)> = Vec::new();
+        for (slot, owner) in (0..HashSlot::COUNT).zip(owners) {
+            match ranges.last_mut() {
+                Some(range) if range.1 == owner => range.0 = slot,
+                _ => ranges.push((slot, owner)),
+            }
+        }
+        Ok(Borders { ranges, shards })
+    }
+
+    fn read_error(text: &[u8]) -> Result<Borders, NoBorders> {
+        let says = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
+        if says(b"cluster support disabled") {
+            return Ok(Borders::single());
+        }
+        // Envoy before 1.37 ("unknown command", "unsupported command"), or a user who may not ask.
+        let unsupported: [&[u8]; 4] = [b"unknown", b"unsupported", b"NOPERM", b"invalid request"];
+        Err(match unsupported.into_iter().any(says) {
+            true => NoBorders::Unsupported,
+            false => NoBorders::NotNow,
+        })
+    }
+
+    /// The index of the slot's shard in `shards`.
+    pub fn shard(&self, slot: HashSlot) -> usize {
+        let at = self.ranges.partition_point(|(last, _)| *last < slot.get());
+        self.ranges.get(at).map_or(0, |(_, shard)| usize::from(*shard))
+    }
+}
+
+/// The place of a shard in the list, put there where it is new. The rows of one master often follow each other.
+fn index_of(shards: &mut Vec<ShardName>, name: ShardName) -> u16 {
+    let known = shards.iter().rposition(|shard| *shard == name);
+    known.unwrap_or_else(|| {
+        shards.push(name);
+        shards.len() - 1
+    }) as u16
+}
+
+struct Row {
+    first: u16,
+    last: u16,
+    master: ShardName,
+}
+
+impl Row {
+    fn read(row: &Value) -> Option<Row> {
+        let Value::Array(Some(row)) = row else {
+            return None;
+        };
+        let slot = |at: usize| match row.get(at) {
+            Some(Value::Int(slot)) => u16::try_from(*slot).ok().filter(|slot| *slot < HashSlot::COUNT),
+            _ => None,
+        };
+        let Some(Value::Array(Some(master))) = row.get(2) else {
+            return None;
+        };
+        let host = text(master.first()).unwrap_or_default();
+        let Some(Value::Int(port)) = master.get(1) else {
+            return None;
+        };
+        let shown = format!("{host}:{port}");
+        let (first, last) = (slot(0)?, slot(1)?);
+        let id = text(master.get(2)).unwrap_or_else(|| shown.clone());
+        (first <= last).then_some(Row {
+            first,
+            last,
+            master: ShardName { id, shown },
+        })
+    }
+}
+
+fn text(value: Option<&Value>) -> Option<String> {
+    match value {
+        Some(Value::Bulk(Some(bytes)) | Value::Simple(bytes)) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A reply of Redis 7: `(first, last, master's port)` for each row.
+    pub fn reply(rows: &[(u16, u16, u16)]) -> Value {
+        let bulk = |text: String| Value::Bulk(Some(text.into_bytes()));
+        let node = |port: u16| {
+            Value::Array(Some(vec![
+                bulk("127.0.0.1".into()),
+                Value::Int(port.into()),
+                bulk(format!("id-of-{port}")),
+                Value::Array(Some(vec![])),
+            ]))
+        };
+        let row = |&(first, last, port): &(u16, u16, u16)| {
+            Value::Array(Some(vec![
+                Value::Int(first.into()),
+                Value::Int(last.into()),
+                node(port),
+                node(port + 1000),
+            ]))
+        };
+        Value::Array(Some(rows.iter().map(row).collect()))
+    }
+
+    fn owner(borders: &Borders, slot: u16) -> &str {
+        let slot = (0..)
+            .map(|n: u32| HashSlot::of(n.to_string().as_bytes()))
+            .find(|candidate| candidate.get() == slot)
+            .unwrap();
+        &borders.shards[borders.shard(slot)].shown
+    }
+
+    #[test]
+    fn scattered_slots_of_one_master_are_one_shard() {
+        let rows = [
+            (5461, 10922, 2),
+            (0, 100, 1),
+            (101, 5460, 3),
+            (10923, 16382, 1),
+            (16383, 16383, 3),
+        ];
+        let borders = Borders::read(&reply(&rows)).unwrap();
+        assert_eq!(borders.shards.len(), 3);
+        for (slot, master) in [
+            (0, 1),
+            (100, 1),
+            (101, 3),
+            (5460, 3),
+            (5461, 2),
+            (10922, 2),
+            (10923, 1),
+            (16382, 1),
+            (16383, 3),
+        ] {
+            assert_eq!(owner(&borders, slot), format!("127.0.0.1:{master}"), "{slot}");
+        }
+    }
+
+    #[test]
+    fn slots_that_nobody_serves_are_nobodys_and_not_their_neighbours() {
+        let borders = Borders::read(&reply(&[(10, 100, 1), (200, 16000, 2)])).unwrap();
+        for (slot, alone) in [
+            (0, true),
+            (9, true),
+            (10, false),
+            (100, false),
+            (101, true),
+            (199, true),
+            (16001, true),
+            (16383, true),
+        ] {
+            assert_eq!(
+                owner(&borders, slot) == "slots that no node serves",
+                alone,
+                "{slot}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_answer_is_the_same_and_another_master_or_border_is_not() {
+        let read = |rows: &[(u16, u16, u16)]| Borders::read(&reply(rows)).unwrap();
+        let before = read(&[(0, 8000, 1), (8001, 16383, 2)]);
+        assert_eq!(before, read(&[(0, 8000, 1), (8001, 16383, 2)]));
+        assert_ne!(before, read(&[(0, 8000, 1), (8001, 16383, 3)]));
+        assert_ne!(before, read(&[(0, 8001, 1), (8002, 16383, 2)]));
+    }
+
+    #[test]
+    fn fixed_ranges_cover_all_slots_evenly() {
+        for count in [1, 8, 128] {
+            let borders = Borders::fixed(count);
+            let mut sizes = vec![0_usize; usize::from(count)];
+            for n in 0..20_000_u32 {
+                sizes[borders.shard(HashSlot::of(&n.to_le_bytes()))] += 1;
+            }
+            let expected = 20_000 / usize::from(count);
+            assert!(
+                sizes
+                    .iter()
+                    .all(|size| size.abs_diff(expected) < expected / 2 + 1),
+                "{sizes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_say_whether_to_ask_again_and_nonsense_is_no_map() {
+        let error = |text: &str| Borders::read(&Value::Error(text.as_bytes().to_vec()));
+        assert_eq!(
+            error("ERR This instance has cluster support disabled"),
+            Ok(Borders::single())
+        );
+        assert_eq!(
+            error("ERR unknown command 'cluster', with args beginning with: SLOTS"),
+            Err(NoBorders::Unsupported)
+        );
+        assert_eq!(error("upstream failure"), Err(NoBorders::NotNow));
+        assert_eq!(error("CLUSTERDOWN x"), Err(NoBorders::NotNow));
+        for nonsense in [
+            Value::Int(1),
+            Value::Array(None),
+            Value::Array(Some(vec![])),
+            Value::Array(Some(vec![Value::Int(1)])),
+            reply(&[(5, 4, 1)]),
+            reply(&[(0, 16384, 1)]),
+        ] {
+            assert_eq!(Borders::read(&nonsense), Err(NoBorders::NotNow), "{nonsense:?}");
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The transport on stock Envoy: gRPC streams to an internal listener in front of `redis_proxy`.
+//!
+//! Each shard of the cluster has a stream and a breaker of its own, so that a stuck one delays and fails only the
+//! calls of its own slots. This file decides which shard a call belongs to, when streams are opened and when they
+//! end; [`stream`] keeps one stream's order, [`borders`] knows whose a slot is, and [`discovery`] asks. The host is
+//! a trait, so that all of it is tested natively.
+
+mod borders;
+mod discovery;
+mod shard;
+mod stream;
+
+use super::pending::{is_refusal, Ends, Pending};
+use crate::starting::Starting;
+use crate::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Script, Settings};
+use borders::{Borders, NoBorders};
+use discovery::Discovery;
+use fastrand::Rng;
+use shard::Shard;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Ranges of slots while the borders are not known yet: the first calls need not wait for them.
+const WIDE: u16 = 8;
+
+/// Ranges where nobody tells the borders (Envoy 1.36): 16,384 slots over 128 leave one range in 43 astride the border
+/// of two of three shards.
+const NARROW: u16 = 128;
+
+/// A stream whose oldest call has waited this much longer than any caller would is broken.
+const STUCK: Duration = Duration::from_secs(2);
+
+/// The least time between two warnings that the guard refuses calls.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
+
+/// What the streams need of the proxy.
+pub trait StreamHost {
+    /// Opens a stream; `None` where it cannot be opened now.
+    fn open(&self) -> Option<StreamId>;
+    /// Sends one message; `false`: the stream is gone.
+    fn send(&self, stream: StreamId, message: &[u8]) -> bool;
+    /// Ends a stream; no event comes for it afterwards.
+    fn cancel(&self, stream: StreamId);
+}
+
+/// The host's name for an open stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamId(pub u32);
+
+/// All streams of one worker.
+pub struct Streams<H, Id> {
+    host: H,
+    settings: Settings,
+    rng: Rng,
+    borders: Borders,
+    /// In the order of `borders.shards`.
+    shards: Vec<Shard<Id>>,
+    /// Shards that are no more; their streams end after their last reply.
+    retired: Vec<Shard<Id>>,
+    discovery: Discovery,
+    starting: Starting,
+    in_flight: usize,
+    wakeup: Option<Instant>,
+    scratch: Vec<u8>,
+    ends: Ends<Id>,
+    notices: VecDeque<Notice>,
+    /// When it was last noticed that the guard refuses calls.
+    warned: Option<Instant>,
+}
+
+impl<H: StreamHost, Id> Streams<H, Id> {
+    /// Opens nothing yet: streams are opened on ticks once there are calls.
+    pub fn new(now: Instant, mut rng: Rng, host: H, settings: Settings) -> Self {
+        let mut streams = Streams {
+            host,
+            settings,
+            borders: Borders::fixed(WIDE),
+            shards: Vec::new(),
+            retired: Vec::new(),
+            discovery: Discovery::new(rng.fork()),
+            rng,
+            starting: Starting::default(),
+            in_flight: 0,
+            wakeup: None,
+            scratch: Vec::new(),
+            ends: Ends::new(),
+            notices: VecDeque::new(),
+            warned: None,
+        };
+        streams.cut(now);
+        streams
+    }
+
+    /// A message from Redis on `id`: one or more replies, or a part of one.
+    pub fn on_message(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        message: &[u8],
+        completed: &mut Vec<Completed<Id>>,
+    ) {
+        if self.discovery.stream() == Some(id) {
+            let answer = self.discovery.on_message(now, message, &self.host);
+            self.learn(now, answer);
+            return self.plan_ticks();
+        }
+        self.on_shard(now, id, completed, |shard, link, ends| {
+            shard.stream.on_message(now, message, link, ends);
+        });
+    }
+
+    /// The host says that `id` has ended, with this gRPC status. What was under way on it is lost.
+    pub fn on_close(&mut self, now: Instant, id: StreamId, status: u32, completed: &mut Vec<Completed<Id>>) {
+        if self.discovery.stream() == Some(id) {
+            self.discovery.on_close(now);
+            return self.plan_ticks();
+        }
+        self.on_shard(now, id, completed, |shard, _, ends| {
+            shard.stream.on_close(now, status, ends)
+        });
+    }
+
+    /// Something happened on a stream, of a shard of today or of yesterday.
+    fn on_shard(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        completed: &mut Vec<Completed<Id>>,
+        event: impl FnOnce(&mut Shard<Id>, &mut Link, &mut Ends<Id>),
+    ) {
+        let mut all = self.shards.iter_mut().chain(&mut self.retired);
+        let Some(shard) = all.find(|shard| shard.stream.id() == Some(id)) else {
+            return;
+        };
+        let mut link = Link {
+            host: &self.host,
+            script: &self.settings.script,
+            scratch: &mut self.scratch,
+        };
+        let before = completed.len();
+        event(shard, &mut link, &mut self.ends);
+        for (_, reply) in &mut self.ends {
+            if reply
+                .as_ref()
+                .is_ok_and(|reply| self.starting.is_early(now, reply))
+            {
+                *reply = Err(CallError::TooEarly);
+            }
+        }
+        shard.ended(now, &mut self.ends, completed);
+        self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
+        self.notices.append(shard.notices());
+        let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
+        self.wake(now, hint, wakeup);
+        self.warn_of_refusals(now, completed.get(before..).unwrap_or_default());
+    }
+
+    /// Calls that the guard refused until their time was over.
+    fn warn_of_refusals(&mut self, now: Instant, completed: &[Completed<Id>]) {
+        let is_refused = |done: &Completed<Id>| done.reply.as_ref().is_ok_and(is_refusal);
+        let is_due = self.warned.is_none_or(|at| at + BETWEEN_WARNINGS <= now);
+        if is_due && completed.iter().any(is_refused) {
+            self.warned = Some(now);
+            self.notices.push_back(Notice::GuardRefuses);
+        }
+    }
+
+    /// After an event at one shard.
+    fn wake(&mut self, now: Instant, hint: bool, wakeup: Option<Instant>) {
+        if hint {
+            self.discovery.hint(now);
+        }
+        let wakeups = [wakeup, self.discovery.wakeup(), self.wakeup];
+        self.wakeup = wakeups.into_iter().flatten().min();
+    }
+
+    /// How many shards are told apart, or ranges where their borders are not known.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// How many of them are left alone, because they do not answer.
+    pub fn breakers_open(&self) -> usize {
+        self.shards.iter().filter(|shard| shard.is_open()).count()
+    }
+
+    /// How many streams are open for calls, those included that end after their last reply.
+    pub fn open(&self) -> usize {
+        let all = self.shards.iter().chain(&self.retired);
+        all.filter(|shard| shard.stream.id().is_some()).count()
+    }
+
+    fn learn(&mut self, now: Instant, answer: Option<Result<Borders, NoBorders>>) {
+        let borders = match answer {
+            Some(Ok(borders)) => borders,
+            Some(Err(NoBorders::Unsupported)) => Borders::fixed(NARROW),
+            Some(Err(NoBorders::NotNow)) | None => return,
+        };
+        if borders != self.borders {
+            self.borders = borders;
+            self.cut(now);
+        }
+    }
+
+    /// Gives each shard its stream: those that are known keep theirs, the others get new ones.
+    fn cut(&mut self, now: Instant) {
+        let mut old = std::mem::take(&mut self.shards);
+        for name in &self.borders.shards {
+            let known = old.iter().position(|shard| shard.name == *name);
+            self.shards.push(match known {
+                Some(at) => old.swap_remove(at),
+                None => Shard::new(now, name.clone(), &mut self.rng, self.settings.stream_life),
+            });
+        }
+        for shard in &mut old {
+            shard.retired = true;
+        }
+        self.retired.append(&mut old);
+    }
+
+    /// After an event at all of them.
+    fn plan_ticks(&mut self) {
+        let all = self.shards.iter().chain(&self.retired);
+        let shards = all.filter_map(|shard| shard.wakeup(self.settings.timeout));
+        self.wakeup = shards.chain(self.discovery.wakeup()).min();
+    }
+}
+
+impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
+    fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
+        if self.in_flight >= self.settings.max_in_flight {
+            return Err(CallError::TooManyInFlight);
+        }
+        self.discovery.in_use(now);
+        let at = self.borders.shard(call.slot());
+        let shard = self.shards.get_mut(at).ok_or(CallError::Unavailable)?;
+        let mut link = Link {
+            host: &self.host,
+            script: &self.settings.script,
+            scratch: &mut self.scratch,
+        };
+        shard.call(now, deadline, id, call, &mut link)?;
+        self.in_flight += 1;
+        let wakeup = shard.wakeup(self.settings.timeout);
+        self.wake(now, false, wakeup);
+        Ok(())
+    }
+
+    fn timed_out(&mut self, now: Instant, since: Instant, slot: HashSlot) {
+        if let Some(shard) = self.shards.get_mut(self.borders.shard(slot)) {
+            shard.timed_out(now, since);
+            self.notices.append(shard.notices());
+            let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
+            self.wake(now, hint, wakeup);
+        }
+    }
+
+    fn timed_out_in_stall(&mut self, now: Instant, since: Instant, slot: HashSlot) {
+        let timeout = self.settings.timeout;
+        if let Some(shard) = self.shards.get_mut(self.borders.shard(slot)) {
+            shard.timed_out_in_stall(now, since, timeout);
+            self.notices.append(shard.notices());
+            let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
+            self.wake(now, hint, wakeup);
+        }
+    }
+
+    fn wakeup(&self) -> Option<Instant> {
+        self.wakeup
+    }
+
+    fn on_tick(&mut self, now: Instant, completed: &mut Vec<Completed<Id>>) {
+        if self.wakeup.is_none_or(|at| at > now) {
+            return;
+        }
+        let before = completed.len();
+        let stuck_after = self.settings.timeout + STUCK;
+        let mut link = Link {
+            host: &self.host,
+            script: &self.settings.script,
+            scratch: &mut self.scratch,
+        };
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            shard.probe(
+                now,
+                self.settings.timeout,
+                index,
+                &self.borders,
+                &self.settings.key_prefix,
+                &mut link,
+            );
+            shard.stream.on_tick(now, stuck_after, &mut link, &mut self.ends);
+            shard.ended(now, &mut self.ends, completed);
+            self.notices.append(shard.notices());
+        }
+        self.retired.retain_mut(|shard| {
+            shard.stream.on_tick(now, stuck_after, &mut link, &mut self.ends);
+            shard.ended(now, &mut self.ends, completed);
+            self.notices.append(shard.notices());
+            let idle = shard.stream.is_idle();
+            if idle {
+                shard.stream.end(&mut link);
+            }
+            !idle
+        });
+        self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
+        if self
+            .shards
+            .iter_mut()
+            .fold(false, |hint, shard| shard.take_hint() | hint)
+        {
+            self.discovery.hint(now);
+        }
+        self.discovery.on_tick(now, &self.host);
+        self.plan_ticks();
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn levels(&self) -> Levels {
+        Levels {
+            streams_open: self.open(),
+            calls_in_flight: self.in_flight,
+            breakers_open: self.breakers_open(),
+        }
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+}
+
+/// What one stream needs to send.
+struct Link<'a> {
+    host: &'a dyn StreamHost,
+    script: &'a Script,
+    scratch: &'a mut Vec<u8>,
+}
+
+impl Link<'_> {
+    /// Sends one call as one message; `false`: the stream is gone.
+    fn send<Id>(&mut self, stream: StreamId, pending: &Pending<Id>) -> bool {
+        self.scratch.clear();
+        pending.encode(self.script, self.scratch);
+        self.host.send(stream, self.scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests;
