@@ -3,9 +3,9 @@
 //!
 //! The algorithms are the core's. Here is how they are put together: check all, charge all or none, live overrides.
 
-use headgate::limit::algorithm::{Mark, State, Terms};
-use headgate::limit::{Charge, Group, Verdict};
-use headgate::script::LiveQuota;
+use headgate_core::limit::algorithm::{Mark, State, Terms};
+use headgate_core::limit::{Charge, Group, Verdict};
+use headgate_core::script::LiveQuota;
 use std::collections::HashMap;
 
 /// The counters of one Redis, or of all nodes of a cluster.

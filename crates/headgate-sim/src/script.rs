@@ -4,8 +4,8 @@
 //! Reading is strict: what the script would silently misread is [`Malformed`] here.
 
 use crate::model::{Marks, Model};
-use headgate::limit::algorithm::Mark;
-use headgate::limit::{Algorithm, Align, Charge, Form, Group, LiveOverride, Period, Rate, Verdict};
+use headgate_core::limit::algorithm::Mark;
+use headgate_core::limit::{Algorithm, Align, Charge, Form, Group, LiveOverride, Period, Rate, Verdict};
 
 /// Bytes of a charge in the plan, and of a number in a reply.
 const CHARGE_BYTES: usize = 3 + 5 * 2 + 4 * 8;

@@ -1,15 +1,16 @@
 //! The core's streams alone on the simulated network: calls go out, faults come and go, and every call ends once, with
 //! its own reply.
 
-use headgate::fixtures::{charge, group, rate};
-use headgate::limit::Algorithm;
-use headgate::redis::{CallError, CallToken, Completed, RedisCall};
-use headgate::script::{self, Mode};
+use headgate_core::fixtures::{charge, group, rate};
+use headgate_core::limit::Algorithm;
+use headgate_core::model::RedisSettings;
+use headgate_core::script::{self, Mode};
 use headgate_sim::choices::Choices;
 use headgate_sim::fault::{Fault, Planned, Which};
 use headgate_sim::network::transport::{Host, Tap};
 use headgate_sim::network::{Event, Network, Settings, OP_TIMEOUT};
 use headgate_sim::time::{Clock, Micros, Queue, MS, SECOND};
+use redis_call::{CallError, Completed, RedisCall};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -31,7 +32,7 @@ struct Run {
     clock: Clock,
     queue: Queue<Happens>,
     network: Rc<RefCell<Network>>,
-    tap: Tap,
+    tap: Tap<u64>,
     faults: Vec<Planned>,
     choices: Choices,
     now: Micros,
@@ -101,7 +102,6 @@ fn fault(choices: &mut Choices, shards: usize) -> Fault {
 
 impl Run {
     fn new(seed: u64) -> Run {
-        fastrand::seed(seed);
         let mut choices = Choices::seeded(seed);
         let clock = Clock::new(1_700_000_000_000_000);
         let shards = choices.index(4);
@@ -113,14 +113,22 @@ impl Run {
             hop: 100,
             way: (200, 2_000),
             op_timeout: OP_TIMEOUT,
-            prefix: "ratelimit",
+            prefix: "ratelimit".to_owned(),
         };
         let network = Rc::new(RefCell::new(Network::new(settings, clock, choices.fork())));
         let host = Host {
             network: Rc::clone(&network),
             worker: 0,
+            owner: 0,
         };
-        let tap = Tap::new(host, "ratelimit", 4_096, Duration::from_micros(TIMEOUT));
+        let settings = RedisSettings {
+            cluster: String::new(),
+            key_prefix: "ratelimit".to_owned(),
+            timeout: Duration::from_micros(TIMEOUT),
+            max_in_flight: 4_096,
+            native: None,
+        };
+        let tap = Tap::new(clock.instant(0), choices.fork(), host, &settings);
         let mut run = Run {
             clock,
             queue: Queue::default(),
@@ -214,10 +222,10 @@ impl Run {
                 }
             }
         }
-        for Completed { token, reply, .. } in completed {
-            self.waiting.remove(&token.request);
+        for Completed { id, reply, .. } in completed {
+            self.waiting.remove(&id);
             let word = match reply {
-                Ok(headgate::redis::resp::Value::Error(_)) => "error",
+                Ok(redis_call::resp::Value::Error(_)) => "error",
                 Ok(_) => "counted",
                 Err(error) => error.word(),
             };
@@ -231,8 +239,7 @@ impl Run {
         let now = self.clock.instant(self.now);
         let deadline = self.now + TIMEOUT;
         let call = script::call(&group_of(request), Mode::Count);
-        let token = CallToken { request, part: 0 };
-        match self.tap.call(now, self.clock.instant(deadline), token, call) {
+        match self.tap.call(now, self.clock.instant(deadline), request, call) {
             Ok(()) => {
                 self.waiting.insert(request, self.now);
                 self.queue.plan(deadline, Happens::TimeOut(request));
@@ -279,7 +286,7 @@ impl Run {
     }
 }
 
-fn group_of(request: u64) -> headgate::limit::Group {
+fn group_of(request: u64) -> headgate_core::limit::Group {
     let client = request % 7;
     let charges = vec![charge(0, Algorithm::SlidingWindowCounter, rate(50, 10_000))];
     let mut group = group(format!("ratelimit:main:{{key:{client}}}"), charges);

@@ -5,9 +5,9 @@ use crate::fault::Fault;
 use crate::model::Model;
 use crate::script::{Call, Mode};
 use crate::time::{Clock, Micros};
-use headgate::redis::resp::{array, bulk};
-use headgate::redis::HashSlot;
-use headgate::script::ACCEPTED;
+use headgate_core::script::ACCEPTED;
+use redis_call::resp::{array, bulk};
+use redis_call::HashSlot;
 
 /// The master of one shard.
 #[derive(Debug, Clone)]
@@ -246,7 +246,7 @@ impl Cluster {
 
     /// Whether the node can run it; a body is learned.
     fn knows(&mut self, shard: usize, script: &[u8], with_body: bool) -> bool {
-        let text = |known: &headgate::redis::Script| match with_body {
+        let text = |known: &redis_call::Script| match with_body {
             true => known.body,
             false => known.sha1_hex,
         };

@@ -69,10 +69,10 @@ impl Network {
         self.replicas.push((shard, model));
     }
 
-    /// All streams of a worker end without a word to it: it is no more.
-    pub fn close_all(&mut self, worker: usize) {
+    /// All streams of an engine end without a word to it: it is no more.
+    pub fn close_all(&mut self, owner: usize) {
         for stream in &mut self.streams {
-            if stream.worker == worker {
+            if stream.owner == owner {
                 stream.closed = true;
                 stream.broken = true;
             }

@@ -2,7 +2,7 @@
 
 use crate::script::{Call, Done};
 use crate::time::Micros;
-use headgate::redis::resp::Value;
+use redis_call::resp::Value;
 use std::collections::BTreeMap;
 
 /// One run of the script.

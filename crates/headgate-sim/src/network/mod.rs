@@ -19,11 +19,11 @@ use crate::model::Model;
 use crate::time::{Clock, Micros, MS};
 use cluster::{error, Cluster, Command};
 use fastrand::Rng;
-use headgate::redis::HashSlot;
-use headgate::redis_call::Rules;
-use headgate::script::ACCEPTED;
+use headgate_core::script::ACCEPTED;
 use journal::Journal;
 use link::{Link, LinkId};
+use redis_call::guard::Rules;
+use redis_call::HashSlot;
 use std::rc::Rc;
 use stream::{PlaceId, Stream};
 
@@ -43,8 +43,8 @@ pub struct Settings {
     pub way: (Micros, Micros),
     /// `op_timeout` of `redis_proxy`.
     pub op_timeout: Micros,
-    /// The key prefix that the guard lets pass.
-    pub prefix: &'static str,
+    /// The prefix of keys, without its colon.
+    pub prefix: String,
 }
 
 /// Something that happens in the network by itself.
@@ -82,6 +82,8 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Delivery {
     pub worker: usize,
+    /// Which of the world's engines.
+    pub owner: usize,
     pub stream: u32,
     pub what: Told,
 }
@@ -120,6 +122,7 @@ impl Network {
     pub fn new(settings: Settings, clock: Clock, rng: Rng) -> Network {
         let cluster = Cluster::new(clock, settings.shards);
         let workers = settings.envoys * settings.workers;
+        let prefix = format!("{}:", settings.prefix);
         Network {
             now: 0,
             links: (0..workers * cluster.nodes.len())
@@ -134,8 +137,8 @@ impl Network {
             inbox: Vec::new(),
             replicas: Vec::new(),
             tags: 0,
-            rules: Rc::new(Rules::new(settings.prefix, ACCEPTED)),
-            other_rules: Rc::new(Rules::new(settings.prefix, &ACCEPTED[1..])),
+            rules: Rc::new(Rules::new(&prefix, ACCEPTED)),
+            other_rules: Rc::new(Rules::new(&prefix, &ACCEPTED[1..])),
             settings,
         }
     }
@@ -414,11 +417,19 @@ impl Network {
         let hop = self.hop();
         let now = self.now;
         let stream = self.stream(id);
-        let worker = stream.worker;
+        let (worker, owner) = (stream.worker, stream.owner);
         stream.last_out = stream.last_out.max(now + hop);
         let at = stream.last_out;
         let stream = id;
-        self.plan(at, Event::ToWorker(Delivery { worker, stream, what }));
+        self.plan(
+            at,
+            Event::ToWorker(Delivery {
+                worker,
+                owner,
+                stream,
+                what,
+            }),
+        );
     }
 
     /// The stream ends, as the listener or the host has it.

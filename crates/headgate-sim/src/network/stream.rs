@@ -3,14 +3,16 @@
 
 use super::cluster::Command;
 use crate::script::tag_of;
-use headgate::redis::resp::{Decoder, Value};
-use headgate::redis_call::{frame_header, Inbound, Rules, Violation};
+use redis_call::guard::{frame_header, Inbound, Rules, Violation};
+use redis_call::resp::{Decoder, Value};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub struct Stream {
     /// Of the network's workers.
     pub worker: usize,
+    /// Which of the world's engines opened it.
+    pub owner: usize,
     /// The worker has cancelled it, or was told that it has ended.
     pub closed: bool,
     /// Nothing is read from it or written to it any more.
@@ -42,9 +44,10 @@ pub struct PlaceId {
 }
 
 impl Stream {
-    pub fn new(worker: usize, rules: Rc<Rules>) -> Stream {
+    pub fn new(worker: usize, owner: usize, rules: Rc<Rules>) -> Stream {
         Stream {
             worker,
+            owner,
             closed: false,
             broken: false,
             guard: Inbound::new(rules),

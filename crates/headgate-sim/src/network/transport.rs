@@ -1,17 +1,21 @@
 //! The core's own streams on a simulated network, and a tap on them by which each call is known again.
 
-use super::{Network, Told};
+use super::stream::Stream;
+use super::{Event, Network, Told};
 use crate::fault::Fault;
-use crate::script::{tag_of, TAG};
-use headgate::redis::resp::bulk;
-use headgate::redis::{
-    CallError, CallToken, Completed, HashSlot, RedisCall, Script, ScriptCall, StreamHost, StreamId, Streams,
+use crate::script::TAG;
+use fastrand::Rng;
+use headgate_core::model::RedisSettings;
+use headgate_core::script::ACCEPTED;
+use redis_call::resp::Value;
+use redis_call::{
+    Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Settings, StreamHost, StreamId, Streams,
 };
-use headgate::script;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// One worker's way into the network.
 #[derive(Clone)]
@@ -19,11 +23,14 @@ pub struct Host {
     pub network: Rc<RefCell<Network>>,
     /// Of the network's workers.
     pub worker: usize,
+    /// Which of the world's engines it is: streams are an engine's own.
+    pub owner: usize,
 }
 
 impl StreamHost for Host {
     fn open(&self) -> Option<StreamId> {
-        self.network.borrow_mut().open(self.worker).map(StreamId)
+        let id = self.network.borrow_mut().open(self.worker, self.owner);
+        id.map(StreamId)
     }
 
     fn send(&self, stream: StreamId, message: &[u8]) -> bool {
@@ -36,7 +43,7 @@ impl StreamHost for Host {
 }
 
 impl Network {
-    fn open(&mut self, worker: usize) -> Option<u32> {
+    fn open(&mut self, worker: usize, owner: usize) -> Option<u32> {
         let refuses = |fault: &Fault| match fault {
             Fault::NoStreams { envoy } => Some(*envoy),
             _ => None,
@@ -56,7 +63,7 @@ impl Network {
             true => Rc::clone(&self.other_rules),
             false => Rc::clone(&self.rules),
         };
-        self.streams.push(super::stream::Stream::new(worker, rules));
+        self.streams.push(Stream::new(worker, owner, rules));
         let id = self.streams.len() as u32;
         if self.suffers(worker, kills) {
             self.end(id, 14);
@@ -86,7 +93,7 @@ impl Network {
         stream.to_guard.push_back(message.to_vec());
         stream.last_in = stream.last_in.max(now + hop);
         let at = stream.last_in;
-        self.plan(at, super::Event::AtGuard { stream: id });
+        self.plan(at, Event::AtGuard { stream: id });
         true
     }
 
@@ -101,50 +108,59 @@ impl Network {
     }
 }
 
-/// What a tap notes of a call.
+/// What happened to a call.
 #[derive(Debug, Clone)]
-pub struct Tapped {
-    pub token: CallToken,
-    pub call: ScriptCall,
-    pub sent: Instant,
-    pub deadline: Instant,
+pub enum Note<Id> {
+    /// It is under way, under this number.
+    Made { tag: u64, id: Id },
+    /// It was refused at once.
+    Refused { id: Id, error: CallError },
+    /// It has ended.
+    Ended {
+        tag: u64,
+        id: Id,
+        /// Whether Redis answered, and not with an error.
+        counted: bool,
+    },
 }
 
 /// The streams of a worker. Each call gets a number, which the script does not read and the world does: so it is known
 /// which execution a reply belongs to.
-pub struct Tap {
-    pub streams: Streams<Host>,
+pub struct Tap<Id> {
+    pub streams: Streams<Host, (u64, Id)>,
     host: Host,
-    /// Calls that have not come to an end, by number.
-    under_way: BTreeMap<u64, Tapped>,
-    /// All calls that were accepted since this was last asked: number and token.
-    pub accepted: Vec<(u64, CallToken)>,
+    /// Calls that have not come to an end, by number, as they were made.
+    under_way: BTreeMap<u64, (Id, Call)>,
+    /// What happened since this was last taken.
+    pub notes: Vec<Note<Id>>,
+    ended: Vec<Completed<(u64, Id)>>,
 }
 
-impl Tap {
-    pub fn new(host: Host, key_prefix: &str, max_in_flight: usize, timeout: Duration) -> Tap {
-        let script = Script {
-            body: script::body(),
-            sha1_hex: script::sha1_hex(),
-        };
+impl<Id: Copy + PartialEq + Debug> Tap<Id> {
+    pub fn new(now: Instant, rng: Rng, host: Host, policy: &RedisSettings) -> Tap<Id> {
+        let mut settings = Settings::new(&policy.key_prefix);
+        settings.script = ACCEPTED[0];
+        settings.max_in_flight = policy.max_in_flight;
+        settings.timeout = policy.timeout;
         Tap {
-            streams: Streams::new(host.clone(), script, key_prefix, max_in_flight, timeout),
+            streams: Streams::new(now, rng, host.clone(), settings),
             host,
             under_way: BTreeMap::new(),
-            accepted: Vec::new(),
+            notes: Vec::new(),
+            ended: Vec::new(),
         }
     }
 
     /// Something came for this worker.
-    pub fn deliver(&mut self, now: Instant, stream: u32, what: Told, completed: &mut Vec<Completed>) {
-        let from = completed.len();
+    pub fn deliver(&mut self, now: Instant, stream: u32, what: Told, completed: &mut Vec<Completed<Id>>) {
+        let mut ended = std::mem::take(&mut self.ended);
         match what {
             Told::Message(message) => self
                 .streams
-                .on_message(now, StreamId(stream), &message, completed),
-            Told::Closed(status) => self.streams.on_close(now, StreamId(stream), status, completed),
+                .on_message(now, StreamId(stream), &message, &mut ended),
+            Told::Closed(status) => self.streams.on_close(now, StreamId(stream), status, &mut ended),
         }
-        self.check(completed, from);
+        self.check(ended, completed);
     }
 
     /// Calls that the tap knows to be under way.
@@ -152,25 +168,29 @@ impl Tap {
         self.under_way.len()
     }
 
-    /// Looks at calls that have ended, and gives them back as they were made.
-    fn check(&mut self, completed: &mut [Completed], from: usize) {
+    /// Looks at calls that have ended, and hands them on as they were made.
+    fn check(&mut self, mut ended: Vec<Completed<(u64, Id)>>, completed: &mut Vec<Completed<Id>>) {
         let mut network = self.host.network.borrow_mut();
         let journal = &mut network.journal;
-        for done in &mut completed[from..] {
-            let tag = tag_of(&done.call.tail);
-            let Some((tag, tapped)) = tag.and_then(|tag| Some((tag, self.under_way.remove(&tag)?))) else {
-                journal.broken(format!("{:?} has ended twice, or was never made", done.token));
+        for Completed {
+            id: (tag, id), reply, ..
+        } in ended.drain(..)
+        {
+            let Some((made, call)) = self.under_way.remove(&tag) else {
+                journal.broken(format!("{id:?} has ended twice, or was never made"));
                 continue;
             };
-            if tapped.token != done.token {
-                journal.broken(format!("{:?} got the end of {:?}", done.token, tapped.token));
+            if made != id {
+                journal.broken(format!("{id:?} got the end of {made:?}"));
             }
-            if let Ok(value) = &done.reply {
+            if let Ok(value) = &reply {
                 if !journal.is_answer(tag, value) {
-                    journal.broken(format!("{:?} got a reply to another call: {value:?}", done.token));
+                    journal.broken(format!("{id:?} got a reply to another call: {value:?}"));
                 }
             }
-            done.call = tapped.call;
+            let counted = matches!(&reply, Ok(Value::Bulk(Some(_))));
+            self.notes.push(Note::Ended { tag, id, counted });
+            completed.push(Completed { id, call, reply });
         }
         if self.under_way.len() != self.streams.in_flight() {
             journal.broken(format!(
@@ -179,38 +199,31 @@ impl Tap {
                 self.under_way.len()
             ));
         }
+        self.ended = ended;
     }
 }
 
-impl RedisCall for Tap {
-    fn call(
-        &mut self,
-        now: Instant,
-        deadline: Instant,
-        token: CallToken,
-        call: ScriptCall,
-    ) -> Result<(), CallError> {
+impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
+    fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
         let tag = {
             let mut network = self.host.network.borrow_mut();
             network.tags += 1;
             network.tags
         };
-        let mut tagged = call.clone();
-        tagged.parts += 1;
-        bulk(&mut tagged.tail, format!("{}{tag}", TAG as char).as_bytes());
-        self.streams.call(now, deadline, token, tagged)?;
-        self.accepted.push((tag, token));
-        let sent = now;
-        self.under_way.insert(
-            tag,
-            Tapped {
-                token,
-                call,
-                sent,
-                deadline,
-            },
-        );
-        Ok(())
+        let tagged = call
+            .clone()
+            .and_argument(format!("{}{tag}", TAG as char).as_bytes());
+        match self.streams.call(now, deadline, (tag, id), tagged) {
+            Ok(()) => {
+                self.notes.push(Note::Made { tag, id });
+                self.under_way.insert(tag, (id, call));
+                Ok(())
+            }
+            Err(error) => {
+                self.notes.push(Note::Refused { id, error });
+                Err(error)
+            }
+        }
     }
 
     fn timed_out(&mut self, now: Instant, since: Instant, slot: HashSlot) {
@@ -225,13 +238,21 @@ impl RedisCall for Tap {
         self.streams.wakeup()
     }
 
-    fn on_tick(&mut self, now: Instant, completed: &mut Vec<Completed>) {
-        let from = completed.len();
-        self.streams.on_tick(now, completed);
-        self.check(completed, from);
+    fn on_tick(&mut self, now: Instant, completed: &mut Vec<Completed<Id>>) {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.streams.on_tick(now, &mut ended);
+        self.check(ended, completed);
     }
 
     fn in_flight(&self) -> usize {
         self.streams.in_flight()
+    }
+
+    fn levels(&self) -> Levels {
+        self.streams.levels()
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        self.streams.poll_notice()
     }
 }

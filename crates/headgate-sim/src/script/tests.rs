@@ -1,7 +1,7 @@
 use super::*;
-use headgate::fixtures::{charge, rate};
-use headgate::redis::resp::{array, Decoder, Value};
-use headgate::script::{self, Reply};
+use headgate_core::fixtures::{charge, rate};
+use headgate_core::script::{self, Reply};
+use redis_call::resp::{array, Decoder, Value};
 
 const NOW: u64 = 1_700_000_000_000_000;
 
