@@ -82,8 +82,9 @@ pub enum Fault {
     GuardRefuses { envoy: Which },
     /// The worker of the Envoy does nothing: its machine stalls, or its loop is full.
     Stall { envoy: Which, worker: Which },
-    /// A moment: the Envoy is given a new configuration.
-    Reconfigure { envoy: Which },
+    /// A moment: the Envoy is given a new configuration. The engines of the old one serve their requests to the end, or
+    /// are lost at once.
+    Reconfigure { envoy: Which, loses: bool },
 }
 
 impl Fault {

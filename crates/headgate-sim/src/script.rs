@@ -6,6 +6,7 @@
 use crate::model::{Marks, Model};
 use headgate_core::limit::algorithm::Mark;
 use headgate_core::limit::{Algorithm, Align, Charge, Form, Group, LiveOverride, Period, Rate, Verdict};
+use std::fmt;
 
 /// Bytes of a charge in the plan, and of a number in a reply.
 const CHARGE_BYTES: usize = 3 + 5 * 2 + 4 * 8;
@@ -42,6 +43,21 @@ pub struct Done {
     pub admitted: bool,
     pub verdicts: Vec<Verdict>,
     pub marks: Marks,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} #{}", self.mode, self.tag.unwrap_or_default())?;
+        for (charge, mark) in self.group.charges.iter().zip(&self.marks) {
+            let key = self.group.keys[charge.key].escape_ascii();
+            write!(f, " [{key} {} cost {}", charge.field, charge.cost)?;
+            match mark {
+                Some(Mark(mark)) => write!(f, " mark {mark}]")?,
+                None => f.write_str("]")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why arguments are no call.

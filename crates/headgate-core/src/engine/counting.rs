@@ -258,7 +258,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     fn give_back(&mut self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             match result {
-                Some(Ok(reply)) if reply.admitted => {
+                Some(Ok(reply)) if reply.took_something(group) => {
                     let _not_repeated = self.send(now, CallId::Unawaited, group, Mode::GiveBack(reply));
                 }
                 _ => {}

@@ -32,6 +32,8 @@ pub struct Cluster {
     pub model: Model,
     clock: Clock,
     named: u32,
+    /// Counts changes of who owns what.
+    pub version: u32,
 }
 
 /// What a command is, once it is past the guard.
@@ -82,6 +84,7 @@ impl Cluster {
             model: Model::default(),
             clock,
             named: 0,
+            version: 0,
         };
         let border = |shard: usize| (usize::from(HashSlot::COUNT) * shard / count) as u16;
         for shard in 0..count {
@@ -126,6 +129,7 @@ impl Cluster {
     /// Another node takes over, which has what the shard held then.
     pub fn fail_over(&mut self, shard: usize, then: &Model, clock_us: i64) {
         self.named += 1;
+        self.version += 1;
         let node = &mut self.nodes[shard];
         node.id = format!("node-{}", self.named);
         node.clock_us += clock_us;
@@ -140,6 +144,7 @@ impl Cluster {
         if self.single || to >= self.nodes.len() || first > last || last >= HashSlot::COUNT {
             return;
         }
+        self.version += 1;
         let mut ranges = Vec::new();
         for (from, until, owner) in self.ranges.drain(..) {
             if from < first {
@@ -211,12 +216,18 @@ impl Cluster {
         let call = match Call::read(args) {
             Ok(call) => call,
             Err(why) => {
-                journal.broken(format!("a malformed call of the script: {}", why.0));
+                journal.broken(
+                    "well-formed",
+                    format!("a malformed call of the script: {}", why.0),
+                );
                 return error("ERR malformed");
             }
         };
         if let Some(key) = call.group.keys.iter().find(|key| HashSlot::of(key) != *slot) {
-            journal.broken(format!("a key of another slot: {}", key.escape_ascii()));
+            journal.broken(
+                "well-formed",
+                format!("a key of another slot: {}", key.escape_ascii()),
+            );
         }
         let moves = |fault: &Fault| matches!(fault, Fault::Moving { first, last, .. } if (*first..=*last).contains(&slot.get()));
         if call.group.keys.len() > 1 && faults.iter().any(moves) {

@@ -23,13 +23,13 @@ pub struct Journal {
     pub executions: Vec<Execution>,
     /// By a call's number: what was answered to it last, in RESP.
     answers: BTreeMap<u64, Vec<u8>>,
-    /// Rules that were broken, in words.
-    pub broken: Vec<String>,
+    /// Rules that were broken: their names, and what happened.
+    pub broken: Vec<(&'static str, String)>,
 }
 
 impl Journal {
-    pub fn broken(&mut self, what: String) {
-        self.broken.push(what);
+    pub fn broken(&mut self, rule: &'static str, what: String) {
+        self.broken.push((rule, what));
     }
 
     pub fn answered(&mut self, tag: u64, reply: &[u8]) {

@@ -55,6 +55,11 @@ impl Link {
         self.last_back
     }
 
+    /// A command or a reply of that connection is lost.
+    pub fn falls_silent(&mut self, generation: u32) {
+        self.silent |= !self.is_over(generation);
+    }
+
     pub fn is_over(&self, generation: u32) -> bool {
         self.generation != generation
     }

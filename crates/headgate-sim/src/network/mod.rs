@@ -9,10 +9,12 @@
 //! time ends that connection, and all commands on it fail; a frozen node executes what it was sent once it thaws.
 
 pub mod cluster;
+mod faults;
 pub mod journal;
 mod link;
 mod stream;
 pub mod transport;
+mod words;
 
 use crate::fault::{Fault, Which};
 use crate::model::Model;
@@ -24,6 +26,7 @@ use journal::Journal;
 use link::{Link, LinkId};
 use redis_call::guard::Rules;
 use redis_call::HashSlot;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use stream::{PlaceId, Stream};
 
@@ -112,6 +115,8 @@ pub struct Network {
     inbox: Vec<(usize, Event)>,
     /// What a failing shard's memory will be.
     replicas: Vec<(usize, Model)>,
+    /// By engine: since when it knows the slots' owners, in which version of the cluster.
+    borders: BTreeMap<usize, (Micros, u32)>,
     /// The numbers that calls were given so far.
     tags: u64,
     rules: Rc<Rules>,
@@ -136,6 +141,7 @@ impl Network {
             streams: Vec::new(),
             inbox: Vec::new(),
             replicas: Vec::new(),
+            borders: BTreeMap::new(),
             tags: 0,
             rules: Rc::new(Rules::new(&prefix, ACCEPTED)),
             other_rules: Rc::new(Rules::new(&prefix, &ACCEPTED[1..])),
@@ -166,6 +172,18 @@ impl Network {
             Event::ToWorker(delivery) => return Some(delivery),
         }
         None
+    }
+
+    /// Which worker thread an event happens in; `None`: in Redis.
+    pub fn worker_of(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::AtGuard { stream } => Some(self.streams[*stream as usize - 1].worker),
+            Event::AtNode { .. } => None,
+            Event::Replied { link, .. } | Event::Broke { link, .. } | Event::Overdue { link, .. } => {
+                Some(link.worker)
+            }
+            Event::ToWorker(delivery) => Some(delivery.worker),
+        }
     }
 
     /// Whether the worker is still to be told; if it is told of an end, nothing more comes on that stream.
@@ -245,7 +263,7 @@ impl Network {
             Ok(received) => received,
             Err(violation) => {
                 self.journal
-                    .broken(format!("the guard closes a stream: {violation}"));
+                    .broken("well-formed", format!("the guard closes a stream: {violation}"));
                 return self.end(id, 13);
             }
         };
@@ -261,7 +279,7 @@ impl Network {
         let worker = stream.worker;
         if with_body && stream.bodies() > 0 {
             let what = format!("two calls with the script's body are under way on stream {id}");
-            self.journal.broken(what);
+            self.journal.broken("one-body", what);
         }
         let number = self.stream(id).place(with_body);
         let place = PlaceId { stream: id, number };
@@ -353,15 +371,13 @@ impl Network {
             return;
         }
         if self.link(link).silent || self.loses(shard, true) {
-            self.link(link).silent = true;
-            return;
+            return self.link(link).falls_silent(generation);
         }
         let reply = self
             .cluster
             .execute(self.now, shard, command, &self.faults, &mut self.journal);
         if self.loses(shard, false) {
-            self.link(link).silent = true;
-            return;
+            return self.link(link).falls_silent(generation);
         }
         let at = self.now + self.way(shard);
         let at = self.link(link).returns(at);
@@ -394,12 +410,28 @@ impl Network {
         if let Some(tag) = tag {
             self.journal.answered(tag, &reply);
         }
+        if reply.starts_with(b"*") {
+            self.told_borders(place.stream);
+        }
         let stream = self.stream(place.stream);
         stream.fill(place.number, reply);
         let ready = stream.ready();
         if !ready.is_empty() && !stream.broken {
             self.send_up(place.stream, ready);
         }
+    }
+
+    /// The engine of the stream is told who owns which slots.
+    fn told_borders(&mut self, stream: u32) {
+        let owner = self.stream(stream).owner;
+        let known = (self.now + self.settings.hop, self.cluster.version);
+        self.borders.insert(owner, known);
+    }
+
+    /// Whether the engine knew at that time who owns which slots, as it is now.
+    pub fn knows_borders(&self, owner: usize, at: Micros) -> bool {
+        let known = self.borders.get(&owner);
+        known.is_some_and(|(since, version)| *since <= at && *version == self.cluster.version)
     }
 
     /// Sends bytes to the worker, now and then in two pieces.
@@ -444,8 +476,6 @@ impl Network {
         self.planned.push((at, event));
     }
 }
-
-mod faults;
 
 /// `op_timeout` as the shipped configurations have it.
 pub const OP_TIMEOUT: Micros = 200 * MS;

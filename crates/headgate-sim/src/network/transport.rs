@@ -81,8 +81,10 @@ impl Network {
         let (now, hop) = (self.now, self.hop());
         let stream = self.stream(id);
         if stream.closed {
-            self.journal
-                .broken(format!("something is sent on stream {id}, which is no more"));
+            self.journal.broken(
+                "sent-on-closed",
+                format!("something is sent on stream {id}, which is no more"),
+            );
             return false;
         }
         if gone {
@@ -177,15 +179,18 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
         } in ended.drain(..)
         {
             let Some((made, call)) = self.under_way.remove(&tag) else {
-                journal.broken(format!("{id:?} has ended twice, or was never made"));
+                journal.broken("ends-once", format!("{id:?} has ended twice, or was never made"));
                 continue;
             };
             if made != id {
-                journal.broken(format!("{id:?} got the end of {made:?}"));
+                journal.broken("own-reply", format!("{id:?} got the end of {made:?}"));
             }
             if let Ok(value) = &reply {
                 if !journal.is_answer(tag, value) {
-                    journal.broken(format!("{id:?} got a reply to another call: {value:?}"));
+                    journal.broken(
+                        "own-reply",
+                        format!("{id:?} got a reply to another call: {value:?}"),
+                    );
                 }
             }
             let counted = matches!(&reply, Ok(Value::Bulk(Some(_))));
@@ -193,11 +198,14 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
             completed.push(Completed { id, call, reply });
         }
         if self.under_way.len() != self.streams.in_flight() {
-            journal.broken(format!(
-                "{} calls are said to be in flight, and {} are",
-                self.streams.in_flight(),
-                self.under_way.len()
-            ));
+            journal.broken(
+                "in-flight",
+                format!(
+                    "{} calls are said to be in flight, and {} are",
+                    self.streams.in_flight(),
+                    self.under_way.len()
+                ),
+            );
         }
         self.ended = ended;
     }

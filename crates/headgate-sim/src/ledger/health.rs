@@ -1,0 +1,105 @@
+//! Whether a fault could touch a request. Where none could, it must be counted.
+
+use super::{shard_of, Asked, Ledger};
+use crate::fault::{Fault, Planned};
+use crate::time::{Micros, MS, SECOND};
+use std::collections::BTreeSet;
+
+/// So long after a fault of a shard its breaker has closed again.
+const SHARD_RECOVERS: Micros = 1_500 * MS;
+
+/// So long after a fault of streams they are open again: backoffs are 5 s at most.
+const STREAMS_RECOVER: Micros = 6 * SECOND;
+
+/// Requests of a shorter timeout may miss it without any fault.
+const SHORTEST_TIMEOUT: Micros = 90 * MS;
+
+impl Ledger {
+    /// Whether no fault touched the request until `until`, so that Redis must have counted it.
+    pub(super) fn is_healthy(&self, asked: &Asked, until: Micros) -> bool {
+        let known = &self.engines[asked.engine];
+        let timeout = known.policy.redis.timeout.as_micros() as Micros;
+        if timeout < SHORTEST_TIMEOUT || known.policy.redis.max_in_flight < 1_000 {
+            return false;
+        }
+        let network = self.network.borrow();
+        let keys = asked.groups.iter().flat_map(|group| &group.keys);
+        let shards: BTreeSet<usize> = keys.map(|key| shard_of(&network, key)).collect();
+        let apart = network.knows_borders(asked.engine, asked.at);
+        let touches = |planned: &Planned| {
+            let recovers = recovers(&planned.fault);
+            let holds = planned.from <= until && asked.at < planned.until + recovers;
+            holds
+                && self.touches(asked.engine, &planned.fault, |shard| {
+                    !apart || shards.contains(&shard)
+                })
+        };
+        !self.scenario.faults.iter().any(touches)
+    }
+
+    /// Whether a fault of this history could have opened a breaker of the engine by now.
+    pub(super) fn may_open_breaker(&self, engine: usize) -> bool {
+        let timeout = self.engines[engine].policy.redis.timeout.as_micros() as Micros;
+        let touches = |planned: &Planned| {
+            let stall = matches!(planned.fault, Fault::Stall { .. });
+            let since = planned.until + recovers(&planned.fault) + 2 * timeout;
+            !stall
+                && planned.from <= self.now
+                && self.now < since
+                && self.touches(engine, &planned.fault, |_| true)
+        };
+        timeout < SHORTEST_TIMEOUT || self.scenario.faults.iter().any(touches)
+    }
+
+    /// For how long the engine's worker was stalled in this time.
+    pub(super) fn stalled(&self, engine: usize, from: Micros, until: Micros) -> Micros {
+        let known = &self.engines[engine];
+        let stalls = self.scenario.faults.iter().filter(|planned| match planned.fault {
+            Fault::Stall { envoy, worker } => envoy.has(known.envoy) && worker.has(known.worker),
+            _ => false,
+        });
+        stalls
+            .filter(|planned| planned.from <= until && from < planned.until)
+            .map(|planned| planned.until - planned.from)
+            .sum()
+    }
+
+    /// Whether the fault can keep calls of the engine to these shards from being counted.
+    fn touches(&self, engine: usize, fault: &Fault, is_asked: impl Fn(usize) -> bool) -> bool {
+        let known = &self.engines[engine];
+        let shards = 0..self.scenario.network.shards.max(1);
+        let mut asked = shards.filter(|shard| is_asked(*shard));
+        match fault {
+            Fault::Down { shard, .. }
+            | Fault::Frozen { shard }
+            | Fault::Latency { shard, .. }
+            | Fault::Loss { shard, .. }
+            | Fault::Error { shard, .. } => asked.any(|asked| shard.has(asked)),
+            Fault::Failover { shard, .. } => asked.any(|asked| asked == *shard),
+            Fault::BreakStreams { envoy, .. }
+            | Fault::Garbage { envoy }
+            | Fault::NoStreams { envoy }
+            | Fault::StreamsDie { envoy }
+            | Fault::SendFails { envoy }
+            | Fault::NoHost { envoy }
+            | Fault::UpstreamFailure { envoy }
+            | Fault::GuardRefuses { envoy } => envoy.has(known.envoy),
+            Fault::Stall { envoy, worker } => envoy.has(known.envoy) && worker.has(known.worker),
+            // The script is sent again, the slots' calls are split, windows are of the clock that is.
+            Fault::ScriptFlush { .. } | Fault::Moving { .. } | Fault::ClockStep { .. } => false,
+            Fault::Reconfigure { .. } => false,
+        }
+    }
+}
+
+fn recovers(fault: &Fault) -> Micros {
+    match fault {
+        Fault::BreakStreams { .. }
+        | Fault::Garbage { .. }
+        | Fault::NoStreams { .. }
+        | Fault::StreamsDie { .. }
+        | Fault::SendFails { .. }
+        | Fault::GuardRefuses { .. } => STREAMS_RECOVER,
+        _ => SHARD_RECOVERS,
+    }
+}
