@@ -29,11 +29,11 @@ CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
 LOCKED    := $(if $(CI),--locked)
 # Tests wait more than they compute. Those in a `mod quiet` measure time and run one by one.
 THREADS   := --test-threads 4
-# The native command, in tests and lints; never in the module.
-CLI       := --features cli
+# All crates, each built once for whatever is tested: with the transport for Higress, as the module for it has.
+ALL       := --workspace --features redis-call/higress
 
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-client test-dashboard test-higress chaos fuzz \
-	bench bench-pairs lint lint-apart build build-drill build-higress cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
+	bench bench-pairs lint lint-apart build build-drill build-higress build-cli cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -44,17 +44,17 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-test: lint deny build build-drill build-higress test-size
-	cargo test $(LOCKED) $(CLI) --doc
-	cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
+test: lint deny build build-drill build-higress build-cli test-size
+	cargo test $(LOCKED) $(ALL) --doc
+	cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 	$(MAKE) --no-print-directory test-client test-dashboard test-higress
-	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- $(THREADS) --skip quiet::
+	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint deny build build-drill build-higress test-size
-	cargo test $(LOCKED) $(CLI) --doc
-	cargo test $(LOCKED) $(CLI) --test e2e -- --include-ignored --test-threads 1 quiet::
+test-all: lint deny build build-drill build-higress build-cli test-size
+	cargo test $(LOCKED) $(ALL) --doc
+	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
-	cargo test $(LOCKED) $(CLI) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
+	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
 	$(MAKE) --no-print-directory lint-apart
 	$(MAKE) --no-print-directory test-valkey
 
@@ -64,19 +64,19 @@ test-size: build
 	@bytes=$$(wc -c <target/headgate.wasm); [ $$bytes -le $(MOST_BYTES) ] || \
 		{ echo "target/headgate.wasm has $$bytes bytes, and may have $(MOST_BYTES): see scripts/wasm.sh" >&2; exit 1; }
 
-test-envoy: setup build build-drill build-higress
+test-envoy: setup build build-drill build-higress build-cli
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))
-	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 3 --skip quiet::
-	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 1 quiet::
+	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 3 --skip quiet::
+	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 
 # What asks Redis, on Valkey. Its packages come without TLS, so the two tests that need it are left out.
 VALKEY_TESTS := cluster concurrency costs failover faults guard leases limits local moving overrides shipped survival upgrades windows
-test-valkey: setup build build-drill
+test-valkey: setup build build-drill build-cli
 	@for version in $(or $(VALKEY_VERSION),8.1.8 9.1.2); do \
 		scripts/setup.sh valkey $$version || exit 1; \
 		export REDIS_SERVER="$(CURDIR)/.tools/valkey-$$version/valkey-server"; \
-		cargo test $(LOCKED) $(CLI) --test script || exit 1; \
-		cargo test $(LOCKED) $(CLI) --test e2e -- --test-threads 3 --skip quiet:: --skip the_tls_variant_limits \
+		cargo test $(LOCKED) $(ALL) --test script || exit 1; \
+		cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 3 --skip quiet:: --skip the_tls_variant_limits \
 			--skip with_a_wrong_password_nothing $(addsuffix ::,$(VALKEY_TESTS)) || exit 1; \
 	done
 
@@ -102,14 +102,14 @@ bench-pairs: setup-bench build
 		$(if $(HEADGATE_WASM),HEADGATE_WASM=$(abspath $(HEADGATE_WASM))) $(BENCH) -- pairs
 
 lint: setup
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path tests/higress/Cargo.toml
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy $(LOCKED) $(CLI) --all-targets -- -D warnings
-	cargo clippy $(LOCKED) $(CLI) --test chaos --bench runner -- -D warnings
-	cargo clippy $(LOCKED) --lib --target wasm32-wasip1 -- -D warnings
-	cargo clippy $(LOCKED) --features higress --lib --target wasm32-wasip1 -- -D warnings
+	cargo clippy $(LOCKED) $(ALL) --all-targets -- -D warnings
+	cargo clippy $(LOCKED) $(ALL) --test chaos --bench runner -- -D warnings
+	cargo clippy $(LOCKED) -p headgate --lib --target wasm32-wasip1 -- -D warnings
+	cargo clippy $(LOCKED) -p headgate --features higress --lib --target wasm32-wasip1 -- -D warnings
 
 # The crates apart, each of which takes half a minute or more. What of them the library can break is seen by `make test`
 # as well: `lint` checks the benchmark's runner, and tests run the fuzz targets and the suite for Higress.
@@ -126,7 +126,7 @@ WASM_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
 	--remap-path-prefix=$(CURDIR)=. --cfg sha2_backend_soft=\"compact\" -Cllvm-args=-inline-threshold=30 \
 	-Clink-arg=-zstack-size=524288
 WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
-	cargo rustc $(LOCKED) --release --lib --target wasm32-wasip1 --crate-type cdylib
+	cargo rustc $(LOCKED) -p headgate --release --lib --target wasm32-wasip1 --crate-type cdylib
 
 build: setup-run
 	$(WASM_RUSTC)
@@ -142,9 +142,13 @@ build-drill: setup-run
 	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
 	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
 
+# The native command as the end-to-end tests run it; `cli` is the one to use.
+build-cli:
+	cargo build $(LOCKED) $(ALL) --bin headgate
+
 # The fault suite: about ten minutes; writes its table into docs/reliability.md.
 chaos: setup build build-drill
-	cargo test $(LOCKED) --test chaos
+	cargo test $(LOCKED) $(ALL) --test chaos
 
 # A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.
 # What is found stands in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
@@ -158,7 +162,7 @@ fuzz: setup-fuzz
 	done
 
 cli: setup-run
-	cargo build $(LOCKED) $(CLI) --release --bin headgate
+	cargo build $(LOCKED) -p headgate-cli --release --bin headgate
 	@mkdir -p target
 	@cmp -s $(CARGO_OUT)/release/headgate target/headgate || cp $(CARGO_OUT)/release/headgate target/headgate
 

@@ -57,7 +57,8 @@ def bill(name: str, module: pathlib.Path, feature: str) -> dict:
             "name": entry["name"],
             "version": entry["version"],
             "purl": reference(package),
-            "hashes": [{"alg": "SHA-256", "content": known[entry["name"], entry["version"]]}],
+            # The workspace's own crates have none.
+            "hashes": [{"alg": "SHA-256", "content": hash} for hash in [known.get((entry["name"], entry["version"]))] if hash],
             "licenses": [{"expression": entry["license"].replace("/", " OR ")}],
         }
 

@@ -24,8 +24,8 @@ mod filter;
 
 // So that the modules here name them by `crate::`.
 #[cfg(any(target_family = "wasm", test))]
-use headgate_core::{by_number, headers, identify, local, reply, telemetry};
+use headgate_core::by_number;
 #[cfg(target_family = "wasm")]
-use headgate_core::{config, earliest, engine, model};
+use headgate_core::{config, earliest, engine, headers, identify, local, model, reply, telemetry};
 #[cfg(target_family = "wasm")]
 use redis_call as redis;

@@ -1,16 +1,16 @@
 //! A million clients, each once and denied, leave the structures of a worker as large as the first hundred thousand
-//! did: planner, verdict cache, waiting room, local counters, the most rejected. Counts what is allocated.
+//! did: planner, verdict cache, pending requests, local counters, the most rejected. Counts what is allocated.
 
-use headgate_core::config::{LocalSettings, Policy};
-use headgate_core::fixtures::{self, Request};
+use headgate_core::engine::{Engine, Event, Now, Step};
+use headgate_core::fixtures::{self, FakeExchange, FakeTransport, Sent};
 use headgate_core::identify::Hasher;
-use headgate_core::limit::{Percent, Plan, Planner, Verdict};
-use headgate_core::local::{LocalStore, Memory};
-use headgate_core::redis::CallToken;
+use headgate_core::local::Memory;
+use headgate_core::model::Policy;
+use headgate_core::redis::resp::Value;
+use headgate_core::redis::{CallError, Completed};
 use headgate_core::telemetry::top::Top;
-use headgate_core::verdict_cache::VerdictCache;
-use headgate_core::waiting::{GroupError, Waiting, WaitingRoom};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -36,68 +36,83 @@ unsafe impl GlobalAlloc for Counting {
 fn policy() -> Policy {
     let limits = r#"[{"name": "a", "rate": "1/day"}, {"name": "b", "rate": "9/hour"}]"#;
     fixtures::policy(&format!(
-        r#"{{"verdict_cache": {{"entries": 1000}}, "limits": {limits}}}"#
+        r#"{{"verdict_cache": {{"entries": 1000}}, "local": {{"max_counters": 1024}}, "limits": {limits}}}"#
     ))
+}
+
+/// A denial for a day, of both limits.
+fn denial() -> Value {
+    let mut reply = vec![0];
+    for _ in 0..2 {
+        reply.push(0);
+        for number in [1_u64, 0, 86_400_000, 86_400_000, 0] {
+            reply.extend_from_slice(&number.to_le_bytes()[..7]);
+        }
+    }
+    Value::Bulk(Some(reply))
 }
 
 /// Bytes that are allocated after the first tenth of so many clients, and after the last.
 fn clients(number: usize) -> [usize; 2] {
-    let policy = policy();
-    let planner = Planner::new(&policy, Hasher::new(Some(b"k")).remembering());
-    let mut verdicts = VerdictCache::new(&policy.verdict_cache);
-    let mut room: WaitingRoom<()> = WaitingRoom::default();
+    let hasher = Hasher::new(Some(b"k")).remembering();
+    let shared = Rc::new(Memory::default());
+    let random = fastrand::Rng::with_seed(1);
+    let mut engine = Engine::new(
+        Rc::new(policy()),
+        hasher,
+        FakeTransport::default(),
+        shared,
+        random,
+    );
     let mut top = Top::default();
-    let settings = LocalSettings {
-        share: Percent::FULL,
-        max_counters: 1_024,
-    };
-    let memory = Memory::default();
-    let store = LocalStore::new(&memory, "main", &settings, [1, 2]);
     let (start, mut early) = (Instant::now(), 0);
-    let denied = Verdict {
-        allowed: false,
-        limit: None,
-        remaining: 0,
-        reset_ms: 86_400_000,
-        wait_ms: 86_400_000,
-    };
     for n in 0..number {
         let key = format!("client-{n}");
-        let headers = [(":method", "GET"), (":path", "/"), ("x-api-key", key.as_str())];
-        let caller = Request(&headers);
-        let now = start + Duration::from_millis(n as u64);
-        let identity = planner.identify(&caller);
-        let Plan::Count { groups, .. } = planner.plan(&caller, &identity) else {
+        let mut request = FakeExchange::new(&[(":method", "GET"), (":path", "/"), ("x-api-key", &key)]);
+        let at = Duration::from_millis(n as u64);
+        let now = Now {
+            monotonic: start + at,
+            unix: Duration::from_secs(1_800_000_000) + at,
+        };
+        let Step::Pending(id, _) = engine.on_request(now, n as u64, &mut request) else {
             panic!("it is counted");
         };
-        top.note(&identity.client().expect("a client").to_string(), 0);
-        let mut results = Vec::new();
-        for group in &groups {
-            store
-                .count(group, &|_| true, 1_700_000_000_000_000 + n as u64)
-                .expect("a count");
-            for charge in &group.charges {
-                verdicts.note(now, group, charge, &denied);
+        let sent = engine.transport_mut().sent.pop_front().expect("a call");
+        // A quarter each is denied, fails and is counted here, goes away, waits in vain.
+        let reply = match n % 4 {
+            0 => Some(Ok(denial())),
+            1 => Some(Err(CallError::Lost)),
+            2 => {
+                engine.on_left(id);
+                None
             }
-            results.push(None);
-        }
-        let request = room.number();
-        let waiting = Waiting {
-            caller: (),
-            groups,
-            results,
-            postponed: Vec::new(),
-            since: now,
-            deadline: now + Duration::from_millis(100),
+            _ => None,
         };
-        room.enter(request, waiting);
-        // A third is answered, a third goes away, a third waits in vain.
-        match n % 3 {
-            0 => drop(room.answer(CallToken { request, part: 0 }, Err(GroupError::TimedOut))),
-            1 => drop(room.leave(request)),
-            _ => {}
+        if let Some(reply) = reply {
+            let Sent { id, call, .. } = sent;
+            engine.on_transport(now, |_, _, completed| {
+                completed.push(Completed { id, call, reply })
+            });
         }
-        while room.overdue(now).is_some() {}
+        if engine
+            .poll_timeout(now)
+            .is_some_and(|at| at <= now.monotonic + Duration::from_millis(1))
+        {
+            engine.on_timeout(now);
+        }
+        while let Some(ready) = engine.poll_ready() {
+            engine.carry_out(now, ready.id, &mut request);
+        }
+        while let Some(event) = engine.poll_event() {
+            if let Event::Denied {
+                client: Some(client),
+                limit,
+                ..
+            } = event
+            {
+                top.note(&client, limit);
+            }
+        }
         if n + 1 == number / 10 {
             early = LIVE.load(Ordering::Relaxed);
         }

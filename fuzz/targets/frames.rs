@@ -2,8 +2,8 @@
 //! output is read by a parser of its own, which shares nothing with the guard's.
 
 use super::{line, pieces};
-use headgate_core::redis::{Script, UNKNOWN_SHA1};
-use headgate_core::redis_call::{frame_header, Inbound, Rules};
+use redis_call::guard::{frame_header, Inbound, Rules};
+use redis_call::{Script, UNKNOWN_SHA1};
 use std::rc::Rc;
 
 const SCRIPTS: &[Script] = &[
@@ -54,7 +54,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 /// What went on, and whether the connection was closed.
 fn pass(pieces: Vec<&[u8]>) -> (Vec<u8>, bool) {
-    let rules = Rc::new(Rules::new("ratelimit", SCRIPTS));
+    let rules = Rc::new(Rules::new("ratelimit:", SCRIPTS));
     let mut inbound = Inbound::new(rules);
     let mut out = Vec::new();
     for piece in pieces {

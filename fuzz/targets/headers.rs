@@ -43,10 +43,9 @@ fn check(policy: &Policy, decision: &Decision, unix_ms: u64, random: f64) {
     let figures = headers::quota(&policy.response, &policy.limits, decision, unix_ms);
     check_headers(&figures);
     let sent = texts(&figures);
-    let request = sent
-        .iter()
-        .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    assert_eq!(texts(&instances::shown(request)), sent, "handed over");
+    let request: Vec<_> = sent.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let shown = instances::shown(&fixtures::Request(&request));
+    assert_eq!(texts(&shown), sent, "handed over");
     let shown = Shown {
         headers: figures,
         cost: 1 + random as u64,

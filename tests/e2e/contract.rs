@@ -74,7 +74,7 @@ fn sources() -> String {
 
 #[test]
 fn every_field_and_word_of_the_contract_is_used_by_a_test() {
-    let whole = config::load(&root().join("src/config/tests/contract.yaml"));
+    let whole = config::load(&root().join("crates/headgate-core/src/config/tests/contract.yaml"));
     let mut wanted = BTreeSet::new();
     fields(&whole, &mut wanted);
     assert!(wanted.len() > 50, "{wanted:?}");

@@ -24,7 +24,6 @@ mod matching;
 mod memory;
 mod mesh;
 mod moving;
-#[cfg(feature = "cli")]
 mod oncall;
 mod overrides;
 mod parity;

@@ -236,7 +236,8 @@ fn the_variant_without_redis_is_the_main_one_without_the_way_to_it() {
 
 #[test]
 fn the_shipped_redis_user_may_run_what_the_script_calls_and_no_more() {
-    let script = std::fs::read_to_string(root().join("src/script/counting.lua")).expect("the script");
+    let script = std::fs::read_to_string(root().join("crates/headgate-core/src/script/counting.lua"))
+        .expect("the script");
     // redis.call('X', …), or call('X', …) where it is a local
     let quoted = script
         .split("call('")

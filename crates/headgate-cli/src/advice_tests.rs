@@ -22,7 +22,7 @@ const WISE: &str = "{limits: [{name: c, rate: 100/m}, {name: ceiling, rate: 3000
 #[test]
 fn a_wise_policy_draws_no_advice() {
     assert!(advice(WISE).is_empty(), "{:?}", advice(WISE));
-    let shipped = include_str!("../../envoy/envoy.yaml");
+    let shipped = include_str!("../../../envoy/envoy.yaml");
     assert!(advice(shipped).is_empty(), "{:?}", advice(shipped));
 }
 

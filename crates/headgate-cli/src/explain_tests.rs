@@ -22,7 +22,7 @@ proptest! {
         test in "0|1",
         user in any::<bool>(),
     ) {
-        let loaded = loaded(include_str!("../config/tests/contract.yaml"));
+        let loaded = loaded(include_str!("../../headgate-core/src/config/tests/contract.yaml"));
         let mut request = request(&method, &path, &[("x-app", "web"), ("x-test", &test)]);
         request.address = address.parse().ok();
         request.route = Some("login".to_owned());

@@ -77,7 +77,7 @@ fn each_configuration_knows_what_kind_of_filter_runs_it() {
         file.found.iter().map(|found| found.filter).collect()
     };
     let (http, network) = (Some(FilterKind::Http), Some(FilterKind::Network));
-    let shipped = include_str!("../../envoy/envoy.yaml");
+    let shipped = include_str!("../../../envoy/envoy.yaml");
     assert_eq!(kinds(shipped), [network, http]);
     assert_eq!(kinds("{limits: [{rate: 5/s}]}"), [None]);
     let istio = |kind: &str| {

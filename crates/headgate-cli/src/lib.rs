@@ -1,7 +1,16 @@
 //! `headgate`, the native command: for people who write policies, and for those who are on call.
 //!
-//! Behind the cargo feature `cli`, so that nothing of it gets into the wasm module. Decides nothing about limits:
-//! that is the core's, which it shows at work.
+//! Decides nothing about limits: that is the core's, which it shows at work.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
 
 mod advice;
 mod charges;

@@ -102,6 +102,11 @@ impl Headers for MadeUp {
         let named = self.headers.iter().filter(|(known, _)| known == name);
         named.for_each(|(_, value)| take(value.as_bytes()));
     }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        let all = self.headers.iter();
+        all.for_each(|(name, value)| take(name.as_bytes(), value.as_bytes()));
+    }
 }
 
 impl Attributes for MadeUp {

@@ -74,7 +74,14 @@ pub fn filter_module() -> PathBuf {
     }
     let path = root().join("target/headgate.wasm");
     let built = modified(&path).unwrap_or_else(|| panic!("no {}: run `make build`", path.display()));
-    let newest = newest(&root().join("src")).max(modified(&root().join("Cargo.toml")));
+    let source = [
+        "src",
+        "Cargo.toml",
+        "crates/headgate-core/src",
+        "crates/headgate-core/build.rs",
+        "crates/redis-call/src",
+    ];
+    let newest = source.iter().filter_map(|path| newest(&root().join(path))).max();
     assert!(
         newest <= Some(built),
         "{} is older than its source: run `make build`",
@@ -87,15 +94,11 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).ok()?.modified().ok()
 }
 
-fn newest(dir: &Path) -> Option<SystemTime> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| {
-            if entry.path().is_dir() {
-                newest(&entry.path())
-            } else {
-                modified(&entry.path())
-            }
-        })
-        .max()?
+/// When a file, or the newest file of a folder, was written.
+fn newest(path: &Path) -> Option<SystemTime> {
+    if !path.is_dir() {
+        return modified(path);
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| newest(&entry.path())).max()
 }

@@ -52,7 +52,7 @@ pub use self::envoy::{Envoy, EnvoyBuilder, Place};
 pub use self::http::{limits_named_in, passes, Client, RawConnection, Request, Response};
 pub use self::load::{Load, Report};
 pub use self::node::Node;
-pub use self::process::{free_port, listens, new_dir, root, Process};
+pub use self::process::{free_port, listens, native_command, new_dir, root, Process};
 pub use self::redis::{Redis, RedisCluster, SingleRedis};
 pub use self::upstream::Upstream;
 

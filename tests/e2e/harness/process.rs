@@ -15,6 +15,21 @@ pub fn root() -> &'static Path {
     package.ancestors().find(is_root).unwrap_or(package)
 }
 
+/// The command `headgate`, where cargo builds it: beside the folder of this test's program.
+pub fn native_command() -> PathBuf {
+    let test = std::env::current_exe().expect("this program");
+    let command = test
+        .ancestors()
+        .nth(2)
+        .expect("the target folder")
+        .join("headgate");
+    assert!(
+        command.exists(),
+        "{command:?} is not built: cargo build -p headgate-cli"
+    );
+    command
+}
+
 /// A program that was started; killed when dropped.
 pub struct Process {
     child: Mutex<Child>,

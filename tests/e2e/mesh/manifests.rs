@@ -111,11 +111,10 @@ fn a_wrong_field_or_value_is_found_by_the_schemas() {
     }
 }
 
-#[cfg(feature = "cli")]
 #[test]
 fn headgate_check_reads_every_configuration_of_the_plugin() {
     let check = |files: &[String]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
+        let mut command = Command::new(native_command());
         let output = command.arg("check").args(files).current_dir(root()).output();
         let output = output.expect("the command");
         (

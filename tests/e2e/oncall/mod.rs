@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The command, without an environment that would change its answers.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
+    let mut command = Command::new(native_command());
     command.env_remove("HEADGATE_HASH_KEY");
     command
 }

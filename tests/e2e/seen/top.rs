@@ -44,25 +44,22 @@ async fn the_most_rejected_are_told(envoy: Envoy, every: u64) {
     }
     let log = envoy.log();
     assert!(!log.contains("abusive") && !log.contains("caller-"), "{log}");
-    #[cfg(feature = "cli")]
-    {
-        let top = crate::oncall::program()
-            .args(["top", "--json", "-n", "3"])
-            .arg(envoy.log_file())
-            .output()
-            .expect("the command headgate");
-        let told: Value = serde_json::from_slice(&top.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&top.stderr)));
-        let first = &told["clients"][0];
-        assert_eq!(
-            (&first["limit"], &first["rejected"], &first["at_least"]),
-            (&json!("few"), &json!(199), &json!(199))
-        );
-        assert!(first["client"]
-            .as_str()
-            .is_some_and(|client| client.starts_with("api_key:") && client.len() == 40));
-        assert_eq!(told["clients"][1]["rejected"], 1, "{told:#}");
-    }
+    let top = crate::oncall::program()
+        .args(["top", "--json", "-n", "3"])
+        .arg(envoy.log_file())
+        .output()
+        .expect("the command headgate");
+    let told: Value = serde_json::from_slice(&top.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&top.stderr)));
+    let first = &told["clients"][0];
+    assert_eq!(
+        (&first["limit"], &first["rejected"], &first["at_least"]),
+        (&json!("few"), &json!(199), &json!(199))
+    );
+    assert!(first["client"]
+        .as_str()
+        .is_some_and(|client| client.starts_with("api_key:") && client.len() == 40));
+    assert_eq!(told["clients"][1]["rejected"], 1, "{told:#}");
 }
 
 const FEW: &str = "{limits: [{name: few, rate: 1/hour}], log: {denials_per_second: 0}}";

@@ -3,7 +3,7 @@ use serde_json::json;
 
 /// The configurations of the unit test, each with the path of its one error.
 fn broken() -> Vec<(Value, &'static str)> {
-    let lines: Vec<&str> = include_str!("../../src/config/tests/broken.txt")
+    let lines: Vec<&str> = include_str!("../../../headgate-core/src/config/tests/broken.txt")
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .collect();
@@ -108,7 +108,7 @@ fn yaml_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn every_shipped_file_is_good_even_strictly() {
-    let files = yaml_files(concat!(env!("CARGO_MANIFEST_DIR"), "/envoy").as_ref());
+    let files = yaml_files(concat!(env!("CARGO_MANIFEST_DIR"), "/../../envoy").as_ref());
     let ours = |path: &&std::path::PathBuf| {
         let text = std::fs::read_to_string(path).expect("a file");
         ["rate: ", "role: redis_call"]

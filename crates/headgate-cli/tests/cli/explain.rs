@@ -1,6 +1,9 @@
 use super::*;
 
-const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/contract.yaml");
+const CONTRACT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../headgate-core/src/config/tests/contract.yaml"
+);
 
 fn explain(arguments: &[&str]) -> Value {
     let all = [&["explain", CONTRACT, "--json"], arguments].concat();

@@ -15,7 +15,7 @@ fn every_page_on_moving_shows_what_the_command_does_and_it_is_right() {
         ("django-ratelimit", "py"),
         ("envoy-ratelimit", "yaml"),
     ] {
-        let page = format!("{}/docs/migrate-{from}.md", env!("CARGO_MANIFEST_DIR"));
+        let page = format!("{}/../../docs/migrate-{from}.md", env!("CARGO_MANIFEST_DIR"));
         let page = std::fs::read_to_string(page).expect("a page");
         let [before, after] = blocks(&page).try_into().expect("before and after");
         let file = format!("{}/{from}.{extension}", env!("CARGO_TARGET_TMPDIR"));
@@ -33,7 +33,7 @@ fn every_page_on_moving_shows_what_the_command_does_and_it_is_right() {
 #[test]
 fn every_page_on_moving_by_hand_ends_in_a_policy_without_errors() {
     for from in ["local-ratelimit", "kong", "higress"] {
-        let page = format!("{}/docs/migrate-{from}.md", env!("CARGO_MANIFEST_DIR"));
+        let page = format!("{}/../../docs/migrate-{from}.md", env!("CARGO_MANIFEST_DIR"));
         let blocks = blocks(&std::fs::read_to_string(page).expect("a page"));
         let after: Vec<_> = blocks.iter().skip(1).step_by(2).collect();
         assert!(!after.is_empty(), "{from}");

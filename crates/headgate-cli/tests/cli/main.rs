@@ -55,7 +55,7 @@ fn good(arguments: &[&str], input: &str) -> String {
 }
 
 fn shipped(name: &str) -> String {
-    let path = format!("{}/envoy/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../../envoy/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

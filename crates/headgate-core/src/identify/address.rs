@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const IPV4_IN_IPV6: [u128; 2] = [0xffff, 0x64_ff9b << 64];
 
 /// The address by which a caller is counted.
-pub(crate) fn canonical(address: IpAddr) -> IpAddr {
+pub fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => embedded(v6).map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,
@@ -43,7 +43,7 @@ pub(crate) fn network(text: &str) -> Option<IpNet> {
 }
 
 /// The caller's network: what is beyond the prefix is cut off.
-pub(crate) fn cut_address(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> Option<IpNet> {
+pub fn cut_address(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> Option<IpNet> {
     let address = canonical(address);
     let prefix = if address.is_ipv4() {
         ipv4_prefix
@@ -54,7 +54,7 @@ pub(crate) fn cut_address(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> 
 }
 
 /// An address or a prefix as it is shown: without the prefix's length where that is the whole address.
-pub(crate) struct ShownAddress(pub IpNet);
+pub struct ShownAddress(pub IpNet);
 
 impl fmt::Display for ShownAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

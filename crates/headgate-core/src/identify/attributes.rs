@@ -74,74 +74,10 @@ pub trait Attributes: Headers {
     fn route(&self) -> Option<Vec<u8>>;
 }
 
-/// A request made up for a test.
-#[cfg(test)]
-#[derive(Debug, Clone, Default)]
-pub struct FakeRequest {
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub address: Option<IpAddr>,
-    pub metadata: Vec<(Vec<String>, Vec<u8>)>,
-    pub tls: Vec<(TlsField, Vec<u8>)>,
-    pub route: Option<Vec<u8>>,
-}
-
-#[cfg(test)]
-impl FakeRequest {
-    /// From one address, with these headers.
-    pub fn new(address: &str, headers: &[(&str, &str)]) -> FakeRequest {
-        FakeRequest {
-            address: address.parse().ok(),
-            ..Default::default()
-        }
-        .with(headers)
-    }
-
-    pub fn with(mut self, headers: &[(&str, &str)]) -> FakeRequest {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
-        self.headers.extend(headers);
-        self
-    }
-}
-
-#[cfg(test)]
-impl Headers for FakeRequest {
-    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
-        let named = self.headers.iter().filter(|(known, _)| known == name);
-        named.for_each(|(_, value)| take(value));
-    }
-
-    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
-        let all = self.headers.iter();
-        all.for_each(|(name, value)| take(name.as_bytes(), value));
-    }
-}
-
-#[cfg(test)]
-impl Attributes for FakeRequest {
-    fn address(&self) -> Option<IpAddr> {
-        self.address
-    }
-
-    fn metadata(&self, path: &[String]) -> Option<Vec<u8>> {
-        let found = self.metadata.iter().find(|(p, _)| p == path);
-        found.map(|(_, value)| value.clone())
-    }
-
-    fn tls(&self, field: TlsField) -> Option<Vec<u8>> {
-        let found = self.tls.iter().find(|(f, _)| *f == field);
-        found.map(|(_, value)| value.clone())
-    }
-
-    fn route(&self) -> Option<Vec<u8>> {
-        self.route.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::FakeRequest;
 
     #[test]
     fn white_space_around_a_header_is_not_part_of_it() {

@@ -11,9 +11,10 @@ mod known;
 mod metadata;
 mod values;
 
-pub(crate) use address::{canonical, canonical_net, cut_address, network, ShownAddress};
 #[cfg(test)]
-pub use attributes::FakeRequest;
+pub(crate) use crate::fixtures::FakeRequest;
+pub use address::{canonical, cut_address, ShownAddress};
+pub(crate) use address::{canonical_net, network};
 pub use attributes::{Attributes, Headers, Lookup};
 pub(crate) use client::{cookie, query};
 pub use client::{identify, Client, ClientValue, Identity};
@@ -22,8 +23,9 @@ pub(crate) use extract::whole;
 pub use extract::Extract;
 pub use hasher::{Digest, DigestError, Hasher};
 pub use metadata::metadata_text;
+pub use values::hex_pair;
+pub(crate) use values::Decoded;
 pub use values::{each_cookie, narrow, query_value, trimmed, until};
-pub(crate) use values::{hex_pair, Decoded};
 
 /// One way to tell callers apart.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,87 @@
+//! The shape of the workspace: which crate may know which, and what the core is kept free of.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Each may depend on those before it, for its tests as well.
+const ORDER: [&str; 4] = ["redis-call", "headgate-core", "headgate-cli", "headgate"];
+
+/// What decides and what speaks to Redis: no unsafe code, no target, no host.
+const CORE: [&str; 2] = ["redis-call", "headgate-core"];
+
+fn packages() -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let output = output.expect("cargo metadata");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    metadata["packages"].as_array().expect("packages").clone()
+}
+
+fn place(name: &Value) -> Option<usize> {
+    ORDER.iter().position(|known| *name == **known)
+}
+
+/// The Rust files below a crate's `src`.
+fn sources(name: &str) -> Vec<PathBuf> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("crates")
+        .join(name)
+        .join("src")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn no_crate_depends_on_a_crate_above_it() {
+    let packages = packages();
+    assert_eq!(packages.len(), ORDER.len(), "each crate has its place in ORDER");
+    for package in &packages {
+        let own = place(&package["name"]).unwrap_or_else(|| panic!("{} has no place", package["name"]));
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            if dependency["path"].is_string() {
+                let below = place(&dependency["name"]).is_some_and(|other| other < own);
+                assert!(below, "{} depends on {}", package["name"], dependency["name"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_core_has_no_unsafe_code_and_knows_no_target_and_no_host() {
+    for name in CORE {
+        let files = sources(name);
+        assert!(files.len() > 10, "{name}: {} files", files.len());
+        for file in &files {
+            let text = std::fs::read_to_string(file).expect("a source file");
+            for word in ["target_family", "target_arch", "feature = \"drill\""] {
+                assert!(!text.contains(word), "{}: {word}", file.display());
+            }
+            if file.ends_with("src/lib.rs") {
+                assert!(text.contains("#![forbid(unsafe_code)]"), "{}", file.display());
+            }
+        }
+    }
+    let packages = packages();
+    let core = packages.iter().find(|package| package["name"] == "headgate-core");
+    let core = core.expect("headgate-core");
+    assert_eq!(
+        core["features"],
+        serde_json::json!({}),
+        "one core for every shell"
+    );
+    for dependency in core["dependencies"].as_array().expect("dependencies") {
+        assert!(!["proxy-wasm", "log"].contains(&dependency["name"].as_str().expect("a name")));
+    }
+}
