@@ -6,6 +6,8 @@
 use crate::model::{Marks, Model};
 use headgate_core::limit::algorithm::Mark;
 use headgate_core::limit::{Algorithm, Align, Charge, Form, Group, LiveOverride, Period, Rate, Verdict};
+use headgate_core::script;
+use redis_call::resp::{array, Decoder, Value};
 use std::fmt;
 
 /// Bytes of a charge in the plan, and of a number in a reply.
@@ -114,6 +116,27 @@ impl Call {
             marks,
             tag,
         })
+    }
+
+    /// The call as the core writes it.
+    ///
+    /// # Errors
+    /// What makes it no call.
+    pub fn of(group: &Group, mode: script::Mode<'_>) -> Result<Call, Malformed> {
+        let (mut tail, mut bytes) = (Vec::new(), Vec::new());
+        let parts = script::arguments(group, mode, &mut tail);
+        array(&mut bytes, parts);
+        bytes.extend_from_slice(&tail);
+        let mut decoder = Decoder::new();
+        decoder.push(&bytes);
+        let Ok(Some(Value::Array(Some(items)))) = decoder.next() else {
+            return Err(Malformed("RESP"));
+        };
+        let args = items.into_iter().map(|item| match item {
+            Value::Bulk(Some(bytes)) => bytes,
+            _ => Vec::new(),
+        });
+        Call::read(&args.collect::<Vec<_>>())
     }
 
     /// Does what the call asks for.

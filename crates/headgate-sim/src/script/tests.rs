@@ -1,7 +1,6 @@
 use super::*;
 use headgate_core::fixtures::{charge, rate};
-use headgate_core::script::{self, Reply};
-use redis_call::resp::{array, Decoder, Value};
+use headgate_core::script::Reply;
 
 const NOW: u64 = 1_700_000_000_000_000;
 
@@ -28,26 +27,8 @@ fn group() -> Group {
     }
 }
 
-fn args(group: &Group, mode: script::Mode<'_>) -> Vec<Vec<u8>> {
-    let mut tail = Vec::new();
-    let parts = script::arguments(group, mode, &mut tail);
-    let mut bytes = Vec::new();
-    array(&mut bytes, parts);
-    bytes.extend_from_slice(&tail);
-    let mut decoder = Decoder::new();
-    decoder.push(&bytes);
-    let Ok(Some(Value::Array(Some(items)))) = decoder.next() else {
-        panic!("no array");
-    };
-    let text = |item| match item {
-        Value::Bulk(Some(bytes)) => bytes,
-        other => panic!("{other:?}"),
-    };
-    items.into_iter().map(text).collect()
-}
-
 fn read(group: &Group, mode: script::Mode<'_>) -> Call {
-    Call::read(&args(group, mode)).unwrap()
+    Call::of(group, mode).unwrap()
 }
 
 #[test]
@@ -100,7 +81,15 @@ fn a_denied_call_writes_nothing() {
 
 #[test]
 fn what_is_no_call_is_malformed() {
-    let good = args(&group(), script::Mode::Count);
+    let mut tail = Vec::new();
+    script::arguments(&group(), script::Mode::Count, &mut tail);
+    let mut decoder = Decoder::new();
+    decoder.push(&tail);
+    let next = || match decoder.next() {
+        Ok(Some(Value::Bulk(part))) => part,
+        _ => None,
+    };
+    let good: Vec<Vec<u8>> = std::iter::from_fn(next).collect();
     let broken = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
         let mut args = good.clone();
         change(&mut args);
