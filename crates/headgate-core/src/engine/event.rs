@@ -93,6 +93,10 @@ impl Events {
         self.list.push_back(Event::Line(level, text));
     }
 
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub fn take(&mut self) -> Option<Event> {
         self.list.pop_front()
     }

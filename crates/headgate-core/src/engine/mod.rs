@@ -26,6 +26,7 @@ mod local;
 mod pending;
 mod plan;
 mod response;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ pub use exchange::{Edits, Exchange, Response};
 pub use fallback::Fallback;
 pub use plan::{plan, Planned};
 pub use response::Owed;
+pub use sizes::Sizes;
 
 use crate::earliest::earliest;
 use crate::headers::Family;

@@ -1,9 +1,11 @@
 //! What must hold once the world is quiet.
 
-use super::{Ledger, Settled};
+use super::{Asked, Ledger, Settled};
+use crate::draw::WELL_AGAIN;
 use crate::script::{Call, Mode};
 use crate::time::{Micros, MS};
-use crate::world::World;
+use crate::world::{Instance, World};
+use headgate_core::engine::Sizes;
 use headgate_core::identify::Headers;
 use headgate_core::limit::{Charge, Group};
 use headgate_core::model::{Cost, Store};
@@ -29,6 +31,38 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
         ];
         for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             broken.push(("quiet", format!("{count} {what} in engine {index}")));
+        }
+        broken.extend(sizes(index, instance));
+        let ledger = &world.observer;
+        let network = ledger.network.borrow();
+        let open = network.open_streams(index);
+        let most = engine.transport().streams.shards() + 1;
+        if open > most {
+            broken.push((
+                "memory",
+                format!("{open} streams are open in engine {index}, of {most}"),
+            ));
+        }
+        let called = ledger
+            .calls
+            .values()
+            .any(|call| call.engine == index && call.made >= WELL_AGAIN);
+        if called
+            && network.settings.discovery
+            && network.settings.shards > 0
+            && !network.was_told_borders(index)
+        {
+            broken.push((
+                "learns-borders",
+                format!("engine {index} has not asked who owns which slots"),
+            ));
+        }
+        let most = MOST_TICKS + 30 * ledger.arrivals_at(index);
+        if instance.ticks > most {
+            broken.push((
+                "ticks",
+                format!("engine {index} ticked {} times, of {most}", instance.ticks),
+            ));
         }
         if levels.breakers_open > 0 {
             broken.push((
@@ -110,6 +144,12 @@ impl Ledger {
         for what in broken {
             self.broke("costs-once", what);
         }
+    }
+
+    /// How many requests came to the engine.
+    fn arrivals_at(&self, engine: usize) -> u64 {
+        let of = |asked: &&Asked| asked.engine == engine;
+        self.asked.iter().flatten().filter(of).count() as u64
     }
 
     fn lives(&self, engine: usize, until: Micros) -> bool {
@@ -219,6 +259,21 @@ fn gives_back(call: &Call, taken: &Call, marks: &crate::model::Marks) -> bool {
         .zip(&call.group.charges)
         .all(|((mark, (taken, charge)), back)| mark == taken && (mark.is_none() || back.cost == charge.cost))
 }
+
+/// What is left in an engine that should be empty.
+fn sizes(index: usize, instance: &Instance) -> Option<(&'static str, String)> {
+    let sizes = instance.engine.sizes();
+    let empty = Sizes {
+        denials: sizes.denials,
+        ..Sizes::default()
+    };
+    let most = instance.policy.verdict_cache.entries;
+    let bounded = sizes == empty && sizes.denials <= most;
+    (!bounded).then(|| ("memory", format!("engine {index} holds {sizes:?}")))
+}
+
+/// Ticks of an engine at most, besides 30 for each request.
+const MOST_TICKS: u64 = 1_000;
 
 /// Within this time a command that was sent is executed, if all is well.
 const TRAVEL: Micros = 100 * MS;

@@ -89,6 +89,7 @@ struct Decided {
 
 /// A call.
 struct Called {
+    engine: usize,
     made: Micros,
     /// When the engine was told of its end, and whether that was a count.
     ended: Option<(Micros, bool)>,
@@ -194,6 +195,7 @@ impl Ledger {
         self.calls.insert(
             tag,
             Called {
+                engine,
                 made: self.now,
                 ended: None,
                 execution: None,

@@ -290,6 +290,9 @@ impl Network {
             Command::Script { slot, .. } => self.cluster.owner(*slot),
             _ => self.rng.usize(..self.cluster.nodes.len()),
         };
+        if matches!(command, Command::Script { .. }) {
+            self.check_own_stream(id, shard);
+        }
         let link = LinkId { worker, shard };
         if self.is_down(shard) {
             let generation = self.link(link).sent(place, tag).0;
@@ -319,6 +322,23 @@ impl Network {
                 number,
             },
         );
+    }
+
+    /// An engine that knows the slots' owners has a stream for each shard.
+    fn check_own_stream(&mut self, id: u32, shard: usize) {
+        let (owner, opened) = {
+            let stream = self.stream(id);
+            (stream.owner, stream.opened)
+        };
+        if self.knows_borders(owner, opened) {
+            let before = self.stream(id).shard.replace(shard);
+            if before.is_some_and(|before| before != shard) {
+                let what = format!("stream {id} has calls for shards {before:?} and {shard}");
+                self.journal.broken("own-stream", what);
+            }
+        } else {
+            self.stream(id).shard = None;
+        }
     }
 
     /// What `redis_proxy` answers without asking a node.
@@ -432,6 +452,17 @@ impl Network {
     pub fn knows_borders(&self, owner: usize, at: Micros) -> bool {
         let known = self.borders.get(&owner);
         known.is_some_and(|(since, version)| *since <= at && *version == self.cluster.version)
+    }
+
+    /// Whether the engine was ever told who owns which slots.
+    pub fn was_told_borders(&self, owner: usize) -> bool {
+        self.borders.contains_key(&owner)
+    }
+
+    /// How many streams the engine has open.
+    pub fn open_streams(&self, owner: usize) -> usize {
+        let open = |stream: &&Stream| stream.owner == owner && !stream.closed && !stream.broken;
+        self.streams.iter().filter(open).count()
     }
 
     /// Sends bytes to the worker, now and then in two pieces.

@@ -26,6 +26,9 @@ pub struct Stream {
     pub last_out: u64,
     /// A place for each command that is not answered yet, or behind one that is not; with whether it carries a body.
     places: VecDeque<Place>,
+    /// When it was opened, and for which shard it carries calls since its engine knew the slots' owners.
+    pub opened: u64,
+    pub shard: Option<usize>,
     /// The number of the first place.
     first: u64,
 }
@@ -44,7 +47,7 @@ pub struct PlaceId {
 }
 
 impl Stream {
-    pub fn new(worker: usize, owner: usize, rules: Rc<Rules>) -> Stream {
+    pub fn new(now: u64, worker: usize, owner: usize, rules: Rc<Rules>) -> Stream {
         Stream {
             worker,
             owner,
@@ -56,6 +59,8 @@ impl Stream {
             last_in: 0,
             last_out: 0,
             places: VecDeque::new(),
+            opened: now,
+            shard: None,
             first: 0,
         }
     }

@@ -503,6 +503,14 @@ impl<O: Observer> World<O> {
             }
             self.observer.event(self.now, engine, &event);
         }
+        let held = instance.engine.pending_requests();
+        if held > instance.users {
+            let what = format!(
+                "engine {engine} holds {held} requests, and has {}",
+                instance.users
+            );
+            self.network.borrow_mut().journal.broken("memory", what);
+        }
         let Some(at) = instance.engine.poll_timeout(now) else {
             return;
         };
