@@ -171,6 +171,8 @@ fn arrivals(choices: &mut Choices, network: &Settings, leased: bool) -> Vec<Arri
     for _ in 0..1 + choices.index(3) {
         let start = choices.below(2 * SECOND);
         let (count, apart) = match choices.below(4) {
+            // More at once than are let through in one call of a VM.
+            0 if choices.percent(10) => (150, 0),
             0 => (5 + choices.below(25), 0),
             1 => (10 + choices.below(40), choices.between(MS..=30 * MS)),
             2 if leased => (60 + choices.below(60), choices.between(MS..=8 * MS)),
@@ -213,6 +215,11 @@ fn arrival(choices: &mut Choices, network: &Settings, at: Micros, place: usize, 
     if choices.percent(80) {
         let tokens = choices.pick(&["0", "1", "3", "8", "60", "none"]);
         response.push(("x-tokens".to_owned(), (*tokens).to_owned()));
+    }
+    match choices.below(20) {
+        0 => response[0].1 = "429".to_owned(),
+        1 | 2 => response.push(("x-ratelimit-remaining".to_owned(), "5000".to_owned())),
+        _ => {}
     }
     let leaves = choices.percent(12);
     let answers = !leaves || choices.percent(70);

@@ -90,6 +90,11 @@ impl Ledger {
             );
         }
         asked.decided = Some(decided);
+        let shown = request
+            .headers
+            .iter()
+            .find(|(name, _)| name == headers::REMAINING);
+        asked.shown = shown.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
         self.asked[caller] = Some(asked);
     }
 
@@ -359,9 +364,23 @@ fn compare_figures(
             )
         },
     )?;
+    let shown = expected.shown.map(|shown| shown.remaining.to_string());
     let Some(reply) = decision.reply.filter(|_| expected.outcome == Outcome::Denied) else {
-        return Ok(());
+        let found = request
+            .headers
+            .iter()
+            .find(|(name, _)| name == headers::REMAINING);
+        let found = found.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        let passes = decision.reply.is_none();
+        return ensure(!passes || found == shown, "figures", || {
+            format!("{shown:?} is shown as {found:?}")
+        });
     };
+    let found = reply.headers.iter().find(|(name, _)| *name == headers::REMAINING);
+    let found = found.map(|(_, value)| value.to_string());
+    ensure(found == shown, "figures", || {
+        format!("{shown:?} is shown as {found:?}")
+    })?;
     let seconds = expected.retry_after_ms.div_ceil(1_000).max(1);
     ensure(
         reply.retry_after == Some(seconds) && reply.status == policy.response.status,

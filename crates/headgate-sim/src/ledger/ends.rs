@@ -76,6 +76,10 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
         ledger.broke(rule, what);
     }
     ledger.read();
+    for engine in 0..ledger.engines.len() {
+        let lives = ledger.engines[engine].dropped.is_none();
+        ledger.check_told(engine, lives);
+    }
     ledger.check_all_decided();
     ledger.check_costs();
     ledger.check_given_back();

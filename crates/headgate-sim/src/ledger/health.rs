@@ -11,6 +11,9 @@ const SHARD_RECOVERS: Micros = 1_500 * MS;
 /// So long after a fault of streams they are open again: backoffs are 5 s at most.
 const STREAMS_RECOVER: Micros = 6 * SECOND;
 
+/// So long before its deadline a request can still be counted, if `redis_proxy` knows the nodes by then.
+const STARTS: Micros = 60 * MS;
+
 /// Requests of a shorter timeout may miss it without any fault.
 const SHORTEST_TIMEOUT: Micros = 90 * MS;
 
@@ -28,6 +31,10 @@ impl Ledger {
         let apart = network.knows_borders(asked.engine, asked.at);
         let touches = |planned: &Planned| {
             let recovers = recovers(&planned.fault);
+            let early = matches!(planned.fault, Fault::NoHost { .. }) && planned.from == 0;
+            if early && planned.until + STARTS < asked.at + timeout {
+                return false;
+            }
             let holds = planned.from <= until && asked.at < planned.until + recovers;
             holds
                 && self.touches(asked.engine, &planned.fault, |shard| {
@@ -49,6 +56,20 @@ impl Ledger {
                 && self.touches(engine, &planned.fault, |_| true)
         };
         timeout < SHORTEST_TIMEOUT || self.scenario.faults.iter().any(touches)
+    }
+
+    /// Since when the shard has said nothing; `None`: it may have, or its worker stalled.
+    pub(super) fn silent_since(&self, engine: usize, shard: usize) -> Option<Micros> {
+        let now = self.now;
+        let freezes = |planned: &&Planned| match planned.fault {
+            Fault::Frozen { shard: which } => which.has(shard) && planned.from <= now && now < planned.until,
+            _ => false,
+        };
+        let frozen = self.scenario.faults.iter().filter(freezes);
+        let since = frozen.map(|planned| planned.from).min()?;
+        // What was answered just before is still on its way.
+        let since = since + 50 * MS;
+        (self.stalled(engine, since.saturating_sub(SECOND), now) == 0).then_some(since)
     }
 
     /// For how long the engine's worker was stalled in this time.

@@ -64,6 +64,7 @@ impl Ledger {
             left: charge.cost,
             epoch: (execution.shard, execution.epoch),
         };
+        *self.taken.entry(engine).or_default() += charge.cost;
         let place = place(engine, &group.keys[charge.key], charge);
         self.permits.entry(place).or_default().push(batch);
     }
@@ -89,6 +90,7 @@ impl Ledger {
                     return Err(("permits", format!("spends a permit of {key} that it has not")));
                 };
                 batch.left -= charge.cost;
+                *self.spent.entry(asked.engine).or_default() += charge.cost;
                 let epoch = batch.epoch;
                 let network = self.network.borrow();
                 let clock_us = network.cluster.clock_us(super::shard_of(&network, key), now);

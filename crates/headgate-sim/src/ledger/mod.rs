@@ -9,6 +9,7 @@ pub mod ends;
 mod health;
 mod laws;
 mod leases;
+mod told;
 
 use crate::network::transport::Note;
 use crate::network::Network;
@@ -26,6 +27,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+use told::Told;
 
 /// A rule that did not hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +70,8 @@ struct Asked {
     /// What its response cost, by calls of these numbers; `refused`: how many were refused at once.
     charges: Vec<u64>,
     charges_refused: usize,
+    /// What is left of its limit, as the upstream was told.
+    shown: Option<String>,
     /// When its costs were to be charged: with its response, or as its caller left.
     settled: Option<(Micros, Settled)>,
 }
@@ -113,6 +117,13 @@ pub struct Ledger {
     read: usize,
     reported: usize,
     permits: Permits,
+    /// By engine: permits taken and spent.
+    taken: BTreeMap<usize, u64>,
+    spent: BTreeMap<usize, u64>,
+    /// By engine: what it told.
+    told: Vec<Told>,
+    /// By engine and shard: when a caller was kept waiting for all of its time, by a silent shard.
+    timed_out: BTreeMap<(usize, usize), Micros>,
     passes: Passes,
     /// By engine and counter: what denied, since when, and until when it denies.
     denials: BTreeMap<(usize, Vec<u8>, String), Vec<Denial>>,
@@ -145,6 +156,10 @@ impl Ledger {
             read: 0,
             reported: 0,
             permits: Permits::default(),
+            taken: BTreeMap::new(),
+            spent: BTreeMap::new(),
+            told: Vec::new(),
+            timed_out: BTreeMap::new(),
             passes: Passes::default(),
             denials: BTreeMap::new(),
             lines: None,
@@ -244,6 +259,7 @@ impl Ledger {
 
 impl Observer for Ledger {
     fn started(&mut self, _: Micros, _: usize, envoy: usize, worker: usize, policy: &Rc<Policy>) {
+        self.told.push(Told::default());
         self.engines.push(Known {
             policy: Rc::clone(policy),
             planner: policies::planner(policy),
@@ -279,6 +295,7 @@ impl Observer for Ledger {
             left: None,
             charges: Vec::new(),
             charges_refused: 0,
+            shown: None,
             settled: None,
         });
     }
@@ -298,6 +315,10 @@ impl Observer for Ledger {
         self.now = at;
         self.read();
         self.check_decision(caller, decision);
+        if !decision.by_fallback {
+            self.check_breaker_opens(caller);
+            self.note_time_out(caller);
+        }
     }
 
     fn left(&mut self, at: Micros, caller: usize, admitted: bool) {
@@ -311,8 +332,9 @@ impl Observer for Ledger {
         }
     }
 
-    fn answered(&mut self, at: Micros, caller: usize, _: &engine::Edits) {
+    fn answered(&mut self, at: Micros, caller: usize, edits: &engine::Edits) {
         self.now = at;
+        self.check_response(caller, edits);
         if let Some(asked) = &mut self.asked[caller] {
             asked.settled = Some((at, Settled::Response));
         }
@@ -345,6 +367,7 @@ impl Observer for Ledger {
 
     fn event(&mut self, at: Micros, engine: usize, event: &engine::Event) {
         self.now = at;
+        self.told[engine].note(event);
         if let engine::Event::Line(_, text) = event {
             if text.contains("circuit breaker opened") && !self.may_open_breaker(engine) {
                 self.broke("breaker-without-cause", format!("engine {engine}: {text}"));

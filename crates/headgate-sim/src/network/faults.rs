@@ -22,6 +22,9 @@ impl Network {
                 self.each_stream(*envoy, |network, id| network.end(id, *status));
             }
             Fault::Garbage { envoy } => self.each_stream(*envoy, |network, id| {
+                // Nonsense about the slots' owners makes an engine guess.
+                let owner = network.stream(id).owner;
+                network.borders.remove(&owner);
                 network.send_up(id, b"HTTP/1.1 400 Bad Request\r\n".to_vec());
             }),
             Fault::GuardRefuses { envoy } => self.each_stream(*envoy, |network, id| {

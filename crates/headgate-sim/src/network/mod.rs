@@ -97,6 +97,16 @@ pub enum Told {
     Closed(u32),
 }
 
+/// What an engine was told of the slots' owners, or that it was told something.
+#[derive(Debug)]
+struct Known {
+    since: Micros,
+    /// Of the cluster, then.
+    version: u32,
+    /// Calls with higher numbers were made later.
+    tags: u64,
+}
+
 pub struct Network {
     /// Set by the world before anything happens.
     pub now: Micros,
@@ -116,7 +126,7 @@ pub struct Network {
     /// What a failing shard's memory will be.
     replicas: Vec<(usize, Model)>,
     /// By engine: since when it knows the slots' owners, in which version of the cluster.
-    borders: BTreeMap<usize, (Micros, u32)>,
+    borders: BTreeMap<usize, Known>,
     /// The numbers that calls were given so far.
     tags: u64,
     rules: Rc<Rules>,
@@ -190,7 +200,24 @@ impl Network {
     pub fn accept(&mut self, delivery: &Delivery) -> bool {
         let stream = self.stream(delivery.stream);
         let open = !stream.closed;
+        if let Told::Message(message) = &delivery.what {
+            stream.has_borders = match message.first() {
+                Some(b'*') => true,
+                // An error, or the garbage of [`Fault::Garbage`].
+                Some(b'-' | b'H') => false,
+                _ => stream.has_borders,
+            };
+        }
+        let learns = open && stream.has_borders;
         stream.closed |= matches!(delivery.what, Told::Closed(_));
+        if learns {
+            let known = Known {
+                since: self.now,
+                version: self.cluster.version,
+                tags: self.tags,
+            };
+            self.borders.insert(delivery.owner, known);
+        }
         open
     }
 
@@ -291,7 +318,7 @@ impl Network {
             _ => self.rng.usize(..self.cluster.nodes.len()),
         };
         if matches!(command, Command::Script { .. }) {
-            self.check_own_stream(id, shard);
+            self.check_own_stream(id, shard, tag);
         }
         let link = LinkId { worker, shard };
         if self.is_down(shard) {
@@ -324,20 +351,19 @@ impl Network {
         );
     }
 
-    /// An engine that knows the slots' owners has a stream for each shard.
-    fn check_own_stream(&mut self, id: u32, shard: usize) {
-        let (owner, opened) = {
-            let stream = self.stream(id);
-            (stream.owner, stream.opened)
-        };
-        if self.knows_borders(owner, opened) {
-            let before = self.stream(id).shard.replace(shard);
-            if before.is_some_and(|before| before != shard) {
-                let what = format!("stream {id} has calls for shards {before:?} and {shard}");
-                self.journal.broken("own-stream", what);
-            }
-        } else {
+    /// An engine that knows the slots' owners has a stream for each shard. Calls that were made before it knew may be
+    /// sent later.
+    fn check_own_stream(&mut self, id: u32, shard: usize, tag: Option<u64>) {
+        let (owner, now) = (self.stream(id).owner, self.now);
+        let known = self.borders.get(&owner).map_or(u64::MAX, |known| known.tags);
+        if !self.knows_borders(owner, now) || tag.is_none_or(|tag| tag <= known) {
             self.stream(id).shard = None;
+            return;
+        }
+        let before = self.stream(id).shard.replace(shard);
+        if before.is_some_and(|before| before != shard) {
+            let what = format!("stream {id} has calls for shards {before:?} and {shard}");
+            self.journal.broken("own-stream", what);
         }
     }
 
@@ -430,9 +456,6 @@ impl Network {
         if let Some(tag) = tag {
             self.journal.answered(tag, &reply);
         }
-        if reply.starts_with(b"*") {
-            self.told_borders(place.stream);
-        }
         let stream = self.stream(place.stream);
         stream.fill(place.number, reply);
         let ready = stream.ready();
@@ -441,17 +464,10 @@ impl Network {
         }
     }
 
-    /// The engine of the stream is told who owns which slots.
-    fn told_borders(&mut self, stream: u32) {
-        let owner = self.stream(stream).owner;
-        let known = (self.now + self.settings.hop, self.cluster.version);
-        self.borders.insert(owner, known);
-    }
-
     /// Whether the engine knew at that time who owns which slots, as it is now.
     pub fn knows_borders(&self, owner: usize, at: Micros) -> bool {
         let known = self.borders.get(&owner);
-        known.is_some_and(|(since, version)| *since <= at && *version == self.cluster.version)
+        known.is_some_and(|known| known.since <= at && known.version == self.cluster.version)
     }
 
     /// Whether the engine was ever told who owns which slots.

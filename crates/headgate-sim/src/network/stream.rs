@@ -26,8 +26,9 @@ pub struct Stream {
     pub last_out: u64,
     /// A place for each command that is not answered yet, or behind one that is not; with whether it carries a body.
     places: VecDeque<Place>,
-    /// When it was opened, and for which shard it carries calls since its engine knew the slots' owners.
-    pub opened: u64,
+    /// The newest reply on it is a list, of the slots' owners.
+    pub has_borders: bool,
+    /// For which shard it carries calls, since its engine knows the slots' owners.
     pub shard: Option<usize>,
     /// The number of the first place.
     first: u64,
@@ -47,7 +48,7 @@ pub struct PlaceId {
 }
 
 impl Stream {
-    pub fn new(now: u64, worker: usize, owner: usize, rules: Rc<Rules>) -> Stream {
+    pub fn new(worker: usize, owner: usize, rules: Rc<Rules>) -> Stream {
         Stream {
             worker,
             owner,
@@ -59,7 +60,7 @@ impl Stream {
             last_in: 0,
             last_out: 0,
             places: VecDeque::new(),
-            opened: now,
+            has_borders: false,
             shard: None,
             first: 0,
         }

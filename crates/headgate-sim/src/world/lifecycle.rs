@@ -55,6 +55,7 @@ impl<O: Observer> World<O> {
         let unused = |instance: &Instance| instance.retired && instance.users == 0;
         if self.engines[engine].as_ref().is_some_and(unused) {
             self.take_notes(engine, None);
+            self.take_events(engine);
             self.engines[engine] = None;
             self.network.borrow_mut().close_all(engine);
             self.observer.dropped(self.now, engine);

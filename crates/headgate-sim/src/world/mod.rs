@@ -492,17 +492,11 @@ impl<O: Observer> World<O> {
             };
             self.release(engine, ready);
         }
+        self.take_events(engine);
         let now = self.moment();
         let Some(instance) = self.engines[engine].as_mut() else {
             return;
         };
-        while let Some(event) = instance.engine.poll_event() {
-            if let (engine::Event::Line(_, text), true) = (&event, self.observer.wants_lines()) {
-                self.observer
-                    .line(self.now, format!("engine {engine} logs: {text}"));
-            }
-            self.observer.event(self.now, engine, &event);
-        }
         let held = instance.engine.pending_requests();
         if held > instance.users {
             let what = format!(
@@ -541,6 +535,19 @@ impl<O: Observer> World<O> {
                 let what = format!("{ready:?} is ready in engine {engine}, and has no decision");
                 self.network.borrow_mut().journal.broken("decided-once", what);
             }
+        }
+    }
+
+    fn take_events(&mut self, engine: usize) {
+        let Some(instance) = self.engines[engine].as_mut() else {
+            return;
+        };
+        while let Some(event) = instance.engine.poll_event() {
+            if let (engine::Event::Line(_, text), true) = (&event, self.observer.wants_lines()) {
+                self.observer
+                    .line(self.now, format!("engine {engine} logs: {text}"));
+            }
+            self.observer.event(self.now, engine, &event);
         }
     }
 
