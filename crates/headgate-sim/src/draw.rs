@@ -43,7 +43,7 @@ pub fn draw(choices: &mut Choices) -> Scenario {
 }
 
 fn network(choices: &mut Choices) -> Settings {
-    let way = *choices.pick(&[(100, 500), (200, 2_000), (1 * MS, 8 * MS)]);
+    let way = *choices.pick(&[(100, 500), (200, 2_000), (MS, 8 * MS)]);
     Settings {
         envoys: 1 + choices.index(3),
         workers: 1 + choices.index(2),
@@ -104,7 +104,7 @@ fn fault(choices: &mut Choices, network: &Settings) -> Fault {
     let shards = network.shards.max(1);
     let shard = which(choices, shards);
     let envoy = which(choices, network.envoys);
-    match choices.below(22) {
+    match choices.below(24) {
         0 => Fault::Down {
             shard,
             loses: choices.percent(50),
@@ -153,7 +153,7 @@ fn fault(choices: &mut Choices, network: &Settings) -> Fault {
         17 => Fault::NoHost { envoy },
         18 => Fault::UpstreamFailure { envoy },
         19 => Fault::GuardRefuses { envoy },
-        20 => Fault::Stall {
+        20..=22 => Fault::Stall {
             envoy,
             worker: which(choices, network.workers),
         },

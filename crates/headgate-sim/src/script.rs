@@ -273,7 +273,7 @@ impl Plan<'_> {
         let [limit, period, cost, extra] = [self.double()?, self.double()?, self.double()?, self.double()?];
         let key = place(key, by_key.len()).ok_or(Malformed("place of a key"))?;
         let field = match (form, field) {
-            (4, 0) if name == 0 => "".into(),
+            (4, 0) if name == 0 => "",
             (4, _) | (_, 0) => return Err(Malformed("a field of a log, or none of another")),
             _ => {
                 let of_key = field_at(by_key[key], field)?;

@@ -251,7 +251,8 @@ impl Run {
 
     fn check(&mut self, seed: u64) {
         let network = self.network.borrow();
-        let mut broken = network.journal.broken.clone();
+        let noted = network.journal.broken.iter();
+        let mut broken: Vec<String> = noted.map(|(rule, what)| format!("{rule}: {what}")).collect();
         let mut seen = std::collections::BTreeSet::new();
         for execution in &network.journal.executions {
             let tag = execution.call.tag.expect("all calls have one");
@@ -290,7 +291,7 @@ fn group_of(request: u64) -> headgate_core::limit::Group {
     let client = request % 7;
     let charges = vec![charge(0, Algorithm::SlidingWindowCounter, rate(50, 10_000))];
     let mut group = group(format!("ratelimit:main:{{key:{client}}}"), charges);
-    if request % 3 == 0 {
+    if request.is_multiple_of(3) {
         let mut log = charge(1, Algorithm::SlidingWindowLog, rate(50, 1_000));
         log.key = 1;
         group

@@ -1,6 +1,7 @@
 //! Each decision is compared with what Redis answered, and with the clock.
 
-use super::laws::Store;
+use super::figures;
+use super::laws::{Pass, Store};
 use super::{Asked, Decided, Denial, Ledger};
 use crate::time::{Micros, MS};
 use crate::world::Decision;
@@ -47,9 +48,9 @@ impl Ledger {
         let now = self.now;
         // The cache counts in whole milliseconds, rounded down.
         let holds = |denial: &Denial| now + MS <= denial.until && now < denial.sent + max_age;
-        let denials = self.denials.get(&key).into_iter().flatten().filter(alike);
+        let mut denials = self.denials.get(&key).into_iter().flatten().rev().filter(alike);
         // A later verdict on the same counter replaces an earlier one; of few entries some are forgotten.
-        charge.enforced && settings.entries > 100 && denials.last().is_some_and(holds)
+        charge.enforced && settings.entries > 100 && denials.next().is_some_and(holds)
     }
 
     pub(super) fn check_decision(&mut self, caller: usize, decision: &Decision<'_>) {
@@ -134,12 +135,12 @@ impl Ledger {
                 ensure(same, "decision", || {
                     format!("not {expected:?} but {decided:?}, of {verdicts:?}")
                 })?;
-                compare_figures(&policy, &expected, decision)?;
+                figures::compare(&policy, &expected, decision)?;
                 self.note_counted(asked, &expected, decided);
             }
         }
         if decided.passes {
-            check_headers(decision)?;
+            figures::check_headers(decision)?;
         }
         let uncounted = decided.by == "local" || decided.outcome.starts_with("failed");
         if uncounted && policy.store == Counts::Redis {
@@ -259,10 +260,14 @@ impl Ledger {
                     .find(of);
                 let Some((group, own)) = own else { continue };
                 if expected.outcome == Outcome::Allowed && decided.passes && verdict.allowed {
-                    let epoch = (execution.shard, execution.epoch);
-                    let at = execution.clock_us;
-                    self.passes
-                        .note(Store::Redis, epoch, at, group, own, verdict, *mark);
+                    let pass = Pass {
+                        store: Store::Redis,
+                        epoch: (execution.shard, execution.epoch),
+                        at_us: execution.clock_us,
+                        mark: *mark,
+                    };
+                    let limit = &self.engines[asked.engine].policy.limits[own.limit];
+                    self.passes.note(&pass, group, own, limit);
                 }
                 let denies = expected.outcome == Outcome::Denied && own.enforced && !verdict.allowed;
                 if denies {
@@ -292,16 +297,21 @@ impl Ledger {
                 let limit = &policy.limits[charge.limit];
                 let here = policy.store == Counts::Local || limit.on_error == OnError::Local;
                 if !by_redis && here && charge.enforced {
-                    self.passes.note_local(envoy, at, group, charge, &policy.local);
+                    self.passes
+                        .note_local((envoy, at), group, charge, limit, &policy.local);
                 }
             }
         }
     }
 }
 
-type Complaint = (&'static str, String);
+pub(super) type Complaint = (&'static str, String);
 
-fn ensure(holds: bool, rule: &'static str, what: impl FnOnce() -> String) -> Result<(), Complaint> {
+pub(super) fn ensure(
+    holds: bool,
+    rule: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Complaint> {
     match holds {
         true => Ok(()),
         false => Err((rule, what())),
@@ -324,81 +334,4 @@ fn counted<'a>(groups: &'a [Group], verdicts: &[Option<Verdict>]) -> Vec<Counted
         by: CountedBy::Redis,
     });
     all.collect()
-}
-
-/// What callers and operators are told is what Redis said.
-fn compare_figures(
-    policy: &headgate_core::model::Policy,
-    expected: &Expected,
-    decision: &Decision<'_>,
-) -> Result<(), Complaint> {
-    let request = decision.request;
-    let told = expected.told.as_ref();
-    let name = told.map_or("", |told| policy.limits[told.limit].name.as_str());
-    let figures = told.map_or((String::new(), String::new()), |told| {
-        (told.quota.to_string(), told.remaining.to_string())
-    });
-    let found = (
-        request.state("ratelimit_limit"),
-        request.state("ratelimit_remaining"),
-    );
-    let same = request.state("ratelimit_name") == name && found == (&figures.0, &figures.1);
-    ensure(same, "figures", || {
-        format!(
-            "{name} {figures:?} is told as {} {found:?}",
-            request.state("ratelimit_name")
-        )
-    })?;
-    let shadow: Vec<&str> = expected
-        .shadow
-        .iter()
-        .map(|limit| policy.limits[*limit].name.as_str())
-        .collect();
-    ensure(
-        request.state("ratelimit_shadow") == shadow.join(","),
-        "figures",
-        || {
-            format!(
-                "in shadow {shadow:?} is told as {}",
-                request.state("ratelimit_shadow")
-            )
-        },
-    )?;
-    let shown = expected.shown.map(|shown| shown.remaining.to_string());
-    let Some(reply) = decision.reply.filter(|_| expected.outcome == Outcome::Denied) else {
-        let found = request
-            .headers
-            .iter()
-            .find(|(name, _)| name == headers::REMAINING);
-        let found = found.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
-        let passes = decision.reply.is_none();
-        return ensure(!passes || found == shown, "figures", || {
-            format!("{shown:?} is shown as {found:?}")
-        });
-    };
-    let found = reply.headers.iter().find(|(name, _)| *name == headers::REMAINING);
-    let found = found.map(|(_, value)| value.to_string());
-    ensure(found == shown, "figures", || {
-        format!("{shown:?} is shown as {found:?}")
-    })?;
-    let seconds = expected.retry_after_ms.div_ceil(1_000).max(1);
-    ensure(
-        reply.retry_after == Some(seconds) && reply.status == policy.response.status,
-        "figures",
-        || format!("{reply:?} is to say {seconds} s"),
-    )
-}
-
-/// Figures in a request to the upstream are the filter's own.
-fn check_headers(decision: &Decision<'_>) -> Result<(), Complaint> {
-    let request = decision.request;
-    let values = request
-        .headers
-        .iter()
-        .filter(|(name, _)| name == headers::REMAINING);
-    let mut values = values.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
-    let forged = values.any(|value| value == "1000000");
-    ensure(!forged, "figures", || {
-        "the caller's own figures reach the upstream".to_owned()
-    })
 }

@@ -2,6 +2,7 @@
 
 use super::{Asked, Ledger, Settled};
 use crate::draw::WELL_AGAIN;
+use crate::network::journal::Execution;
 use crate::script::{Call, Mode};
 use crate::time::{Micros, MS};
 use crate::world::{Instance, World};
@@ -195,41 +196,23 @@ impl Ledger {
             .filter(|call| call.mode == Mode::GiveBack)
             .collect();
         let mut broken = Vec::new();
-        for (caller, asked) in self.asked.iter().enumerate() {
-            let Some((asked, decided)) = asked
-                .as_ref()
-                .and_then(|asked| Some((asked, asked.decided.as_ref()?)))
-            else {
-                continue;
-            };
-            if decided.passes || decided.by_fallback {
-                continue;
-            }
-            for tag in &asked.tags {
-                let called = &self.calls[tag];
-                let Some(execution) = called.execution.map(|index| &executions[index]) else {
-                    continue;
-                };
-                let took = execution.done.marks.iter().any(Option::is_some);
-                let known = called
-                    .ended
-                    .is_some_and(|(at, counted)| counted && at <= decided.at);
-                if !execution.done.admitted || !took || !known {
-                    continue;
-                }
-                let is_back = |call: &&Call| gives_back(call, &execution.call, &execution.done.marks);
-                match back.iter().position(is_back) {
-                    Some(at) => {
-                        back.swap_remove(at);
+        // Calls of several requests may look the same. What must be given back comes first.
+        for must in [true, false] {
+            for (caller, asked) in self.asked.iter().enumerate() {
+                for (tag, execution, is_due) in self.to_give_back(asked.as_ref(), executions) {
+                    if is_due != must {
+                        continue;
                     }
-                    None if self.lives(asked.engine, decided.at + TRAVEL)
-                        && self.is_healthy(asked, decided.at + TRAVEL) =>
-                    {
-                        broken.push(format!(
+                    let is_back = |call: &&Call| gives_back(call, &execution.call, &execution.done.marks);
+                    match back.iter().position(is_back) {
+                        Some(at) => {
+                            back.swap_remove(at);
+                        }
+                        None if must => broken.push(format!(
                             "request {caller} was refused, and stays charged by call {tag}"
-                        ));
+                        )),
+                        None => {}
                     }
-                    None => {}
                 }
             }
         }
@@ -239,6 +222,33 @@ impl Ledger {
         for what in broken {
             self.broke("denied-costs-nothing", what);
         }
+    }
+}
+
+impl Ledger {
+    /// What a refused request took before it was refused: the calls' numbers, and whether nothing keeps them from being
+    /// given back.
+    fn to_give_back<'j>(
+        &self,
+        asked: Option<&Asked>,
+        executions: &'j [Execution],
+    ) -> Vec<(u64, &'j Execution, bool)> {
+        let Some((asked, decided)) = asked.and_then(|asked| Some((asked, asked.decided.as_ref()?))) else {
+            return Vec::new();
+        };
+        if decided.passes || decided.by_fallback {
+            return Vec::new();
+        }
+        let until = decided.at + TRAVEL;
+        let is_due = self.lives(asked.engine, until) && self.is_healthy(asked, until);
+        let taken = asked.tags.iter().filter_map(|tag| {
+            let called = &self.calls[tag];
+            let execution = &executions[called.execution?];
+            let took = execution.done.admitted && execution.done.marks.iter().any(Option::is_some);
+            let (at, counted) = called.ended?;
+            (took && counted && at <= decided.at).then_some((*tag, execution, is_due))
+        });
+        taken.collect()
     }
 }
 

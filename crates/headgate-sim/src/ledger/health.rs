@@ -36,12 +36,47 @@ impl Ledger {
                 return false;
             }
             let holds = planned.from <= until && asked.at < planned.until + recovers;
+            let read = matches!(planned.fault, Fault::Stall { .. }) && self.reads_after_stall(asked);
             holds
+                && !read
                 && self.touches(asked.engine, &planned.fault, |shard| {
                     !apart || shards.contains(&shard)
                 })
         };
         !self.scenario.faults.iter().any(touches)
+    }
+
+    /// Whether a stall costs the request nothing: replies that came meanwhile are read after it. So it is where nothing
+    /// else goes wrong, the network is fast, and the request was sent before the stall, to nodes that know the script.
+    fn reads_after_stall(&self, asked: &Asked) -> bool {
+        let settings = &self.scenario.network;
+        let mut others = self.scenario.faults.iter();
+        let stalls_alone = others.all(|planned| matches!(planned.fault, Fault::Stall { .. }));
+        if !stalls_alone || settings.way.1 > 2 * MS || settings.hop > 100 {
+            return false;
+        }
+        let until = self.now;
+        let known = &self.engines[asked.engine];
+        let near = |planned: &&Planned| match planned.fault {
+            Fault::Stall { envoy, worker } => {
+                let own = envoy.has(known.envoy) && worker.has(known.worker);
+                own && planned.from <= until + SECOND && asked.at < planned.until + SECOND
+            }
+            _ => false,
+        };
+        let network = self.network.borrow();
+        let mut warm = BTreeSet::new();
+        for call in self.calls.values().filter(|call| call.engine == asked.engine) {
+            let counted = call
+                .ended
+                .is_some_and(|(at, counted)| counted && at + 5 * MS < asked.at);
+            if let Some(execution) = call.execution.filter(|_| counted) {
+                warm.insert(network.journal.executions[execution].shard);
+            }
+        }
+        let mut keys = asked.groups.iter().flat_map(|group| &group.keys);
+        let is_warm = keys.all(|key| warm.contains(&shard_of(&network, key)));
+        is_warm && self.scenario.faults.iter().filter(near).count() <= 1
     }
 
     /// Whether a fault of this history could have opened a breaker of the engine by now.

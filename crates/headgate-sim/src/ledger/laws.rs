@@ -3,7 +3,7 @@
 use super::Ledger;
 use crate::fault::Fault;
 use headgate_core::limit::algorithm::Mark;
-use headgate_core::limit::{Algorithm, Align, Charge, Group, Verdict};
+use headgate_core::limit::{Algorithm, Align, Charge, Group, Limit};
 use headgate_core::local::LONGEST_LOG;
 use headgate_core::model::LocalSettings;
 use std::collections::BTreeMap;
@@ -14,6 +14,16 @@ pub(super) enum Store {
     Redis,
     /// Of that Envoy.
     Local(usize),
+}
+
+/// When and where a request passed.
+pub(super) struct Pass {
+    pub store: Store,
+    /// The shard and the epoch of its memory.
+    pub epoch: (usize, u32),
+    /// The store's clock, in unix µs.
+    pub at_us: u64,
+    pub mark: Option<Mark>,
 }
 
 /// A counter, as long as its memory is not lost.
@@ -41,32 +51,28 @@ struct Passed {
 pub(super) struct Passes(BTreeMap<Counter, Passed>);
 
 impl Passes {
-    pub fn note(
-        &mut self,
-        store: Store,
-        epoch: (usize, u32),
-        at_us: u64,
-        group: &Group,
-        charge: &Charge,
-        verdict: &Verdict,
-        mark: Option<Mark>,
-    ) {
+    /// Notes what one counter let pass.
+    pub fn note(&mut self, pass: &Pass, group: &Group, charge: &Charge, limit: &Limit) {
         // What a live override or a later cost makes of a limit is not followed here.
         if charge.later || charge.live.is_some() || !charge.enforced || charge.cost == 0 {
             return;
         }
-        let limit = verdict.limit.unwrap_or(0).max(charge.rate.limit);
+        // A log with leases keeps its calls for longer, in Redis for the law's sake.
+        let period = match pass.store {
+            Store::Redis => limit.period().unwrap_or(charge.rate.period),
+            Store::Local(_) => charge.rate.period,
+        };
         let counter = Counter {
-            store,
+            store: pass.store,
             key: group.keys[charge.key].clone(),
             field: charge.field.to_string(),
-            epoch,
+            epoch: pass.epoch,
         };
         let passed = self.0.entry(counter).or_insert_with(|| Passed {
             algorithm: charge.algorithm,
             phase_ms: charge.phase_ms,
-            period_ms: charge.rate.period.as_millis(),
-            limit,
+            period_ms: period.as_millis(),
+            limit: 0,
             burst: 0,
             all: Vec::new(),
         });
@@ -76,19 +82,19 @@ impl Passes {
             _ => charge.rate.limit,
         });
         // Where windows begin with a call, only the mark says when.
-        let at_us = match (charge.algorithm, mark) {
+        let at_us = match (charge.algorithm, pass.mark) {
             (Algorithm::FixedWindow { .. }, Some(Mark(start_ms))) => start_ms * 1_000,
-            _ => at_us,
+            _ => pass.at_us,
         };
         passed.all.push((at_us, charge.cost));
     }
 
     pub fn note_local(
         &mut self,
-        envoy: usize,
-        at_us: u64,
+        (envoy, at_us): (usize, u64),
         group: &Group,
         charge: &Charge,
+        limit: &Limit,
         settings: &LocalSettings,
     ) {
         let part = |n: u64| match n {
@@ -114,11 +120,13 @@ impl Passes {
         if let Algorithm::Gcra { burst } = &mut charge.algorithm {
             *burst = part(*burst);
         }
-        let verdict = Verdict {
-            limit: Some(charge.rate.limit),
-            ..Verdict::UNLIMITED
+        let pass = Pass {
+            store: Store::Local(envoy),
+            epoch: (0, 0),
+            at_us,
+            mark: None,
         };
-        self.note(Store::Local(envoy), (0, 0), at_us, group, &charge, &verdict, None);
+        self.note(&pass, group, &charge, limit);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Permits that engines take in advance: none is spent twice, none after its time.
 
-use super::laws::Store;
+use super::laws::{Pass, Store};
 use super::{Asked, Decided, Ledger};
 use crate::time::{Micros, MS};
 use headgate_core::limit::algorithm::lease_ms;
@@ -94,9 +94,14 @@ impl Ledger {
                 let epoch = batch.epoch;
                 let network = self.network.borrow();
                 let clock_us = network.cluster.clock_us(super::shard_of(&network, key), now);
-                let verdict = Verdict::UNLIMITED;
-                self.passes
-                    .note(Store::Redis, epoch, clock_us, group, charge, &verdict, None);
+                let pass = Pass {
+                    store: Store::Redis,
+                    epoch,
+                    at_us: clock_us,
+                    mark: None,
+                };
+                let limit = &self.engines[asked.engine].policy.limits[charge.limit];
+                self.passes.note(&pass, group, charge, limit);
             }
         }
         Ok(())

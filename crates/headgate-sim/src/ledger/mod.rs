@@ -6,6 +6,7 @@
 
 mod decided;
 pub mod ends;
+mod figures;
 mod health;
 mod laws;
 mod leases;

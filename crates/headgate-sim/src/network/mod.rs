@@ -1,17 +1,19 @@
 //! From a worker's streams to Redis and back: the listener of the Redis call, `redis_proxy` and the nodes, in
 //! simulated time.
 //!
-//! Layout: [`stream`] is the worker's side of the proxy and [`link`] the nodes' side, [`cluster`] is Redis, and
-//! [`transport`] lets the real streams of the core run on it. This file moves commands and replies between them.
+//! Layout: [`proxy`] is the guard and `redis_proxy`, [`stream`] the worker's side of it and [`link`] the nodes' side;
+//! [`cluster`] is Redis; [`borders`] is what engines know of it; [`transport`] lets the real streams of the core run on it. This file moves commands and replies between them.
 //!
 //! What is modelled after Envoy and Redis: replies come in the order of the commands on each stream; each worker has
 //! one connection to each node, on which commands are executed and answered in order; a command without a reply in its
 //! time ends that connection, and all commands on it fail; a frozen node executes what it was sent once it thaws.
 
+mod borders;
 pub mod cluster;
 mod faults;
 pub mod journal;
 mod link;
+mod proxy;
 mod stream;
 pub mod transport;
 mod words;
@@ -281,120 +283,6 @@ impl Network {
         percent > 0 && self.rng.u64(..100) < percent
     }
 
-    fn at_guard(&mut self, id: u32) {
-        let stream = self.stream(id);
-        if stream.broken {
-            return;
-        }
-        let (commands, tag) = match stream.receive() {
-            Ok(received) => received,
-            Err(violation) => {
-                self.journal
-                    .broken("well-formed", format!("the guard closes a stream: {violation}"));
-                return self.end(id, 13);
-            }
-        };
-        for command in commands {
-            self.dispatch(id, command, tag);
-        }
-    }
-
-    /// What `redis_proxy` does with a command.
-    fn dispatch(&mut self, id: u32, command: Command, tag: Option<u64>) {
-        let with_body = matches!(command, Command::Script { with_body: true, .. });
-        let stream = self.stream(id);
-        let worker = stream.worker;
-        if with_body && stream.bodies() > 0 {
-            let what = format!("two calls with the script's body are under way on stream {id}");
-            self.journal.broken("one-body", what);
-        }
-        let number = self.stream(id).place(with_body);
-        let place = PlaceId { stream: id, number };
-        if let Some(reply) = self.own_answer(worker, &command) {
-            return self.answer(place, tag, reply);
-        }
-        let shard = match &command {
-            Command::Script { slot, .. } => self.cluster.owner(*slot),
-            _ => self.rng.usize(..self.cluster.nodes.len()),
-        };
-        if matches!(command, Command::Script { .. }) {
-            self.check_own_stream(id, shard, tag);
-        }
-        let link = LinkId { worker, shard };
-        if self.is_down(shard) {
-            let generation = self.link(link).sent(place, tag).0;
-            let at = self.now + self.way(shard);
-            return self.plan(at, Event::Broke { link, generation });
-        }
-        let way = self.way(shard);
-        let overdue = self.now + self.settings.op_timeout;
-        let now = self.now;
-        let state = self.link(link);
-        let (generation, number) = state.sent(place, tag);
-        let at = state.arrives(now + way);
-        self.plan(
-            at,
-            Event::AtNode {
-                link,
-                generation,
-                number,
-                command,
-            },
-        );
-        self.plan(
-            overdue,
-            Event::Overdue {
-                link,
-                generation,
-                number,
-            },
-        );
-    }
-
-    /// An engine that knows the slots' owners has a stream for each shard. Calls that were made before it knew may be
-    /// sent later.
-    fn check_own_stream(&mut self, id: u32, shard: usize, tag: Option<u64>) {
-        let (owner, now) = (self.stream(id).owner, self.now);
-        let known = self.borders.get(&owner).map_or(u64::MAX, |known| known.tags);
-        if !self.knows_borders(owner, now) || tag.is_none_or(|tag| tag <= known) {
-            self.stream(id).shard = None;
-            return;
-        }
-        let before = self.stream(id).shard.replace(shard);
-        if before.is_some_and(|before| before != shard) {
-            let what = format!("stream {id} has calls for shards {before:?} and {shard}");
-            self.journal.broken("own-stream", what);
-        }
-    }
-
-    /// What `redis_proxy` answers without asking a node.
-    fn own_answer(&self, worker: usize, command: &Command) -> Option<Vec<u8>> {
-        if let Command::Other { name, args } = command {
-            let args: Vec<_> = args.iter().map(|arg| String::from_utf8_lossy(arg)).collect();
-            return Some(error(&format!(
-                "ERR unknown command '{}', with args beginning with: {}",
-                String::from_utf8_lossy(name),
-                args.join(" ")
-            )));
-        }
-        if *command == Command::ClusterSlots && !self.settings.discovery {
-            let text = "ERR unknown command 'cluster', with args beginning with: SLOTS";
-            return Some(error(text));
-        }
-        let no_host = |fault: &Fault| match fault {
-            Fault::NoHost { envoy } => Some(*envoy),
-            _ => None,
-        };
-        let no_way = |fault: &Fault| match fault {
-            Fault::UpstreamFailure { envoy } => Some(*envoy),
-            _ => None,
-        };
-        if self.suffers(worker, no_host) {
-            return Some(error("no upstream host"));
-        }
-        self.suffers(worker, no_way).then(|| error("upstream failure"))
-    }
-
     fn at_node(&mut self, event: Event) {
         let Event::AtNode {
             link,
@@ -462,23 +350,6 @@ impl Network {
         if !ready.is_empty() && !stream.broken {
             self.send_up(place.stream, ready);
         }
-    }
-
-    /// Whether the engine knew at that time who owns which slots, as it is now.
-    pub fn knows_borders(&self, owner: usize, at: Micros) -> bool {
-        let known = self.borders.get(&owner);
-        known.is_some_and(|known| known.since <= at && known.version == self.cluster.version)
-    }
-
-    /// Whether the engine was ever told who owns which slots.
-    pub fn was_told_borders(&self, owner: usize) -> bool {
-        self.borders.contains_key(&owner)
-    }
-
-    /// How many streams the engine has open.
-    pub fn open_streams(&self, owner: usize) -> usize {
-        let open = |stream: &&Stream| stream.owner == owner && !stream.closed && !stream.broken;
-        self.streams.iter().filter(open).count()
     }
 
     /// Sends bytes to the worker, now and then in two pieces.
