@@ -104,7 +104,7 @@ fn fault(choices: &mut Choices, network: &Settings) -> Fault {
     let shards = network.shards.max(1);
     let shard = which(choices, shards);
     let envoy = which(choices, network.envoys);
-    match choices.below(24) {
+    match choices.below(25) {
         0 => Fault::Down {
             shard,
             loses: choices.percent(50),
@@ -153,7 +153,8 @@ fn fault(choices: &mut Choices, network: &Settings) -> Fault {
         17 => Fault::NoHost { envoy },
         18 => Fault::UpstreamFailure { envoy },
         19 => Fault::GuardRefuses { envoy },
-        20..=22 => Fault::Stall {
+        20 => Fault::Mute { envoy },
+        21..=23 => Fault::Stall {
             envoy,
             worker: which(choices, network.workers),
         },

@@ -74,6 +74,8 @@ pub enum Fault {
     StreamsDie { envoy: Which },
     /// What is sent on an open stream is refused: the stream is gone, and no event said so.
     SendFails { envoy: Which },
+    /// Streams on which something is sent go dead: what is sent reaches nobody, then and later.
+    Mute { envoy: Which },
     /// `redis_proxy` knows no node.
     NoHost { envoy: Which },
     /// `redis_proxy` reaches no node.

@@ -194,6 +194,10 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let Some(deadline) = self.requests.get(id).map(|waiting| waiting.deadline) else {
             return;
         };
+        // No reply could come in time, and the call might be charged.
+        if deadline <= now.monotonic {
+            return;
+        }
         let sent = self
             .transport
             .call(now.monotonic, deadline, CallId::Request { id, part }, call);

@@ -127,6 +127,7 @@ impl Ledger {
                     format!("{decided:?} although Redis counted all: {expected:?}")
                 })?;
                 self.note_local(asked, decided, &verdicts);
+                self.compare_local(asked, decided, &verdicts)?;
             }
             _ => {
                 let same = decided.outcome == expected.outcome.word()

@@ -161,15 +161,21 @@ impl Ledger {
         self.engines[engine].dropped.is_none_or(|at| at > until)
     }
 
-    /// What a request owes: a group for each call.
+    /// What a request owes Redis: a group for each call.
     fn due(&self, caller: usize, settled: Settled) -> Vec<Group> {
+        let engine = self.asked(caller).map(|asked| asked.engine);
+        match engine.map(|engine| self.engines[engine].policy.store) {
+            Some(Store::Redis) => self.due_of(caller, settled),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a request owes, a group for each call.
+    pub(super) fn due_of(&self, caller: usize, settled: Settled) -> Vec<Group> {
         let Some(asked) = self.asked(caller) else {
             return Vec::new();
         };
         let policy = &self.engines[asked.engine].policy;
-        if policy.store == Store::Local {
-            return Vec::new();
-        }
         let response = crate::request::Answered {
             headers: &self.scenario.arrivals[caller].response,
             request: &self.scenario.arrivals[caller].request,

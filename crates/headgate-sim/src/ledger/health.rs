@@ -137,6 +137,7 @@ impl Ledger {
             | Fault::NoStreams { envoy }
             | Fault::StreamsDie { envoy }
             | Fault::SendFails { envoy }
+            | Fault::Mute { envoy }
             | Fault::NoHost { envoy }
             | Fault::UpstreamFailure { envoy }
             | Fault::GuardRefuses { envoy } => envoy.has(known.envoy),
@@ -155,6 +156,7 @@ fn recovers(fault: &Fault) -> Micros {
         | Fault::NoStreams { .. }
         | Fault::StreamsDie { .. }
         | Fault::SendFails { .. }
+        | Fault::Mute { .. }
         | Fault::GuardRefuses { .. } => STREAMS_RECOVER,
         _ => SHARD_RECOVERS,
     }

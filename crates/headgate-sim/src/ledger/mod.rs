@@ -1,7 +1,8 @@
 //! The books of a world, and the rules that must hold in it.
 //!
 //! Layout: this file keeps what is known of requests and calls; [`decided`] compares each decision with what Redis
-//! answered; [`leases`] follows permits; [`health`] says whether a fault touched a request; [`laws`] adds up what passed;
+//! answered; [`leases`] follows permits; [`local`] counts
+//! what Envoys count by themselves; [`health`] says whether a fault touched a request; [`laws`] adds up what passed;
 //! [`ends`] checks what must hold once the world is quiet.
 
 mod decided;
@@ -10,6 +11,7 @@ mod figures;
 mod health;
 mod laws;
 mod leases;
+mod local;
 mod told;
 
 use crate::network::transport::Note;
@@ -23,6 +25,7 @@ use headgate_core::limit::{Charge, Group, Planner};
 use headgate_core::model::Policy;
 use laws::Passes;
 use leases::Permits;
+use local::Mirror;
 use redis_call::HashSlot;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -126,6 +129,7 @@ pub struct Ledger {
     /// By engine and shard: when a caller was kept waiting for all of its time, by a silent shard.
     timed_out: BTreeMap<(usize, usize), Micros>,
     passes: Passes,
+    mirror: Mirror,
     /// By engine and counter: what denied, since when, and until when it denies.
     denials: BTreeMap<(usize, Vec<u8>, String), Vec<Denial>>,
     /// Lines of the history, where they are wanted.
@@ -143,6 +147,8 @@ struct Denial {
 
 impl Ledger {
     pub fn new(scenario: Rc<Scenario>, network: Rc<RefCell<Network>>, clock: Clock) -> Ledger {
+        let times: Vec<Micros> = scenario.arrivals.iter().map(|arrival| arrival.at).collect();
+        let mirror = Mirror::new(scenario.network.envoys, &times);
         Ledger {
             broken: Vec::new(),
             network,
@@ -162,6 +168,7 @@ impl Ledger {
             told: Vec::new(),
             timed_out: BTreeMap::new(),
             passes: Passes::default(),
+            mirror,
             denials: BTreeMap::new(),
             lines: None,
             outcomes: BTreeMap::new(),
@@ -330,6 +337,7 @@ impl Observer for Ledger {
         asked.left = Some(at);
         if admitted {
             asked.settled = Some((at, Settled::Gone));
+            self.charge_mirror(caller, Settled::Gone);
         }
     }
 
@@ -339,6 +347,7 @@ impl Observer for Ledger {
         if let Some(asked) = &mut self.asked[caller] {
             asked.settled = Some((at, Settled::Response));
         }
+        self.charge_mirror(caller, Settled::Response);
     }
 
     fn noted(&mut self, at: Micros, engine: usize, note: &Note<CallId>, charges: Option<usize>) {

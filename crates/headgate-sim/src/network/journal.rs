@@ -23,6 +23,8 @@ pub struct Journal {
     pub executions: Vec<Execution>,
     /// By a call's number: what was answered to it last, in RESP.
     answers: BTreeMap<u64, Vec<u8>>,
+    /// By a call's number: until when it may be sent.
+    pub deadlines: BTreeMap<u64, Micros>,
     /// Rules that were broken: their names, and what happened.
     pub broken: Vec<(&'static str, String)>,
 }

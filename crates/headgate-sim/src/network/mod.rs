@@ -110,6 +110,7 @@ struct Known {
 }
 
 pub struct Network {
+    clock: Clock,
     /// Set by the world before anything happens.
     pub now: Micros,
     pub settings: Settings,
@@ -141,6 +142,7 @@ impl Network {
         let workers = settings.envoys * settings.workers;
         let prefix = format!("{}:", settings.prefix);
         Network {
+            clock,
             now: 0,
             links: (0..workers * cluster.nodes.len())
                 .map(|_| Link::default())

@@ -8,8 +8,15 @@ use crate::fault::Fault;
 
 impl Network {
     pub(super) fn at_guard(&mut self, id: u32) {
+        let mute = |fault: &Fault| match fault {
+            Fault::Mute { envoy } => Some(*envoy),
+            _ => None,
+        };
+        let worker = self.stream(id).worker;
+        let mute = self.suffers(worker, mute);
         let stream = self.stream(id);
-        if stream.broken {
+        stream.mute |= mute;
+        if stream.broken || stream.mute {
             return;
         }
         let (commands, tag) = match stream.receive() {

@@ -17,6 +17,8 @@ pub struct Stream {
     pub closed: bool,
     /// Nothing is read from it or written to it any more.
     pub broken: bool,
+    /// What is sent on it reaches nobody.
+    pub mute: bool,
     guard: Inbound,
     commands: Decoder,
     /// Messages on their way to the guard.
@@ -54,6 +56,7 @@ impl Stream {
             owner,
             closed: false,
             broken: false,
+            mute: false,
             guard: Inbound::new(rules),
             commands: Decoder::new(),
             to_guard: VecDeque::new(),

@@ -3,7 +3,7 @@
 use super::stream::Stream;
 use super::{Event, Network, Told};
 use crate::fault::Fault;
-use crate::script::TAG;
+use crate::script::{tag_of, TAG};
 use fastrand::Rng;
 use headgate_core::model::RedisSettings;
 use headgate_core::script::ACCEPTED;
@@ -76,6 +76,11 @@ impl Network {
             Fault::SendFails { envoy } => Some(*envoy),
             _ => None,
         };
+        let late = tag_of(message).and_then(|tag| self.journal.deadlines.get(&tag).copied());
+        if late.is_some_and(|deadline| deadline <= self.now) {
+            let what = format!("a call is sent on stream {id} after its deadline");
+            self.journal.broken("sent-late", what);
+        }
         let worker = self.stream(id).worker;
         let gone = self.suffers(worker, gone);
         let (now, hop) = (self.now, self.hop());
@@ -131,6 +136,7 @@ pub enum Note<Id> {
 pub struct Tap<Id> {
     pub streams: Streams<Host, (u64, Id)>,
     host: Host,
+    max_in_flight: usize,
     /// Calls that have not come to an end, by number, as they were made.
     under_way: BTreeMap<u64, (Id, Call)>,
     /// What happened since this was last taken.
@@ -147,6 +153,7 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
         Tap {
             streams: Streams::new(now, rng, host.clone(), settings),
             host,
+            max_in_flight: policy.max_in_flight,
             under_way: BTreeMap::new(),
             notes: Vec::new(),
             ended: Vec::new(),
@@ -216,7 +223,10 @@ impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
         let tag = {
             let mut network = self.host.network.borrow_mut();
             network.tags += 1;
-            network.tags
+            let tag = network.tags;
+            let deadline = network.clock.micros(deadline);
+            network.journal.deadlines.insert(tag, deadline);
+            tag
         };
         let tagged = call
             .clone()
@@ -225,6 +235,11 @@ impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
             Ok(()) => {
                 self.notes.push(Note::Made { tag, id });
                 self.under_way.insert(tag, (id, call));
+                if self.under_way.len() > self.max_in_flight {
+                    let what = format!("{} calls are under way", self.under_way.len());
+                    let mut network = self.host.network.borrow_mut();
+                    network.journal.broken("max-in-flight", what);
+                }
                 Ok(())
             }
             Err(error) => {
