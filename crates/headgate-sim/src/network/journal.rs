@@ -21,6 +21,8 @@ pub struct Execution {
 #[derive(Debug, Default)]
 pub struct Journal {
     pub executions: Vec<Execution>,
+    /// Executions are not kept: nobody asks for them.
+    pub forgetful: bool,
     /// By a call's number: what was answered to it last, in RESP.
     answers: BTreeMap<u64, Vec<u8>>,
     /// By a call's number: until when it may be sent.
@@ -32,6 +34,12 @@ pub struct Journal {
 impl Journal {
     pub fn broken(&mut self, rule: &'static str, what: String) {
         self.broken.push((rule, what));
+    }
+
+    /// The call has come to an end.
+    pub fn ended(&mut self, tag: u64) {
+        self.answers.remove(&tag);
+        self.deadlines.remove(&tag);
     }
 
     pub fn answered(&mut self, tag: u64, reply: &[u8]) {

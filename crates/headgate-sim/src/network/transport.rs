@@ -200,6 +200,7 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
                     );
                 }
             }
+            journal.ended(tag);
             let counted = matches!(&reply, Ok(Value::Bulk(Some(_))));
             self.notes.push(Note::Ended { tag, id, counted });
             completed.push(Completed { id, call, reply });

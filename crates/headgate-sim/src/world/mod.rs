@@ -17,6 +17,7 @@ use crate::request::Request;
 use crate::time::{Clock, Micros, Queue};
 use fastrand::Rng;
 use headgate_core::engine::{self, Admitted, CallId, Fallback, Now, RequestId};
+use headgate_core::identify::Identity;
 use headgate_core::model::Policy;
 use headgate_core::reply::Reply;
 use shared::Shared;
@@ -47,6 +48,8 @@ pub struct Arrival {
     /// Of the Envoy.
     pub worker: usize,
     pub request: Rc<Request>,
+    /// Who sends it, where the request itself does not say so.
+    pub identity: Option<Rc<Identity>>,
     /// How long the upstream takes; `None`: it never answers.
     pub answered_after: Option<Micros>,
     /// The headers of the upstream's response.

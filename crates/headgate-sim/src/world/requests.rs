@@ -25,7 +25,11 @@ impl<O: Observer> World<O> {
             return;
         };
         instance.users += 1;
-        let step = instance.engine.on_request(now, caller as u64, &mut request);
+        let number = caller as u64;
+        let step = match &arrival.identity {
+            Some(identity) => instance.engine.on_identified(now, number, identity, &mut request),
+            None => instance.engine.on_request(now, number, &mut request),
+        };
         self.callers[caller] = Some(Caller {
             engine,
             request,
@@ -66,6 +70,7 @@ impl<O: Observer> World<O> {
         };
         self.observer.decided(self.now, caller, &decision);
         if !passes {
+            self.callers[caller] = None;
             return self.request_over(engine);
         }
         if let Some(after) = self.scenario.arrivals[caller].answered_after {
@@ -98,6 +103,7 @@ impl<O: Observer> World<O> {
             }
         }
         self.take_notes(engine, Some(caller));
+        self.callers[caller] = None;
         self.request_over(engine);
         self.after(engine);
     }
@@ -127,6 +133,7 @@ impl<O: Observer> World<O> {
             instance.engine.charge(now, owed);
         }
         self.take_notes(engine, Some(caller));
+        self.callers[caller] = None;
         self.request_over(engine);
         self.after(engine);
     }
