@@ -121,14 +121,12 @@ lint-apart: setup-bench
 	cargo clippy $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --all-targets -- -D warnings
 
-# As a cdylib alone it is an eighth smaller than beside an rlib; SHA-256 in a loop saves 7 KB, at no measurable cost to
-# a request. Small functions are inlined all the same: a tenth fewer instructions a request, for 5 KB. Panic messages in it
-# name no paths of this machine, and a crate's (crates.io's directory) by its name alone. With half of the usual stack the
-# addresses of values stay below a megabyte, and take a byte less each: 2 KB.
+# A cdylib alone: built beside an rlib it is larger. Small functions are inlined although the module
+# is optimised for size: a tenth fewer instructions a request. Panic messages in it name no paths of this machine, and a
+# crate's (crates.io's directory) by its name alone.
 WASM_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
 	--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/index.crates.io-1949cf8c6b5b557f= \
-	--remap-path-prefix=$(CURDIR)=. --cfg sha2_backend_soft=\"compact\" -Cllvm-args=-inline-threshold=30 \
-	-Clink-arg=-zstack-size=524288
+	--remap-path-prefix=$(CURDIR)=. -Cllvm-args=-inline-threshold=30
 WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 	cargo rustc $(LOCKED) -p headgate --release --lib --target wasm32-wasip1 --crate-type cdylib
 

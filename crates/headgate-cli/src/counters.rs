@@ -6,7 +6,7 @@ use super::{reasons, Failure};
 use ::redis::cmd;
 use headgate_core::identify::ClientValue;
 use headgate_core::limit::algorithm::{leased_period, State, Terms, EXACT};
-use headgate_core::limit::{Algorithm, Align, Cost, Form, Limit, Override, Quota, Rate, Verdict};
+use headgate_core::limit::{Algorithm, Cost, Form, Limit, Override, Quota, Rate, Verdict};
 use headgate_core::script::LiveQuota;
 use headgate_core::store::{override_limit, unpack, unpack_log, Label, ONLY_FIELD};
 
@@ -118,15 +118,7 @@ impl Everything {
         let quota = self
             .live(stored, limit)
             .or_else(|| limit.map(|limit| granted(limit, target, place)));
-        let algorithm = limit.map_or(
-            match stored.label.form {
-                Form::Fixed => Algorithm::FixedWindow { align: Align::Epoch },
-                Form::Counter => Algorithm::SlidingWindowCounter,
-                Form::Gcra => Algorithm::Gcra { burst: 0 },
-                Form::Log => Algorithm::SlidingWindowLog,
-            },
-            |limit| limit.algorithm,
-        );
+        let algorithm = limit.map_or(stored.label.form.algorithm(), |limit| limit.algorithm);
         // Without a known N, the largest there can be: what is used and when it comes back does not depend on it.
         let most = EXACT / stored.label.period.as_millis();
         let n = match quota {

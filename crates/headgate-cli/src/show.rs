@@ -91,7 +91,7 @@ fn as_text(
             let Some(standing) = standing else {
                 table.row(&[
                     &stored.label.limit,
-                    stored.label.form.word(),
+                    stored.label.form.as_str(),
                     period,
                     "not readable by this release",
                 ]);
@@ -114,7 +114,7 @@ fn as_text(
             };
             table.row(&[
                 &stored.label.limit,
-                stored.label.form.word(),
+                stored.label.form.as_str(),
                 &rate,
                 &standing.used.to_string(),
                 &left,
@@ -149,7 +149,7 @@ fn as_json(rows: &[(&Stored, Option<Standing>)], everything: &Everything, target
             let known = standing.is_some_and(|standing| matches!(standing.limit, Some(Quota::Limited(_))));
             json!({
                 "limit": stored.label.limit,
-                "form": stored.label.form.word(),
+                "form": stored.label.form.as_str(),
                 "period_ms": stored.label.period.as_millis(),
                 "for": stored.label.components,
                 "rate": standing.and_then(|standing| standing.limit).map(show_quota),

@@ -124,7 +124,7 @@ impl<H: SharedData> Table<H> {
         hasher.write(&[0]);
         hasher.write(charge.field.as_bytes());
         hasher.write(&[0]);
-        hasher.write(form.word().as_bytes());
+        hasher.write(form.as_str().as_bytes());
         hasher.finish()
     }
 

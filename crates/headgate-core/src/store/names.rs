@@ -24,7 +24,7 @@ pub fn hash_tag_start(key_prefix: &str, instance: &str) -> String {
 
 /// `<limit>:<form>:<period ms>`.
 pub fn label(limit: &str, form: Form, period_ms: u64, hasher: &Hasher) -> String {
-    format!("{}:{}:{period_ms}", escaped(limit, hasher), form.word())
+    format!("{}:{}:{period_ms}", escaped(limit, hasher), form.as_str())
 }
 
 /// The field of a limit's live override.
@@ -59,9 +59,7 @@ impl Label {
     pub fn parse(text: &str) -> Option<Label> {
         let mut parts = text.splitn(4, ':');
         let (limit, form, period) = (parts.next()?, parts.next()?, parts.next()?);
-        let form = [Form::Fixed, Form::Counter, Form::Gcra, Form::Log]
-            .into_iter()
-            .find(|known| known.word() == form)?;
+        let form = Form::ALL.into_iter().find(|known| known.as_str() == form)?;
         Some(Label {
             limit: unescape(limit),
             form,
@@ -84,7 +82,7 @@ mod tests {
     fn what_is_written_as_a_label_is_read_as_it() {
         let hasher = Hasher::new(None);
         for limit in ["a", "100/minute", "a:b", "50%", "é {x}"] {
-            for form in [Form::Fixed, Form::Counter, Form::Gcra, Form::Log] {
+            for form in Form::ALL {
                 let expected = Label {
                     limit: limit.to_owned(),
                     form,

@@ -2,15 +2,25 @@
 
 use super::meter::Meter;
 use super::metrics::{LimitCounted, Metrics};
-use super::top::Top;
+use super::top::{Rejected, Top};
 use crate::earliest::earliest;
 use crate::engine::{Event, LogLine};
 use crate::identify::Hasher;
-use crate::json::Object;
 use crate::model::Policy;
 use crate::redis::Levels;
+use serde::Serialize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// A log line: who was rejected most since the last one.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "most_rejected")]
+struct MostRejected<'a> {
+    instance: &'a str,
+    /// How long that was at most.
+    seconds: u64,
+    clients: Vec<Rejected<'a>>,
+}
 
 /// What operators see of one worker.
 pub struct Telemetry<M: Meter> {
@@ -105,11 +115,11 @@ impl<M: Meter> Telemetry<M> {
         let clients = self
             .top
             .take(|limit| limits.get(limit).map_or("", |limit| limit.name.as_str()));
-        let mut line = Object::new();
-        line.text("event", "most_rejected");
-        line.text("instance", &self.policy.instance);
-        line.number("seconds", self.top_every.as_secs());
-        line.json("clients", &clients);
-        Some(line.finish())
+        let line = MostRejected {
+            instance: &self.policy.instance,
+            seconds: self.top_every.as_secs(),
+            clients,
+        };
+        serde_json::to_string(&line).ok()
     }
 }

@@ -3,7 +3,7 @@
 //! With k places, whoever has more than 1/k of all rejections is in the sketch, and a count is too high by its error at
 //! most, never too low.
 
-use crate::json::{self, Object};
+use serde::Serialize;
 use std::cmp::Reverse;
 
 /// Places of the sketch; twelve times what is shown, so that those shown are right where the rest is noise.
@@ -32,15 +32,15 @@ struct Place {
     error: u64,
 }
 
-impl Place {
-    fn json<'a>(&self, name: impl Fn(usize) -> &'a str) -> String {
-        let mut place = Object::new();
-        place.text("client", &self.client);
-        place.text("limit", name(self.limit));
-        place.number("rejected", self.rejected);
-        place.number("error", self.error);
-        place.finish()
-    }
+/// One of the most rejected.
+#[derive(Debug, Serialize)]
+pub struct Rejected<'a> {
+    pub client: String,
+    /// The limit that rejected it last.
+    pub limit: &'a str,
+    pub rejected: u64,
+    /// How much of `rejected` may be another's.
+    pub error: u64,
 }
 
 /// The last eight bytes of a client, as a number. Most clients end in a hash, and differ in it.
@@ -97,13 +97,18 @@ impl Top {
         self.places.is_empty()
     }
 
-    /// The most rejected, as a JSON list for the log, and starts anew; `name` names a limit.
-    pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> String {
+    /// The most rejected, the first most often, and starts anew; `name` names a limit.
+    pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> Vec<Rejected<'a>> {
         (self.least, self.next) = (0, 0);
         let mut places = std::mem::take(&mut self.places);
         places.sort_by_key(|place| Reverse(place.rejected));
-        let shown: Vec<String> = places.iter().take(SHOWN).map(|place| place.json(&name)).collect();
-        json::list(&shown)
+        let shown = places.into_iter().take(SHOWN).map(|place| Rejected {
+            client: place.client,
+            limit: name(place.limit),
+            rejected: place.rejected,
+            error: place.error,
+        });
+        shown.collect()
     }
 }
 
@@ -111,7 +116,7 @@ impl Top {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{json, Value};
+    use serde_json::json;
     use std::collections::BTreeMap;
 
     #[test]
@@ -124,7 +129,7 @@ mod tests {
             }
         }
         assert!(top.places.len() == PLACES);
-        let shown: Value = serde_json::from_str(&top.take(|limit| ["a", "b"][limit])).unwrap();
+        let shown = json!(top.take(|limit| ["a", "b"][limit]));
         let order: Vec<_> = shown
             .as_array()
             .unwrap()
