@@ -3,13 +3,13 @@
 //! Its clock does not step back here: a counter that is over may be forgotten, as in Redis; that a stored time ahead
 //! of the clock holds is tested beside the store.
 
-use crate::model::{Marks, Model};
 use crate::traffic::{any_algorithm, asked, asks, fixed, gcra, limit, step, tick, Limit, Step, START_MS};
 use headgate_core::config::LocalSettings;
 use headgate_core::fixtures;
 use headgate_core::limit::{Algorithm, Charge, Group, Percent, Verdict};
 use headgate_core::local::{LocalStore, Memory};
 use headgate_core::script::Reply;
+use headgate_sim::model::{Marks, Model};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

@@ -9,7 +9,6 @@ mod expiry;
 mod figures;
 mod fixtures;
 mod local;
-mod model;
 mod sequences;
 mod server;
 mod speed;

@@ -3,7 +3,6 @@
 //!
 //! 500 sequences for each algorithm; the ignored tests run 10,000.
 
-use crate::model::{Marks, Model};
 use crate::server::{text, texts, Client, Server};
 use crate::traffic::{
     any_algorithm, asked, fixed, gcra, limit, step, tick, Ask, Limit, Step, Tick, HASH, START_MS,
@@ -11,6 +10,8 @@ use crate::traffic::{
 use headgate_core::limit::{Algorithm, Group};
 use headgate_core::redis::resp::Value;
 use headgate_core::script::{LiveQuota, Mode, Reply};
+use headgate_sim::model::{Marks, Model};
+use headgate_sim::script::Call;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -21,6 +22,8 @@ struct Run<'c> {
     limits: Vec<Limit>,
     clock_us: u64,
     model: Model,
+    /// The same counters, counted from the call's own bytes: what the simulated Redis does.
+    wire: Model,
     /// Whether N has changed at all: a bucket that drains more slowly than when its expiry was set outlives that.
     changed: bool,
     admitted: Vec<(Group, Reply, Marks)>,
@@ -41,11 +44,22 @@ impl Run<'_> {
             let all = asked(&self.limits, &ALL, false).expect("limits");
             let nothing = self.model.expire(key.as_bytes(), &all.charges, self.clock_us);
             assert!(nothing || self.changed, "{key} expired while it mattered");
-            if key == HASH {
-                self.model.overrides.clear();
-            }
+            self.wire.expire(key.as_bytes(), &all.charges, self.clock_us);
         }
         (replies[2].clone(), texts(&replies[3]))
+    }
+
+    /// What the simulated Redis answers.
+    fn simulated(&mut self, group: &Group, mode: Mode<'_>) -> Reply {
+        let call = Call::of(group, mode).expect("a call");
+        let done = call.run(&mut self.wire, self.clock_us);
+        decode(group, &Value::Bulk(Some(done.pack())))
+    }
+
+    fn set_override(&mut self, field: &str, value: Option<String>) {
+        for model in [&mut self.model, &mut self.wire] {
+            model.set_override(HASH.as_bytes(), field, value.clone());
+        }
     }
 
     fn step(&mut self, (thousandths, us): Tick, step: &Step) {
@@ -66,6 +80,8 @@ impl Run<'_> {
                 let (admitted, verdicts, marks) = self.model.count(&group, self.clock_us, lease);
                 assert_eq!(reply.verdicts, verdicts, "{group:?}");
                 assert_eq!(reply.admitted, admitted);
+                let simulated = self.simulated(&group, mode);
+                assert_eq!((simulated.admitted, simulated.verdicts), (admitted, verdicts));
                 let wrote = |name: &&String| WRITES.contains(&name.as_str());
                 if !admitted || marks.iter().all(Option::is_none) {
                     assert_eq!(trace.iter().filter(wrote).count(), 0, "{trace:?}");
@@ -82,6 +98,7 @@ impl Run<'_> {
                 let (value, _) = self.call(&group, Mode::Charge);
                 let verdicts = self.model.charge(&group, self.clock_us);
                 assert_eq!(decode(&group, &value).verdicts, verdicts, "{group:?}");
+                assert_eq!(self.simulated(&group, Mode::Charge).verdicts, verdicts);
             }
             Step::GiveBack(which) => {
                 if self.admitted.is_empty() {
@@ -91,6 +108,8 @@ impl Run<'_> {
                 let (value, _) = self.call(&group, Mode::GiveBack(&reply));
                 assert_eq!(value, Value::Bulk(Some(vec![1])));
                 self.model.give_back(&group, self.clock_us, &marks);
+                let call = Call::of(&group, Mode::GiveBack(&reply)).expect("a call");
+                call.run(&mut self.wire, self.clock_us);
             }
             Step::Change(which, n) => {
                 let which = which % self.limits.len();
@@ -104,14 +123,14 @@ impl Run<'_> {
                 match value {
                     Some(value) => {
                         self.client.run(&["HSET", HASH, &field, value]);
-                        self.model.overrides.insert(field, value.clone());
+                        self.set_override(&field, Some(value.clone()));
                         if *persist {
                             self.client.run(&["HDEL", "expiry", HASH]);
                         }
                     }
                     None => {
                         self.client.run(&["HDEL", HASH, &field]);
-                        self.model.overrides.remove(&field);
+                        self.set_override(&field, None);
                     }
                 }
             }
@@ -122,7 +141,7 @@ impl Run<'_> {
     fn overridden_hash_stays(&mut self, group: &Group) {
         let seen = group.charges.iter().filter_map(|charge| charge.live.as_ref());
         let holds = seen
-            .filter_map(|live| self.model.overrides.get(&*live.field))
+            .filter_map(|live| self.model.live_override(HASH.as_bytes(), &live.field))
             .filter_map(|value| LiveQuota::parse(value.as_bytes()))
             .any(|quota| quota.holds(self.clock_us / 1000));
         if holds {
@@ -181,6 +200,7 @@ fn script_and_model_agree(algorithm: impl Strategy<Value = Algorithm>, cases: u3
             limits: [vec![first], others].concat(),
             clock_us: START_MS * 1000,
             model: Model::default(),
+            wire: Model::default(),
             changed: false,
             admitted: Vec::new(),
         };

@@ -3,7 +3,7 @@
 
 use super::charges::{algorithm, cost, field, granted, key, on_error, show_quota};
 use super::policies::{load, Loaded};
-use super::request::{MadeUp, RequestArgs};
+use super::request::RequestArgs;
 use super::table::Table;
 use super::{input, reasons, Failure, Output};
 use headgate_core::config::OnNoClient;
@@ -12,6 +12,7 @@ use headgate_core::limit::{
     Charge, Exemption, Explained, Form, Group, Limit, NoClient, Plan, Planner, Quota, Readings, Standing,
 };
 use headgate_core::model::{FilterState, StateName};
+use headgate_sim::request::Request;
 use ipnet::IpNet;
 use serde_json::{json, Value};
 use std::fmt::Write as _;
@@ -47,7 +48,7 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
 
 struct Explanation<'a> {
     loaded: &'a Loaded,
-    request: &'a MadeUp,
+    request: &'a Request,
     identity: Identity,
     /// By their numbers.
     readings: Vec<(u8, String)>,
@@ -56,7 +57,7 @@ struct Explanation<'a> {
 }
 
 impl<'a> Explanation<'a> {
-    fn new(loaded: &'a Loaded, request: &'a MadeUp) -> Explanation<'a> {
+    fn new(loaded: &'a Loaded, request: &'a Request) -> Explanation<'a> {
         let planner = Planner::new(&loaded.policy, input::hasher());
         let identity = planner.identify(request);
         let groups = match planner.plan(request, &identity) {
@@ -331,7 +332,7 @@ impl<'a> Explanation<'a> {
     }
 }
 
-fn readings(request: &MadeUp) -> Vec<(u8, String)> {
+fn readings(request: &Request) -> Vec<(u8, String)> {
     let target = request.header(":path").value().unwrap_or_default();
     let shown = |(number, path)| (number, String::from_utf8_lossy(path).into_owned());
     Readings::of(&target).numbered().map(shown).collect()

@@ -1,11 +1,11 @@
 //! Access logs as traffic: the JSON lines of the shipped format, the common and combined log formats, and Envoy's
 //! own default.
 
-use super::request::MadeUp;
 use super::traffic::Event;
 use super::Failure;
 use headgate_core::config::Policy;
 use headgate_core::identify::{identify, Client, ClientValue, Hasher, Identity, Source, SourceKind};
+use headgate_sim::request::Request;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -69,7 +69,7 @@ pub fn read(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Replay, Fail
 
 impl Replay {
     fn take(&mut self, line: Line, policy: &Policy, hasher: &Hasher) {
-        let mut request = MadeUp::new(&line.method, &line.target, &line.host);
+        let mut request = Request::new(&line.method, &line.target, &line.host);
         let named = line
             .client
             .as_deref()
@@ -91,7 +91,7 @@ impl Replay {
         };
         self.events.push(Event {
             time_us: line.time_us,
-            identity,
+            identity: Rc::new(identity),
             label: label.into(),
             request: Rc::new(request),
             cost: 1,

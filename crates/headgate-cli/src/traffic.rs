@@ -1,10 +1,10 @@
 //! Traffic described in a line: `200/s for 60s, clients 50, zipf 1.1, path /`.
 
-use super::request::MadeUp;
 use super::Failure;
 use headgate_core::config::Policy;
 use headgate_core::identify::{Client, Hasher, Identity, SourceKind};
 use headgate_core::limit::{Percent, Period, Quota, Rate};
+use headgate_sim::request::Request;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
@@ -24,16 +24,16 @@ two lines is the same client";
 pub struct Event {
     /// Unix µs.
     pub time_us: u64,
-    pub identity: Identity,
+    pub identity: Rc<Identity>,
     /// How people call the caller.
     pub label: Rc<str>,
-    pub request: Rc<MadeUp>,
+    pub request: Rc<Request>,
     /// As the response tells.
     pub cost: u64,
 }
 
 /// How people call a caller, who it is, and what it asks for.
-type Caller = (Rc<str>, Option<Client>, Vec<Rc<MadeUp>>);
+type Caller = (Rc<str>, Rc<Identity>, Vec<Rc<Request>>);
 
 struct Spec {
     per_second: f64,
@@ -111,11 +111,12 @@ pub fn generate(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Vec<Even
                 _ => name,
             };
             let requests = spec.paths.iter().map(|path| {
-                let mut request = MadeUp::new(&spec.method, path, &spec.host);
+                let mut request = Request::new(&spec.method, path, &spec.host);
                 request.address = Some(address);
                 Rc::new(request)
             });
-            (label.into(), client, requests.collect())
+            let identity = client.map_or(Identity::Unknown, Identity::Client);
+            (label.into(), Rc::new(identity), requests.collect())
         })
         .collect();
     let shares = shares(spec.clients, spec.zipf);
@@ -136,7 +137,7 @@ pub fn generate(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Vec<Even
             .partition_point(|share| *share < drawn)
             .min(clients.len().saturating_sub(1));
         let path = random.usize(0..spec.paths.len().max(1));
-        let Some((label, client, requests)) = clients.get(who) else {
+        let Some((label, identity, requests)) = clients.get(who) else {
             return Ok(events);
         };
         let Some(request) = requests.get(path) else {
@@ -144,7 +145,7 @@ pub fn generate(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Vec<Even
         };
         events.push(Event {
             time_us: START_US + ((spec.from_s + now) * 1e6) as u64,
-            identity: client.clone().map_or(Identity::Unknown, Identity::Client),
+            identity: Rc::clone(identity),
             label: Rc::clone(label),
             request: Rc::clone(request),
             cost: spec.cost,

@@ -59,6 +59,16 @@ impl Call {
         self.slot
     }
 
+    /// The same call of the script with one more argument behind the others. Where the script does not read it, it does
+    /// what it did: tests know a call by it again, wherever it goes.
+    pub fn and_argument(mut self, argument: &[u8]) -> Call {
+        if let Form::Script { parts, tail } = &mut self.form {
+            *parts += 1;
+            resp::bulk(tail, argument);
+        }
+        self
+    }
+
     pub(crate) fn is_script(&self) -> bool {
         matches!(self.form, Form::Script { .. })
     }

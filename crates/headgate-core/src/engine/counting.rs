@@ -194,6 +194,10 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let Some(deadline) = self.requests.get(id).map(|waiting| waiting.deadline) else {
             return;
         };
+        // No reply could come in time, and the call might be charged.
+        if deadline <= now.monotonic {
+            return;
+        }
         let sent = self
             .transport
             .call(now.monotonic, deadline, CallId::Request { id, part }, call);
@@ -258,7 +262,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     fn give_back(&mut self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             match result {
-                Some(Ok(reply)) if reply.admitted => {
+                Some(Ok(reply)) if reply.took_something(group) => {
                     let _not_repeated = self.send(now, CallId::Unawaited, group, Mode::GiveBack(reply));
                 }
                 _ => {}

@@ -120,6 +120,10 @@ impl Events {
         }));
     }
 
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub fn take(&mut self) -> Option<Event> {
         self.list.pop_front()
     }

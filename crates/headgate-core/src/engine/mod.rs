@@ -26,6 +26,7 @@ mod local;
 mod pending;
 mod plan;
 mod response;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -36,10 +37,11 @@ pub use exchange::{Edits, Exchange, Response};
 pub use fallback::Fallback;
 pub use plan::{plan, Planned};
 pub use response::Owed;
+pub use sizes::Sizes;
 
 use crate::earliest::earliest;
 use crate::headers::Family;
-use crate::identify::Hasher;
+use crate::identify::{Hasher, Identity};
 use crate::lease::LeaseBook;
 use crate::limit::Planner;
 use crate::local::SharedData;
@@ -136,13 +138,25 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     /// A request's headers have come. `caller` is the shell's number of the request, which [`Engine::poll_ready`]
     /// returns. The request may be edited in any case: what only the filter may say is taken away.
     pub fn on_request(&mut self, now: Now, caller: u64, request: &mut dyn Exchange) -> Step {
+        let identity = self.planner.identify(request);
+        self.on_identified(now, caller, &identity, request)
+    }
+
+    /// As [`Engine::on_request`], for a caller that is known without the request: an access log names callers by
+    /// hashes.
+    pub fn on_identified(
+        &mut self,
+        now: Now,
+        caller: u64,
+        identity: &Identity,
+        request: &mut dyn Exchange,
+    ) -> Step {
         let earlier = filter_state::decided_earlier(request);
         if !earlier {
             remove_own(request);
         }
         let protocol = Protocol::of(request);
-        let identity = self.planner.identify(request);
-        let planned = plan(&self.policy, &self.planner, request, &identity);
+        let planned = plan(&self.policy, &self.planner, request, identity);
         if planned.broken_costs > 0 {
             self.events.note(Event::BrokenCosts(planned.broken_costs));
         }

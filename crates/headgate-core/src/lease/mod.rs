@@ -191,6 +191,20 @@ impl LeaseBook {
         Some(result)
     }
 
+    /// How many counters are watched.
+    pub fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// Calls under way.
+    pub fn calls(&self) -> usize {
+        self.under_way.len()
+    }
+
     /// When [`LeaseBook::sweep`] is due; `None`: there is nothing to forget.
     pub fn due(&self) -> Option<Instant> {
         self.sweep_at

@@ -112,6 +112,12 @@ impl Reply {
         })
     }
 
+    /// Whether anything was charged of the group that this is the reply to: not where all costs are 0 or come later.
+    pub(crate) fn took_something(&self, group: &Group) -> bool {
+        let mut charges = group.charges.iter().enumerate();
+        charges.any(|(index, charge)| !charge.later && charge.cost > 0 && self.charged(index).is_some())
+    }
+
     /// Under what the charge was taken; `None` if it was not.
     pub(crate) fn charged(&self, index: usize) -> Option<Mark> {
         let verdict = self.verdicts.get(index)?;

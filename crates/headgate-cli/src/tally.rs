@@ -1,0 +1,222 @@
+//! What became of simulated requests, by limit, by client and by who decided.
+
+use super::charges::show_quota;
+use super::input;
+use super::plot::{self, Plot};
+use super::policies::Loaded;
+use super::table::Table;
+use super::traffic::Event;
+use headgate_core::decision::{CountedBy, Outcome};
+use headgate_core::engine;
+use headgate_core::limit::{Plan, Planner};
+use headgate_sim::request::Request;
+use headgate_sim::time::Micros;
+use headgate_sim::world::{Decision, Observer};
+use serde_json::{json, Value};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+/// Of one limit.
+#[derive(Default, Clone)]
+struct OfLimit {
+    /// Requests that it held for.
+    held: u64,
+    denied: u64,
+    /// Those that it would have denied.
+    in_shadow: u64,
+}
+
+/// What became of all requests.
+pub struct Tally<'e> {
+    events: &'e [Event],
+    planner: Planner,
+    start_us: u64,
+    requests: u64,
+    denied: u64,
+    exempt: u64,
+    /// The caller is not identified.
+    no_client: u64,
+    span_us: u64,
+    limits: Vec<OfLimit>,
+    /// Requests and denials.
+    clients: BTreeMap<Rc<str>, (u64, u64)>,
+    /// How many were decided by what: `redis`, `cache`, `failed_open` …
+    by: BTreeMap<String, u64>,
+    step_s: f64,
+    bars: Vec<(u64, u64)>,
+}
+
+impl<'e> Tally<'e> {
+    pub fn new(loaded: &Loaded, events: &'e [Event]) -> Tally<'e> {
+        let start_us = events.first().map_or(0, |event| event.time_us);
+        let span_us = events.last().map_or(0, |event| event.time_us) - start_us;
+        let step_s = plot::step(span_us as f64 / 1e6);
+        Tally {
+            events,
+            planner: Planner::new(&loaded.policy, input::hasher()),
+            start_us,
+            requests: 0,
+            denied: 0,
+            exempt: 0,
+            no_client: 0,
+            span_us,
+            limits: vec![OfLimit::default(); loaded.policy.limits.len()],
+            clients: BTreeMap::new(),
+            by: BTreeMap::new(),
+            step_s,
+            bars: vec![(0, 0); (span_us as f64 / 1e6 / step_s) as usize + 1],
+        }
+    }
+}
+
+impl Observer for Tally<'_> {
+    fn arrived(&mut self, _: Micros, caller: usize, _: usize, request: &Request) {
+        let Some(event) = self.events.get(caller) else {
+            return;
+        };
+        if let Plan::Count { groups, .. } = self.planner.plan(request, &event.identity) {
+            for charge in groups.iter().flat_map(|group| &group.charges) {
+                if let Some(limit) = self.limits.get_mut(charge.limit) {
+                    limit.held += 1;
+                }
+            }
+        }
+    }
+
+    fn decided(&mut self, _: Micros, caller: usize, decision: &Decision<'_>) {
+        let Some(event) = self.events.get(caller) else {
+            return;
+        };
+        let refused = decision.reply.is_some();
+        self.requests += 1;
+        self.denied += u64::from(refused);
+        let client = self.clients.entry(Rc::clone(&event.label)).or_default();
+        client.0 += 1;
+        client.1 += u64::from(refused);
+        let step_us = (self.step_s * 1e6) as u64;
+        let bar = (event.time_us - self.start_us).checked_div(step_us);
+        if let Some(bar) = bar.and_then(|bar| self.bars.get_mut(bar as usize)) {
+            match refused {
+                true => bar.1 += 1,
+                false => bar.0 += 1,
+            }
+        }
+    }
+
+    fn event(&mut self, _: Micros, _: usize, event: &engine::Event) {
+        match event {
+            engine::Event::Decided { outcome, by } => {
+                match outcome {
+                    Outcome::Exempt => self.exempt += 1,
+                    Outcome::NoClient { .. } | Outcome::AmbiguousClient => self.no_client += 1,
+                    _ => {}
+                }
+                let word = by.map_or(outcome.word(), CountedBy::word);
+                *self.by.entry(word.to_owned()).or_default() += 1;
+            }
+            engine::Event::Counted {
+                limit,
+                enforced,
+                verdict: Some(verdict),
+                ..
+            } if !verdict.allowed => {
+                if let Some(limit) = self.limits.get_mut(*limit) {
+                    match enforced {
+                        true => limit.denied += 1,
+                        false => limit.in_shadow += 1,
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Tally<'_> {
+    /// Those with most denials first.
+    fn worst(&self) -> Vec<(&Rc<str>, u64, u64)> {
+        let mut all: Vec<_> = self
+            .clients
+            .iter()
+            .map(|(label, (requests, denied))| (label, *requests, *denied))
+            .collect();
+        all.sort_by_key(|(_, requests, denied)| (std::cmp::Reverse(*denied), std::cmp::Reverse(*requests)));
+        all
+    }
+
+    fn summary(&self) -> String {
+        let share = 100.0 * self.denied as f64 / self.requests.max(1) as f64;
+        format!(
+            "{} requests of {} clients in {:.0} s: {} allowed, {} denied ({share:.1}%)",
+            self.requests,
+            self.clients.len(),
+            self.span_us as f64 / 1e6,
+            self.requests - self.denied,
+            self.denied
+        )
+    }
+
+    pub fn text(&self, loaded: &Loaded, most: usize, notes: &[String]) -> String {
+        let mut text = format!("{}\n\n", self.summary());
+        let mut table = Table::new(&["limit", "rate", "requests", "denied", "in shadow"]);
+        for (limit, of) in loaded.policy.limits.iter().zip(&self.limits) {
+            let [held, denied, in_shadow] =
+                [of.held, of.denied, of.in_shadow].map(|number| number.to_string());
+            table.row(&[&limit.name, &show_quota(limit.quota), &held, &denied, &in_shadow]);
+        }
+        text += &table.text();
+        text.push('\n');
+        let mut table = Table::new(&["client", "requests", "allowed", "denied"]);
+        for (label, requests, denied) in self.worst().into_iter().take(most) {
+            table.row(&[
+                label,
+                &requests.to_string(),
+                &(requests - denied).to_string(),
+                &denied.to_string(),
+            ]);
+        }
+        text += &table.text();
+        if self.clients.len() > most {
+            let _ = writeln!(
+                text,
+                "  and {} more; --clients N shows more",
+                self.clients.len() - most
+            );
+        }
+        for (count, what) in [(self.exempt, "exempt"), (self.no_client, "without a client")] {
+            if count > 0 {
+                let _ = writeln!(text, "{count} requests were {what}");
+            }
+        }
+        for note in notes {
+            let _ = writeln!(text, "{note}");
+        }
+        text
+    }
+
+    pub fn json(&self, loaded: &Loaded, most: usize, notes: &[String]) -> Value {
+        let limit = |(limit, of): (&headgate_core::limit::Limit, &OfLimit)| json!({"name": limit.name, "requests": of.held, "denied": of.denied, "in_shadow": of.in_shadow});
+        let limits: Vec<Value> = loaded.policy.limits.iter().zip(&self.limits).map(limit).collect();
+        let client = |(label, requests, denied): (&Rc<str>, u64, u64)| json!({"client": **label, "requests": requests, "denied": denied});
+        let clients: Vec<Value> = self.worst().into_iter().take(most).map(client).collect();
+        json!({
+            "requests": self.requests,
+            "allowed": self.requests - self.denied,
+            "denied": self.denied,
+            "exempt": self.exempt,
+            "no_client": self.no_client,
+            "limits": limits,
+            "clients": clients,
+            "notes": notes,
+        })
+    }
+
+    pub fn plot(&self) -> Plot {
+        Plot {
+            title: self.summary(),
+            step_s: self.step_s,
+            bars: self.bars.clone(),
+        }
+    }
+}

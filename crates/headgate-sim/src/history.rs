@@ -1,0 +1,73 @@
+//! One history: drawn, run, checked.
+
+use crate::choices::Choices;
+use crate::draw::draw;
+use crate::ledger::{ends, Broken, Ledger};
+use crate::world::{Scenario, World};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// What came of a history.
+pub struct Outcome {
+    pub scenario: Rc<Scenario>,
+    pub broken: Vec<Broken>,
+    /// What became of requests: how many of each.
+    pub outcomes: BTreeMap<String, u64>,
+    /// All that happened, where it was asked for.
+    pub lines: Vec<String>,
+}
+
+/// Runs the history of a seed.
+pub fn of_seed(seed: u64, with_lines: bool) -> Outcome {
+    run(draw(&mut Choices::seeded(seed)), with_lines)
+}
+
+/// Runs the history that a fuzzer's bytes choose.
+pub fn of_bytes(bytes: &[u8]) -> Outcome {
+    run(draw(&mut Choices::from_bytes(bytes)), false)
+}
+
+pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
+    let scenario = Rc::new(scenario);
+    let ledger = Rc::clone(&scenario);
+    let mut world = World::new(Rc::clone(&scenario), |network, clock| {
+        let mut ledger = Ledger::new(ledger, network, clock);
+        ledger.lines = with_lines.then(Vec::new);
+        ledger
+    });
+    let came_to_an_end = world.run(ends::MOST_EVENTS);
+    ends::check(&mut world, came_to_an_end);
+    let ledger = world.observer;
+    Outcome {
+        scenario,
+        broken: ledger.broken,
+        outcomes: ledger.outcomes,
+        lines: ledger.lines.unwrap_or_default(),
+    }
+}
+
+/// The rules that were broken, and the history's outline.
+pub fn report(seed: u64, outcome: &Outcome) -> String {
+    let scenario = &outcome.scenario;
+    let mut text = format!("HEADGATE_SIM_SEED={seed} cargo test -p headgate-sim replay -- --nocapture\n");
+    for broken in &outcome.broken {
+        text += &format!("  {broken}\n");
+    }
+    let first = scenario.policies.first();
+    let limits = first.map(|policy| {
+        policy
+            .limits
+            .iter()
+            .map(|limit| limit.name.as_str())
+            .collect::<Vec<_>>()
+    });
+    text += &format!(
+        "of {:?}, limits {limits:?}, {} requests\n",
+        scenario.network,
+        scenario.arrivals.len()
+    );
+    for fault in &scenario.faults {
+        text += &format!("  {fault}\n");
+    }
+    text
+}
