@@ -33,6 +33,9 @@ use std::fmt;
 use std::rc::Rc;
 use told::Told;
 
+/// What is to be sent again is sent after 10 ms; a tick of the host may be late by 2.
+const AGAIN_WITHIN: Micros = 12 * crate::time::MS;
+
 /// A rule that did not hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Broken {
@@ -128,6 +131,8 @@ pub struct Ledger {
     told: Vec<Told>,
     /// By engine and shard: when a caller was kept waiting for all of its time, by a silent shard.
     timed_out: BTreeMap<(usize, usize), Micros>,
+    /// Calls that are to be sent again: since when.
+    again: BTreeMap<(usize, RequestId, u16), Micros>,
     passes: Passes,
     mirror: Mirror,
     /// By engine and counter: what denied, since when, and until when it denies.
@@ -167,6 +172,7 @@ impl Ledger {
             spent: BTreeMap::new(),
             told: Vec::new(),
             timed_out: BTreeMap::new(),
+            again: BTreeMap::new(),
             passes: Passes::default(),
             mirror,
             denials: BTreeMap::new(),
@@ -225,7 +231,8 @@ impl Ledger {
             },
         );
         match (id, charges) {
-            (CallId::Request { id, .. }, _) => {
+            (CallId::Request { id, part }, _) => {
+                self.check_again(engine, id, part);
                 let caller = self.caller_of(engine, id);
                 let asked = caller.and_then(|caller| self.asked[caller].as_mut());
                 match asked {
@@ -239,6 +246,18 @@ impl Ledger {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What is to be sent again is sent 10 ms later.
+    fn check_again(&mut self, engine: usize, id: RequestId, part: u16) {
+        let Some(since) = self.again.remove(&(engine, id, part)) else {
+            return;
+        };
+        let late = self.now > since + AGAIN_WITHIN;
+        if late && self.stalled(engine, since, self.now) == 0 {
+            let what = format!("{id:?} is sent again after {} µs", self.now - since);
+            self.broke("again-in-time", what);
         }
     }
 
@@ -368,9 +387,17 @@ impl Observer for Ledger {
                     }
                 }
             }
-            Note::Ended { tag, id, counted } => {
+            Note::Ended {
+                tag,
+                id,
+                counted,
+                again,
+            } => {
                 self.read();
                 self.note_ended(engine, tag, id, counted);
+                if let (CallId::Request { id, part }, true) = (id, again) {
+                    self.again.insert((engine, id, part), at);
+                }
             }
         }
     }

@@ -46,6 +46,8 @@ pub struct Settings {
     pub hop: Micros,
     /// How long one way between `redis_proxy` and a node takes: least and most.
     pub way: (Micros, Micros),
+    /// How long an engine uses a stream, and up to a quarter more.
+    pub stream_life: Micros,
     /// `op_timeout` of `redis_proxy`.
     pub op_timeout: Micros,
     /// The prefix of keys, without its colon.
@@ -203,7 +205,7 @@ impl Network {
     /// Whether the worker is still to be told; if it is told of an end, nothing more comes on that stream.
     pub fn accept(&mut self, delivery: &Delivery) -> bool {
         let stream = self.stream(delivery.stream);
-        let open = !stream.closed;
+        let (open, version) = (!stream.closed, stream.version);
         if let Told::Message(message) = &delivery.what {
             stream.has_borders = match message.first() {
                 Some(b'*') => true,
@@ -217,7 +219,7 @@ impl Network {
         if learns {
             let known = Known {
                 since: self.now,
-                version: self.cluster.version,
+                version,
                 tags: self.tags,
             };
             self.borders.insert(delivery.owner, known);
@@ -308,6 +310,10 @@ impl Network {
         }
         if self.link(link).silent || self.loses(shard, true) {
             return self.link(link).falls_silent(generation);
+        }
+        if let (Command::ClusterSlots, Some(place)) = (command, self.link(link).place_of(number)) {
+            let version = self.cluster.version;
+            self.stream(place.stream).version = version;
         }
         let reply = self
             .cluster

@@ -30,6 +30,8 @@ pub struct Stream {
     places: VecDeque<Place>,
     /// The newest reply on it is a list, of the slots' owners.
     pub has_borders: bool,
+    /// Of the cluster, when that was asked for last.
+    pub version: u32,
     /// For which shard it carries calls, since its engine knows the slots' owners.
     pub shard: Option<usize>,
     /// The number of the first place.
@@ -64,6 +66,7 @@ impl Stream {
             last_out: 0,
             places: VecDeque::new(),
             has_borders: false,
+            version: 0,
             shard: None,
             first: 0,
         }
