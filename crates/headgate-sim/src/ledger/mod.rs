@@ -26,7 +26,7 @@ use headgate_core::model::Policy;
 use laws::Passes;
 use leases::Permits;
 use local::Mirror;
-use redis_call::HashSlot;
+use redis_call::{CallError, HashSlot};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,6 +101,8 @@ struct Decided {
 /// A call.
 struct Called {
     engine: usize,
+    /// `None`: not a request's.
+    shard: Option<usize>,
     made: Micros,
     /// When the engine was told of its end, and whether that was a count.
     ended: Option<(Micros, bool)>,
@@ -225,6 +227,7 @@ impl Ledger {
             tag,
             Called {
                 engine,
+                shard: None,
                 made: self.now,
                 ended: None,
                 execution: None,
@@ -233,6 +236,10 @@ impl Ledger {
         match (id, charges) {
             (CallId::Request { id, part }, _) => {
                 self.check_again(engine, id, part);
+                let shard = self.shard_of_part(engine, id, part);
+                if let Some(call) = self.calls.get_mut(&tag) {
+                    call.shard = shard;
+                }
                 let caller = self.caller_of(engine, id);
                 let asked = caller.and_then(|caller| self.asked[caller].as_mut());
                 match asked {
@@ -373,7 +380,10 @@ impl Observer for Ledger {
         self.now = at;
         match *note {
             Note::Made { tag, id } => self.note_made(engine, tag, id, charges),
-            Note::Refused { id, .. } => {
+            Note::Refused { id, error } => {
+                if let (CallId::Request { part, .. }, CallError::BreakerOpen) = (id, error) {
+                    self.check_breaker_reopens(engine, part);
+                }
                 let caller = match id {
                     CallId::Request { id, .. } => self.caller_of(engine, id),
                     _ => None,

@@ -132,6 +132,8 @@ pub struct Network {
     replicas: Vec<(usize, Model)>,
     /// By engine: since when it knows the slots' owners, in which version of the cluster.
     borders: BTreeMap<usize, Known>,
+    /// By engine and shard: when a probe was last answered well, and soon.
+    probed: BTreeMap<(usize, usize), Micros>,
     /// The numbers that calls were given so far.
     tags: u64,
     rules: Rc<Rules>,
@@ -158,6 +160,7 @@ impl Network {
             inbox: Vec::new(),
             replicas: Vec::new(),
             borders: BTreeMap::new(),
+            probed: BTreeMap::new(),
             tags: 0,
             rules: Rc::new(Rules::new(&prefix, ACCEPTED)),
             other_rules: Rc::new(Rules::new(&prefix, &ACCEPTED[1..])),
@@ -336,6 +339,7 @@ impl Network {
 
     fn replied(&mut self, link: LinkId, generation: u32, number: u64, reply: Vec<u8>) {
         if let Some((place, tag)) = self.link(link).replied(generation, number) {
+            self.note_probe(place, link.shard, &reply);
             self.answer(place, tag, reply);
         }
     }

@@ -42,6 +42,8 @@ pub struct Stream {
 struct Place {
     reply: Option<Vec<u8>>,
     with_body: bool,
+    /// A probe that was sent then.
+    probe: Option<u64>,
 }
 
 /// Which place of which stream a reply is for.
@@ -100,10 +102,11 @@ impl Stream {
     }
 
     /// A place for the reply to one more command.
-    pub fn place(&mut self, with_body: bool) -> u64 {
+    pub fn place(&mut self, with_body: bool, probe: Option<u64>) -> u64 {
         self.places.push_back(Place {
             reply: None,
             with_body,
+            probe,
         });
         self.first + self.places.len() as u64 - 1
     }
@@ -112,6 +115,12 @@ impl Stream {
     pub fn bodies(&self) -> usize {
         let is_body = |place: &&Place| place.with_body && place.reply.is_none();
         self.places.iter().filter(is_body).count()
+    }
+
+    /// When the probe was sent whose reply has this place; `None`: it is no probe's.
+    pub fn probe(&self, number: u64) -> Option<u64> {
+        let at = number.checked_sub(self.first)?;
+        self.places.get(at as usize)?.probe
     }
 
     pub fn fill(&mut self, number: u64, reply: Vec<u8>) {
