@@ -47,7 +47,7 @@ use crate::limit::Planner;
 use crate::local::SharedData;
 use crate::model::Policy;
 use crate::protocol::Protocol;
-use crate::redis::{Completed, Levels, RedisCall};
+use crate::redis::{Completed, Gauges, RedisCall};
 use crate::stall::Stall;
 use crate::telemetry::denials::Denials;
 use crate::telemetry::{notice_text, FailureLog};
@@ -245,8 +245,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     /// What the transport holds open.
-    pub fn levels(&self) -> Levels {
-        self.transport.levels()
+    pub fn gauges(&self) -> Gauges {
+        self.transport.gauges()
     }
 
     /// Requests under way.

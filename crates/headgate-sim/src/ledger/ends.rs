@@ -23,7 +23,7 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
     }
     for (index, instance) in world.engines() {
         let engine = &instance.engine;
-        let levels = engine.levels();
+        let gauges = engine.gauges();
         let counts = [
             ("requests wait", engine.pending_requests()),
             ("calls are in flight", engine.calls_in_flight()),
@@ -65,10 +65,10 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
                 format!("engine {index} ticked {} times, of {most}", instance.ticks),
             ));
         }
-        if levels.breakers_open > 0 {
+        if gauges.breakers_open > 0 {
             broken.push((
                 "breaker-closes",
-                format!("{} are open in engine {index}", levels.breakers_open),
+                format!("{} are open in engine {index}", gauges.breakers_open),
             ));
         }
     }

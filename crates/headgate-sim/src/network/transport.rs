@@ -9,7 +9,7 @@ use headgate_core::model::RedisSettings;
 use headgate_core::script::ACCEPTED;
 use redis_call::resp::Value;
 use redis_call::{
-    Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Settings, StreamHost, StreamId, Streams,
+    Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Settings, StreamHost, StreamId, Streams,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -285,8 +285,8 @@ impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
         self.streams.in_flight()
     }
 
-    fn levels(&self) -> Levels {
-        self.streams.levels()
+    fn gauges(&self) -> Gauges {
+        self.streams.gauges()
     }
 
     fn poll_notice(&mut self) -> Option<Notice> {
