@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each may depend on those before it, for its tests as well.
-const ORDER: [&str; 5] = ["redis-call", "headgate-core", "headgate-sim", "headgate-cli", "headgate"];
+const ORDER: [&str; 5] = [
+    "redis-call",
+    "headgate-core",
+    "headgate-sim",
+    "headgate-cli",
+    "headgate",
+];
 
 /// What decides and what speaks to Redis: no unsafe code, no target, no host.
 const CORE: [&str; 2] = ["redis-call", "headgate-core"];
