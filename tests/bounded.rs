@@ -42,13 +42,13 @@ fn policy() -> Policy {
 
 /// A denial for a day, of both limits.
 fn denial() -> Value {
-    let mut reply = vec![0];
-    for _ in 0..2 {
-        reply.push(0);
-        for number in [1_u64, 0, 86_400_000, 86_400_000, 0] {
-            reply.extend_from_slice(&number.to_le_bytes()[..7]);
-        }
-    }
+    let state_and_numbers = [0_u64, 1, 0, 86_400_000, 86_400_000, 0];
+    let charge = state_and_numbers
+        .iter()
+        .enumerate()
+        .flat_map(|(at, number)| number.to_le_bytes()[..if at == 0 { 1 } else { 7 }].to_vec());
+    let charge: Vec<u8> = charge.collect();
+    let reply = [vec![0], charge.clone(), charge].concat();
     Value::Bulk(Some(reply))
 }
 

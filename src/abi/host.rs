@@ -318,7 +318,7 @@ impl SharedData for SharedValues {
 /// Logs a line once for all workers: the VM of the main thread is configured before theirs.
 pub fn say_once(level: Level, text: &str) {
     if SharedValues.get(text).is_none() {
-        log::log!(level, "headgate: {text}");
+        log::log!(level, "{text}");
         let _unsaid = SharedValues.replace(text, b"said", Version::ABSENT);
     }
 }

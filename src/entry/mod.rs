@@ -32,7 +32,7 @@ const TRANSPORT: Transport = match cfg!(feature = "higress") {
 /// The environment variable with the key that hides secrets; the same for all Envoys.
 const HASH_KEY: &str = "HEADGATE_HASH_KEY";
 
-const NO_HASH_KEY: &str = "HEADGATE_HASH_KEY is not set: secrets are hashed without a key, and values that can be guessed \
+const NO_HASH_KEY: &str = "headgate: HEADGATE_HASH_KEY is not set: secrets are hashed without a key, and values that can be guessed \
      can be found out from Redis keys and logs. Set it in Envoy's environment, the same for all Envoys, and name it in \
      vm_config.environment_variables";
 
@@ -90,7 +90,7 @@ fn say_what_is_approximated(policy: &Policy) {
     let names = local::approximated(policy);
     if !names.is_empty() {
         let text = format!(
-            "a log of more than {} calls is not kept in Envoy's memory: where this Envoy counts by itself, these \
+            "headgate: a log of more than {} calls is not kept in Envoy's memory: where this Envoy counts by itself, these \
              limits are counted as sliding_window_counter: {}",
             local::LONGEST_LOG,
             names.join(", ")

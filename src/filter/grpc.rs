@@ -5,7 +5,7 @@ use crate::abi::buffer::Buffer;
 use crate::abi::grpc;
 use crate::engine::CallId;
 use crate::model::Policy;
-use crate::redis::{Settings, StreamHost, StreamId, Streams};
+use crate::redis::{grpc_service, Settings, StreamHost, StreamId, Streams};
 use fastrand::Rng;
 use std::time::Instant;
 
@@ -52,20 +52,5 @@ impl StreamHost for GrpcStreams {
 
     fn cancel(&self, stream: StreamId) {
         grpc::cancel(stream.0);
-    }
-}
-
-/// `envoy.config.core.v3.GrpcService {envoy_grpc: {cluster_name}}` in protobuf. Envoy takes a bare name as well, but
-/// only where it does not happen to parse as such a message.
-fn grpc_service(cluster: &str) -> String {
-    match u8::try_from(cluster.len() + 2) {
-        Ok(outer) if outer < 0x80 => {
-            let mut message = String::from("\x0a");
-            message.push(char::from(outer));
-            message.push('\x0a');
-            message.push(char::from(outer - 2));
-            message + cluster
-        }
-        _ => cluster.to_owned(),
     }
 }

@@ -1,6 +1,5 @@
 //! The gateway's own Redis functions (Higress), as the transport needs them, and the replies that come back.
 
-use super::host;
 use super::worker::Worker;
 use crate::abi::buffer::Buffer;
 use crate::abi::redis;
@@ -8,6 +7,7 @@ use crate::config::ConfigErrors;
 use crate::engine::CallId;
 use crate::model::{NativeSettings, Policy, Store};
 use crate::redis::{Native, NativeHost, Refusal, Settings, NATIVE_STALL};
+use crate::telemetry::refusal_text;
 use fastrand::Rng;
 use std::time::Instant;
 
@@ -41,10 +41,6 @@ impl NativeHost for RedisService {
 
     fn has_credentials(&self) -> bool {
         !self.password.is_empty()
-    }
-
-    fn warn_once(&self, text: &str) {
-        host::say_once(log::Level::Warn, text);
     }
 }
 
@@ -87,7 +83,7 @@ impl Worker {
             transport.configure(Instant::now())
         });
         match configured {
-            Some(Err(refusal)) => Err(ConfigErrors::at("redis.native", &refusal.to_string())),
+            Some(Err(refusal)) => Err(ConfigErrors::at("redis.native", &refusal_text(refusal))),
             _ => Ok(()),
         }
     }

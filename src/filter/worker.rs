@@ -5,7 +5,9 @@ use super::host;
 use super::transport::{transport, HostTransport};
 use crate::drill;
 use crate::earliest::earliest;
-use crate::engine::{Admitted, Answer, CallId, Engine, Fallback, Now, Owed, Ready, Step, SHORTEST_TIMEOUT};
+use crate::engine::{
+    Admitted, Answer, CallId, Engine, Fallback, LogLine, Now, Owed, Ready, Step, SHORTEST_TIMEOUT,
+};
 use crate::identify::Hasher;
 use crate::model::Policy;
 use crate::redis::{Completed, Level, Script, Settings};
@@ -174,11 +176,8 @@ impl Worker {
             return;
         };
         while let Some(event) = engine.poll_event() {
-            if let Some((level, line)) = telemetry.note(now.monotonic, event) {
-                match level {
-                    Level::Info => log::info!("{line}"),
-                    Level::Warn => log::warn!("{line}"),
-                }
+            if let Some(line) = telemetry.note(now.monotonic, event) {
+                write(&line);
             }
         }
         if let Some(tick) = tick {
@@ -264,6 +263,18 @@ impl Worker {
                 None => host::resume_request(),
             }
         }
+    }
+}
+
+/// Writes a line into Envoy's log.
+fn write(line: &LogLine) {
+    let level = match line.level {
+        Level::Info => log::Level::Info,
+        Level::Warn => log::Level::Warn,
+    };
+    match line.once {
+        true => host::say_once(level, &line.text),
+        false => log::log!(level, "{}", line.text),
     }
 }
 

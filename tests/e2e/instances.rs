@@ -17,7 +17,7 @@ fn behind(config: &mut Value, policy: &str, vm: &str) {
     config::put_around_headgate(config, &[], &[filter]);
 }
 
-fn pair(edge: &str, user: &'static str, vm: &'static str) -> Envoy {
+pub fn pair(edge: &str, user: &'static str, vm: &'static str) -> Envoy {
     Envoy::with(RedisCluster::shared())
         .policy(edge)
         .edit(move |config| behind(config, user, vm))
@@ -25,7 +25,7 @@ fn pair(edge: &str, user: &'static str, vm: &'static str) -> Envoy {
 }
 
 /// Status, and limit and what is left as the caller sees them.
-async fn seen(request: Request) -> (u16, Option<i64>, Option<i64>) {
+pub async fn seen(request: Request) -> (u16, Option<i64>, Option<i64>) {
     let response = request.send().await;
     let number = |name| response.number(name);
     if response.status == 200 {

@@ -6,8 +6,8 @@ use headgate_core::limit::{Algorithm, Charge, Group};
 use headgate_core::script::{body, Mode, Reply};
 
 /// What stands before a log's entries, and what each takes.
-const HEADER: i64 = 29;
-const ENTRY: i64 = 7;
+const HEADER: i64 = headgate_core::store::LOG_HEADER as i64;
+const ENTRY: i64 = headgate_core::store::LOG_ENTRY as i64;
 
 fn of_cost(cost: u64, limit: u64) -> Group {
     group(&[Charge {

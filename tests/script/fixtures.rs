@@ -25,7 +25,7 @@ pub const DAY: u64 = 86_400_000;
 pub fn charge(algorithm: Algorithm, limit: u64, period_ms: u64) -> Charge {
     Charge {
         key: usize::from(algorithm == Algorithm::SlidingWindowLog),
-        field: format!("{}:{period_ms}", algorithm.form().word()).into(),
+        field: format!("{}:{period_ms}", algorithm.form().as_str()).into(),
         ..fixtures::charge(0, algorithm, fixtures::rate(limit, period_ms))
     }
 }

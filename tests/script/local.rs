@@ -36,12 +36,12 @@ fn store_and_model_agree(algorithm: impl Strategy<Value = Algorithm>) {
             max_counters: 64,
         };
         // A store for each of two workers.
-        let stores = [[1, 2], [3, 4]].map(|seed| LocalStore::new(&host, "s", &settings, seed));
+        let mut stores = [[1, 2], [3, 4]].map(|seed| LocalStore::new(&host, "s", &settings, seed));
         let mut model = Model::default();
         let mut clock_us = START_MS * 1000;
         let mut admitted: Vec<(Group, Reply, Marks)> = Vec::new();
         for (turn, ((thousandths, us), step)) in steps.iter().enumerate() {
-            let store = &stores[turn % 2];
+            let store = &mut stores[turn % 2];
             let by = u128::from(limits[0].period_ms) * u128::from(thousandths.unsigned_abs());
             clock_us = (clock_us + u64::try_from(by).unwrap() + us.unsigned_abs()).min(5_000_000_000_000_000);
             apply(store, &mut model, &limits, clock_us, &mut admitted, step);
@@ -54,7 +54,7 @@ fn store_and_model_agree(algorithm: impl Strategy<Value = Algorithm>) {
 }
 
 fn apply(
-    store: &LocalStore<&Memory>,
+    store: &mut LocalStore<&Memory>,
     model: &mut Model,
     limits: &[Limit],
     clock_us: u64,
@@ -142,10 +142,13 @@ fn what_denies_is_not_evicted_while_others_call_once() {
             share: Percent::FULL,
             max_counters: places,
         };
-        let store = LocalStore::new(&host, "s", &settings, [1, 2]);
+        let mut store = LocalStore::new(&host, "s", &settings, [1, 2]);
         let start_us = START_MS * 1000;
-        let count = |clock_us| store.count(&group, &|_| true, clock_us).unwrap();
-        let last = (0..64).map(|_| count(start_us)).find(|reply| !reply.admitted);
+        let count =
+            |store: &mut LocalStore<&Memory>, clock_us| store.count(&group, &|_| true, clock_us).unwrap();
+        let last = (0..64)
+            .map(|_| count(&mut store, start_us))
+            .find(|reply| !reply.admitted);
         let Some(denied) = last else { return Ok(()) };
         let denies = |(verdict, charge): (&Verdict, &Charge)| {
             let passes_one_day = verdict
@@ -171,7 +174,12 @@ fn what_denies_is_not_evicted_while_others_call_once() {
             let clock_us = start_us + span_us * n / others;
             prop_assert!(store.count(&once, &|_| true, clock_us).unwrap().admitted);
         }
-        prop_assert!(!count(start_us + span_us).admitted, "{:?}, {} ms", group, wait_ms);
+        prop_assert!(
+            !count(&mut store, start_us + span_us).admitted,
+            "{:?}, {} ms",
+            group,
+            wait_ms
+        );
         Ok(())
     });
     if let Err(error) = outcome {

@@ -29,7 +29,7 @@ pub fn group(client: usize, algorithms: &[Algorithm], limit: u64, period_ms: u64
     }
     let mut charges = Vec::new();
     for (at, algorithm) in algorithms.iter().enumerate() {
-        let field = format!("limit-{at}:{}:{period_ms}", algorithm.form().word());
+        let field = format!("limit-{at}:{}:{period_ms}", algorithm.form().as_str());
         let mut key = 0;
         if is_log(algorithm) {
             key = keys.len();

@@ -158,7 +158,7 @@ pub fn tick() -> impl Strategy<Value = Tick> {
 pub const HASH: &str = "ratelimit:main:{api_key:k}";
 
 fn field(at: usize, limit: &Limit) -> String {
-    format!("l{at}:{}:{}", limit.algorithm.form().word(), limit.period_ms)
+    format!("l{at}:{}:{}", limit.algorithm.form().as_str(), limit.period_ms)
 }
 
 /// What one call asks of the limits that it meets; `None`: of none.

@@ -40,16 +40,13 @@ pub fn on_error(limit: Option<&Limit>) -> &'static str {
 
 pub fn algorithm(charge: &Charge) -> String {
     match charge.algorithm {
-        Algorithm::FixedWindow { align: Align::Epoch } => "fixed_window".to_owned(),
         Algorithm::FixedWindow {
             align: Align::FirstCall,
         } => "fixed_window from first call".to_owned(),
         Algorithm::FixedWindow { align: Align::Client } => {
             format!("fixed_window shifted {} s", charge.phase_ms / 1000)
         }
-        Algorithm::SlidingWindowLog => "sliding_window_log".to_owned(),
-        Algorithm::SlidingWindowCounter => "sliding_window_counter".to_owned(),
-        Algorithm::Gcra { .. } => "gcra".to_owned(),
+        algorithm => algorithm.name().to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::document::Node;
 use super::find::{File, FilterKind, Found};
 use super::report::{Report, Severity};
-use super::{envoy_addresses, envoy_redis_call};
+use super::{envoy_addresses, envoy_filter_state, envoy_redis_call};
 use headgate_core::config::{Plugin, Policy, Store};
 
 /// A configuration with what it says.
@@ -47,6 +47,7 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
         }
     }
     envoy_addresses::check(plugins, report);
+    envoy_filter_state::check(plugins, report);
     envoy_redis_call::check(file, plugins, report);
     for document in file.documents.iter().filter(|_| !plugins.is_empty()) {
         redis_clusters(document, report);

@@ -11,6 +11,7 @@ use headgate_core::identify::{canonical, Headers, Identity};
 use headgate_core::limit::{
     Charge, Exemption, Explained, Form, Group, Limit, NoClient, Plan, Planner, Quota, Readings, Standing,
 };
+use headgate_core::model::{FilterState, StateName};
 use headgate_sim::request::Request;
 use ipnet::IpNet;
 use serde_json::{json, Value};
@@ -151,6 +152,13 @@ impl<'a> Explanation<'a> {
         }
     }
 
+    /// The names of filter state that the policy writes.
+    fn written(&self) -> Vec<&'static str> {
+        let written = |name: &StateName| self.loaded.policy.filter_state.writes(*name);
+        let names = StateName::ALL.into_iter().filter(written);
+        names.map(StateName::as_str).collect()
+    }
+
     fn text(&self) -> String {
         let policy = &self.loaded.policy;
         let mut text = String::new();
@@ -198,6 +206,9 @@ impl<'a> Explanation<'a> {
                 self.path(unfit)
             ),
         };
+        if policy.filter_state != FilterState::ALL {
+            let _ = writeln!(text, "writes    {}", self.written().join(", "));
+        }
         let mut table = Table::new(&["limit", "rate", "holds", "why"]);
         for (index, limit, standing) in self.limits() {
             let holds = matches!(standing, Standing::Holds { .. }) && !self.explained.exempt.is_full();
@@ -314,6 +325,7 @@ impl<'a> Explanation<'a> {
             "client": self.identity.client().map(ToString::to_string),
             "ambiguous_client": matches!(self.identity, Identity::Ambiguous(_)),
             "exempt": self.explained.exempt.is_full(),
+            "filter_state": self.written(),
             "limits": limits,
             "calls": calls,
         })

@@ -19,6 +19,7 @@ mod counters;
 mod document;
 mod envoy;
 mod envoy_addresses;
+mod envoy_filter_state;
 mod envoy_redis_call;
 mod explain;
 mod fault;

@@ -4,16 +4,16 @@
 //! `set` takes its expiry away, `unset` gives it one again.
 
 use super::charges::show_quota;
-use super::counters::{fields, unescape, Fields, OVERRIDE};
+use super::counters::{fields, Fields};
 use super::show::span;
 use super::store::{Store, StoreArgs};
 use super::table::Table;
 use super::target::{Place, PlaceArgs, Target};
 use super::{Failure, Output};
 use ::redis::{cmd, pipe};
-use headgate_core::identify::push_escaped;
 use headgate_core::limit::{Limit, Override, Period, Quota, Rate, MAX_LIMIT};
 use headgate_core::script::LiveQuota;
+use headgate_core::store::{override_field, override_limit, Label};
 use serde_json::{json, Value};
 
 #[derive(clap::Args)]
@@ -86,13 +86,6 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
     }
 }
 
-fn field(limit: &str) -> Vec<u8> {
-    let mut field = Vec::new();
-    push_escaped(&mut field, limit.as_bytes());
-    field.extend_from_slice(OVERRIDE.as_bytes());
-    field
-}
-
 fn set(of: &Of, limit: &str, rate: &str, ttl: Option<&str>) -> Result<Output, Failure> {
     let place = of.place.read()?;
     let target = place.target(&of.client)?;
@@ -108,7 +101,11 @@ fn set(of: &Of, limit: &str, rate: &str, ttl: Option<&str>) -> Result<Output, Fa
         limit: n,
         until_ms: ttl_ms.map(|ttl| clock_ms + ttl),
     };
-    let (key, field, value) = (&target.hash, field(limit), quota.to_string());
+    let (key, field, value) = (
+        &target.hash,
+        override_field(limit, &place.hasher),
+        quota.to_string(),
+    );
     let () = store.on(key, |connection| {
         let mut both = pipe();
         both.atomic()
@@ -195,8 +192,8 @@ fn check_period(
             let everything = super::counters::read(store, target)?;
             let mut counters = everything.counters.iter();
             counters
-                .find(|stored| stored.limit == name)
-                .map(|stored| stored.period)
+                .find(|stored| stored.label.limit == name)
+                .map(|stored| stored.label.period)
         }
     };
     match own {
@@ -222,8 +219,7 @@ fn check_period(
 fn overrides(fields: Fields) -> Vec<(String, LiveQuota)> {
     let one = |(field, value): (Vec<u8>, Vec<u8>)| {
         let name = String::from_utf8(field).ok()?;
-        let limit = unescape(name.strip_suffix(OVERRIDE)?);
-        Some((limit, LiveQuota::parse(&value)?))
+        Some((override_limit(&name)?, LiveQuota::parse(&value)?))
     };
     fields.into_iter().filter_map(one).collect()
 }
@@ -259,7 +255,7 @@ fn unset(of: &Of, limit: &str) -> Result<Output, Failure> {
     let place = of.place.read()?;
     let target = place.target(&of.client)?;
     let mut store = of.store.connect()?;
-    let (key, field) = (&target.hash, field(limit));
+    let (key, field) = (&target.hash, override_field(limit, &place.hasher));
     let removed: u64 = store.on(key, |connection| {
         cmd("HDEL").arg(key).arg(&field).query(connection)
     })?;
@@ -291,8 +287,8 @@ fn expire(store: &mut Store, key: &[u8]) -> Result<(), Failure> {
     let fields = fields(store, key)?;
     // The previous window of a counter still counts, and a stored time may be a period ahead.
     let period = |(field, _): &(Vec<u8>, Vec<u8>)| {
-        let text = std::str::from_utf8(field).ok()?;
-        text.split(':').nth(2)?.parse::<u64>().ok()
+        let label = Label::parse(std::str::from_utf8(field).ok()?)?;
+        Some(label.period.as_millis())
     };
     let Some(longest) = fields.iter().filter_map(period).max() else {
         return Ok(());

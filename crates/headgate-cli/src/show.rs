@@ -85,13 +85,13 @@ fn as_text(
         for (stored, standing) in rows {
             let period = show_quota(Quota::Limited(Rate {
                 limit: 0,
-                period: stored.period,
+                period: stored.label.period,
             }));
             let period = period.strip_prefix('0').unwrap_or(&period);
             let Some(standing) = standing else {
                 table.row(&[
-                    &stored.limit,
-                    stored.form.word(),
+                    &stored.label.limit,
+                    stored.label.form.as_str(),
                     period,
                     "not readable by this release",
                 ]);
@@ -113,14 +113,14 @@ fn as_text(
                 wait => format!("in {}", span(wait)),
             };
             table.row(&[
-                &stored.limit,
-                stored.form.word(),
+                &stored.label.limit,
+                stored.label.form.as_str(),
                 &rate,
                 &standing.used.to_string(),
                 &left,
                 &next,
                 &back,
-                &stored.components,
+                &stored.label.components,
             ]);
         }
         text += &table.text();
@@ -148,10 +148,10 @@ fn as_json(rows: &[(&Stored, Option<Standing>)], everything: &Everything, target
             let standing = standing.as_ref();
             let known = standing.is_some_and(|standing| matches!(standing.limit, Some(Quota::Limited(_))));
             json!({
-                "limit": stored.limit,
-                "form": stored.form.word(),
-                "period_ms": stored.period.as_millis(),
-                "for": stored.components,
+                "limit": stored.label.limit,
+                "form": stored.label.form.as_str(),
+                "period_ms": stored.label.period.as_millis(),
+                "for": stored.label.components,
                 "rate": standing.and_then(|standing| standing.limit).map(show_quota),
                 "used": standing.map(|standing| standing.used),
                 "left": standing.filter(|_| known).map(|standing| standing.verdict.remaining),
@@ -198,14 +198,18 @@ pub fn reset(args: &ResetArgs) -> Result<Output, Failure> {
     let target = place.target(&args.client)?;
     let mut store = args.store.connect()?;
     let everything = counters::read(&mut store, &target)?;
-    let is_meant = |stored: &&Stored| args.limit.as_ref().is_none_or(|limit| *limit == stored.limit);
+    let is_meant = |stored: &&Stored| {
+        args.limit
+            .as_ref()
+            .is_none_or(|limit| *limit == stored.label.limit)
+    };
     let meant: Vec<&Stored> = everything.counters.iter().filter(is_meant).collect();
     remove(&mut store, &meant)?;
     let names: Vec<String> = meant
         .iter()
-        .map(|stored| match stored.components.as_str() {
-            "" => stored.limit.clone(),
-            components => format!("{} ({components})", stored.limit),
+        .map(|stored| match stored.label.components.as_str() {
+            "" => stored.label.limit.clone(),
+            components => format!("{} ({components})", stored.label.limit),
         })
         .collect();
     let text = if args.json {
@@ -214,7 +218,7 @@ pub fn reset(args: &ResetArgs) -> Result<Output, Failure> {
         let others: Vec<&str> = everything
             .counters
             .iter()
-            .map(|stored| stored.limit.as_str())
+            .map(|stored| stored.label.limit.as_str())
             .collect();
         let what = match others.is_empty() {
             true => format!("nothing is counted{}", place.hint(&args.client)),

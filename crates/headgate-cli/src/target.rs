@@ -32,7 +32,7 @@ pub struct Place {
     /// `<prefix>:<instance>:`
     pub start: String,
     pub loaded: Option<Loaded>,
-    hasher: Hasher,
+    pub hasher: Hasher,
     is_value: bool,
 }
 

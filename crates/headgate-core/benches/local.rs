@@ -27,7 +27,7 @@ fn bench(c: &mut Criterion) {
         ("a full log of 64", 1, 64, Algorithm::SlidingWindowLog),
     ] {
         let host = Memory::default();
-        let store = LocalStore::new(&host, "bench", &settings, [1, 2]);
+        let mut store = LocalStore::new(&host, "bench", &settings, [1, 2]);
         let clients = settings.max_counters / limits;
         let groups: Vec<Group> = (0..clients as u64)
             .map(|client| call(client, limits, n, algorithm))

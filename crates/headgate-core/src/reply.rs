@@ -3,11 +3,12 @@
 
 use crate::decision::{Decision, Figures, Outcome};
 use crate::headers::{self, Header};
-use crate::json::{self, Object};
 use crate::limit::Percent;
 use crate::model::{BodyFormat, Policy};
 use crate::protocol::Protocol;
 use crate::retry::Wait;
+use serde::Serialize;
+use std::borrow::Cow;
 
 /// A reply in the upstream's stead.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +99,13 @@ impl Reply {
         }
         let retry_after = wait.map(|wait| wait.seconds);
         let (body, content_type) = match (protocol, settings.format) {
-            (Protocol::Connect, _) => (connect_error(words.connect_code, &text), Some("application/json")),
+            (Protocol::Connect, _) => (
+                json(ConnectError {
+                    code: words.connect_code,
+                    message: &text,
+                }),
+                Some("application/json"),
+            ),
             (Protocol::Http, BodyFormat::ProblemJson) => (
                 problem(policy, decision, status, &text, retry_after),
                 Some("application/problem+json"),
@@ -126,11 +133,14 @@ impl Reply {
 }
 
 /// An error of the Connect protocol for a unary call.
-fn connect_error(code: &str, message: &str) -> String {
-    let mut error = Object::new();
-    error.text("code", code);
-    error.text("message", message);
-    error.finish()
+#[derive(Serialize)]
+struct ConnectError<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+fn json(value: impl Serialize) -> String {
+    serde_json::to_string(&value).unwrap_or_default()
 }
 
 /// The configured body with its fields; those of a hidden limit are empty.
@@ -175,6 +185,19 @@ fn text(policy: &Policy, decision: &Decision, retry_after: u64) -> String {
 }
 
 /// RFC 9457, with the types of the RateLimit draft.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Problem<'a> {
+    r#type: Cow<'static, str>,
+    title: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<Vec<&'a str>>,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
 fn problem(
     policy: &Policy,
     decision: &Decision,
@@ -182,34 +205,25 @@ fn problem(
     detail: &str,
     retry_after: Option<u64>,
 ) -> String {
-    let mut problem = Object::new();
-    match decision.outcome {
-        Outcome::Denied => {
-            let violated: Vec<String> = decision
-                .applied
-                .iter()
-                .filter(|figures| figures.wait_ms > 0)
-                .filter_map(|figures| policy.limits.get(figures.limit))
-                .map(|limit| json::quoted(&limit.name))
-                .collect();
-            problem.text("type", &format!("{PROBLEM_TYPES}#quota-exceeded"));
-            problem.text("title", "Quota exceeded");
-            problem.json("violated-policies", &json::list(&violated));
-        }
-        Outcome::FailedClosed => {
-            problem.text("type", &format!("{PROBLEM_TYPES}#temporary-reduced-capacity"));
-            problem.text("title", "Temporary reduced capacity");
-        }
-        outcome => {
-            let is_ambiguous = outcome == Outcome::AmbiguousClient;
-            problem.text("type", "about:blank");
-            problem.text("title", if is_ambiguous { "Bad Request" } else { "Forbidden" });
-        }
-    }
-    problem.number("status", status.into());
-    problem.text("detail", detail);
-    if let Some(wait) = retry_after {
-        problem.number("retry-after", wait);
-    }
-    problem.finish()
+    let of_draft = |name| format!("{PROBLEM_TYPES}#{name}").into();
+    let (r#type, title) = match decision.outcome {
+        Outcome::Denied => (of_draft("quota-exceeded"), "Quota exceeded"),
+        Outcome::FailedClosed => (
+            of_draft("temporary-reduced-capacity"),
+            "Temporary reduced capacity",
+        ),
+        Outcome::AmbiguousClient => ("about:blank".into(), "Bad Request"),
+        _ => ("about:blank".into(), "Forbidden"),
+    };
+    let violated = decision.applied.iter().filter(|figures| figures.wait_ms > 0);
+    let limits = violated.filter_map(|figures| policy.limits.get(figures.limit));
+    let is_denied = decision.outcome == Outcome::Denied;
+    json(Problem {
+        r#type,
+        title,
+        violated_policies: is_denied.then(|| limits.map(|limit| limit.name.as_str()).collect()),
+        status,
+        detail,
+        retry_after,
+    })
 }

@@ -8,11 +8,13 @@ pub mod meter;
 pub mod metrics;
 mod names;
 mod notices;
+mod per_limit;
+mod rejections;
 pub mod top;
 mod waits;
 
 pub use collector::Telemetry;
-pub use notices::notice_line;
+pub use notices::{notice_text, refusal_text};
 
 use crate::limit::{Limit, OnError};
 use failures::Kind;

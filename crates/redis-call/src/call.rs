@@ -157,6 +157,8 @@ impl fmt::Display for CallError {
     }
 }
 
+impl std::error::Error for CallError {}
+
 /// A call that has ended, and the call itself, should it be sent again.
 #[derive(Debug, PartialEq)]
 pub struct Completed<Id> {

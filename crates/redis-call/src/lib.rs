@@ -1,4 +1,52 @@
-//! Redis from a proxy-wasm filter: the protocol, hash slots, transports without I/O, and the guard in front of Redis.
+//! Redis from a proxy-wasm filter, through Envoy's own `redis_proxy`.
+//!
+//! A filter has no sockets and no host functions for Redis. It can open gRPC streams, and an internal listener of the same
+//! Envoy can unwrap what comes on them in front of `redis_proxy`, which knows everything about Redis: connections, slots,
+//! redirections, AUTH, TLS. This crate is both ends: a client for the filter, and a [guard] for the listener. The README
+//! shows the whole, with an example filter.
+//!
+//! Nothing here does I/O, reads a clock or draws random numbers by itself: the time is an argument, the generator comes in
+//! at the start, the host is a trait ([`StreamHost`]). So a filter's traffic with Redis can be tested natively:
+//!
+//! ```
+//! use redis_call::{resp::Value, Call, Client, Rng, Settings, StreamHost, StreamId};
+//! use std::{cell::RefCell, time::Instant};
+//!
+//! /// A proxy that notes what is sent on each stream.
+//! #[derive(Default)]
+//! struct Proxy(RefCell<Vec<Vec<u8>>>);
+//!
+//! impl StreamHost for &Proxy {
+//!     fn open(&self) -> Option<StreamId> {
+//!         self.0.borrow_mut().push(Vec::new());
+//!         Some(StreamId(self.0.borrow().len() as u32 - 1))
+//!     }
+//!     fn send(&self, stream: StreamId, message: &[u8]) -> bool {
+//!         self.0.borrow_mut()[stream.0 as usize].extend_from_slice(message);
+//!         true
+//!     }
+//!     fn cancel(&self, _stream: StreamId) {}
+//! }
+//!
+//! let (proxy, now) = (Proxy::default(), Instant::now());
+//! let mut client = Client::new(now, Rng::with_seed(7), &proxy, Settings::new("visits"));
+//! client.call(now, "the caller", Call::command(b"visits:a", &[b"INCR", b"visits:a"]))?;
+//! client.on_tick(now); // opens the stream and sends
+//! assert!(proxy.0.borrow()[0].starts_with(b"*2\r\n$4\r\nINCR\r\n"));
+//!
+//! let ended = client.on_message(now, StreamId(0), b":41\r\n");
+//! assert_eq!((ended[0].id, &ended[0].reply), ("the caller", &Ok(Value::Int(41))));
+//! # Ok::<(), redis_call::CallError>(())
+//! ```
+//!
+//! # Layout
+//! - [`Client`]: calls with deadlines, over [`Streams`]. Most filters need no more.
+//! - [`RedisCall`]: what a transport is. [`Streams`] is one, for stock Envoy; `Native` another, for Higress (feature
+//!   `higress`). For a caller with rules of its own about when to give up.
+//! - [`guard`]: what may reach Redis, and gRPC's framing.
+//! - `sdk`: both roles on the host calls of the Rust SDK (feature `proxy-wasm`).
+//! - [`resp`], [`HashSlot`]: the protocol, and where a key lives.
+//! - [`Notice`]: what is worth a log line, for the shell to write.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -13,23 +61,32 @@
 mod backoff;
 mod breaker;
 mod call;
+mod client;
+mod grpc;
 pub mod guard;
 mod health;
 #[cfg(feature = "higress")]
 mod native;
 mod notice;
 mod pending;
+mod refusal;
 pub mod resp;
+#[cfg(feature = "proxy-wasm")]
+pub mod sdk;
 mod settings;
 mod slot;
 mod starting;
 mod streams;
 
 pub use call::{Call, CallError, Completed, Levels, RedisCall, NO_REPLY};
+pub use client::{Client, Ended, Failure};
+pub use fastrand::Rng;
+pub use grpc::grpc_service;
 #[cfg(feature = "higress")]
-pub use native::{Native, NativeHost, Refusal, STALL as NATIVE_STALL};
+pub use native::{Native, NativeHost, STALL as NATIVE_STALL};
 pub use notice::{Level, Notice};
 pub use pending::UNKNOWN_SHA1;
+pub use refusal::Refusal;
 pub use settings::{Script, Settings};
 pub use slot::HashSlot;
 pub use streams::{StreamHost, StreamId, Streams};

@@ -1,5 +1,6 @@
 //! What operators should know of a transport: the shell writes it into its log.
 
+use crate::Refusal;
 use std::fmt;
 
 /// How much a notice matters.
@@ -24,14 +25,30 @@ pub enum Notice {
     BreakerClosed { shard: String },
     /// The guard refuses the filter's calls until their deadline; at most once a minute.
     GuardRefuses,
+    /// Higress: the gateway's client did not take a call, or its credentials.
+    Refused(Refusal),
+    /// Higress: Redis answers MOVED. It is a cluster, and the gateway's client follows no redirection.
+    Redirected,
+    /// Higress: Redis wants a password, and none was given.
+    PasswordMissing,
+    /// Higress: a script call was not one command, and was not sent.
+    NotOneCommand,
 }
 
 impl Notice {
     pub fn level(&self) -> Level {
         match self {
             Notice::BreakerClosed { .. } => Level::Info,
-            Notice::BreakerOpened { .. } | Notice::GuardRefuses => Level::Warn,
+            _ => Level::Warn,
         }
+    }
+
+    /// Whether it says the same on each worker, and one line for all of them is enough.
+    pub fn is_once(&self) -> bool {
+        !matches!(
+            self,
+            Notice::BreakerOpened { .. } | Notice::BreakerClosed { .. } | Notice::GuardRefuses
+        )
     }
 }
 
@@ -50,6 +67,12 @@ impl fmt::Display for Notice {
             Notice::GuardRefuses => {
                 f.write_str("the guard in front of redis_proxy refuses this filter's calls")
             }
+            Notice::Refused(refusal) => refusal.fmt(f),
+            Notice::Redirected => {
+                f.write_str("Redis answers MOVED, which the gateway's client does not follow")
+            }
+            Notice::PasswordMissing => f.write_str("Redis wants a password"),
+            Notice::NotOneCommand => f.write_str("a call that was not one command has not been sent"),
         }
     }
 }

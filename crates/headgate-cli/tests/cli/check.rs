@@ -159,6 +159,26 @@ fn a_written_identify_without_tokens_is_a_warning() {
 }
 
 #[test]
+fn what_an_access_log_prints_and_no_instance_writes_is_a_warning() {
+    let shipped = shipped("envoy");
+    let with = |line: &str| {
+        let field = "on_ambiguous_client: deny";
+        let indent = " ".repeat(20);
+        shipped.replacen(field, &format!("{line}\n{indent}{field}"), 1)
+    };
+    let (list, status) = findings(&with("filter_state: [ratelimit_client, ratelimit_limit]"));
+    let [warning] = list.as_slice() else {
+        panic!("{list:?}")
+    };
+    assert_eq!((status, &warning["severity"]), (0, &"warning".into()));
+    assert_eq!(warning["path"], "filter_state");
+    let message = warning["message"].as_str().expect("text");
+    let names = "prints ratelimit_by, ratelimit_name, ratelimit_retry_after, ratelimit_shadow, ratelimit_redis_us, which";
+    assert!(message.contains(names), "{message}");
+    assert_eq!(findings(&with("filter_state: all")).0.len(), 0);
+}
+
+#[test]
 fn the_two_roles_and_the_envoy_around_them_must_fit() {
     let shipped = shipped("envoy");
     for (what, with, piece, on) in [

@@ -91,3 +91,13 @@ fn a_broken_policy_points_to_check() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("headgate check"), "{}", stderr(&output));
 }
+
+#[test]
+fn the_filter_state_that_is_written_is_listed() {
+    let all = explain(&["--request", "GET /"]);
+    assert_eq!(all["filter_state"].as_array().map(Vec::len), Some(11));
+    let policy = "{filter_state: [ratelimit_limit], limits: [{rate: 5/s}]}";
+    let shown = good(&["explain", "-", "--request", "GET /"], policy);
+    let line = "writes    ratelimit_decision, ratelimit_limit, ratelimit_remaining, ratelimit_reset\n";
+    assert!(shown.contains(line), "{shown}");
+}

@@ -11,23 +11,6 @@ const LONGEST_LOG: u64 = 10_000;
 /// Burst × period in ms stays exact in Lua's doubles up to here.
 const MAX_PRODUCT: u128 = 1 << 53;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Choice {
-    Auto,
-    Fixed,
-    Log,
-    Counter,
-    Gcra,
-}
-
-const CHOICES: &[(&str, Choice)] = &[
-    ("auto", Choice::Auto),
-    ("fixed_window", Choice::Fixed),
-    ("sliding_window_log", Choice::Log),
-    ("sliding_window_counter", Choice::Counter),
-    ("gcra", Choice::Gcra),
-];
-
 /// What `algorithm`, `burst`, `align`, `cost` and `lease` come to.
 pub(super) struct Counting {
     pub algorithm: Algorithm,
@@ -86,17 +69,20 @@ fn largest_limit(quota: Quota, overrides: &[Override]) -> Option<u64> {
 
 fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: bool) -> Algorithm {
     let node = fields.get("algorithm");
-    let written = node.as_ref().map(|node| node.choice(CHOICES));
-    let choice = written.flatten().unwrap_or(Choice::Auto);
-    // Where `algorithm` itself is broken, nobody can tell which of these it uses.
+    // `None` beside a name: auto.
+    let names = Algorithm::NAMED.map(|(name, algorithm)| (name, Some(algorithm)));
+    let names: Vec<_> = [("auto", None)].into_iter().chain(names).collect();
+    let written = node.as_ref().map(|node| node.choice(&names));
+    let choice = written.flatten().flatten();
+    // Where `algorithm` itself is broken, it is unknown which of these it uses.
     if written != Some(None) {
-        if choice != Choice::Gcra {
+        if !matches!(choice, Some(Algorithm::Gcra { .. })) {
             fields.refuse(
                 &["burst"],
                 "only gcra has a burst; remove it, or write algorithm: gcra",
             );
         }
-        if choice != Choice::Fixed {
+        if !matches!(choice, Some(Algorithm::FixedWindow { .. })) {
             fields.refuse(
                 &["align"],
                 "only fixed_window is aligned; remove it, or write algorithm: fixed_window",
@@ -105,27 +91,25 @@ fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: 
     }
     match choice {
         // A log cannot take what comes later, nor any N.
-        Choice::Auto
-            if !is_live && !is_charged_later(fields) && largest.is_some_and(|limit| limit <= AUTO_LOG) =>
-        {
+        None if !is_live && !is_charged_later(fields) && largest.is_some_and(|limit| limit <= AUTO_LOG) => {
             Algorithm::SlidingWindowLog
         }
-        Choice::Auto | Choice::Counter => Algorithm::SlidingWindowCounter,
-        Choice::Fixed => Algorithm::FixedWindow {
+        None => Algorithm::SlidingWindowCounter,
+        Some(Algorithm::FixedWindow { align }) => Algorithm::FixedWindow {
             align: fields
                 .get("align")
                 .and_then(|node| read_align(&node))
-                .unwrap_or(Align::Epoch),
+                .unwrap_or(align),
         },
-        Choice::Log => {
-            if let Some(node) = node {
-                check_log(&node, largest, is_live);
-            }
-            Algorithm::SlidingWindowLog
-        }
-        Choice::Gcra => Algorithm::Gcra {
+        Some(Algorithm::Gcra { .. }) => Algorithm::Gcra {
             burst: read_burst(fields, quota),
         },
+        Some(algorithm) => {
+            if let (Algorithm::SlidingWindowLog, Some(node)) = (algorithm, node) {
+                check_log(&node, largest, is_live);
+            }
+            algorithm
+        }
     }
 }
 

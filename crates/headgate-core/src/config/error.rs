@@ -106,7 +106,6 @@ impl Errors {
         })
     }
 
-    #[inline(never)]
     pub fn push(&self, at: usize, value: Option<&Value>, message: &str) {
         let error = ConfigError {
             path: self.path(at),
@@ -137,7 +136,6 @@ impl Errors {
     }
 
     /// Whether anything was found there or within.
-    #[inline(never)]
     pub fn concern(&self, at: usize) -> bool {
         let path = self.path(at);
         let within = |error: &ConfigError| {
@@ -164,11 +162,12 @@ fn without_control(letter: char) -> char {
 }
 
 /// The known word that is nearest, if it is so near that it may be meant.
-#[inline(never)]
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    // Of a longer word the start is enough: no known word is nearly as long, and the work stays bounded.
+    let word: String = word.chars().take(shown::LONGEST).collect();
     let mut nearest = None;
     for candidate in known {
-        let distance = distance(word, candidate);
+        let distance = strsim::levenshtein(&word, candidate);
         if distance <= candidate.len().div_ceil(3) && nearest.is_none_or(|(least, _)| distance < least) {
             nearest = Some((distance, *candidate));
         }
@@ -177,7 +176,6 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// `; did you mean "rate"?` where one of the known words is near, else `; known are …`.
-#[inline(never)]
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(candidate) => format!("; did you mean \"{candidate}\"?"),
@@ -186,45 +184,10 @@ pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// How many letters must be inserted, removed or changed to make `b` of `a` (Levenshtein); far beyond any
-/// likeness for a long `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().take(shown::LONGEST).collect();
-    // row[i] is the distance between the first i letters of `a` and what was read of `b`.
-    let mut row: Vec<usize> = (0..=a.len()).collect();
-    for (read, letter) in b.chars().enumerate() {
-        let mut diagonal = read;
-        let mut left = read + 1;
-        let mut next = vec![left];
-        for (other, above) in a.iter().zip(row.iter().skip(1)) {
-            let changed = diagonal + usize::from(*other != letter);
-            left = changed.min(above + 1).min(left + 1);
-            next.push(left);
-            diagonal = *above;
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(usize::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn the_distance_counts_single_letters() {
-        for (a, b, expected) in [
-            ("", "", 0),
-            ("", "rate", 4),
-            ("rate", "rate", 0),
-            ("rat", "rate", 1),
-        ] {
-            assert_eq!(distance(a, b), expected, "{a} {b}");
-            assert_eq!(distance(b, a), expected, "{b} {a}");
-        }
-        assert_eq!(distance("kitten", "sitting"), 3);
-    }
 
     #[test]
     fn a_near_word_is_suggested_and_else_all_are_listed() {
@@ -233,6 +196,8 @@ mod tests {
         assert_eq!(suggestion("bust", &known), "; did you mean \"burst\"?");
         assert_eq!(suggestion("colour", &known), "; known are rate, burst, replaces");
         assert_eq!(suggestion("x", &[]), "; none is known");
+        let long = "rate".repeat(100_000);
+        assert_eq!(suggestion(&long, &known), "; known are rate, burst, replaces");
     }
 
     #[test]

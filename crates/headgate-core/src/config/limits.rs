@@ -7,10 +7,10 @@ use crate::config::scalar::NAME_REMEDY;
 use crate::config::shown::quoted;
 use crate::config::{counting, key, matching, overrides, replaces};
 use crate::identify::Source;
-use crate::indices::Indices;
 use crate::limit::{Case, Enforce, KeyPart, Limit, Match, OnError, Percent, Quota};
 use crate::model::Store;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 const FIELDS: &[&str] = &[
     "name",
@@ -50,7 +50,7 @@ pub(super) struct Context<'c> {
 pub(super) fn read(node: Option<Node>, context: &Context) -> Vec<Limit> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
     let entries: Vec<Option<Fields>> = items.iter().map(|item| item.fields(FIELDS)).collect();
-    let mut indices = Indices::default();
+    let mut indices = BTreeMap::new();
     let names: Vec<String> = entries
         .iter()
         .enumerate()
@@ -77,7 +77,7 @@ pub(super) fn read(node: Option<Node>, context: &Context) -> Vec<Limit> {
 }
 
 /// The limit's name, or its rate as written; an error where another limit has it already.
-fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut Indices) -> String {
+fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<String, usize>) -> String {
     let written = fields.and_then(|fields| fields.get("name"));
     let rate = fields.and_then(|fields| fields.get("rate"));
     let name = match (&written, &rate) {
@@ -88,7 +88,7 @@ fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut Indices) -> S
     let Some(name) = name else {
         return String::new();
     };
-    let first = indices.get(name);
+    let first = indices.get(name).copied();
     match (first, written, rate) {
         (None, None, Some(rate)) if name.len() > 64 => {
             rate.fail(&format!("too long to be the limit's name; {NAME_REMEDY}"));

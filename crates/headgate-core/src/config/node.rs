@@ -1,8 +1,7 @@
 //! Reading a configuration value by value, with the path at hand: types and ranges, nothing of their meaning.
 //!
 //! A reader that finds something wrong puts it into [`Errors`] and answers `None`; the caller goes on with
-//! whatever is harmless, since a configuration with errors never becomes a policy. `inline(never)`, here and near
-//! by: this runs once, and its copies at each call would make a tenth of the module.
+//! whatever is harmless, since a configuration with errors never becomes a policy.
 
 use crate::config::error::{nearest, suggestion, Errors};
 use crate::config::shown::quoted;
@@ -27,25 +26,21 @@ impl<'a> Node<'a> {
     }
 
     /// Whether no error was found here or within so far.
-    #[inline(never)]
     pub fn is_sound(&self) -> bool {
         !self.errors.concern(self.at)
     }
 
     /// Reports an error here, with the value.
-    #[inline(never)]
     pub fn fail(&self, message: &str) {
         self.errors.push(self.at, Some(self.value), message);
     }
 
     /// Reports an error here, without the value: where the whole of it says nothing, or might be secret.
-    #[inline(never)]
     pub fn fail_bare(&self, message: &str) {
         self.errors.push(self.at, None, message);
     }
 
     /// Reports that the type is wrong; `expected` is what belongs here, as in "a list".
-    #[inline(never)]
     pub fn fail_type(&self, expected: &str) {
         match self.value {
             Value::Null => self.fail_bare(&format!("has no value; write {expected}, or leave it out")),
@@ -54,7 +49,6 @@ impl<'a> Node<'a> {
     }
 
     /// A string; `expected` says what it is, as in "a name".
-    #[inline(never)]
     pub fn text(&self, expected: &str) -> Option<&'a str> {
         match self.value {
             Value::String(text) => return Some(text),
@@ -66,7 +60,6 @@ impl<'a> Node<'a> {
         None
     }
 
-    #[inline(never)]
     pub fn flag(&self) -> Option<bool> {
         match self.value {
             Value::Bool(flag) => return Some(*flag),
@@ -79,7 +72,6 @@ impl<'a> Node<'a> {
     }
 
     /// A whole number; one that came as a double (Struct) counts as whole if it is.
-    #[inline(never)]
     pub fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let expected = || format!("a whole number from {} to {}", range.start(), range.end());
         match self.value {
@@ -108,7 +100,6 @@ impl<'a> Node<'a> {
         choices.get(index).map(|(_, choice)| *choice)
     }
 
-    #[inline(never)]
     fn choose(&self, words: &[&str]) -> Option<usize> {
         let Value::String(text) = self.value else {
             self.fail_type(&format!("one of {}", words.join(", ")));
@@ -122,7 +113,6 @@ impl<'a> Node<'a> {
     }
 
     /// A list's elements.
-    #[inline(never)]
     pub fn items(&self) -> Option<Vec<Node<'a>>> {
         match self.value {
             Value::Array(items) => Some(self.elements(items)),
@@ -138,7 +128,6 @@ impl<'a> Node<'a> {
     }
 
     /// A list's elements, or the value itself where it is no list.
-    #[inline(never)]
     pub fn one_or_items(&self) -> Vec<Node<'a>> {
         match self.value {
             Value::Array(items) => self.elements(items),
@@ -146,7 +135,6 @@ impl<'a> Node<'a> {
         }
     }
 
-    #[inline(never)]
     fn elements(&self, items: &'a [Value]) -> Vec<Node<'a>> {
         let element = |(index, value)| Node {
             value,
@@ -157,7 +145,6 @@ impl<'a> Node<'a> {
     }
 
     /// An object whose keys are free.
-    #[inline(never)]
     pub fn entries(&self) -> Option<Vec<(&'a str, Node<'a>)>> {
         let Value::Object(map) = self.value else {
             self.fail_type("an object");
@@ -171,14 +158,12 @@ impl<'a> Node<'a> {
     }
 
     /// A field of an object, whatever else there is.
-    #[inline(never)]
     pub fn get(&self, name: &str) -> Option<Node<'a>> {
         let value = self.value.as_object()?.get(name)?;
         Some(self.child(name, value))
     }
 
     /// An object whose fields are known; the others are reported.
-    #[inline(never)]
     pub fn fields(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
         let Value::Object(map) = self.value else {
             self.fail_type(&format!("an object with {}", known.join(", ")));
@@ -195,7 +180,6 @@ impl<'a> Node<'a> {
         })
     }
 
-    #[inline(never)]
     fn child(&self, key: &str, value: &'a Value) -> Node<'a> {
         Node {
             value,
@@ -224,7 +208,6 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    #[inline(never)]
     pub fn get(&self, name: &str) -> Option<Node<'a>> {
         self.node.get(name)
     }
@@ -234,7 +217,6 @@ impl<'a> Fields<'a> {
     }
 
     /// The field, or an error that it is missing; `remedy` says what to write.
-    #[inline(never)]
     pub fn required(&self, name: &str, remedy: &str) -> Option<Node<'a>> {
         let node = self.get(name);
         if node.is_none() && !self.is_mistyped(name) {
@@ -244,13 +226,11 @@ impl<'a> Fields<'a> {
     }
 
     /// Reports that a field is not there, at its own path.
-    #[inline(never)]
     pub fn fail_missing(&self, name: &str, message: &str) {
         self.node.child(name, &Value::Null).fail_bare(message);
     }
 
     /// Whether an unknown field was likely to be this one; that it is missing is then no second error.
-    #[inline(never)]
     fn is_mistyped(&self, name: &str) -> bool {
         let unknown = self.map.keys().filter(|key| !self.known.contains(&key.as_str()));
         unknown
@@ -259,7 +239,6 @@ impl<'a> Fields<'a> {
     }
 
     /// Reports each of `names` that is written; `why` says why it has no place here.
-    #[inline(never)]
     pub fn refuse(&self, names: &[&str], why: &str) {
         for node in names.iter().filter_map(|name| self.get(name)) {
             node.fail(why);
@@ -267,7 +246,6 @@ impl<'a> Fields<'a> {
     }
 
     /// The one field of `names` that is written, or an error that there is none or more.
-    #[inline(never)]
     pub fn exactly_one(&self, names: &[&'static str]) -> Option<(&'static str, Node<'a>)> {
         let mut written = names.iter().filter_map(|name| Some((*name, self.get(name)?)));
         match (written.next(), written.next()) {

@@ -4,10 +4,10 @@ use crate::config::limits::Context;
 use crate::config::node::{Fields, Node};
 use crate::config::sources;
 use crate::identify::network;
-use crate::indices::Indices;
 use crate::limit::{Override, Period, Quota};
 use crate::model::{ClientValue, Store};
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The limit that they belong to.
@@ -129,7 +129,7 @@ fn read_cidr(node: &Node) -> Option<IpNet> {
 
 /// What the overrides so far fit, so that one that can never be reached is found.
 #[derive(Default)]
-struct Seen(Indices);
+struct Seen(BTreeMap<String, usize>);
 
 impl Seen {
     /// The index of the one that fits all that this one does, if there is one.
@@ -143,14 +143,14 @@ impl Seen {
                 let mut wider = net.supernet();
                 while let Some(net) = wider {
                     if let Some(earlier) = self.0.get(&net.to_string()) {
-                        return Some(earlier);
+                        return Some(*earlier);
                     }
                     wider = net.supernet();
                 }
                 net.to_string()
             }
         };
-        let earlier = self.0.get(&form);
+        let earlier = self.0.get(&form).copied();
         if earlier.is_none() {
             self.0.insert(form, index);
         }

@@ -32,6 +32,7 @@ const FIELDS: &[&str] = &[
     "verdict_cache",
     "log",
     "metrics",
+    "filter_state",
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -159,6 +160,7 @@ fn read_policy(fields: &Fields, transport: Transport) -> Policy {
         verdict_cache: settings::verdict_cache(get("verdict_cache")),
         log: settings::log(get("log")),
         metrics: settings::metrics(get("metrics"), &sources),
+        filter_state: settings::filter_state(get("filter_state")),
         identify: sources,
     }
 }

@@ -2,21 +2,21 @@
 
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
-use crate::indices::Indices;
+use std::collections::BTreeMap;
 
 /// The indices of the limits that this one (`own`) replaces.
-pub(super) fn read(fields: &Fields, own: usize, names: &Indices) -> Vec<usize> {
+pub(super) fn read(fields: &Fields, own: usize, names: &BTreeMap<String, usize>) -> Vec<usize> {
     let mut list = Vec::new();
     for node in fields.get("replaces").iter().flat_map(Node::one_or_items) {
         let Some(name) = node.text("a limit's name") else {
             continue;
         };
-        match names.get(name) {
+        match names.get(name).copied() {
             Some(index) if index == own => node.fail("circular: a limit cannot replace itself; remove it"),
             Some(index) if list.contains(&index) => node.fail("stands twice; remove one"),
             Some(index) => list.push(index),
             None => {
-                let known = names.names();
+                let known: Vec<&str> = names.keys().map(String::as_str).collect();
                 node.fail(&format!("no limit has this name{}", suggestion(name, &known)));
             }
         }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 impl<'a> Node<'a> {
     /// A share: `10%`, `0.5%`, with at most two decimals, up to 100%.
-    #[inline(never)]
     pub fn percent(&self) -> Option<Percent> {
         if self.value().is_number() {
             self.fail(&format!("wrong type; write \"{}%\"", shown(self.value())));
@@ -22,7 +21,6 @@ impl<'a> Node<'a> {
     }
 
     /// A duration within `range` (of milliseconds).
-    #[inline(never)]
     pub fn duration(&self, range: RangeInclusive<u64>) -> Option<Duration> {
         if self.value().is_number() {
             let number = shown(self.value());
@@ -42,7 +40,6 @@ impl<'a> Node<'a> {
     }
 
     /// A name: `[A-Za-z0-9._-]{1,64}`.
-    #[inline(never)]
     pub fn name(&self) -> Option<&'a str> {
         let name = self.text("a name")?;
         if !is_name(name) {
@@ -53,7 +50,6 @@ impl<'a> Node<'a> {
     }
 
     /// A header's name (an RFC 9110 token), in lower case.
-    #[inline(never)]
     pub fn header_name(&self) -> Option<String> {
         let name = self.text("a header's name")?;
         if !is_token(name) {
@@ -64,7 +60,6 @@ impl<'a> Node<'a> {
     }
 
     /// A text that is not empty, at most 256 bytes and without control characters.
-    #[inline(never)]
     pub fn short_text(&self, expected: &str) -> Option<&'a str> {
         let text = self.text(expected)?;
         if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {

@@ -1,4 +1,4 @@
-//! The sections that are settings and nothing more: redis, local, response, verdict_cache, log, metrics.
+//! The sections that are settings and nothing more: redis, local, response, verdict_cache, log, metrics, filter_state.
 
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
@@ -7,8 +7,8 @@ use crate::config::sources;
 use crate::identify::Source;
 use crate::limit::Percent;
 use crate::model::{
-    BodyFormat, ClientValue, LocalSettings, LogSettings, MetricsSettings, NamedClient, RedisSettings,
-    ResetForm, ResponseSettings, UpstreamHeaders, VerdictCacheSettings,
+    BodyFormat, ClientValue, FilterState, LocalSettings, LogSettings, MetricsSettings, NamedClient,
+    RedisSettings, ResetForm, ResponseSettings, StateName, UpstreamHeaders, VerdictCacheSettings,
 };
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -244,4 +244,32 @@ fn named_client(node: &Node, known: &[Source]) -> Option<NamedClient> {
         source: source?.name.clone(),
         value,
     })
+}
+
+/// `all`, or a list of names.
+pub(super) fn filter_state(node: Option<Node>) -> FilterState {
+    let Some(node) = node else {
+        return FilterState::ALL;
+    };
+    let known = StateName::ALL.map(|name| (name.as_str(), name));
+    let is_name = |text: &str| known.iter().any(|(name, _)| *name == text);
+    match node.value().as_str() {
+        Some("all") => return FilterState::ALL,
+        Some(text) if !is_name(text) => {
+            node.fail("unknown; write all, or a list of names such as [ratelimit_decision, ratelimit_by]");
+            return FilterState::ALL;
+        }
+        _ => {}
+    }
+    let mut names = Vec::new();
+    for item in node.items().unwrap_or_default() {
+        let Some(name) = item.choice(&known) else {
+            continue;
+        };
+        if names.contains(&name) {
+            item.fail("stands twice; remove one");
+        }
+        names.push(name);
+    }
+    FilterState::listed(&names)
 }

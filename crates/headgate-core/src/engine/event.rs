@@ -13,7 +13,10 @@ pub const OTHER_ENDPOINT: &str = "other";
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A request was decided.
-    Decided { outcome: Outcome, by: Option<CountedBy> },
+    Decided {
+        outcome: Outcome,
+        by: Option<CountedBy>,
+    },
     /// A limit of a request gave its verdict; `None`: it could not be asked.
     Counted {
         /// Index into the policy's limits.
@@ -24,9 +27,13 @@ pub enum Event {
         by: CountedBy,
     },
     /// A request waited so long for its counts, in µs.
-    Waited { micros: u64 },
+    Waited {
+        micros: u64,
+    },
     /// A call ended, with this outcome as metrics name it.
-    Called { outcome: &'static str },
+    Called {
+        outcome: &'static str,
+    },
     /// A caller left before its request was decided.
     Abandoned,
     /// Permits were taken in advance, or ended unspent.
@@ -43,8 +50,16 @@ pub enum Event {
     SplitCall,
     /// So many local counters were evicted before their time.
     Evicted(u64),
-    /// A log line.
-    Line(Level, String),
+    Line(LogLine),
+}
+
+/// A log line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    pub level: Level,
+    pub text: String,
+    /// It says the same on each worker, and one line for all of them is enough.
+    pub once: bool,
 }
 
 /// Where a request was denied: never a text of the caller's.
@@ -90,7 +105,19 @@ impl Events {
     }
 
     pub fn line(&mut self, level: Level, text: String) {
-        self.list.push_back(Event::Line(level, text));
+        self.list.push_back(Event::Line(LogLine {
+            level,
+            text,
+            once: false,
+        }));
+    }
+
+    pub fn line_once(&mut self, level: Level, text: String) {
+        self.list.push_back(Event::Line(LogLine {
+            level,
+            text,
+            once: true,
+        }));
     }
 
     pub fn len(&self) -> usize {

@@ -6,13 +6,10 @@ use super::Exchange;
 use crate::decision::{CountedBy, Decision};
 use crate::headers;
 use crate::instances::{self, Standing};
-use crate::model::Policy;
+use crate::model::{Policy, StateName};
 use crate::reply::Reply;
 
-const DECISION: &str = "ratelimit_decision";
-const LIMIT: &str = "ratelimit_limit";
-const REMAINING: &str = "ratelimit_remaining";
-const RESET: &str = "ratelimit_reset";
+const DECISION: &str = StateName::Decision.as_str();
 /// For the instances behind alone: what a call costs under the limit in the headers, and under the limit above.
 pub const SHOWN_COST: &str = "ratelimit_shown_cost";
 const TOLD_COST: &str = "ratelimit_cost";
@@ -28,30 +25,35 @@ pub struct Told<'a> {
     pub reply: Option<&'a Reply>,
 }
 
-/// Writes filter state. Where an earlier instance has told something, the two are told as one: the refusal or the
-/// tighter limit, both shadows, the sum of both waits.
+/// Writes filter state, as far as the policy wants it. Where an earlier instance has told something, the two are told as
+/// one: the refusal or the tighter limit, both shadows, the sum of both waits.
 pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn Exchange) {
     let Told { caller, reply, .. } = *told;
     let earlier = caller.earlier;
+    let wanted = policy.filter_state;
     let word = decision.outcome.word();
     let decided = earlier.then(|| text(request, DECISION));
     if !decided.is_some_and(|earlier| instances::stays(earlier.as_bytes(), word, reply.is_some())) {
         request.set_filter_state(DECISION, word.as_bytes());
     }
-    if let Some(by) = decision.by {
+    if let Some(by) = decision.by.filter(|_| wanted.writes(StateName::By)) {
         let certain = by == CountedBy::Redis;
-        if !(earlier && certain && !text(request, "ratelimit_by").is_empty()) {
-            request.set_filter_state("ratelimit_by", by.word().as_bytes());
+        if !(earlier && certain && !text(request, StateName::By.as_str()).is_empty()) {
+            request.set_filter_state(StateName::By.as_str(), by.word().as_bytes());
         }
     }
-    if reply.is_some() {
+    if reply.is_some() && wanted.writes(StateName::Error) {
         // for a span's tag of that name
-        request.set_filter_state("ratelimit_error", b"true");
+        request.set_filter_state(StateName::Error.as_str(), b"true");
     }
-    if let Some(client) = &caller.client {
-        request.set_filter_state("ratelimit_client", client.as_bytes());
+    if let Some(client) = caller
+        .client
+        .as_ref()
+        .filter(|_| wanted.writes(StateName::Client))
+    {
+        request.set_filter_state(StateName::Client.as_str(), client.as_bytes());
     }
-    if let Some(figures) = decision.told.as_ref() {
+    if let Some(figures) = decision.told.as_ref().filter(|_| wanted.writes_figures()) {
         let standing = Standing {
             remaining: figures.remaining,
             reset: headers::reset(policy.response.reset, figures.reset_ms, told.unix_ms),
@@ -60,25 +62,31 @@ pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn
         let tighter =
             earlier && reply.is_none() && told_earlier(request).is_some_and(|it| it.tighter(&standing));
         if !tighter {
-            if let Some(limit) = policy.limits.get(figures.limit) {
-                request.set_filter_state("ratelimit_name", limit.name.as_bytes());
+            let limit = policy.limits.get(figures.limit);
+            if let Some(limit) = limit.filter(|_| wanted.writes(StateName::Name)) {
+                request.set_filter_state(StateName::Name.as_str(), limit.name.as_bytes());
             }
-            set_number(request, LIMIT, figures.quota);
-            set_number(request, REMAINING, standing.remaining);
-            set_number(request, RESET, standing.reset);
+            if wanted.writes(StateName::Limit) {
+                set_number(request, StateName::Limit.as_str(), figures.quota);
+            }
+            // Whichever of the four is wanted, the instances behind compare by these.
+            set_number(request, StateName::Remaining.as_str(), standing.remaining);
+            set_number(request, StateName::Reset.as_str(), standing.reset);
             tell_cost(request, TOLD_COST, standing.cost, earlier);
         }
     }
-    if let Some(wait) = reply.and_then(|reply| reply.retry_after) {
-        set_number(request, "ratelimit_retry_after", wait);
+    let refused = reply.filter(|_| wanted.writes(StateName::RetryAfter));
+    if let Some(wait) = refused.and_then(|reply| reply.retry_after) {
+        set_number(request, StateName::RetryAfter.as_str(), wait);
     }
-    if let Some(micros) = told.redis_us {
-        let before = earlier.then(|| number(request, "ratelimit_redis_us")).flatten();
-        set_number(request, "ratelimit_redis_us", micros + before.unwrap_or(0));
+    if let Some(micros) = told.redis_us.filter(|_| wanted.writes(StateName::RedisUs)) {
+        let name = StateName::RedisUs.as_str();
+        let before = earlier.then(|| number(request, name)).flatten();
+        set_number(request, name, micros + before.unwrap_or(0));
     }
-    if !decision.shadow.is_empty() {
+    if !decision.shadow.is_empty() && wanted.writes(StateName::Shadow) {
         let mut names = match earlier {
-            true => text(request, "ratelimit_shadow"),
+            true => text(request, StateName::Shadow.as_str()),
             false => String::new(),
         };
         let limits = decision
@@ -91,7 +99,7 @@ pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn
             }
             names.push_str(&limit.name);
         }
-        request.set_filter_state("ratelimit_shadow", names.as_bytes());
+        request.set_filter_state(StateName::Shadow.as_str(), names.as_bytes());
     }
 }
 
@@ -125,8 +133,8 @@ pub fn refused_later(response: &dyn super::Response) -> bool {
 
 fn told_earlier(request: &dyn Exchange) -> Option<Standing> {
     Some(Standing {
-        remaining: number(request, REMAINING)?,
-        reset: number(request, RESET)?,
+        remaining: number(request, StateName::Remaining.as_str())?,
+        reset: number(request, StateName::Reset.as_str())?,
         cost: cost_earlier(request, TOLD_COST),
     })
 }

@@ -32,7 +32,7 @@ mod tests;
 
 pub use answer::{Admitted, Answer};
 pub use call::{CallId, Now, RequestId};
-pub use event::{Endpoint, Event, OTHER_ENDPOINT};
+pub use event::{Endpoint, Event, LogLine, OTHER_ENDPOINT};
 pub use exchange::{Edits, Exchange, Response};
 pub use fallback::Fallback;
 pub use plan::{plan, Planned};
@@ -50,7 +50,7 @@ use crate::protocol::Protocol;
 use crate::redis::{Completed, Levels, RedisCall};
 use crate::stall::Stall;
 use crate::telemetry::denials::Denials;
-use crate::telemetry::{notice_line, FailureLog};
+use crate::telemetry::{notice_text, FailureLog};
 use crate::verdict_cache::VerdictCache;
 use counting::Again;
 use event::Events;
@@ -269,7 +269,11 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
 
     fn take_notices(&mut self) {
         while let Some(notice) = self.transport.poll_notice() {
-            self.events.line(notice.level(), notice_line(&notice));
+            let text = format!("headgate: {}", notice_text(&notice));
+            match notice.is_once() {
+                true => self.events.line_once(notice.level(), text),
+                false => self.events.line(notice.level(), text),
+            }
         }
     }
 }

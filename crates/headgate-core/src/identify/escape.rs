@@ -2,6 +2,7 @@
 //! exactly one hash tag, and short, whatever the caller sent.
 
 use crate::identify::Hasher;
+use percent_encoding::{percent_encode, AsciiSet, CONTROLS};
 
 /// The longest value, in bytes before escaping, that stands in a key as it is.
 pub const LONGEST_PART: usize = 64;
@@ -19,35 +20,20 @@ pub fn push_part(out: &mut Vec<u8>, value: &[u8], hasher: &Hasher) {
 
 /// Appends the escaped value, however long it is.
 pub fn push_escaped(out: &mut Vec<u8>, value: &[u8]) {
-    let mut rest = value;
-    while let Some((safe, byte, after)) = split_at_first(rest, needs_escape) {
-        out.extend_from_slice(safe);
-        push_percent(out, byte);
-        rest = after;
+    for piece in percent_encode(value, ESCAPED) {
+        out.extend_from_slice(piece.as_bytes());
     }
-    out.extend_from_slice(rest);
 }
 
-fn needs_escape(byte: u8) -> bool {
-    matches!(byte, b'%' | b'~' | b':' | b'{' | b'}' | b',' | b'=' | 0..=0x1F | 0x7F..=0xFF)
-}
-
-/// What stands before the first such byte, the byte, and what stands after it.
-fn split_at_first(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> Option<(&[u8], u8, &[u8])> {
-    let at = bytes.iter().position(|&byte| is_such(byte))?;
-    let (before, from) = bytes.split_at_checked(at)?;
-    let (&byte, after) = from.split_first()?;
-    Some((before, byte, after))
-}
-
-/// Appends `%XX`, in upper case.
-pub fn push_percent(out: &mut Vec<u8>, byte: u8) {
-    let digit = |nibble: u8| match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'A' + nibble - 10,
-    };
-    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-}
+/// Bytes over 7E are of every [`AsciiSet`].
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b'%')
+    .add(b'~')
+    .add(b':')
+    .add(b'{')
+    .add(b'}')
+    .add(b',')
+    .add(b'=');
 
 #[cfg(test)]
 mod tests {

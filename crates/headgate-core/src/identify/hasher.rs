@@ -16,30 +16,15 @@ impl Digest {
     /// The 32 hex digits.
     pub fn hex(&self) -> [u8; 32] {
         let mut hex = [0; 32];
-        for (digits, bytes) in hex.as_chunks_mut().0.iter_mut().zip(self.0.as_chunks().0) {
-            *digits = hex_digits(u32::from_be_bytes(*bytes)).to_be_bytes();
-        }
+        // Two digits a byte: they fit.
+        let _ = base16ct::lower::encode(&self.0, &mut hex);
         hex
     }
 
     /// A number drawn from the first eight bytes: the same for the same value, and even over all of them.
     pub fn draw(&self) -> u64 {
-        self.0
-            .iter()
-            .take(8)
-            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        (u128::from_be_bytes(self.0) >> 64) as u64
     }
-}
-
-/// Eight lower-case hex digits, the first in the highest byte: all at once, as every request needs 64 of them.
-fn hex_digits(number: u32) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let halves = u64::from(number);
-    let halves = (halves | halves << 16) & 0x0000_FFFF_0000_FFFF;
-    let halves = (halves | halves << 8) & 0x00FF_00FF_00FF_00FF;
-    let halves = (halves | halves << 4) & 0x0F0F_0F0F_0F0F_0F0F;
-    let letters = ((halves + 6 * EACH) >> 4) & EACH;
-    halves + u64::from(b'0') * EACH + u64::from(b'a' - b'9' - 1) * letters
 }
 
 impl fmt::Display for Digest {

@@ -18,14 +18,13 @@ pub(crate) use address::{canonical_net, network};
 pub use attributes::{Attributes, Headers, Lookup};
 pub(crate) use client::{cookie, query};
 pub use client::{identify, Client, ClientValue, Identity};
-pub use escape::{push_escaped, push_part, push_percent, LONGEST_PART};
+pub use escape::{push_escaped, push_part, LONGEST_PART};
 pub(crate) use extract::whole;
 pub use extract::Extract;
 pub use hasher::{Digest, DigestError, Hasher};
 pub use metadata::metadata_text;
-pub use values::hex_pair;
-pub(crate) use values::Decoded;
 pub use values::{each_cookie, narrow, query_value, trimmed, until};
+pub(crate) use values::{escaped_byte, unescaped};
 
 /// One way to tell callers apart.
 #[derive(Debug, Clone, PartialEq)]

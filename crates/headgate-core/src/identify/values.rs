@@ -1,6 +1,7 @@
 //! Single values out of a query and a Cookie header, as pure functions over bytes, decoded as servers decode them. A
 //! name that comes twice has several values: which one the upstream takes cannot be told.
 
+use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
 /// Without the white space at both ends. HTTP knows only spaces and tabs, but upstreams remove more: Python's `strip`
@@ -40,14 +41,9 @@ pub fn query_value<'a>(target: &'a [u8], name: &str, take: &mut dyn FnMut(Cow<'a
     let query = target.get(start + 1..).unwrap_or_default();
     for pair in query.split(|&b| b == b'&') {
         let (key, value) = split_at(pair, b'=');
-        if !Decoded::form(key).eq(name.bytes()) {
-            continue;
+        if percent_decode(&spaced(key)).eq(name.bytes()) {
+            take(narrow(unescaped(spaced(value)), trimmed));
         }
-        let value = match value.iter().any(|b| matches!(b, b'%' | b'+')) {
-            true => Cow::Owned(Decoded::form(value).collect()),
-            false => Cow::Borrowed(value),
-        };
-        take(narrow(value, trimmed));
     }
 }
 
@@ -62,11 +58,7 @@ pub fn each_cookie<'a>(header: &'a [u8], name: &str, take: &mut dyn FnMut(Cow<'a
         if trimmed(key) != name.as_bytes() {
             continue;
         }
-        let mut value = unquoted(trimmed(value));
-        if value.contains(&b'%') {
-            value = Cow::Owned(Decoded::escapes(&value).collect());
-        }
-        take(narrow(value, trimmed));
+        take(narrow(unescaped(unquoted(trimmed(value))), trimmed));
     }
 }
 
@@ -117,60 +109,38 @@ pub fn narrow(value: Cow<'_, [u8]>, part: impl FnOnce(&[u8]) -> &[u8]) -> Cow<'_
     }
 }
 
-/// The value of two hex digits.
-pub fn hex_pair(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
-    let digit = |byte: Option<&u8>| (*byte? as char).to_digit(16);
-    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
-}
-
 /// Both sides of the first `separator`; the second is empty where there is none.
 fn split_at(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
     let mut sides = bytes.splitn(2, |&b| b == separator);
     (sides.next().unwrap_or_default(), sides.next().unwrap_or_default())
 }
 
-/// Bytes with their percent-escapes decoded; a `%` without two hex digits stays as it is.
-#[derive(Clone)]
-pub struct Decoded<'a> {
-    rest: &'a [u8],
-    /// `+` is a space, as in forms.
-    form: bool,
-}
-
-impl<'a> Decoded<'a> {
-    pub fn escapes(bytes: &'a [u8]) -> Decoded<'a> {
-        Decoded {
-            rest: bytes,
-            form: false,
-        }
-    }
-
-    fn form(bytes: &'a [u8]) -> Decoded<'a> {
-        Decoded {
-            rest: bytes,
-            form: true,
-        }
+/// Every `+` as a space, which forms write so; an escaped plus stays an escape.
+fn spaced(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match bytes.contains(&b'+') {
+        true => bytes
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect(),
+        false => Cow::Borrowed(bytes),
     }
 }
 
-impl Iterator for Decoded<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        let (&byte, after) = self.rest.split_first()?;
-        self.rest = after;
-        match byte {
-            b'+' if self.form => Some(b' '),
-            b'%' => match hex_pair(after.first(), after.get(1)) {
-                Some(value) => {
-                    self.rest = after.get(2..).unwrap_or_default();
-                    Some(value)
-                }
-                None => Some(b'%'),
-            },
-            _ => Some(byte),
-        }
+/// Percent-escapes decoded; a `%` without two hex digits stays as it is. Without a copy where there is none.
+pub fn unescaped(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match value {
+        Cow::Borrowed(bytes) => percent_decode(bytes).into(),
+        Cow::Owned(bytes) if bytes.contains(&b'%') => Cow::Owned(percent_decode(&bytes).collect()),
+        Cow::Owned(bytes) => Cow::Owned(bytes),
     }
+}
+
+/// The byte that the first three bytes are a percent-escape of; `None`: they are none.
+pub fn escaped_byte(bytes: &[u8]) -> Option<u8> {
+    // Only an escape is decoded to one byte.
+    let mut decoded = percent_decode(bytes.get(..3)?);
+    let byte = decoded.next()?;
+    decoded.next().is_none().then_some(byte)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! One limit, compiled: everything worked out that does not depend on the request.
 
-use super::keys::{label, Layout};
+use super::keys::Layout;
 use super::matching::{Effect, Matcher};
 use super::overrides::Overrides;
 use super::request::{Reads, Request};
 use super::{Algorithm, Cost, CostRange, Enforce, Form, Limit, Period};
 use crate::identify::{Hasher, Source};
+use crate::store::{label, override_field};
 use std::rc::Rc;
 
 /// A [`Limit`] with its names looked up and its keys prepared.
@@ -45,8 +46,7 @@ impl Compiled {
         let period = limit.period();
         let form = limit.algorithm.form();
         let label = label(&limit.name, form, period.map_or(0, Period::as_millis), hasher);
-        let name_end = label.find(':').unwrap_or(label.len());
-        let live_field = format!("{}:override", label.get(..name_end).unwrap_or_default());
+        let live_field = override_field(&limit.name, hasher);
         let layout = Layout::new(&limit.key, reads, hasher);
         Compiled {
             matches: limit

@@ -11,7 +11,7 @@ pub enum Standing {
     Holds {
         /// Which of its matches fits; `None` where it has none.
         matched: Option<usize>,
-        /// The number of the first reading of the path that it fits ([`Readings::numbered`]).
+        /// The number of the first reading of the path that it fits (`Readings::numbered`).
         reading: u8,
         /// After overrides.
         quota: Quota,

@@ -75,6 +75,7 @@ pub(crate) fn policy(identify: Vec<Source>, limits: Vec<Limit>) -> Policy {
             enabled: false,
             clients: vec![],
         },
+        filter_state: FilterState::ALL,
     }
 }
 
@@ -138,4 +139,20 @@ pub(crate) fn names(planner: &Planner, policy: &[Limit], request: &FakeRequest) 
     let mut indices: Vec<usize> = groups.iter().flat_map(|g| &g.charges).map(|c| c.limit).collect();
     indices.sort();
     indices.into_iter().map(|i| policy[i].name.clone()).collect()
+}
+
+pub(crate) fn by_client(name: &str) -> Limit {
+    limit(name, &[KeyPart::Client])
+}
+
+pub(crate) fn by_address(name: &str) -> Limit {
+    limit(name, &[KeyPart::Address])
+}
+
+pub(crate) fn sources() -> Vec<Source> {
+    let app = Source {
+        plain: true,
+        ..header("x-app")
+    };
+    vec![header("x-api-key"), app, address(32, 64)]
 }

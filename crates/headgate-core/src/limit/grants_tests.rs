@@ -1,29 +1,12 @@
 //! What a client is granted: overrides, `replaces`, shares, costs, phases.
 
-use crate::identify::{Digest, FakeRequest, Hasher, Source};
+use crate::identify::{Digest, FakeRequest, Hasher};
 use crate::limit::fixtures::*;
 use crate::limit::{
-    Algorithm, Align, Charge, Cost, CostRange, Enforce, KeyPart, Limit, Match, NoClient, Override, Percent,
-    Planner, Quota,
+    Algorithm, Align, Charge, Cost, CostRange, Enforce, KeyPart, Limit, Override, Percent, Planner, Quota,
 };
 
 const TEST: &str = "9f86d081884c7d659a2feaa0c55ad015";
-
-fn by_client(name: &str) -> Limit {
-    limit(name, &[KeyPart::Client])
-}
-
-fn by_address(name: &str) -> Limit {
-    limit(name, &[KeyPart::Address])
-}
-
-fn sources() -> Vec<Source> {
-    let app = Source {
-        plain: true,
-        ..header("x-app")
-    };
-    vec![header("x-api-key"), app, address(32, 64)]
-}
 
 fn charges(limits: Vec<Limit>, request: &FakeRequest) -> Vec<Charge> {
     let (groups, _) = counted(&planner(sources(), limits), request);
@@ -82,7 +65,7 @@ fn hash(source: &str, hash: &str, quota: Quota) -> Override {
     }
 }
 
-fn cidr(net: &str, quota: Quota) -> Override {
+pub(super) fn cidr(net: &str, quota: Quota) -> Override {
     Override::Cidr {
         net: net.parse().unwrap(),
         quota,
@@ -200,83 +183,6 @@ fn an_unlimited_limit_that_only_redis_limits_has_no_period_and_is_not_counted() 
         (charges[0].rate.period.as_millis(), &*charges[0].field),
         (60_000, "l:counter:60000")
     );
-}
-
-#[test]
-fn a_limit_that_holds_replaces_unless_it_is_in_shadow_or_replaced_itself() {
-    let request = FakeRequest::new("10.0.0.1", &[]);
-    let names = |limits: Vec<Limit>| names(&planner(sources(), limits.clone()), &limits, &request);
-    let replacing = |name: &str, replaces: &[usize]| Limit {
-        replaces: replaces.to_vec(),
-        ..by_client(name)
-    };
-    let unmatched = |limit: Limit| Limit {
-        matches: vec![Match {
-            sources: vec!["api_key".into()],
-            ..Match::default()
-        }],
-        ..limit
-    };
-    let shadow = |limit: Limit| Limit {
-        enforce: Enforce::Never,
-        ..limit
-    };
-    let a = || by_client("a");
-    assert_eq!(names(vec![a(), replacing("b", &[0])]), ["b"]);
-    assert_eq!(names(vec![replacing("b", &[1]), a()]), ["b"]);
-    assert_eq!(names(vec![a(), unmatched(replacing("b", &[0]))]), ["a"]);
-    assert_eq!(names(vec![a(), shadow(replacing("b", &[0]))]), ["a", "b"]);
-    // c replaces b, so b replaces nothing.
-    assert_eq!(
-        names(vec![a(), replacing("b", &[0]), replacing("c", &[1])]),
-        ["a", "c"]
-    );
-    assert_eq!(
-        names(vec![replacing("c", &[1]), replacing("b", &[2]), a()]),
-        ["c", "a"]
-    );
-    assert_eq!(
-        names(vec![a(), replacing("b", &[0]), shadow(replacing("c", &[1]))]),
-        ["b", "c"]
-    );
-    assert_eq!(names(vec![a(), by_client("b"), replacing("c", &[0, 1])]), ["c"]);
-    // Refused by the configuration; here only nothing may hang.
-    assert_eq!(names(vec![replacing("x", &[1]), replacing("y", &[0])]), ["x"]);
-}
-
-#[test]
-fn a_limit_that_lacks_its_client_replaces_nothing_and_is_not_missed_where_it_is_replaced() {
-    let no_source = |limits: Vec<Limit>| {
-        let planner = planner(vec![header("x-api-key")], limits.clone());
-        let request = FakeRequest::new("10.0.0.1", &[]);
-        (names(&planner, &limits, &request), counted(&planner, &request).1)
-    };
-    let replacing = |limit: Limit| Limit {
-        replaces: vec![0],
-        ..limit
-    };
-    let (counted, lacking) = no_source(vec![by_address("a"), replacing(by_client("b"))]);
-    assert_eq!(
-        (counted, lacking),
-        (vec!["a".to_owned()], Some(NoClient::Unknown))
-    );
-    assert_eq!(
-        no_source(vec![by_client("a"), replacing(by_address("b"))]).1,
-        None
-    );
-    let shadow = Limit {
-        enforce: Enforce::Never,
-        ..by_client("a")
-    };
-    assert!(
-        no_source(vec![shadow]).1.is_none(),
-        "a limit in shadow stands in nobody's way"
-    );
-    let trusted = Limit {
-        overrides: vec![cidr("10.0.0.0/8", Quota::Unlimited)],
-        ..by_client("a")
-    };
-    assert!(no_source(vec![trusted]).1.is_none(), "this caller is not limited");
 }
 
 /// Whether the limit is enforced, for 10,000 callers of the source.

@@ -1,7 +1,7 @@
 //! Where a limit's counters live: hash tags, keys beside them and fields, as the contract lays them out.
 
 use super::request::{Reads, Request};
-use super::{Form, KeyPart};
+use super::KeyPart;
 use crate::identify::{push_part, Client, ClientValue, Hasher, Source, SourceKind};
 
 /// The name under which an address stands, whatever its source is called: a caller told apart by address and a
@@ -148,14 +148,6 @@ pub(crate) fn push_address(out: &mut Vec<u8>, request: &Request<'_>) {
     out.extend_from_slice(ADDRESS.as_bytes());
     out.push(b':');
     request.push_address(out);
-}
-
-/// `<limit>:<form>:<period ms>`.
-pub(crate) fn label(name: &str, form: Form, period_ms: u64, hasher: &Hasher) -> String {
-    let mut escaped = Vec::new();
-    push_part(&mut escaped, name.as_bytes(), hasher);
-    let name = String::from_utf8(escaped).unwrap_or_default();
-    format!("{name}:{}:{period_ms}", form.word())
 }
 
 #[cfg(test)]

@@ -89,3 +89,7 @@ impl Overrides {
 #[cfg(test)]
 #[path = "grants_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "replaces_tests.rs"]
+mod replaces_tests;

@@ -1,5 +1,6 @@
 //! Which counters a request meets, and where they live: the policy applied to one request.
 
+use crate::limit::algorithm::Terms;
 use crate::limit::{Algorithm, Limit, Rate};
 use crate::redis::HashSlot;
 use std::rc::Rc;
@@ -100,6 +101,18 @@ impl Group {
             keys.push(name.to_vec());
             keys.len() - 1
         })
+    }
+}
+
+impl Terms {
+    /// A charge's own terms, before a live override.
+    pub fn of(charge: &Charge) -> Terms {
+        Terms {
+            algorithm: charge.algorithm,
+            rate: charge.rate,
+            phase_ms: charge.phase_ms,
+            overdraws: charge.later,
+        }
     }
 }
 

@@ -9,10 +9,8 @@ use super::request::{Reads, Request};
 use super::{Enforce, Limit, NoClient, Percent, Plan, Quota};
 use crate::identify::{identify, Attributes, Hasher, Identity, Source, SourceKind};
 use crate::model::Policy;
+use crate::store::{hash_tag_start, ONLY_FIELD};
 use std::rc::Rc;
-
-/// The field of a hash that holds one counter only.
-const ONLY_FIELD: &str = "c";
 
 /// A policy, compiled for planning.
 #[derive(Debug, Clone)]
@@ -47,7 +45,7 @@ impl Planner {
             .iter()
             .map(|l| Compiled::new(l, &sources, &mut reads, &hasher))
             .collect();
-        let key_start = format!("{}:{}:{{", policy.redis.key_prefix, policy.instance).into_bytes();
+        let key_start = hash_tag_start(&policy.redis.key_prefix, &policy.instance).into_bytes();
         Planner {
             sources,
             refuse_ambiguous: policy.refuses_ambiguous(),

@@ -4,7 +4,7 @@
 //! The readings were chosen by what 54 set-ups of real servers do with some 4,600 spellings, and by what the tests here
 //! found beside: each is needed by some of them. What no reading can close is in `docs/paths.md`.
 
-use crate::identify::{hex_pair, Decoded};
+use crate::identify::{escaped_byte, unescaped};
 use crate::model::path::{
     canonical, is_unreserved, merged, path_of, resolved, spelled, without_trailing_slash, Decode, Parameters,
     Spelling, CANONICAL,
@@ -131,7 +131,7 @@ impl<'a> Readings<'a> {
             self.add(7, third(rest));
         }
         if path.contains(&b'%') {
-            let decoded: Vec<u8> = Decoded::escapes(path).collect();
+            let decoded = unescaped(Cow::Borrowed(path));
             if has_unreserved_escape(&decoded) {
                 let once_more = Spelling {
                     decode: Decode::Unreserved,
@@ -199,7 +199,7 @@ fn after_slashes(path: &[u8]) -> Option<&[u8]> {
 fn has_unreserved_escape(decoded: &[u8]) -> bool {
     decoded
         .windows(3)
-        .any(|w| matches!(w, [b'%', high, low] if hex_pair(Some(high), Some(low)).is_some_and(is_unreserved)))
+        .any(|bytes| escaped_byte(bytes).is_some_and(is_unreserved))
 }
 
 #[cfg(test)]

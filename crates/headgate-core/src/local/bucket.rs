@@ -14,7 +14,7 @@
 //! All little endian. What cannot be read to its end is as if it were not there. The header is the same in every
 //! version, so that modules of two releases in one Envoy find each other's slots whole.
 
-use crate::limit::algorithm::{Counter, Fixed, Gcra, Log, State};
+use crate::limit::algorithm::State;
 use crate::limit::Form;
 
 const VERSION: u8 = 2;
@@ -58,28 +58,11 @@ impl Slot<'_> {
 
     /// `None`: it is no state of this form.
     pub fn state(&self, form: Form) -> Option<State> {
-        if self.form != number(form) {
+        if self.form != form.number() {
             return None;
         }
         let mut numbers = self.state.chunks_exact(8).filter_map(read_u64);
-        let mut next = || numbers.next();
-        let state = match form {
-            Form::Fixed => State::Fixed(Fixed {
-                start_ms: next()?,
-                count: next()?,
-            }),
-            Form::Counter => State::Counter(Counter {
-                window: next()?,
-                current: next()?,
-                previous: next()?,
-            }),
-            Form::Gcra => State::Gcra(Gcra {
-                time_ms: next()?,
-                level: next()?,
-            }),
-            Form::Log => State::Log(Log::from_times(numbers.by_ref().collect())?),
-        };
-        Some(state)
+        State::from_numbers(form, &mut numbers)
     }
 }
 
@@ -117,45 +100,16 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone 
 /// Appends a slot.
 pub(super) fn push(out: &mut Vec<u8>, id: u64, times: Times, state: &State) {
     let start = out.len();
-    out.extend_from_slice(&[0, 0, VERSION, number(form_of(state))]);
-    let mut add = |numbers: &[u64]| {
-        for number in numbers {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-    };
-    add(&[id, times.ends, times.used, times.deny_until]);
-    match state {
-        State::Fixed(Fixed { start_ms, count }) => add(&[*start_ms, *count]),
-        State::Counter(Counter {
-            window,
-            current,
-            previous,
-        }) => add(&[*window, *current, *previous]),
-        State::Gcra(Gcra { time_ms, level }) => add(&[*time_ms, *level]),
-        State::Log(log) => add(log.times()),
+    out.extend_from_slice(&[0, 0, VERSION, state.form().number()]);
+    let mut add = |number: u64| out.extend_from_slice(&number.to_le_bytes());
+    for number in [id, times.ends, times.used, times.deny_until] {
+        add(number);
     }
+    state.each_number(&mut add);
     // A log has a few hundred entries at the most.
     let size = u16::try_from(out.len() - start - HEADER).unwrap_or(u16::MAX);
     if let Some(place) = out.get_mut(start..start + 2) {
         place.copy_from_slice(&size.to_le_bytes());
-    }
-}
-
-pub(super) fn form_of(state: &State) -> Form {
-    match state {
-        State::Fixed(_) => Form::Fixed,
-        State::Counter(_) => Form::Counter,
-        State::Gcra(_) => Form::Gcra,
-        State::Log(_) => Form::Log,
-    }
-}
-
-fn number(form: Form) -> u8 {
-    match form {
-        Form::Fixed => 1,
-        Form::Counter => 2,
-        Form::Gcra => 3,
-        Form::Log => 4,
     }
 }
 
@@ -166,6 +120,7 @@ pub(super) fn read_u64(bytes: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::algorithm::{Counter, Fixed, Gcra, Log};
 
     fn states() -> [State; 4] {
         [
@@ -183,7 +138,7 @@ mod tests {
         ]
     }
 
-    const FORMS: [Form; 4] = [Form::Fixed, Form::Counter, Form::Gcra, Form::Log];
+    const FORMS: [Form; 4] = Form::ALL;
 
     fn bucket() -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
 //! Counting in Envoy's own memory, shared by its workers: `store: local`, and `on_error: local` while Redis is away.
 //!
 //! Counts as the script does, by the same laws ([`crate::limit::algorithm`]): a group's charges are checked and taken
-//! together or not at all. Where counters are kept and which are evicted is [`table`]'s business; when to count here,
+//! together or not at all. Where counters are kept and which are evicted is `table`'s business; when to count here,
 //! the decision's.
 //!
 //! Three things differ from Redis. This Envoy grants `local.share` of each N (and of gcra's burst), at least 1. A log
@@ -90,7 +90,7 @@ impl<H: SharedData> LocalStore<H> {
     /// # Errors
     /// Nothing was counted.
     pub fn count(
-        &self,
+        &mut self,
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
@@ -124,7 +124,7 @@ impl<H: SharedData> LocalStore<H> {
     /// # Errors
     /// Nothing was counted.
     pub fn charge(
-        &self,
+        &mut self,
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
@@ -144,7 +144,7 @@ impl<H: SharedData> LocalStore<H> {
     ///
     /// # Errors
     /// Nothing was given back: too much stays counted.
-    pub fn give_back(&self, group: &Group, reply: &Reply, clock_us: u64) -> Result<(), LocalError> {
+    pub fn give_back(&mut self, group: &Group, reply: &Reply, clock_us: u64) -> Result<(), LocalError> {
         let given = self.update(group, &|_| true, clock_us, &|counters| {
             for (index, counter) in counters.iter_mut().enumerate() {
                 let Charge { cost, later, .. } = *counter.charge;
@@ -167,12 +167,12 @@ impl<H: SharedData> LocalStore<H> {
     }
 
     /// How many counters were evicted before their time since this was last asked.
-    pub fn take_evicted(&self) -> u64 {
+    pub fn take_evicted(&mut self) -> u64 {
         self.table.take_evicted()
     }
 
     fn update(
-        &self,
+        &mut self,
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,

@@ -1,7 +1,7 @@
 //! One bucket: what it says of a call's counters, what is written of them, and which others are
 //! evicted where it grows too large.
 
-use super::bucket::{form_of, push, slots, Slot, Times};
+use super::bucket::{push, slots, Slot, Times};
 use super::{Counter, Write, TOUCH_MS};
 use crate::limit::algorithm::State;
 
@@ -21,7 +21,7 @@ pub(super) struct Delta {
 /// Sets every counter to what the bucket says of it.
 pub(super) fn load(counters: &mut [Counter<'_>], bytes: &[u8]) {
     for counter in counters.iter_mut() {
-        let form = form_of(&counter.state);
+        let form = counter.state.form();
         counter.write = None;
         let slot = slots(bytes).find(|slot| slot.id == counter.id);
         let state = slot.and_then(|slot| slot.state(form));

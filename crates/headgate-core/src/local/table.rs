@@ -26,7 +26,6 @@ use super::rewrite::{load, rewrite, touch, victim};
 use super::{Counter, LocalError, Refused, SharedData, Version};
 use crate::limit::{Charge, Form, Group};
 use crate::script::Reply;
-use std::cell::{Cell, RefCell};
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::Hasher;
@@ -55,8 +54,10 @@ pub(super) struct Table<H> {
     /// How many counters it may hold.
     capacity: u64,
     seed: [u64; 2],
-    name: RefCell<String>,
-    evicted: Cell<u64>,
+    /// Memory for a name; empty between two uses.
+    name: String,
+    /// Since it was last asked.
+    evicted: u64,
 }
 
 /// Where the counters of one hash tag lie.
@@ -88,8 +89,8 @@ impl<H: SharedData> Table<H> {
             buckets,
             capacity: max_counters + buckets - 1,
             seed,
-            name: RefCell::default(),
-            evicted: Cell::new(0),
+            name: String::new(),
+            evicted: 0,
         };
         // The seed of the worker that was first holds for all.
         let begun = table.settle(0, 0, 0);
@@ -123,14 +124,14 @@ impl<H: SharedData> Table<H> {
         hasher.write(&[0]);
         hasher.write(charge.field.as_bytes());
         hasher.write(&[0]);
-        hasher.write(form.word().as_bytes());
+        hasher.write(form.as_str().as_bytes());
         hasher.finish()
     }
 
     /// Reads the counters, lets `change` have its way and writes what it changed: again, until nobody else has
     /// written meanwhile.
     pub fn update(
-        &self,
+        &mut self,
         place: &Place,
         counters: &mut [Counter<'_>],
         now_ms: u64,
@@ -160,17 +161,17 @@ impl<H: SharedData> Table<H> {
         Err(LocalError)
     }
 
-    pub fn take_evicted(&self) -> u64 {
-        self.evicted.take()
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
     }
 
-    fn note_evicted(&self, counters: u64) {
-        self.evicted.set(self.evicted.get() + counters);
+    fn note_evicted(&mut self, counters: u64) {
+        self.evicted += counters;
     }
 
     /// Brings the census up to date, sweeps a bucket for each counter that was added, and evicts some where there
     /// are too many. `None`: the host does not keep it.
-    fn settle(&self, added: u64, mut gone: u64, now_ms: u64) -> Option<Census> {
+    fn settle(&mut self, added: u64, mut gone: u64, now_ms: u64) -> Option<Census> {
         for _ in 0..ATTEMPTS {
             let (bytes, version) = match self.get("census") {
                 Some((bytes, version)) => (bytes, version),
@@ -206,7 +207,7 @@ impl<H: SharedData> Table<H> {
     }
 
     /// Drops the counters of a bucket that are over; how many. None where somebody else is at it.
-    fn sweep(&self, bucket: u64, now_ms: u64) -> u64 {
+    fn sweep(&mut self, bucket: u64, now_ms: u64) -> u64 {
         let (bytes, version) = self.read(bucket);
         let any = slots(&bytes).any(|slot| slot.is_over(now_ms));
         if !any {
@@ -216,7 +217,7 @@ impl<H: SharedData> Table<H> {
     }
 
     /// Evicts one of some counters; those among them that are over go as well. How many went.
-    fn evict(&self, turn: u64, now_ms: u64) -> u64 {
+    fn evict(&mut self, turn: u64, now_ms: u64) -> u64 {
         let first = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
         let mut over = 0;
         let mut seen: Vec<Seen> = Vec::with_capacity(2 * SAMPLE);
@@ -250,7 +251,7 @@ impl<H: SharedData> Table<H> {
     }
 
     fn drop_from(
-        &self,
+        &mut self,
         bucket: u64,
         bytes: &[u8],
         version: Version,
@@ -270,30 +271,27 @@ impl<H: SharedData> Table<H> {
         }
     }
 
-    fn read(&self, bucket: u64) -> (Vec<u8>, Version) {
+    fn read(&mut self, bucket: u64) -> (Vec<u8>, Version) {
         let value = self.get(itoa::Buffer::new().format(bucket));
         value.unwrap_or((Vec::new(), Version::ABSENT))
     }
 
-    fn replace(&self, bucket: u64, bytes: &[u8], version: Version) -> Result<(), Refused> {
+    fn replace(&mut self, bucket: u64, bytes: &[u8], version: Version) -> Result<(), Refused> {
         self.set(itoa::Buffer::new().format(bucket), bytes, version)
     }
 
-    fn get(&self, end: &str) -> Option<(Vec<u8>, Version)> {
-        self.named(end, |name| self.host.get(name))
+    fn get(&mut self, end: &str) -> Option<(Vec<u8>, Version)> {
+        self.named(end, |host, name| host.get(name))
     }
 
-    fn set(&self, end: &str, bytes: &[u8], version: Version) -> Result<(), Refused> {
-        self.named(end, |name| self.host.replace(name, bytes, version))
+    fn set(&mut self, end: &str, bytes: &[u8], version: Version) -> Result<(), Refused> {
+        self.named(end, |host, name| host.replace(name, bytes, version))
     }
 
-    fn named<T>(&self, end: &str, act: impl FnOnce(&str) -> T) -> T {
-        let mut name = self.name.take();
-        name.clear();
-        let _ = write!(name, "{}{end}", self.start);
-        let result = act(&name);
-        self.name.replace(name);
-        result
+    fn named<T>(&mut self, end: &str, act: impl FnOnce(&H, &str) -> T) -> T {
+        self.name.clear();
+        let _ = write!(self.name, "{}{end}", self.start);
+        act(&self.host, &self.name)
     }
 }
 

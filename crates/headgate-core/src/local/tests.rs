@@ -36,7 +36,7 @@ pub(super) fn window(client: &str, n: u64) -> Group {
     group(client, vec![charge(0, algorithm, n)])
 }
 
-pub(super) fn passes(store: &LocalStore<&Memory>, group: &Group, clock_us: u64) -> bool {
+pub(super) fn passes(store: &mut LocalStore<&Memory>, group: &Group, clock_us: u64) -> bool {
     store.count(group, &|_| true, clock_us).unwrap().admitted
 }
 
@@ -54,7 +54,7 @@ fn eight_threads_take_exactly_n_of_every_counter() {
                 let (host, forms) = (&host, &forms);
                 scope.spawn(move || {
                     // A worker of its own, with a seed of its own: the first one's holds.
-                    let store = store(host, 1_000);
+                    let mut store = store(host, 1_000);
                     let mut passed = 0;
                     for round in 0..50 {
                         for client in 0..20 {
@@ -63,7 +63,7 @@ fn eight_threads_take_exactly_n_of_every_counter() {
                                 .enumerate()
                                 .map(|(n, form)| charge(n, *form, 40 + n as u64));
                             let group = group(&format!("c{client}"), charges.collect());
-                            passed += u64::from(passes(&store, &group, NOW + round));
+                            passed += u64::from(passes(&mut store, &group, NOW + round));
                         }
                     }
                     passed
@@ -83,12 +83,12 @@ fn threads_that_fill_the_table_at_once_forget_nobody_and_count_right() {
             .map(|task| {
                 let host = &host;
                 scope.spawn(move || {
-                    let store = store(host, 4_000);
+                    let mut store = store(host, 4_000);
                     for client in 0..1_000 {
-                        assert!(passes(&store, &window(&format!("{task}-{client}"), 1), NOW));
+                        assert!(passes(&mut store, &window(&format!("{task}-{client}"), 1), NOW));
                     }
                     for client in 0..1_000 {
-                        assert!(!passes(&store, &window(&format!("{task}-{client}"), 1), NOW));
+                        assert!(!passes(&mut store, &window(&format!("{task}-{client}"), 1), NOW));
                     }
                     store.take_evicted()
                 })
@@ -102,19 +102,19 @@ fn threads_that_fill_the_table_at_once_forget_nobody_and_count_right() {
 #[test]
 fn beyond_its_bound_the_longest_unused_is_forgotten_and_counted() {
     let host = Memory::default();
-    let store = store(&host, 3);
+    let mut store = store(&host, 3);
     for (n, client) in ["a", "b", "c"].into_iter().enumerate() {
-        assert!(passes(&store, &window(client, 1), NOW + n as u64 * 1_000));
+        assert!(passes(&mut store, &window(client, 1), NOW + n as u64 * 1_000));
     }
     // `a` is denied, and so in use.
-    assert!(!passes(&store, &window("a", 1), NOW + 5_000_000));
+    assert!(!passes(&mut store, &window("a", 1), NOW + 5_000_000));
     assert_eq!(store.take_evicted(), 0);
-    assert!(passes(&store, &window("d", 1), NOW + 6_000_000));
+    assert!(passes(&mut store, &window("d", 1), NOW + 6_000_000));
     assert_eq!(store.take_evicted(), 1);
-    assert!(!passes(&store, &window("a", 1), NOW + 7_000_000));
-    assert!(!passes(&store, &window("c", 1), NOW + 7_000_000));
+    assert!(!passes(&mut store, &window("a", 1), NOW + 7_000_000));
+    assert!(!passes(&mut store, &window("c", 1), NOW + 7_000_000));
     assert!(
-        passes(&store, &window("b", 1), NOW + 7_000_000),
+        passes(&mut store, &window("b", 1), NOW + 7_000_000),
         "b was the idlest"
     );
 }
@@ -122,9 +122,9 @@ fn beyond_its_bound_the_longest_unused_is_forgotten_and_counted() {
 #[test]
 fn memory_stays_bounded_under_ever_new_clients() {
     let host = Memory::default();
-    let store = store(&host, 1_000);
+    let mut store = store(&host, 1_000);
     for client in 0..20_000 {
-        assert!(passes(&store, &window(&client.to_string(), 5), NOW + client));
+        assert!(passes(&mut store, &window(&client.to_string(), 5), NOW + client));
     }
     let evicted = store.take_evicted();
     assert!(
@@ -139,13 +139,13 @@ fn memory_stays_bounded_under_ever_new_clients() {
 #[test]
 fn what_is_over_makes_room_and_nobody_is_forgotten_for_it() {
     let host = Memory::default();
-    let store = store(&host, 1_000);
+    let mut store = store(&host, 1_000);
     for minute in 0..5 {
         let clock = NOW + minute * 2 * MINUTE;
         for round in 0..2 {
             for client in 0..1_000 {
                 let group = window(&format!("{minute}-{client}"), 1);
-                assert_eq!(passes(&store, &group, clock), round == 0, "{minute} {client}");
+                assert_eq!(passes(&mut store, &group, clock), round == 0, "{minute} {client}");
             }
         }
     }
@@ -155,39 +155,39 @@ fn what_is_over_makes_room_and_nobody_is_forgotten_for_it() {
 #[test]
 fn one_caller_of_many_counters_pushes_out_its_own() {
     let host = Memory::default();
-    let store = store(&host, 100_000);
-    assert!(passes(&store, &window("other", 1), NOW));
+    let mut store = store(&host, 100_000);
+    assert!(passes(&mut store, &window("other", 1), NOW));
     for path in 0..5_000 {
         let mut group = window("a", 1);
         let own = [&*group.keys[0], format!(":x:fixed:60000:/{path}").as_bytes()].concat();
         group.keys = vec![own];
-        assert!(passes(&store, &group, NOW + path));
+        assert!(passes(&mut store, &group, NOW + path));
     }
     let evicted = store.take_evicted();
     assert!((3_000..4_000).contains(&evicted), "{evicted}");
     assert!(host.size().1 < 80 << 10, "{:?}", host.size());
-    assert!(!passes(&store, &window("other", 1), NOW));
+    assert!(!passes(&mut store, &window("other", 1), NOW));
 }
 
 #[test]
 fn values_of_an_unknown_version_are_empty_and_overwritten() {
     let host = Memory::default();
-    assert!(passes(&store(&host, 10), &window("a", 1), NOW));
+    assert!(passes(&mut store(&host, 10), &window("a", 1), NOW));
     for name in host.names() {
         let (mut value, _) = host.get(&name).unwrap();
         let version = if name.ends_with("census") { 0 } else { 2 };
         value[version] = 99;
         host.put(&name, &value);
     }
-    let store = store(&host, 10);
-    assert!(passes(&store, &window("a", 1), NOW), "an empty slot");
-    assert!(!passes(&store, &window("a", 1), NOW));
+    let mut store = store(&host, 10);
+    assert!(passes(&mut store, &window("a", 1), NOW), "an empty slot");
+    assert!(!passes(&mut store, &window("a", 1), NOW));
 }
 
 #[test]
 fn a_denying_limit_leaves_the_others_uncharged_and_what_was_charged_is_given_back() {
     let host = Memory::default();
-    let store = store(&host, 10);
+    let mut store = store(&host, 10);
     let wide = charge(0, Algorithm::SlidingWindowCounter, 10);
     let narrow = charge(1, Algorithm::SlidingWindowLog, 1);
     let both = group("a", vec![wide.clone(), narrow]);
@@ -199,13 +199,13 @@ fn a_denying_limit_leaves_the_others_uncharged_and_what_was_charged_is_given_bac
     store.give_back(&both, &first, NOW).unwrap();
     let alone = store.count(&group("a", vec![wide]), &|_| true, NOW).unwrap();
     assert_eq!(alone.verdicts[0].remaining, 9, "only this call is charged");
-    assert!(passes(&store, &both, NOW));
+    assert!(passes(&mut store, &both, NOW));
 }
 
 #[test]
 fn a_bucket_gives_back_all_of_it_and_is_no_more_than_full_under_a_lower_n() {
     let host = Memory::default();
-    let store = store(&host, 10);
+    let mut store = store(&host, 10);
     let of = |limit, cost| {
         let charge = charge(0, Algorithm::Gcra { burst: 0 }, limit);
         group("a", vec![Charge { cost, ..charge }])
@@ -224,13 +224,13 @@ fn a_bucket_gives_back_all_of_it_and_is_no_more_than_full_under_a_lower_n() {
     let denied = store.count(&low, &|_| true, clock).unwrap();
     let wait_ms = denied.verdicts[0].wait_ms;
     assert!(!denied.admitted && wait_ms <= 60_000 / 21 + 1, "{denied:?}");
-    assert!(passes(&store, &low, clock + wait_ms * 1_000));
+    assert!(passes(&mut store, &low, clock + wait_ms * 1_000));
 }
 
 #[test]
 fn what_is_not_counted_here_reads_as_unlimited_and_stays_uncharged() {
     let host = Memory::default();
-    let store = store(&host, 10);
+    let mut store = store(&host, 10);
     let charges = vec![
         charge(0, Algorithm::SlidingWindowCounter, 0),
         charge(1, Algorithm::SlidingWindowCounter, 5),
@@ -247,11 +247,11 @@ fn what_is_not_counted_here_reads_as_unlimited_and_stays_uncharged() {
 #[test]
 fn this_envoy_grants_its_share_and_at_least_one_but_of_nothing_nothing() {
     let host = Memory::default();
-    let store = shared(&host, 100, 2_500);
-    let granted = |algorithm, n| {
+    let mut store = shared(&host, 100, 2_500);
+    let mut granted = |algorithm, n| {
         let group = group(&format!("{n}"), vec![charge(n as usize, algorithm, n)]);
         let first = store.count(&group, &|_| true, NOW).unwrap().verdicts[0];
-        let more = (1..200).filter(|_| passes(&store, &group, NOW)).count() as u64;
+        let more = (1..200).filter(|_| passes(&mut store, &group, NOW)).count() as u64;
         assert_eq!(first.limit, Some(u64::from(first.allowed) + more));
         first.limit.unwrap()
     };
@@ -263,8 +263,8 @@ fn this_envoy_grants_its_share_and_at_least_one_but_of_nothing_nothing() {
 #[test]
 fn a_log_of_more_than_64_is_counted_as_a_counter() {
     let host = Memory::default();
-    let store = store(&host, 10);
-    let reset = |n| {
+    let mut store = store(&host, 10);
+    let mut reset = |n| {
         let group = group(&format!("{n}"), vec![charge(0, Algorithm::SlidingWindowLog, n)]);
         store.count(&group, &|_| true, NOW).unwrap().verdicts[0].reset_ms
     };
@@ -279,15 +279,15 @@ fn a_log_of_more_than_64_is_counted_as_a_counter() {
 #[test]
 fn a_cost_that_comes_later_needs_one_left_and_may_overdraw() {
     let host = Memory::default();
-    let store = store(&host, 10);
+    let mut store = store(&host, 10);
     let mut later = charge(0, Algorithm::SlidingWindowCounter, 100);
     later.later = true;
     let call = group("a", vec![later.clone()]);
-    assert!(passes(&store, &call, NOW) && passes(&store, &call, NOW));
+    assert!(passes(&mut store, &call, NOW) && passes(&mut store, &call, NOW));
     later.cost = 250;
     let reply = store.charge(&group("a", vec![later]), &|_| true, NOW).unwrap();
     assert_eq!(reply.verdicts[0].remaining, 0);
-    assert!(!passes(&store, &call, NOW));
+    assert!(!passes(&mut store, &call, NOW));
 }
 
 #[test]
@@ -308,17 +308,17 @@ fn a_live_override_that_alone_would_limit_does_not_limit_here() {
 #[test]
 fn a_clock_that_steps_back_grants_no_second_window() {
     let host = Memory::default();
-    let store = store(&host, 10);
-    assert!(passes(&store, &window("a", 1), NOW));
+    let mut store = store(&host, 10);
+    assert!(passes(&mut store, &window("a", 1), NOW));
     for back in [1, 1_000_000, MINUTE] {
-        assert!(!passes(&store, &window("a", 1), NOW - back), "{back}");
+        assert!(!passes(&mut store, &window("a", 1), NOW - back), "{back}");
     }
 }
 
 #[test]
 fn a_denial_writes_nothing_but_once_a_second() {
     let host = Memory::default();
-    let store = store(&host, 10);
+    let mut store = store(&host, 10);
     let written = || {
         host.names()
             .iter()
@@ -326,12 +326,12 @@ fn a_denial_writes_nothing_but_once_a_second() {
             .map(|(_, Version(v))| v)
             .max()
     };
-    assert!(passes(&store, &window("a", 1), NOW));
+    assert!(passes(&mut store, &window("a", 1), NOW));
     let after = written();
     for ms in 0..1_000 {
-        assert!(!passes(&store, &window("a", 1), NOW + ms * 1_000));
+        assert!(!passes(&mut store, &window("a", 1), NOW + ms * 1_000));
     }
     assert_eq!(written(), after);
-    assert!(!passes(&store, &window("a", 1), NOW + 1_000_000));
+    assert!(!passes(&mut store, &window("a", 1), NOW + 1_000_000));
     assert_ne!(written(), after);
 }

@@ -1,6 +1,7 @@
 //! Reads a cost out of a header.
 
 use crate::identify::Lookup;
+use std::num::IntErrorKind;
 
 /// What a cost that is read may be: what is below or above counts as the nearest that may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +29,11 @@ impl CostRange {
             Lookup::Absent => return ReadCost::Missing,
             Lookup::Several(_) => return ReadCost::Broken,
         };
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return ReadCost::Broken;
+        match plain_number(digits) {
+            // What does not fit is above any maximum.
+            Some(cost) => ReadCost::Cost(cost.max(self.min).min(self.max)),
+            None => ReadCost::Broken,
         }
-        // What does not fit is above any maximum.
-        let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-        ReadCost::Cost(digits.iter().fold(0, add).max(self.min).min(self.max))
     }
 
     /// The cost to charge: where none could be read, the least but not 0.
@@ -47,6 +47,18 @@ impl CostRange {
     /// What a call costs that said nothing of its cost: one whose caller left before the response, too.
     pub fn unread(self) -> u64 {
         self.min.max(1).min(self.max)
+    }
+}
+
+/// A number of decimal digits and nothing else; what does not fit is the largest there is.
+pub(crate) fn plain_number(text: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(text).ok()?;
+    if digits.starts_with('+') {
+        return None;
+    }
+    match digits.parse() {
+        Ok(number) => Some(number),
+        Err(error) => (*error.kind() == IntErrorKind::PosOverflow).then_some(u64::MAX),
     }
 }
 

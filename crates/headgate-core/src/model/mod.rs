@@ -1,16 +1,19 @@
 //! What a policy is: its types, validated and complete. The configuration reads into them, everything else works with
 //! them. Nothing here reads a request or a configuration.
 
-mod algorithm;
+pub mod algorithm;
 mod cost;
+mod filter_state;
 pub(crate) mod path;
 mod pattern;
 pub(crate) mod policy;
 mod rate;
 mod template;
 
-pub use algorithm::{Algorithm, Align, Form};
+pub use algorithm::{Algorithm, Align, Form, Verdict};
+pub(crate) use cost::plain_number;
 pub use cost::{CostRange, ReadCost};
+pub use filter_state::{FilterState, StateName};
 pub use path::normalise;
 pub use pattern::{bare_host, Case, HostPattern, PathPattern, PatternError, ValuePattern};
 pub use policy::*;

@@ -1,7 +1,8 @@
 //! The canonical spelling of a path, in which patterns are compared. What else a server may take a path for is in
 //! [`super::readings`].
 
-use crate::identify::{hex_pair, push_percent};
+use crate::identify::escaped_byte;
+use percent_encoding::percent_encode_byte;
 use std::borrow::Cow;
 
 /// The path of a request target in its canonical spelling: without query and fragment, unreserved characters decoded,
@@ -150,14 +151,14 @@ pub(crate) fn spelled(path: &[u8], how: &Spelling) -> Vec<u8> {
     let mut in_parameters = false;
     let mut rest = path;
     while let Some((&first, after)) = rest.split_first() {
-        rest = after;
         let escaped = match first {
-            b'%' => hex_pair(after.first(), after.get(1)),
+            b'%' => escaped_byte(rest),
             _ => None,
         };
-        if escaped.is_some() {
-            rest = after.get(2..).unwrap_or_default();
-        }
+        rest = match escaped {
+            Some(_) => after.get(2..).unwrap_or_default(),
+            None => after,
+        };
         // An escape that stays is a character of the segment, whichever it is; a stray percent sign is one in the text.
         let (byte, stays) = match escaped {
             Some(byte) => match how.decode {
@@ -177,7 +178,7 @@ pub(crate) fn spelled(path: &[u8], how: &Spelling) -> Vec<u8> {
             _ if in_parameters => {}
             b';' if !stays && divides && how.parameters != Parameters::Kept => in_parameters = true,
             _ if !stays && is_path_character(byte) => out.push(byte),
-            _ => push_percent(&mut out, byte),
+            _ => out.extend_from_slice(percent_encode_byte(byte).as_bytes()),
         }
     }
     out

@@ -1,6 +1,6 @@
 //! The validated policy: what the rest of the core works with. Nothing in it can be wrong any more.
 
-use super::{KeyPart, Limit, Match, Percent};
+use super::{FilterState, KeyPart, Limit, Match, Percent};
 use crate::identify::{Source, SourceKind};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ pub struct Policy {
     pub verdict_cache: VerdictCacheSettings,
     pub log: LogSettings,
     pub metrics: MetricsSettings,
+    pub filter_state: FilterState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

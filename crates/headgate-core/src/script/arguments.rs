@@ -26,7 +26,7 @@
 
 use super::Reply;
 use crate::limit::algorithm::{EXACT, MAX_LOG};
-use crate::limit::{Algorithm, Align, Charge, Form, Group};
+use crate::limit::{Charge, Form, Group};
 use crate::redis::resp::{bulk, bulk_int};
 use crate::redis::Call;
 
@@ -134,15 +134,8 @@ fn push_plan(group: &Group, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec
 }
 
 fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec<u8>) {
-    let (form, parameter) = match charge.algorithm {
-        Algorithm::FixedWindow {
-            align: Align::FirstCall,
-        } => (1, -1.0),
-        Algorithm::FixedWindow { .. } => (1, charge.phase_ms as f64),
-        Algorithm::SlidingWindowCounter => (2, 0.0),
-        Algorithm::Gcra { burst } => (3, burst as f64),
-        Algorithm::SlidingWindowLog => (4, 0.0),
-    };
+    let form = charge.algorithm.form().number();
+    let parameter = charge.algorithm.script_parameter(charge.phase_ms);
     let way = match mode {
         Mode::Count => u8::from(charge.later),
         Mode::Lease => 2,
@@ -206,6 +199,7 @@ mod tests {
     use super::*;
     use crate::limit::algorithm::Mark;
     use crate::limit::LiveOverride;
+    use crate::limit::{Algorithm, Align};
     use crate::redis::resp::{array, Decoder, Value};
     use crate::script::packed;
     use crate::script::tests::group;

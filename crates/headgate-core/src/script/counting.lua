@@ -1,7 +1,7 @@
 -- Counts one call against all limits that share a hash tag: checks every one, and charges all of them or none.
 --
 -- KEYS     hashes (a field for each counter, and fields with live overrides) and logs (rings of times in strings)
--- ARGV[1]  the plan, packed as src/script/arguments.rs has it
+-- ARGV[1]  the plan, packed as arguments.rs beside this file has it
 -- ARGV[2…] the names of the hash fields to read, in the order of KEYS
 -- reply    packed: 1 if the call was charged, else 0; then for each charge its state (0 denied, 1 allowed, 2
 --          unlimited) in a byte, and in 7 bytes each N (for gcra the burst), what is left, ms until all of it is back,
@@ -70,7 +70,7 @@ repeat
       end
     end
 
-    -- The laws stand in src/limit/algorithm/, one file each; this is their arithmetic. Each form says what is left
+    -- The laws are in ../limit/algorithm/, one file each; this is their arithmetic. Each form says what is left
     -- before the call and its waits, and, if the call may be booked, what to write and how long that will matter.
     -- A stored time ahead of the clock holds; one that is more than a period ahead is not believed.
     local stored, value, stop = field > 0 and values[key][field], nil, nil

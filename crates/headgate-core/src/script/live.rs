@@ -2,6 +2,7 @@
 
 use crate::limit::algorithm::{EXACT, MAX_LOG};
 use crate::limit::{Form, Period, MAX_LIMIT};
+use crate::model::plain_number;
 use std::fmt;
 
 /// What a live override grants.
@@ -19,9 +20,9 @@ impl LiveQuota {
         let mut parts = value.split(|byte| *byte == b' ');
         let limit = match parts.next()? {
             b"unlimited" => None,
-            digits => Some(number(digits)?),
+            digits => Some(plain_number(digits)?),
         };
-        let until_ms = parts.next().map(number);
+        let until_ms = parts.next().map(plain_number);
         match (until_ms, parts.next()) {
             (None, None) => Some(LiveQuota {
                 limit,
@@ -56,13 +57,6 @@ impl fmt::Display for LiveQuota {
         }
         self.until_ms.map_or(Ok(()), |until| write!(f, " {until}"))
     }
-}
-
-/// Digits only; what does not fit is the largest there is.
-fn number(digits: &[u8]) -> Option<u64> {
-    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-    plain.then(|| digits.iter().fold(0, add))
 }
 
 #[cfg(test)]

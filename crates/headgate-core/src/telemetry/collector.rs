@@ -2,16 +2,25 @@
 
 use super::meter::Meter;
 use super::metrics::{LimitCounted, Metrics};
-use super::top::Top;
+use super::top::{Rejected, Top};
 use crate::earliest::earliest;
-use crate::engine::Event;
+use crate::engine::{Event, LogLine};
 use crate::identify::Hasher;
-use crate::json::Object;
 use crate::model::Policy;
-use crate::redis::Level;
 use crate::redis::Levels;
+use serde::Serialize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// A log line: who was rejected most since the last one.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "most_rejected")]
+struct MostRejected<'a> {
+    instance: &'a str,
+    /// How long that was at most.
+    seconds: u64,
+    clients: Vec<Rejected<'a>>,
+}
 
 /// What operators see of one worker.
 pub struct Telemetry<M: Meter> {
@@ -45,9 +54,9 @@ impl<M: Meter> Telemetry<M> {
     }
 
     /// Takes one event; a line that is to be logged, if it is one.
-    pub fn note(&mut self, now: Instant, event: Event) -> Option<(Level, String)> {
-        if let Event::Line(level, text) = event {
-            return Some((level, text));
+    pub fn note(&mut self, now: Instant, event: Event) -> Option<LogLine> {
+        if let Event::Line(line) = event {
+            return Some(line);
         }
         let metrics = self.metrics.as_mut()?;
         match event {
@@ -106,11 +115,11 @@ impl<M: Meter> Telemetry<M> {
         let clients = self
             .top
             .take(|limit| limits.get(limit).map_or("", |limit| limit.name.as_str()));
-        let mut line = Object::new();
-        line.text("event", "most_rejected");
-        line.text("instance", &self.policy.instance);
-        line.number("seconds", self.top_every.as_secs());
-        line.json("clients", &clients);
-        Some(line.finish())
+        let line = MostRejected {
+            instance: &self.policy.instance,
+            seconds: self.top_every.as_secs(),
+            clients,
+        };
+        serde_json::to_string(&line).ok()
     }
 }

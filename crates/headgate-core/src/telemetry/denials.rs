@@ -3,8 +3,8 @@
 //! So many lines a second for each limit, over all workers together; the rest are counted, and the next line of their
 //! limit says how many they were.
 
-use crate::json::Object;
 use crate::local::{SharedData, Version};
+use serde::Serialize;
 
 /// How often a lost race is run again. Each loss is another worker's line.
 const RACES: usize = 8;
@@ -105,42 +105,35 @@ impl Taken {
     }
 }
 
-/// What a line says; `None`: not known, and left out.
-#[derive(Debug, Default)]
+/// What a line says, in its order; `None`: not known, and left out.
+#[derive(Debug, Default, Serialize)]
+#[serde(tag = "event", rename = "rate_limit_exceeded")]
 pub struct Line<'a> {
     pub instance: &'a str,
     /// `source:value or hash`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'a str>,
     pub limit: &'a str,
     pub by: &'a str,
     /// As in the policy, never the caller's.
+    #[serde(rename = "path")]
     pub endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
-    /// In seconds.
-    pub retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<&'a str>,
+    /// In seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
     pub left_out: u64,
 }
 
 impl Line<'_> {
     /// One line of JSON.
     pub fn json(&self) -> String {
-        let mut line = Object::new();
-        line.text("event", "rate_limit_exceeded");
-        line.text("instance", self.instance);
-        line.some_text("client", self.client);
-        line.text("limit", self.limit);
-        line.text("by", self.by);
-        line.text("path", self.endpoint);
-        line.some_text("method", self.method);
-        line.some_text("request_id", self.request_id);
-        line.some_text("trace_id", self.trace_id);
-        if let Some(seconds) = self.retry_after {
-            line.number("retry_after", seconds);
-        }
-        line.number("left_out", self.left_out);
-        line.finish()
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -196,6 +189,7 @@ mod tests {
         };
         let json = line.json();
         assert_eq!(json.lines().count(), 1);
+        assert!(json.starts_with(r#"{"event":"rate_limit_exceeded","instance":"","limit":"login","#));
         let read: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read["request_id"], "a\n{\"event\": \"x\"}");
         assert_eq!(read["limit"], "login");

@@ -1,37 +1,24 @@
 //! Which series there are and what adds to them. How the proxy keeps them is [`meter`](super::meter)'s, how they
-//! are named [`names`](super::names)'s.
+//! are named `names`'s.
 //!
 //! The number of series depends on the configuration alone, never on callers or their paths. Counters are added up
 //! here and handed on a few times a second, so that a request costs no host call for them.
 
 use super::meter::{Kind, Level, Meter, Slot};
 use super::names::series;
+pub use super::per_limit::LimitCounted;
+use super::per_limit::LimitSeries;
+use super::rejections::Rejections;
 use super::waits::Waits;
 use crate::decision::{CountedBy, Outcome};
-use crate::engine::OTHER_ENDPOINT;
 use crate::identify::Hasher;
-use crate::indices::Indices;
 use crate::lease::Event;
-use crate::limit::{OnError, Verdict};
-use crate::model::{ClientValue, Policy};
+use crate::model::Policy;
 pub use crate::redis::Levels;
 use std::time::{Duration, Instant};
 
 /// How long counts may wait here before they are handed on.
 const HAND_ON: Duration = Duration::from_millis(250);
-
-/// Near its limit is who has used more than this share of it, in percent.
-const NEAR: u64 = 80;
-
-/// So many limits have their series from the start; those of the others come with their first call. Envoy's own tables
-/// grow by some 35 bytes with each series that a new configuration defines, and do not shrink.
-const EAGER: usize = 100;
-
-/// Series of rejections, for each worker; what comes beyond is counted under `other`.
-const MAX_REJECTED: usize = 1_000;
-
-/// What stands for everything without a series of its own.
-const OTHER: &str = OTHER_ENDPOINT;
 
 const OUTCOMES: [Outcome; 7] = [
     Outcome::Allowed,
@@ -52,46 +39,17 @@ const BY: [&str; 5] = [
     CountedBy::Lease.word(),
     "none",
 ];
-/// What a limit said, by whom; `near` and `used` are metrics of their own.
-const SAID: [(&str, &str); 12] = [
-    ("allowed", "redis"),
-    ("allowed", "local"),
-    ("allowed", "cache"),
-    ("denied", "redis"),
-    ("denied", "local"),
-    ("denied", "cache"),
-    ("shadow_denied", "redis"),
-    ("shadow_denied", "local"),
-    ("shadow_denied", "cache"),
-    ("failed_open", "none"),
-    ("failed_closed", "none"),
-    ("allowed", "lease"),
-];
-const BY_LEASE: usize = SAID.len() - 1;
-const NEAR_LIMIT: usize = SAID.len();
-const USED: usize = NEAR_LIMIT + 1;
-/// Leases, permits that they took, and permits that were not spent in time.
-const LEASES: usize = USED + 1;
-const PERMITS: usize = LEASES + 1;
-const UNSPENT: usize = PERMITS + 1;
-const PER_LIMIT: usize = UNSPENT + 1;
 const REQUESTS: usize = DECISIONS * BY.len();
 
 /// The series of one worker.
 pub struct Metrics<M: Meter> {
     meter: M,
     instance: String,
-    limits: Vec<String>,
-    /// `source:value or hash`, and its name.
-    clients: Indices,
-    names: Vec<String>,
+    limits: LimitSeries,
     requests: Vec<Slot>,
-    said: Vec<Slot>,
     /// By the word of its outcome; the words are a handful of constants.
     calls: Vec<(&'static str, Slot)>,
-    /// By limit, endpoint and client; a handful, as a rule, and so not worth a map's hashing at each denial.
-    rejected: Vec<((usize, usize, usize), Slot)>,
-    endpoints: Vec<String>,
+    rejections: Rejections,
     waits: Waits,
     levels: [Level; 3],
     /// Costs that were no number, or missing in a response; they count as 1.
@@ -101,19 +59,6 @@ pub struct Metrics<M: Meter> {
     /// Counters that were forgotten before their time, because there were more than `local.max_counters`.
     evicted: Slot,
     due: Option<Instant>,
-}
-
-/// What one limit of a request said.
-#[derive(Debug, Clone, Copy)]
-pub struct LimitCounted {
-    /// Index into the policy's limits.
-    pub limit: usize,
-    /// `false`: in shadow for this client.
-    pub enforced: bool,
-    /// `None`: it could not be counted.
-    pub verdict: Option<Verdict>,
-    pub by: CountedBy,
-    pub on_error: OnError,
 }
 
 impl<M: Meter> Metrics<M> {
@@ -138,16 +83,13 @@ impl<M: Meter> Metrics<M> {
             id: meter.define(Kind::Counter, name),
             pending: 0,
         };
+        let limits = policy.limits.iter().map(|limit| limit.name.clone()).collect();
         let mut metrics = Metrics {
             instance: policy.instance.clone(),
-            limits: policy.limits.iter().map(|limit| limit.name.clone()).collect(),
-            clients: Indices::default(),
-            names: Vec::new(),
+            limits: LimitSeries::new(&policy.instance, limits, &meter),
             requests: vec![Slot::default(); REQUESTS],
-            said: vec![Slot::default(); PER_LIMIT * policy.limits.len()],
             calls: Vec::new(),
-            rejected: Vec::new(),
-            endpoints: vec![OTHER.to_owned()],
+            rejections: Rejections::new(policy, hasher),
             waits: Waits::new(wait),
             levels,
             broken_costs: plain("headgate_broken_costs_total"),
@@ -156,37 +98,10 @@ impl<M: Meter> Metrics<M> {
             due: None,
             meter,
         };
-        metrics.name_clients(policy, hasher);
         for decision in 0..4 {
             metrics.define_request(decision * BY.len() + if decision < 2 { 0 } else { BY.len() - 1 });
         }
-        for limit in 0..metrics.limits.len().min(EAGER) {
-            for said in [0, 3, 6, NEAR_LIMIT, USED] {
-                metrics.define_said(limit * PER_LIMIT + said);
-            }
-        }
         metrics
-    }
-
-    fn name_clients(&mut self, policy: &Policy, hasher: &Hasher) {
-        self.names.push(OTHER.to_owned());
-        for client in &policy.metrics.clients {
-            let source = policy.identify.iter().find(|source| source.name == client.source);
-            let value = match (&client.value, source) {
-                (ClientValue::Hash(hash), _) => Some(crate::identify::ClientValue::Digest(*hash)),
-                (ClientValue::Value(value), Some(source)) => source.client_value(value, hasher),
-                (ClientValue::Value(_), None) => None,
-            };
-            if let Some(value) = value {
-                let shown = crate::identify::Client {
-                    source: client.source.clone(),
-                    index: 0,
-                    value,
-                };
-                self.clients.insert(shown.to_string(), self.names.len());
-                self.names.push(client.name.clone());
-            }
-        }
     }
 
     /// A caller left before its request was decided.
@@ -210,54 +125,12 @@ impl<M: Meter> Metrics<M> {
 
     /// One of a request's limits said something, or could not be asked.
     pub fn counted(&mut self, counted: &LimitCounted) {
-        let LimitCounted {
-            limit,
-            enforced,
-            verdict,
-            by,
-            on_error,
-        } = *counted;
-        let lease = by == CountedBy::Lease;
-        let by = by_index(by).min(2);
-        let said = match verdict {
-            Some(verdict) if verdict.allowed && lease => BY_LEASE,
-            Some(verdict) if verdict.allowed => by,
-            Some(_) if enforced => 3 + by,
-            Some(_) => 6 + by,
-            None if enforced && on_error == OnError::Deny => 10,
-            None => 9,
-        };
-        let mut add = |at: usize, count: u64| {
-            if let Some(slot) = self.said.get_mut(limit * PER_LIMIT + at) {
-                slot.pending += count;
-            }
-        };
-        add(said, 1);
-        let Some((verdict, quota)) = verdict.and_then(|verdict| Some((verdict, verdict.limit?))) else {
-            return;
-        };
-        // 0/s has nothing that could be used
-        let used = match quota {
-            0 => 100,
-            _ => quota.saturating_sub(verdict.remaining).saturating_mul(100) / quota,
-        };
-        add(USED, used);
-        if verdict.allowed && used > NEAR {
-            add(NEAR_LIMIT, 1);
-        }
+        self.limits.counted(counted);
     }
 
     /// Permits were taken in advance, or ended unspent.
     pub fn leased(&mut self, now: Instant, event: Event) {
-        let (limit, counts) = match event {
-            Event::Taken { limit, permits } => (limit, [(LEASES, 1), (PERMITS, permits)]),
-            Event::Unspent { limit, permits } => (limit, [(UNSPENT, permits), (LEASES, 0)]),
-        };
-        for (at, count) in counts {
-            if let Some(slot) = self.said.get_mut(limit * PER_LIMIT + at) {
-                slot.pending += count;
-            }
-        }
+        self.limits.leased(event);
         self.due_soon(now);
     }
 
@@ -281,29 +154,7 @@ impl<M: Meter> Metrics<M> {
 
     /// A request was rejected by this limit, at this endpoint: a name of the configuration's, never a caller's.
     pub fn rejected(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
-        let client = client.and_then(|client| self.clients.get(client)).unwrap_or(0);
-        let known = self.endpoints.iter().position(|known| known == endpoint);
-        let endpoint = match known {
-            Some(at) => at,
-            None if self.endpoints.len() < MAX_REJECTED => {
-                self.endpoints.push(endpoint.to_owned());
-                self.endpoints.len() - 1
-            }
-            None => 0,
-        };
-        let place = |rejected: &[((usize, usize, usize), Slot)], key| {
-            rejected.iter().position(|(known, _)| *known == key)
-        };
-        let mut key = (limit, endpoint, client);
-        let mut at = place(&self.rejected, key);
-        if at.is_none() && self.rejected.len() >= MAX_REJECTED {
-            key = (limit, 0, 0);
-            at = place(&self.rejected, key);
-        }
-        match at.and_then(|at| self.rejected.get_mut(at)) {
-            Some((_, slot)) => slot.pending += 1,
-            None => self.rejected.push((key, Slot { id: None, pending: 1 })),
-        }
+        self.rejections.note(limit, endpoint, client);
     }
 
     /// A request waited so long for its counts, in µs.
@@ -357,28 +208,14 @@ impl<M: Meter> Metrics<M> {
                 }
             }
         }
-        for at in 0..self.said.len() {
-            if self.said.get(at).is_some_and(|slot| slot.pending > 0) {
-                self.define_said(at);
-                if let Some(slot) = self.said.get_mut(at) {
-                    slot.hand_on(&self.meter);
-                }
-            }
-        }
+        self.limits.hand_on(&self.meter);
         for (outcome, slot) in &mut self.calls {
             let labels = [("instance", self.instance.as_str()), ("outcome", outcome)];
             slot.define(&self.meter, || series("headgate_redis_calls_total", &labels));
             slot.hand_on(&self.meter);
         }
-        for ((limit, endpoint, client), slot) in &mut self.rejected {
-            let labels = [
-                ("limit", text(&self.limits, *limit)),
-                ("endpoint", text(&self.endpoints, *endpoint)),
-                ("client", text(&self.names, *client)),
-            ];
-            slot.define(&self.meter, || series("api_throttle_rejected_total", &labels));
-            slot.hand_on(&self.meter);
-        }
+        self.rejections
+            .hand_on(&self.meter, |limit| self.limits.name(limit));
     }
 
     fn define_request(&mut self, at: usize) {
@@ -390,28 +227,10 @@ impl<M: Meter> Metrics<M> {
                     .get(at / BY.len())
                     .map_or("abandoned", |outcome| outcome.word()),
             ),
-            ("by", BY.get(at % BY.len()).copied().unwrap_or(OTHER)),
+            ("by", BY.get(at % BY.len()).copied().unwrap_or("none")),
         ];
         if let Some(slot) = self.requests.get_mut(at) {
             slot.define(&self.meter, || series("headgate_requests_total", &labels));
-        }
-    }
-
-    fn define_said(&mut self, at: usize) {
-        let (limit, what) = (text(&self.limits, at / PER_LIMIT), at % PER_LIMIT);
-        let (instance, limit) = (("instance", self.instance.as_str()), ("limit", limit));
-        if let Some(slot) = self.said.get_mut(at) {
-            slot.define(&self.meter, || match (what, SAID.get(what)) {
-                (_, Some((outcome, by))) => {
-                    let labels = [instance, limit, ("outcome", outcome), ("by", by)];
-                    series("headgate_decisions_total", &labels)
-                }
-                (NEAR_LIMIT, _) => series("headgate_near_limit_total", &[instance, limit]),
-                (LEASES, _) => series("headgate_leases_total", &[instance, limit]),
-                (PERMITS, _) => series("headgate_lease_permits_total", &[instance, limit]),
-                (UNSPENT, _) => series("headgate_lease_permits_unspent_total", &[instance, limit]),
-                _ => series("headgate_quota_used_percent_total", &[instance, limit]),
-            });
         }
     }
 }
@@ -430,10 +249,6 @@ fn by_index(by: CountedBy) -> usize {
         CountedBy::Cache => 2,
         CountedBy::Lease => 3,
     }
-}
-
-fn text(list: &[String], at: usize) -> &str {
-    list.get(at).map_or(OTHER, String::as_str)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! A name is `<metric>;<label>=<value>;…`, which is Graphite's form too. Values are escaped, so that neither sign can
 //! stand in one: whatever a limit, a route or a path template is called, a regex finds the labels' true borders.
 
+use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
+
 /// The longest value of a label, in bytes; what is longer is cut.
 const LONGEST_VALUE: usize = 128;
 
@@ -15,27 +17,24 @@ pub fn series(metric: &str, labels: &[(&str, &str)]) -> String {
         name.push(';');
         name.push_str(label);
         name.push('=');
-        push_value(&mut name, value);
+        let value = value.as_bytes();
+        name.extend(percent_encode(
+            value.get(..LONGEST_VALUE).unwrap_or(value),
+            ESCAPED,
+        ));
     }
     name
 }
 
 /// Letters, digits and `._/{}*-` as they are, anything else as `%XX`. `:` and `|` would end a name in statsd.
-fn push_value(name: &mut String, value: &str) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
-    for byte in value.bytes().take(LONGEST_VALUE) {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => name.push(char::from(byte)),
-            b'.' | b'_' | b'/' | b'{' | b'}' | b'*' | b'-' => name.push(char::from(byte)),
-            _ => {
-                name.push('%');
-                name.push(digit(byte >> 4));
-                name.push(digit(byte & 15));
-            }
-        }
-    }
-}
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'/')
+    .remove(b'{')
+    .remove(b'}')
+    .remove(b'*')
+    .remove(b'-');
 
 #[cfg(test)]
 mod tests {

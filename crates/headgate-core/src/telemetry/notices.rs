@@ -1,20 +1,47 @@
-//! The log lines of what a transport to Redis notices.
+//! What is logged of what a transport to Redis notices: the remedy, in the words of Headgate's configuration.
 
-use crate::redis::Notice;
+use crate::redis::{Notice, Refusal};
 
-/// The line of a notice, with what it means for requests.
-pub fn notice_line(notice: &Notice) -> String {
-    match notice {
+/// The text of a notice, with what it means for requests.
+pub fn notice_text(notice: &Notice) -> String {
+    let text = match notice {
         Notice::BreakerOpened { .. } => {
-            format!("headgate: {notice}; on_error decides for its callers until it answers again")
+            return format!("{notice}; on_error decides for its callers until it answers again")
         }
-        Notice::BreakerClosed { .. } => format!("headgate: {notice}: it counts again"),
+        Notice::BreakerClosed { .. } => return format!("{notice}: it counts again"),
+        Notice::Refused(refusal) => return refusal_text(*refusal),
         Notice::GuardRefuses => {
-            "headgate: the redis_call guard refuses this filter's calls, and on_error decides for every caller: the \
-             guard is of another release, or has another redis.key_prefix; update the listener redis_call first"
-                .to_owned()
+            "the redis_call guard refuses this filter's calls, and on_error decides for every caller: the guard is of \
+             another release, or has another redis.key_prefix; update the listener redis_call first"
         }
-    }
+        Notice::Redirected => {
+            "Redis answers MOVED: it is a Redis Cluster, and Higress's own call asks any node and follows no redirection. \
+             Load headgate.wasm in place of headgate-higress.wasm (Higress 2.2 and later), or put a proxy in front of the \
+             cluster; until then on_error decides for most clients"
+        }
+        Notice::PasswordMissing => "Redis wants a password; write redis.native.password: {env: NAME}",
+        Notice::NotOneCommand => "a call that was not one command has not been sent; this is a bug",
+    };
+    text.to_owned()
+}
+
+/// Why Higress's client refuses a call, and what to do.
+pub fn refusal_text(refusal: Refusal) -> String {
+    let text = match refusal {
+        Refusal::UnknownCluster => {
+            "the gateway has no cluster for redis.native.service. It is asked again; if it stays so, compare the name and \
+             port with the service source, and a Kubernetes service that no route names needs \
+             global.onlyPushRouteCluster: false"
+        }
+        Refusal::NoHost => {
+            "redis.native.service has no host. It is asked again; if it stays so, see to its endpoints, and for a Redis \
+             Cluster load headgate.wasm"
+        }
+        Refusal::Unimplemented => "this proxy has no Redis call of its own; load headgate.wasm",
+        Refusal::BadMemory => "the gateway's Redis call answers status 6; this is a bug",
+        Refusal::Other(_) => return refusal.to_string(),
+    };
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -30,15 +57,36 @@ mod tests {
             reason: "\"upstream failure\"".to_owned(),
         };
         assert_eq!(
-            notice_line(&opened),
-            "headgate: circuit breaker opened for 127.0.0.1:7001 after 5 failure(s), the last: \"upstream failure\"; \
-             on_error decides for its callers until it answers again"
+            notice_text(&opened),
+            "circuit breaker opened for 127.0.0.1:7001 after 5 failure(s), the last: \"upstream failure\"; on_error \
+             decides for its callers until it answers again"
         );
         assert_eq!(
-            notice_line(&Notice::BreakerClosed { shard }),
-            "headgate: circuit breaker closed for 127.0.0.1:7001: it counts again"
+            notice_text(&Notice::BreakerClosed { shard }),
+            "circuit breaker closed for 127.0.0.1:7001: it counts again"
         );
-        let refuses = notice_line(&Notice::GuardRefuses);
-        assert!(refuses.starts_with("headgate: the redis_call guard refuses this filter's calls"));
+    }
+
+    #[test]
+    fn what_is_wrong_for_good_has_its_remedy() {
+        for (notice, remedy) in [
+            (Notice::GuardRefuses, "update the listener redis_call first"),
+            (
+                Notice::Redirected,
+                "Load headgate.wasm in place of headgate-higress.wasm",
+            ),
+            (
+                Notice::PasswordMissing,
+                "write redis.native.password: {env: NAME}",
+            ),
+            (Notice::NotOneCommand, "not one command"),
+            (Notice::Refused(Refusal::UnknownCluster), "onlyPushRouteCluster"),
+            (Notice::Refused(Refusal::NoHost), "has no host"),
+            (Notice::Refused(Refusal::Unimplemented), "load headgate.wasm"),
+            (Notice::Refused(Refusal::Other(7)), "status 7"),
+        ] {
+            let text = notice_text(&notice);
+            assert!(text.contains(remedy), "{notice:?}: {text}");
+        }
     }
 }

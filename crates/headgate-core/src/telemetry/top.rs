@@ -3,7 +3,8 @@
 //! With k places, whoever has more than 1/k of all rejections is in the sketch, and a count is too high by its error at
 //! most, never too low.
 
-use crate::json::{self, Object};
+use serde::Serialize;
+use std::cmp::Reverse;
 
 /// Places of the sketch; twelve times what is shown, so that those shown are right where the rest is noise.
 const PLACES: usize = 128;
@@ -31,24 +32,21 @@ struct Place {
     error: u64,
 }
 
-impl Place {
-    fn json<'a>(&self, name: impl Fn(usize) -> &'a str) -> String {
-        let mut place = Object::new();
-        place.text("client", &self.client);
-        place.text("limit", name(self.limit));
-        place.number("rejected", self.rejected);
-        place.number("error", self.error);
-        place.finish()
-    }
+/// One of the most rejected.
+#[derive(Debug, Serialize)]
+pub struct Rejected<'a> {
+    pub client: String,
+    /// The limit that rejected it last.
+    pub limit: &'a str,
+    pub rejected: u64,
+    /// How much of `rejected` may be another's.
+    pub error: u64,
 }
 
 /// The last eight bytes of a client, as a number. Most clients end in a hash, and differ in it.
 fn end(client: &str) -> u64 {
-    client
-        .bytes()
-        .rev()
-        .take(8)
-        .fold(0, |end, byte| end << 8 | u64::from(byte))
+    let last = client.as_bytes().last_chunk();
+    u64::from_le_bytes(last.copied().unwrap_or_default())
 }
 
 impl Top {
@@ -99,23 +97,18 @@ impl Top {
         self.places.is_empty()
     }
 
-    /// The most rejected, as a JSON list for the log, and starts anew; `name` names a limit.
-    pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> String {
+    /// The most rejected, the first most often, and starts anew; `name` names a limit.
+    pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> Vec<Rejected<'a>> {
         (self.least, self.next) = (0, 0);
         let mut places = std::mem::take(&mut self.places);
-        let mut shown = Vec::with_capacity(SHOWN);
-        // A sort would take 4 KB of the module.
-        while let Some(most) = places
-            .iter()
-            .map(|place| place.rejected)
-            .max()
-            .filter(|_| shown.len() < SHOWN)
-        {
-            if let Some(at) = places.iter().position(|place| place.rejected == most) {
-                shown.push(places.swap_remove(at).json(&name));
-            }
-        }
-        json::list(&shown)
+        places.sort_by_key(|place| Reverse(place.rejected));
+        let shown = places.into_iter().take(SHOWN).map(|place| Rejected {
+            client: place.client,
+            limit: name(place.limit),
+            rejected: place.rejected,
+            error: place.error,
+        });
+        shown.collect()
     }
 }
 
@@ -123,7 +116,7 @@ impl Top {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{json, Value};
+    use serde_json::json;
     use std::collections::BTreeMap;
 
     #[test]
@@ -136,7 +129,7 @@ mod tests {
             }
         }
         assert!(top.places.len() == PLACES);
-        let shown: Value = serde_json::from_str(&top.take(|limit| ["a", "b"][limit])).unwrap();
+        let shown = json!(top.take(|limit| ["a", "b"][limit]));
         let order: Vec<_> = shown
             .as_array()
             .unwrap()

@@ -19,7 +19,7 @@ pub(super) struct Batch {
 
 /// Where a counter lives; a log has no field in a call.
 fn place(engine: usize, key: &[u8], charge: &Charge) -> (usize, Vec<u8>, String) {
-    let form = charge.algorithm.form().word();
+    let form = charge.algorithm.form().as_str();
     let field = match charge.algorithm {
         Algorithm::SlidingWindowLog => "",
         _ => &charge.field,

@@ -415,7 +415,7 @@ impl Observer for Ledger {
     fn event(&mut self, at: Micros, engine: usize, event: &engine::Event) {
         self.now = at;
         self.told[engine].note(event);
-        if let engine::Event::Line(_, text) = event {
+        if let engine::Event::Line(engine::LogLine { text, .. }) = event {
             if text.contains("circuit breaker opened") && !self.may_open_breaker(engine) {
                 self.broke("breaker-without-cause", format!("engine {engine}: {text}"));
             }

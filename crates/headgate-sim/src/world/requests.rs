@@ -217,7 +217,9 @@ impl<O: Observer> World<O> {
             return;
         };
         while let Some(event) = instance.engine.poll_event() {
-            if let (engine::Event::Line(_, text), true) = (&event, self.observer.wants_lines()) {
+            if let (engine::Event::Line(engine::LogLine { text, .. }), true) =
+                (&event, self.observer.wants_lines())
+            {
                 self.observer
                     .line(self.now, format!("engine {engine} logs: {text}"));
             }

@@ -6,16 +6,13 @@
 //! tested natively.
 
 mod session;
-mod status;
 #[cfg(test)]
 mod tests;
-
-pub use status::Refusal;
 
 use super::health::Health;
 use super::pending::{probe, Ends, Pending, Purpose};
 use super::resp::{self, Value};
-use super::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Settings};
+use super::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Refusal, Settings};
 use fastrand::Rng;
 use session::Session;
 use std::collections::VecDeque;
@@ -33,12 +30,6 @@ const FORGET: Duration = Duration::from_secs(5);
 /// As the log calls it.
 const WHO: &str = "Redis";
 
-const MOVED: &str = "Redis answers MOVED: it is a Redis Cluster, and Higress's own call asks any node and follows no \
-     redirection. Load headgate.wasm in place of headgate-higress.wasm (Higress 2.2 and later), or put a proxy in front \
-     of the cluster; until then on_error decides for most clients";
-const NO_PASSWORD: &str = "Redis wants a password; write redis.native.password: {env: NAME}";
-const NOT_ONE_COMMAND: &str = "a call that was not one command has not been sent; this is a bug";
-
 /// What the transport needs of the gateway.
 pub trait NativeHost {
     /// Tells the client of the service the credentials, the database and its bounds. Up to Higress 2.2.1 that closes
@@ -50,8 +41,6 @@ pub trait NativeHost {
     fn call(&self, command: &[u8]) -> Result<u32, Refusal>;
     /// Whether there are credentials that can be given again.
     fn has_credentials(&self) -> bool;
-    /// Logs a warning, once for all workers.
-    fn warn_once(&self, text: &str);
 }
 
 /// A call under way, and whether it was repeated after credentials were given again.
@@ -75,6 +64,8 @@ pub struct Native<H, Id> {
     bodies: usize,
     ends: Ends<Id>,
     scratch: Vec<u8>,
+    /// What has been noticed and is said once.
+    said: Vec<Notice>,
 }
 
 impl<H: NativeHost, Id> Native<H, Id> {
@@ -90,6 +81,7 @@ impl<H: NativeHost, Id> Native<H, Id> {
             bodies: 0,
             ends: Ends::new(),
             scratch: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -142,7 +134,7 @@ impl<H: NativeHost, Id> Native<H, Id> {
         }
         if is(&reply, b"NOAUTH") {
             if !self.host.has_credentials() {
-                self.host.warn_once(NO_PASSWORD);
+                self.say_once(Notice::PasswordMissing);
             } else if !call.renewed
                 && call.pending.deadline > now
                 && self.session.renew(now, call.pending.since)
@@ -152,7 +144,7 @@ impl<H: NativeHost, Id> Native<H, Id> {
             }
         }
         if is(&reply, b"MOVED ") {
-            self.host.warn_once(MOVED);
+            self.say_once(Notice::Redirected);
         }
         self.ends.push((call.pending, Ok(reply)));
     }
@@ -169,10 +161,20 @@ impl<H: NativeHost, Id> Native<H, Id> {
                     self.bodies += usize::from(call.pending.with_body);
                     return self.sent.push_back((token, call));
                 }
-                Err(refusal) => self.session.refused(now, refusal, &self.host),
+                Err(refusal) => {
+                    self.session.refused(now, refusal);
+                    self.say_once(Notice::Refused(refusal));
+                }
             }
         }
         self.queue.push_back(call);
+    }
+
+    fn say_once(&mut self, notice: Notice) {
+        if !self.said.contains(&notice) {
+            self.said.push(notice.clone());
+            self.health.notices().push_back(notice);
+        }
     }
 
     fn forget_after(&self) -> Duration {
@@ -184,7 +186,7 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
     fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
         // Two commands in one call would give everybody on the connection somebody else's replies.
         if !call.is_one_command() {
-            self.host.warn_once(NOT_ONE_COMMAND);
+            self.say_once(Notice::NotOneCommand);
             return Err(CallError::Unavailable);
         }
         if self.in_flight() >= self.settings.max_in_flight {
@@ -251,7 +253,7 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
         }
         if !self.queue.is_empty() && self.session.is_to_be_initialized(now) {
             if let Err(refusal) = self.session.init(now, &self.host) {
-                self.session.tell(refusal, &self.host);
+                self.say_once(Notice::Refused(refusal));
             }
         }
         for call in std::mem::take(&mut self.queue) {

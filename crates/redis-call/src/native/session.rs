@@ -1,7 +1,8 @@
 //! Whether the gateway's client has its credentials and a host: when it is told, and how soon it is asked again.
 
-use super::{NativeHost, Refusal};
+use super::NativeHost;
 use crate::backoff::Backoff;
+use crate::Refusal;
 use fastrand::Rng;
 use std::time::{Duration, Instant};
 
@@ -65,14 +66,9 @@ impl Session {
     }
 
     /// A call was refused. A cluster that has gone comes back, if at all, without credentials.
-    pub fn refused(&mut self, now: Instant, refusal: Refusal, host: &impl NativeHost) {
+    pub fn refused(&mut self, now: Instant, refusal: Refusal) {
         self.backoff.failed(now);
         self.initialized &= refusal != Refusal::UnknownCluster;
-        self.tell(refusal, host);
-    }
-
-    pub fn tell(&self, refusal: Refusal, host: &impl NativeHost) {
-        host.warn_once(&refusal.to_string());
     }
 
     /// The client has lost its credentials: an update of the cluster makes it a new one. `true`: they are given

@@ -286,27 +286,6 @@ fn length(text: &[u8]) -> Result<Option<usize>, RespError> {
 
 /// A decimal number with an optional sign.
 fn integer(text: &[u8]) -> Result<i64, RespError> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] | digits => (false, digits),
-    };
-    if digits.is_empty() {
-        return Err(RespError::BadNumber);
-    }
-    // Downwards, since i64::MIN has no positive counterpart.
-    digits
-        .iter()
-        .try_fold(0_i64, |number, byte| {
-            let digit = byte.wrapping_sub(b'0');
-            (digit <= 9).then_some(())?;
-            number.checked_mul(10)?.checked_sub(i64::from(digit))
-        })
-        .and_then(|number| {
-            if negative {
-                Some(number)
-            } else {
-                number.checked_neg()
-            }
-        })
-        .ok_or(RespError::BadNumber)
+    let text = std::str::from_utf8(text).map_err(|_| RespError::BadNumber)?;
+    text.parse().map_err(|_| RespError::BadNumber)
 }

@@ -4,6 +4,7 @@ use super::{errors, policy, settings, struct_bytes, yaml};
 use crate::config::{parse, parse_value, Plugin, Policy};
 use crate::identify::SourceKind;
 use crate::limit::*;
+use crate::model::{FilterState, StateName};
 
 fn algorithm(limit: &str) -> Algorithm {
     policy(&format!("{{limits: [{limit}]}}")).limits[0].algorithm
@@ -198,6 +199,17 @@ fn names_of_headers_and_methods_are_compared_in_one_case() {
     assert_eq!(limit.matches[0].methods, ["POST"]);
     assert_eq!(limit.matches[0].headers[0].0, "x-app");
     assert!(matches!(&limit.cost, Cost::Header { name, .. } if name == "x-cost"));
+}
+
+#[test]
+fn all_filter_state_is_written_unless_names_are_listed() {
+    let written = |text: &str| settings(text).filter_state;
+    assert_eq!(written("{}"), FilterState::ALL);
+    assert_eq!(written("{filter_state: all}"), FilterState::ALL);
+    assert_eq!(written("{filter_state: []}"), FilterState::listed(&[]));
+    let names = StateName::ALL.map(StateName::as_str).join(", ");
+    let listed = FilterState::listed(&StateName::ALL);
+    assert_eq!(written(&format!("{{filter_state: [{names}]}}")), listed);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_denial_is_told_with_its_endpoint_and_client() {
         .filter(|event| matches!(event, Event::Counted { .. }));
     assert_eq!(counted.count(), 2);
     let line = events.iter().find_map(|event| match event {
-        Event::Line(_, text) => Some(text.as_str()),
+        Event::Line(line) => Some(line.text.as_str()),
         _ => None,
     });
     assert!(

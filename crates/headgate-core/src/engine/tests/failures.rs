@@ -143,10 +143,12 @@ fn notices_of_the_transport_are_log_lines() {
         .push_back(Notice::BreakerClosed { shard });
     world.engine.on_timeout(world.now);
     let text = "headgate: circuit breaker closed for 10.0.0.1:6379: it counts again";
-    assert_eq!(
-        world.events(),
-        [Event::Line(crate::redis::Level::Info, text.into())]
-    );
+    let line = LogLine {
+        level: crate::redis::Level::Info,
+        text: text.into(),
+        once: false,
+    };
+    assert_eq!(world.events(), [Event::Line(line)]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod calls;
 mod failures;
+mod filter_state;
 mod responses;
 
 use super::*;

@@ -8,7 +8,7 @@ fn without_a_host_a_call_waits_for_one_and_no_credentials_are_given_again() {
     bench.host.borrow_mut().call_status = 10;
     bench.call(1).unwrap();
     bench.after(45);
-    assert!(bench.warned().contains("no host"));
+    assert_eq!(bench.notices(), [Notice::Refused(Refusal::NoHost)]);
     bench.host.borrow_mut().call_status = 0;
     bench.after(50);
     assert_eq!((bench.sent(), bench.host.borrow().inits), (1, 1));
@@ -84,5 +84,5 @@ fn without_credentials_noauth_is_final_and_told() {
     bench.call(1).unwrap();
     bench.reply(1, "-NOAUTH x\r\n");
     assert_eq!(bench.ended(), [(1, error("NOAUTH x"))]);
-    assert!(bench.warned().contains("redis.native.password"));
+    assert_eq!(bench.notices(), [Notice::PasswordMissing]);
 }

@@ -23,7 +23,6 @@ struct Gateway {
     tokens: u32,
     sent: Vec<(u32, String)>,
     credentials: bool,
-    warned: Vec<String>,
 }
 
 type Host = Rc<RefCell<Gateway>>;
@@ -46,12 +45,6 @@ impl NativeHost for Host {
     }
     fn has_credentials(&self) -> bool {
         self.borrow().credentials
-    }
-    fn warn_once(&self, text: &str) {
-        let mut gateway = self.borrow_mut();
-        if !gateway.warned.iter().any(|said| said == text) {
-            gateway.warned.push(text.to_owned());
-        }
     }
 }
 
@@ -125,8 +118,9 @@ impl Bench {
         all.map(|done| (done.id, done.reply)).collect()
     }
 
-    fn warned(&self) -> String {
-        self.host.borrow().warned.join("\n")
+    /// What was noticed since this was last asked.
+    fn notices(&mut self) -> Vec<Notice> {
+        std::iter::from_fn(|| self.road.poll_notice()).collect()
     }
 }
 
@@ -160,7 +154,7 @@ fn what_is_not_one_command_is_not_sent() {
         assert_eq!(sent, Err(CallError::Unavailable));
     }
     assert_eq!((bench.sent(), bench.road.in_flight()), (0, 0));
-    assert!(bench.warned().contains("not one command"));
+    assert_eq!(bench.notices(), [Notice::NotOneCommand]);
 }
 
 #[test]
@@ -168,7 +162,7 @@ fn a_service_that_is_unknown_while_configuring_is_asked_for_at_the_first_call() 
     let mut bench = Bench::unconfigured();
     bench.host.borrow_mut().init_status = 2;
     bench.road.configure(bench.now).unwrap();
-    assert_eq!(bench.warned(), "", "that is nothing unusual");
+    assert_eq!(bench.notices(), [], "that is nothing unusual");
     bench.now += Duration::from_millis(50);
     bench.host.borrow_mut().init_status = 0;
     bench.call(1).unwrap();
@@ -188,7 +182,7 @@ fn a_service_that_stays_unknown_costs_a_caller_its_deadline_at_most_and_is_told_
         bench.after(1);
     }
     assert_eq!(bench.ended(), [(1, Err(CallError::Unavailable))]);
-    assert!(bench.warned().contains("onlyPushRouteCluster"));
+    assert_eq!(bench.notices(), [Notice::Refused(Refusal::UnknownCluster)]);
     let inits = bench.host.borrow().inits;
     assert!((2..8).contains(&inits), "{inits}: with growing pauses");
     assert!(!bench.road.health.is_open(), "nothing was asked of Redis");
@@ -217,8 +211,7 @@ fn moved_is_told_once_with_the_remedy_and_opens_no_breaker() {
         bench.call(1).unwrap();
         bench.reply(nth, "-MOVED 1 127.0.0.1:7001\r\n");
     }
-    assert_eq!(bench.host.borrow().warned.len(), 1);
-    assert!(bench.warned().contains("Load headgate.wasm"));
+    assert_eq!(bench.notices(), [Notice::Redirected], "once");
     assert!(!bench.road.health.is_open());
 }
 

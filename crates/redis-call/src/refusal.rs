@@ -1,4 +1,4 @@
-//! What the gateway's Redis functions answer at once.
+//! What Higress's Redis functions answer at once.
 
 use std::fmt;
 
@@ -37,17 +37,10 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::UnknownCluster => {
-                "the gateway has no cluster for redis.native.service. It is asked again; if it stays so, compare the \
-                 name and port with the service source, and a Kubernetes service that no route names needs \
-                 global.onlyPushRouteCluster: false"
-            }
-            Refusal::NoHost => {
-                "redis.native.service has no host. It is asked again; if it stays so, see to its endpoints, and for a \
-                 Redis Cluster load headgate.wasm"
-            }
-            Refusal::Unimplemented => "this proxy has no Redis call of its own; load headgate.wasm",
-            Refusal::BadMemory => "the gateway's Redis call answers status 6; this is a bug",
+            Refusal::UnknownCluster => "the gateway knows no such cluster, or not yet",
+            Refusal::NoHost => "the cluster has no host",
+            Refusal::Unimplemented => "this proxy has no Redis call of its own",
+            Refusal::BadMemory => "the gateway's Redis call answers status 6",
             Refusal::Other(status) => return write!(f, "the gateway's Redis call answers status {status}"),
         })
     }

@@ -1,7 +1,7 @@
 //! What the tests of the algorithms share, and the laws of all of them under random traffic.
 
 use super::{State, Terms};
-use crate::limit::{Algorithm, Align, Period, Rate};
+use crate::model::{Algorithm, Align, Period, Rate};
 use proptest::prelude::*;
 
 pub fn terms(algorithm: Algorithm, limit: u64, period_ms: u64) -> Terms {

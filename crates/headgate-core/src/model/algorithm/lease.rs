@@ -14,8 +14,8 @@
 //! window at most a twentieth of it. A lease needs [`LEASE_NEEDS`] times what it takes to be left.
 
 use super::{Algorithm, State, Terms, Verdict};
-use crate::limit::algorithm::Mark;
-use crate::limit::{Period, Rate};
+use crate::model::algorithm::Mark;
+use crate::model::{Period, Rate};
 
 /// A lease takes no more than one part in so many of what is left.
 pub const LEASE_NEEDS: u64 = 4;
@@ -82,8 +82,8 @@ fn filled(terms: &Terms, cost: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::laws::terms;
-    use crate::limit::algorithm::Gcra;
+    use crate::model::algorithm::laws::terms;
+    use crate::model::algorithm::Gcra;
 
     fn life(algorithm: Algorithm, limit: u64, period_ms: u64) -> u64 {
         lease_ms(algorithm, terms(algorithm, limit, period_ms).rate)

@@ -1,7 +1,7 @@
 //! The bucket's laws, on the bucket alone: under terms that change, overdrawn, and where charges are given back.
 
 use super::*;
-use crate::limit::algorithm::laws::{config, terms};
+use crate::model::algorithm::laws::{config, terms};
 use proptest::prelude::*;
 
 const NOW: u64 = 1_700_000_000_000;

@@ -1,31 +1,4 @@
-//! The counting algorithms: their laws in pure Rust, with time as an argument.
-//!
-//! They are what `counting.lua` does, for the local store and as the model that its tests compare with. What a group
-//! of limits decides together, and where state is kept, is not known here.
-//!
-//! All arithmetic is in integers, and a count times its period is at most 2⁵³: Lua's doubles hold it exactly.
-//!
-//! **Time** is the store's clock, which may step. A stored time ahead of it holds, so that a clock set back (or a
-//! failover to a slow one) grants nobody a second window; one that is more than a period ahead is not believed, or a
-//! clock that once ran a day ahead would lock callers out for a day. Waits count from the clock as it stands.
-
-mod counter;
-mod fixed;
-mod gcra;
-#[cfg(test)]
-mod laws;
-mod lease;
-mod log;
-mod state;
-
-pub use counter::Counter;
-pub use fixed::Fixed;
-pub use gcra::Gcra;
-pub use lease::{lease_ms, leased_period, LEASE_NEEDS};
-pub use log::{Log, MAX_LOG};
-pub use state::{Mark, State, Terms};
-
-pub use crate::model::{Algorithm, Align, Form};
+//! What one counter says of one call.
 
 /// Whole numbers are exact in a double up to here.
 pub const EXACT: u64 = 1 << 53;
@@ -50,7 +23,7 @@ pub struct Verdict {
 impl Verdict {
     /// For a call that may pass if `need` of `limit` is left; `left` is below 0 where a lowered N or a charge after
     /// the fact left the counter overdrawn. `wait_ms` is asked for where time will help.
-    fn new(
+    pub(super) fn new(
         limit: u64,
         left: i64,
         need: u64,
@@ -73,7 +46,7 @@ impl Verdict {
     }
 
     /// N is 0: nothing passes, whatever it costs.
-    fn never(period_ms: u64) -> Verdict {
+    pub(super) fn never(period_ms: u64) -> Verdict {
         Verdict {
             allowed: false,
             limit: Some(0),
@@ -93,11 +66,11 @@ impl Verdict {
     };
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The largest count that a period's arithmetic holds exactly. Charges after the fact stop there.
-fn most(period_ms: u64) -> u64 {
+pub(super) fn most(period_ms: u64) -> u64 {
     EXACT / period_ms.max(1)
 }

@@ -106,8 +106,8 @@ fn span_us(terms: &Terms) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::laws::terms;
-    use crate::limit::Algorithm;
+    use crate::model::algorithm::laws::terms;
+    use crate::model::Algorithm;
 
     const NOW: u64 = 1_700_000_000_000_000;
     const SPAN: u64 = 60_000_000;

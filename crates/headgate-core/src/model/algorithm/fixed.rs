@@ -72,7 +72,7 @@ impl Fixed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::laws::terms;
+    use crate::model::algorithm::laws::terms;
 
     fn fixed(align: Align, limit: u64) -> Terms {
         terms(Algorithm::FixedWindow { align }, limit, 60_000)

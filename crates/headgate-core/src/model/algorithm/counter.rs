@@ -87,8 +87,8 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::laws::terms;
-    use crate::limit::Algorithm;
+    use crate::model::algorithm::laws::terms;
+    use crate::model::Algorithm;
 
     const START: u64 = 28_333_334 * 60_000;
 
