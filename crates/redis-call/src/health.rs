@@ -96,6 +96,8 @@ impl Health {
                     match &reply {
                         Err(CallError::Unavailable | CallError::NoCluster | CallError::TooEarly) => {}
                         Err(error) => lost = Some(*error),
+                        // It is the guard that answered, not the shard.
+                        Ok(reply) if pending::is_refusal(reply) => {}
                         // Late ones have been noted as timed out.
                         Ok(_) if !in_time && failed => {}
                         Ok(_) if !in_time => self.breaker.answered_late(now),

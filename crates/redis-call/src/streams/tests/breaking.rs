@@ -94,3 +94,47 @@ fn a_stream_that_breaks_with_many_calls_has_failed_once() {
     assert_eq!(bench.ended().len(), 8);
     assert_eq!(bench.streams.breakers_open(), 0);
 }
+
+#[test]
+fn a_late_reply_to_a_probe_does_not_fail_the_next_one() {
+    let mut bench = Bench::with(&slots(&THREE));
+    freeze(&mut bench);
+    bench.tick();
+    bench.after(100);
+    while bench.sent_with(UNKNOWN_SHA1).0 < 2 {
+        bench.after(5);
+    }
+    // The shard is back: it answers the call that was given up, the first probe and the second.
+    let noscript = "-NOSCRIPT No matching script\r\n";
+    bench.reply(3, &format!(":1\r\n{noscript}"));
+    assert_eq!(bench.streams.breakers_open(), 1, "late is no success");
+    bench.reply(3, noscript);
+    assert_eq!(bench.streams.breakers_open(), 0);
+}
+
+#[test]
+fn a_refusal_by_the_guard_does_not_close_a_breaker() {
+    let mut bench = Bench::with(&slots(&THREE));
+    bench.call_slot(1, "k", slot(0)).unwrap();
+    bench.call_slot(2, "k", slot(0)).unwrap();
+    bench.tick();
+    let since = bench.now;
+    bench.after(90);
+    // Another one is made before the first two are given up.
+    bench.call_slot(3, "k", slot(0)).unwrap();
+    bench.after(10);
+    bench.streams.timed_out(bench.now, since, slot(0));
+    assert_eq!(bench.streams.breakers_open(), 1);
+    bench.after(75);
+    bench.reply(3, "-upstream failure\r\n-upstream failure\r\n");
+    bench.reply(
+        3,
+        "-ERR unknown command 'headgate-refused-EVALSHA', with args beginning with: x\r\n",
+    );
+    assert_eq!(
+        bench.ended().len(),
+        3,
+        "the last one too: it has no time to be sent elsewhere"
+    );
+    assert_eq!(bench.streams.breakers_open(), 1);
+}

@@ -91,3 +91,19 @@ fn a_stream_that_breaks_while_it_is_to_end_loses_only_what_was_under_way_on_it()
     bench.reply(4, ":1\r\n");
     assert_eq!(bench.ended(), [(1, Ok(Value::Int(1)))]);
 }
+
+#[test]
+fn a_stream_whose_guard_refuses_has_failed_once() {
+    let mut bench = Bench::warm();
+    for request in 1..=8 {
+        bench.call(request, "a").unwrap();
+    }
+    for _ in 1..=8 {
+        bench.reply(3, &REFUSED.replace("EVAL'", "EVALSHA'"));
+    }
+    let wait = bench.streams.wakeup().unwrap() - bench.now;
+    assert!((9..=20).contains(&wait.as_millis()), "{wait:?}");
+    bench.after(20);
+    bench.reply(4, ":1\r\n:2\r\n:3\r\n:4\r\n:5\r\n:6\r\n:7\r\n:8\r\n");
+    assert_eq!(bench.ended().len(), 8);
+}
