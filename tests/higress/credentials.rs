@@ -82,7 +82,7 @@ fn what_this_artifact_cannot_do_is_refused_with_the_remedy() {
         .unimplemented()
         .refused(&patient(""));
     assert!(
-        log.contains("redis.native: this proxy has no Redis call of its own; load headgate.wasm"),
+        log.contains("redis.native: this proxy does not implement a Redis call; load headgate.wasm"),
         "{log}"
     );
     Gateway::builder()
