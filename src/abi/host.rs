@@ -6,7 +6,7 @@ use crate::headers::Header;
 use crate::identify::Headers;
 use crate::local::{Refused, SharedData, Version};
 use crate::reply::Reply;
-use crate::telemetry::meter::{Kind, Meter};
+use crate::telemetry::meter::{Meter, MetricKind};
 use log::Level;
 use std::ptr::null_mut;
 
