@@ -4,7 +4,7 @@
 use headgate_core::config::Policy;
 use headgate_core::fixtures;
 use headgate_core::identify::{trimmed, Attributes, Hasher, Headers, TlsField};
-use headgate_core::limit::{normalise, Group, Plan, Planner, Readings};
+use headgate_core::limit::{normalise, Group, PathReadings, Plan, Planner};
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
@@ -120,9 +120,9 @@ fn check_group<'a>(group: &'a Group, start: &[u8], policy: &Policy) -> &'a [u8] 
 
 /// Whatever a path is, its readings are few, each is a path in its canonical spelling, and none is there twice.
 pub fn check_readings(target: &[u8]) {
-    let readings = Readings::of(target);
+    let readings = PathReadings::of(target);
     let all: Vec<(u8, &[u8])> = readings.numbered().collect();
-    assert!(all.len() <= Readings::MOST);
+    assert!(all.len() <= PathReadings::MOST);
     assert_eq!(readings.canonical(), &normalise(target)[..]);
     assert!(readings.iter().any(|path| path == readings.counted()));
     for (n, (number, path)) in all.iter().enumerate() {

@@ -6,7 +6,7 @@ use crate::headers::Header;
 use crate::identify::Headers;
 use crate::local::{Refused, SharedData, Version};
 use crate::reply::Reply;
-use crate::telemetry::meter::{Kind, Meter};
+use crate::telemetry::meter::{Meter, MetricKind};
 use log::Level;
 use std::ptr::null_mut;
 
@@ -266,7 +266,7 @@ pub fn set_tick_period(millis: u32) {
 pub struct Metrics;
 
 impl Meter for Metrics {
-    fn define(&self, kind: Kind, name: &str) -> Option<u32> {
+    fn define(&self, kind: MetricKind, name: &str) -> Option<u32> {
         let mut id = 0;
         // SAFETY: the host reads the name and writes the id during the call only.
         let status = unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) };

@@ -5,7 +5,7 @@ use crate::abi::buffer::{close_downstream, Buffer};
 use crate::abi::host;
 use crate::abi::FilterStatus;
 use crate::redis::Script;
-use crate::telemetry::meter::{Kind, Meter as _};
+use crate::telemetry::meter::{Meter as _, MetricKind};
 use redis_call::guard::{frame_header, Inbound, Refused, Rules, Throttle};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -84,7 +84,7 @@ impl Reports {
 impl Report {
     fn new(name: &str) -> Report {
         Report {
-            counter: host::Metrics.define(Kind::Counter, name),
+            counter: host::Metrics.define(MetricKind::Counter, name),
             throttle: RefCell::default(),
         }
     }

@@ -6,7 +6,8 @@ use super::transport::{transport, HostTransport};
 use crate::drill;
 use crate::earliest::earliest;
 use crate::engine::{
-    Admitted, Answer, CallId, Engine, Fallback, LogLine, Now, Owed, Ready, Step, SHORTEST_TIMEOUT,
+    Admitted, Answer, CallId, Engine, Fallback, LogLine, Now, Ready, RequestStatus, ResponseCharges,
+    SHORTEST_TIMEOUT,
 };
 use crate::identify::Hasher;
 use crate::model::Policy;
@@ -93,12 +94,12 @@ impl Worker {
         let step = engine.on_request(now, context.into(), request);
         drop(engine);
         let outcome = match step {
-            Step::Decided(Answer::Pass(admitted)) => Outcome::Pass(admitted),
-            Step::Decided(Answer::Reply(reply)) => {
+            RequestStatus::Decided(Answer::Pass(admitted)) => Outcome::Pass(admitted),
+            RequestStatus::Decided(Answer::Reply(reply)) => {
                 host::reply(&reply);
                 Outcome::Replied
             }
-            Step::Pending(id, fallback) => {
+            RequestStatus::Pending(id, fallback) => {
                 let waiting = Rc::new(Waiting {
                     fallback,
                     admitted: Cell::new(None),
@@ -138,7 +139,7 @@ impl Worker {
         self.enter(move |engine, now| engine.on_transport(now, event));
     }
 
-    pub fn charge(&self, owed: Owed) {
+    pub fn charge(&self, owed: ResponseCharges) {
         self.enter(move |engine, now| engine.charge(now, owed));
     }
 
@@ -254,7 +255,7 @@ impl Worker {
                 continue;
             }
             let (outcome, reply) = waiting.fallback.decide(&self.policy, now);
-            host::set_filter_state("ratelimit_decision", outcome.word().as_bytes());
+            host::set_filter_state("ratelimit_decision", outcome.as_str().as_bytes());
             match reply {
                 Some(reply) => {
                     host::set_filter_state("ratelimit_error", b"true");

@@ -112,7 +112,7 @@ impl Observer for Tally<'_> {
                     Outcome::NoClient { .. } | Outcome::AmbiguousClient => self.no_client += 1,
                     _ => {}
                 }
-                let word = by.map_or(outcome.word(), CountedBy::word);
+                let word = by.map_or(outcome.as_str(), CountedBy::as_str);
                 *self.by.entry(word.to_owned()).or_default() += 1;
             }
             engine::Event::Counted {

@@ -25,7 +25,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Its name in filter state and in metrics.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Outcome::Allowed => "allowed",
             Outcome::Denied => "denied",
@@ -50,7 +50,7 @@ pub enum CountedBy {
 
 impl CountedBy {
     /// Its name in filter state, metrics and log lines.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             CountedBy::Redis => "redis",
             CountedBy::Local => "local",
@@ -86,7 +86,7 @@ pub struct Decision {
     /// one with the longest wait.
     pub shown: Option<Figures>,
     /// The same for operators, hidden limits included.
-    pub told: Option<Figures>,
+    pub reported: Option<Figures>,
     /// For a denial, in ms: the longest wait of all that deny; a minute's multiple if only hidden limits do.
     pub retry_after_ms: u64,
     /// For a denial: such a call can never pass, because N is 0 or the cost is above N.
@@ -99,7 +99,7 @@ pub struct Decision {
 
 /// What became of one counter of the request.
 #[derive(Debug, Clone, Copy)]
-pub struct Counted<'a> {
+pub struct CounterResult<'a> {
     pub charge: &'a Charge,
     /// `None`: it could not be counted.
     pub verdict: Option<Verdict>,
@@ -115,7 +115,7 @@ impl Decision {
             outcome,
             by: None,
             shown: None,
-            told: None,
+            reported: None,
             retry_after_ms: 0,
             never: false,
             shadow: Vec::new(),
@@ -137,7 +137,10 @@ impl Decision {
     /// Decides from every counter of the request. A known denial wins over a failure; else the strictest `on_error`
     /// of the enforced limits that failed: deny, local, allow. A limit that was counted locally has followed its own,
     /// and so outweighs one that lets pass. A limit in shadow is never in the way.
-    pub fn from_counted<'a>(limits: &[Limit], counted: impl IntoIterator<Item = Counted<'a>>) -> Decision {
+    pub fn from_counted<'a>(
+        limits: &[Limit],
+        counted: impl IntoIterator<Item = CounterResult<'a>>,
+    ) -> Decision {
         let mut decision = Decision::uncounted(Outcome::Allowed);
         let mut tightest: Option<Figures> = None;
         let mut tightest_shown: Option<Figures> = None;
@@ -145,7 +148,7 @@ impl Decision {
         let mut denying_shown: Option<Figures> = None;
         let mut failure: Option<OnError> = None;
         let (mut enforced, mut shadow_failed, mut locally) = (false, false, false);
-        for Counted { charge, verdict, by } in counted {
+        for CounterResult { charge, verdict, by } in counted {
             let Some(limit) = limits.get(charge.limit) else {
                 continue;
             };
@@ -157,7 +160,7 @@ impl Decision {
                 }
                 continue;
             };
-            decision.by = strongest(decision.by, by);
+            decision.by = least_certain(decision.by, by);
             locally |= charge.enforced && by == CountedBy::Local;
             if !charge.enforced {
                 if !verdict.allowed {
@@ -187,13 +190,13 @@ impl Decision {
             }
         }
         let failure = failure.filter(|on_error| !(locally && *on_error == OnError::Allow));
-        if let Some(told) = denying {
+        if let Some(reported) = denying {
             decision.outcome = Outcome::Denied;
             decision.retry_after_ms = match denying_shown {
-                Some(_) => told.wait_ms,
-                None => told.wait_ms.div_ceil(MINUTE_MS).max(1) * MINUTE_MS,
+                Some(_) => reported.wait_ms,
+                None => reported.wait_ms.div_ceil(MINUTE_MS).max(1) * MINUTE_MS,
             };
-            (decision.shown, decision.told) = (denying_shown, denying);
+            (decision.shown, decision.reported) = (denying_shown, denying);
         } else if let Some(on_error) = failure.or((shadow_failed && !enforced).then_some(OnError::Allow)) {
             decision.outcome = match on_error {
                 OnError::Deny => Outcome::FailedClosed,
@@ -202,16 +205,16 @@ impl Decision {
             decision.by = None;
             decision.applied.clear();
         } else {
-            (decision.shown, decision.told) = (tightest_shown, tightest);
+            (decision.shown, decision.reported) = (tightest_shown, tightest);
         }
         decision
     }
 
     /// Whether counters that Redis did not count are to be counted locally, where their limits say so: not where one
     /// denies already, nor where one that failed refuses by itself.
-    pub fn asks_locally<'a>(limits: &[Limit], counted: impl IntoIterator<Item = Counted<'a>>) -> bool {
+    pub fn asks_locally<'a>(limits: &[Limit], counted: impl IntoIterator<Item = CounterResult<'a>>) -> bool {
         let mut asks = false;
-        for Counted { charge, verdict, .. } in counted {
+        for CounterResult { charge, verdict, .. } in counted {
             let on_error = limits.get(charge.limit).map(|limit| limit.on_error);
             match (verdict, on_error) {
                 (Some(verdict), _) if charge.enforced && !verdict.allowed => return false,
@@ -244,7 +247,7 @@ impl Figures {
             remaining: verdict.remaining,
             reset_ms: verdict.reset_ms,
             wait_ms: verdict.wait_ms,
-            cost: match charge.later {
+            cost: match charge.charged_on_response {
                 true => 1,
                 false => charge.cost.max(1),
             },
@@ -284,7 +287,7 @@ fn keep(best: &mut Option<Figures>, figures: Figures, before: fn(&Figures, &Figu
 }
 
 /// A request that was counted in several places is said to be counted by the least certain one.
-fn strongest(known: Option<CountedBy>, by: CountedBy) -> Option<CountedBy> {
+fn least_certain(known: Option<CountedBy>, by: CountedBy) -> Option<CountedBy> {
     match (known, by) {
         (Some(CountedBy::Local), _) | (_, CountedBy::Local) => Some(CountedBy::Local),
         (Some(CountedBy::Cache), _) => Some(CountedBy::Cache),

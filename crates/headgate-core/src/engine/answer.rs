@@ -1,7 +1,7 @@
 //! Carries a decision out on its request: filter state, figures for the upstream, the filter's own reply.
 
 use super::event::{Endpoint, Event};
-use super::filter_state::{self, Told, SHOWN_COST};
+use super::filter_state::{self, DecisionContext, SHOWN_COST};
 use super::pending::{Caller, Decided};
 use super::{CallId, Engine, Exchange, Now};
 use crate::decision::{CountedBy, Decision, Outcome};
@@ -12,7 +12,7 @@ use crate::local::SharedData;
 use crate::redis::Level;
 use crate::redis::RedisCall;
 use crate::reply::Reply;
-use crate::telemetry::denials::{trace_id, Line};
+use crate::telemetry::denials::{trace_id, DenialLine};
 
 /// What becomes of a decided request.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Admitted {
     /// For the response.
     pub(super) figures: Vec<Header>,
     /// What has costs that come with the response.
-    pub(super) later: Vec<Group>,
+    pub(super) response_groups: Vec<Group>,
     pub(super) by: Option<CountedBy>,
 }
 
@@ -51,13 +51,13 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         };
         let random = || self.random.f64();
         let reply = Reply::new(&policy, &decision, caller.protocol, unix_ms, random);
-        let told = Told {
+        let context = DecisionContext {
             caller: &caller,
             redis_us,
             unix_ms,
             reply: reply.as_ref(),
         };
-        filter_state::tell(&policy, &decision, &told, request);
+        filter_state::write(&policy, &decision, &context, request);
         let is_earlier = caller.earlier;
         let retry_after = reply.as_ref().and_then(|reply| reply.retry_after);
         self.report(unix_ms, caller, &decision, &groups, retry_after, request);
@@ -96,11 +96,11 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         if !decision.shadow.is_empty() {
             request.set_header(&(headers::LIMITED, "true".into()));
         }
-        let mut later = groups;
-        later.retain(Group::has_later);
+        let mut response_groups = groups;
+        response_groups.retain(Group::has_response_cost);
         Answer::Pass(Admitted {
             figures,
-            later,
+            response_groups,
             by: decision.by,
         })
     }
@@ -120,8 +120,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             outcome: decision.outcome,
             by: decision.by,
         });
-        let told = decision.told.filter(|_| decision.outcome == Outcome::Denied);
-        let Some(index) = told.map(|told| told.limit) else {
+        let reported = decision.reported.filter(|_| decision.outcome == Outcome::Denied);
+        let Some(index) = reported.map(|reported| reported.limit) else {
             return;
         };
         let policy = &self.policy;
@@ -140,15 +140,15 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             None => Endpoint::Route(request.route().unwrap_or_default()),
         };
         if let Some(left_out) = left_out {
-            let line = Line {
+            let line = DenialLine {
                 instance: &policy.instance,
                 client: caller.client.as_deref(),
                 limit: limit.map_or("", |limit| &limit.name),
-                by: decision.by.map_or("", CountedBy::word),
+                by: decision.by.map_or("", CountedBy::as_str),
                 endpoint: endpoint.name(limit),
                 retry_after,
                 left_out,
-                ..Line::default()
+                ..DenialLine::default()
             };
             let line = with_request(line, request);
             self.events.line(Level::Warn, line);
@@ -173,14 +173,14 @@ fn shown_earlier(request: &dyn Exchange) -> Shown {
 const MAX_TEXT: usize = 128;
 
 /// A denial's line, with what only the request's headers know.
-fn with_request(line: Line<'_>, request: &dyn Exchange) -> String {
+fn with_request(line: DenialLine<'_>, request: &dyn Exchange) -> String {
     let text = |name: &str| {
         let value = request.header(name).value()?;
         Some(String::from_utf8_lossy(value.get(..MAX_TEXT).unwrap_or(&value)).into_owned())
     };
     let [method, request_id, w3c, b3, x_b3] =
         [":method", "x-request-id", "traceparent", "b3", "x-b3-traceid"].map(text);
-    let line = Line {
+    let line = DenialLine {
         method: method.as_deref(),
         request_id: request_id.as_deref(),
         trace_id: trace_id(w3c.as_deref(), b3.as_deref(), x_b3.as_deref()),

@@ -2,8 +2,8 @@
 
 use super::answer::Answer;
 use super::event::Event;
-use super::pending::{Caller, Decided, Waiting};
-use super::{CallId, Engine, Exchange, Fallback, Now, RequestId, Step};
+use super::pending::{Caller, Decided, WaitingRequest};
+use super::{CallId, Engine, Exchange, Fallback, Now, RequestId, RequestStatus};
 use crate::decision::{Decision, Outcome};
 use crate::limit::Group;
 use crate::local::SharedData;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// A call of a request that is to be sent again.
-pub(super) struct Again {
+pub(super) struct RetryCall {
     at: Instant,
     id: RequestId,
     part: u16,
@@ -34,7 +34,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         caller: Caller,
         groups: Vec<Group>,
         request: &mut dyn Exchange,
-    ) -> Step {
+    ) -> RequestStatus {
         let at = now.monotonic;
         if self.policy.store == Store::Local {
             let decision = self.decide_locally(now, &groups);
@@ -60,7 +60,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             return self.decided_at_once(now, caller, groups, decision, request);
         }
         let fallback = Fallback::new(&self.policy, caller.protocol, &groups);
-        let waiting = Waiting {
+        let waiting = WaitingRequest {
             caller,
             groups,
             results,
@@ -69,7 +69,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             deadline: at + self.policy.redis.timeout,
         };
         self.requests.insert(id, waiting);
-        Step::Pending(id, fallback)
+        RequestStatus::Pending(id, fallback)
     }
 
     fn decided_at_once(
@@ -79,14 +79,14 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         groups: Vec<Group>,
         decision: Decision,
         request: &mut dyn Exchange,
-    ) -> Step {
+    ) -> RequestStatus {
         let decided = Decided {
             caller,
             groups,
             decision,
             redis_us: None,
         };
-        Step::Decided(self.answer(now, decided, request))
+        RequestStatus::Decided(self.answer(now, decided, request))
     }
 
     /// Sends a call for a group.
@@ -141,7 +141,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     fn send_later(&mut self, now: Instant, id: RequestId, part: u16, call: Call) {
-        self.again.push_back(Again {
+        self.retries.push_back(RetryCall {
             at: now + TRY_AGAIN,
             id,
             part,
@@ -177,16 +177,20 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
 
     /// Sends the calls whose moment has come.
     pub(super) fn send_due(&mut self, now: Now) {
-        while self.again.front().is_some_and(|again| again.at <= now.monotonic) {
-            if let Some(Again { id, part, call, .. }) = self.again.pop_front() {
+        while self
+            .retries
+            .front()
+            .is_some_and(|retry| retry.at <= now.monotonic)
+        {
+            if let Some(RetryCall { id, part, call, .. }) = self.retries.pop_front() {
                 self.send_again(now, id, part, call);
             }
         }
     }
 
     /// When the next call is to be sent again.
-    pub(super) fn next_again(&self) -> Option<Instant> {
-        self.again.front().map(|again| again.at)
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.retries.front().map(|retry| retry.at)
     }
 
     /// Sends a call of a request that waits already.
@@ -215,7 +219,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     /// Tells the transport which shards kept a caller waiting for all of its time.
-    fn blame(&mut self, now: Instant, waiting: &Waiting) {
+    fn blame(&mut self, now: Instant, waiting: &WaitingRequest) {
         let (since, timeout) = (waiting.since, self.policy.redis.timeout);
         for (group, result) in waiting.groups.iter().zip(&waiting.results) {
             if !matches!(result, Some(Err(GroupError::TimedOut))) {
@@ -230,8 +234,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     /// Decides on a request whose results are all there.
-    fn finish(&mut self, now: Now, id: RequestId, waiting: Waiting) {
-        let Waiting {
+    fn finish(&mut self, now: Now, id: RequestId, waiting: WaitingRequest) {
+        let WaitingRequest {
             caller,
             groups,
             results,
@@ -280,7 +284,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     pub(super) fn note_call(&mut self, result: &GroupResult) {
         let outcome = match result {
             Ok(_) => "ok",
-            Err(error) => error.word(),
+            Err(error) => error.as_str(),
         };
         self.events.note(Event::Called { outcome });
     }

@@ -5,14 +5,14 @@
 use super::event::{Event, Events};
 use super::local::Local;
 use super::{CallId, Engine, Now};
-use crate::decision::{Counted, CountedBy, Decision};
+use crate::decision::{CountedBy, CounterResult, Decision};
 use crate::limit::{Group, Limit};
 use crate::local::SharedData;
 use crate::redis::Level;
 use crate::redis::RedisCall;
 use crate::results::GroupResult;
-use crate::script::Reply;
-use crate::telemetry::failures::Kind;
+use crate::script::ScriptReply;
+use crate::telemetry::failures::FailureKind;
 use crate::telemetry::{on_error_words, Report};
 use std::fmt::Display;
 use std::time::Instant;
@@ -26,13 +26,13 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let verdicts = &self.verdicts;
         let known = charges.filter_map(|(group, charge)| {
             let verdict = verdicts.denied(now, group, charge)?;
-            Some(Counted {
+            Some(CounterResult {
                 charge,
                 verdict: Some(verdict),
                 by: CountedBy::Cache,
             })
         });
-        let known: Vec<Counted> = known.collect();
+        let known: Vec<CounterResult> = known.collect();
         if known.is_empty() {
             return None;
         }
@@ -54,7 +54,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     /// then, is.
     pub(super) fn decide(&mut self, now: Now, groups: &[Group], results: &[Option<GroupResult>]) -> Decision {
         let error = results.iter().flatten().find_map(|result| result.as_ref().err());
-        let failure = error.map(|error| (Kind::of(error), error as &dyn Display));
+        let failure = error.map(|error| (FailureKind::of(error), error as &dyn Display));
         self.log_failure(now.monotonic, "Redis", failure);
         let mut locally = Vec::new();
         if error.is_some()
@@ -84,7 +84,9 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             locally.push(counted.ok());
         }
         self.note_evicted();
-        let failure = error.as_ref().map(|error| (Kind::Local, error as &dyn Display));
+        let failure = error
+            .as_ref()
+            .map(|error| (FailureKind::Local, error as &dyn Display));
         self.log_failure(now.monotonic, "Envoy", failure);
         self.decide_by(now, groups, &[], &locally)
     }
@@ -95,7 +97,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         now: Now,
         groups: &[Group],
         results: &[Option<GroupResult>],
-        locally: &[Option<Reply>],
+        locally: &[Option<ScriptReply>],
     ) -> Decision {
         let limits = &self.policy.limits;
         let counted = counted(limits, &self.local, groups, results, locally);
@@ -119,7 +121,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     /// Logs that requests are not counted as they should be and why, and when they are again.
-    fn log_failure(&mut self, now: Instant, who: &str, failure: Option<(Kind, &dyn Display)>) {
+    fn log_failure(&mut self, now: Instant, who: &str, failure: Option<(FailureKind, &dyn Display)>) {
         let kind = failure.map(|(kind, _)| kind);
         match (self.failures.note(now, kind), failure) {
             (Some(Report::Failing { requests }), Some((kind, error))) => {
@@ -142,8 +144,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
 }
 
 /// Tells what the limits of one request said.
-pub(super) fn note_counted<'a>(events: &mut Events, counted: impl IntoIterator<Item = Counted<'a>>) {
-    for Counted { charge, verdict, by } in counted {
+pub(super) fn note_counted<'a>(events: &mut Events, counted: impl IntoIterator<Item = CounterResult<'a>>) {
+    for CounterResult { charge, verdict, by } in counted {
         events.note(Event::Counted {
             limit: charge.limit,
             enforced: charge.enforced,
@@ -159,15 +161,15 @@ fn counted<'a, S: SharedData>(
     local: &'a Local<S>,
     groups: &'a [Group],
     results: &'a [Option<GroupResult>],
-    locally: &'a [Option<Reply>],
-) -> impl Iterator<Item = Counted<'a>> + Clone {
+    locally: &'a [Option<ScriptReply>],
+) -> impl Iterator<Item = CounterResult<'a>> + Clone {
     groups.iter().enumerate().flat_map(move |(at, group)| {
         let result = results.get(at).and_then(Option::as_ref);
         let redis = result.and_then(|result| result.as_ref().ok());
         let reply = locally.get(at).and_then(Option::as_ref);
         group.charges.iter().enumerate().map(move |(n, charge)| {
             let reply = redis.or(reply.filter(|_| local.counts(limits, charge)));
-            Counted {
+            CounterResult {
                 charge,
                 verdict: reply.and_then(|reply| reply.verdicts.get(n)).copied(),
                 by: match redis {

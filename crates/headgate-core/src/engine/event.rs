@@ -1,7 +1,7 @@
 //! What operators are told, as events: the engine keeps no figures and writes no log.
 
 use crate::decision::{CountedBy, Outcome};
-use crate::lease;
+use crate::lease::LeaseEvent;
 use crate::limit::{Limit, Verdict};
 use crate::redis::Level;
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ pub enum Event {
     /// A caller left before its request was decided.
     Abandoned,
     /// Permits were taken in advance, or ended unspent.
-    Lease(lease::Event),
+    Lease(LeaseEvent),
     /// A limit denied a request.
     Denied {
         limit: usize,

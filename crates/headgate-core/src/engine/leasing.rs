@@ -3,7 +3,7 @@
 use super::deciding::note_counted;
 use super::event::Event;
 use super::{CallId, Engine};
-use crate::decision::{Counted, CountedBy, Decision};
+use crate::decision::{CountedBy, CounterResult, Decision};
 use crate::limit::Group;
 use crate::local::SharedData;
 use crate::redis::resp::Value;
@@ -17,7 +17,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     pub(super) fn leased(&mut self, now: Instant, groups: &[Group]) -> Option<Decision> {
         let verdicts = self.leases.spend(now, groups)?;
         let charges = groups.iter().flat_map(|group| &group.charges);
-        let counted = charges.zip(&verdicts).map(|(charge, verdict)| Counted {
+        let counted = charges.zip(&verdicts).map(|(charge, verdict)| CounterResult {
             charge,
             verdict: Some(*verdict),
             by: CountedBy::Lease,
@@ -36,7 +36,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
 
     /// Sends what is to be taken for the counters of this request; nobody waits for it.
     fn take_leases(&mut self, now: Instant, groups: &[Group]) {
-        for lease in self.leases.takings(now, groups) {
+        for lease in self.leases.lease_requests(now, groups) {
             self.next_lease += 1;
             let id = self.next_lease;
             match self.send(now, CallId::Lease(id), &lease.group, Mode::Lease) {

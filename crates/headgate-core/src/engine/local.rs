@@ -4,7 +4,7 @@ use super::call::Now;
 use crate::limit::{Charge, Group, Limit, OnError};
 use crate::local::{LocalError, LocalStore, SharedData};
 use crate::model::{Policy, Store};
-use crate::script::Reply;
+use crate::script::ScriptReply;
 
 pub struct Local<S> {
     store: LocalStore<S>,
@@ -22,7 +22,7 @@ impl<S: SharedData> Local<S> {
     }
 
     /// Counts those of the group's charges that are counted here.
-    pub fn count(&mut self, limits: &[Limit], group: &Group, now: Now) -> Result<Reply, LocalError> {
+    pub fn count(&mut self, limits: &[Limit], group: &Group, now: Now) -> Result<ScriptReply, LocalError> {
         let all = self.all;
         self.store
             .count(group, &|charge| counts(all, limits, charge), now.unix_us())
@@ -37,7 +37,7 @@ impl<S: SharedData> Local<S> {
     }
 
     /// Returns what a refused request took.
-    pub fn give_back(&mut self, group: &Group, reply: &Reply, now: Now) {
+    pub fn give_back(&mut self, group: &Group, reply: &ScriptReply, now: Now) {
         let _kept = self.store.give_back(group, reply, now.unix_us());
     }
 

@@ -36,7 +36,7 @@ pub use event::{Endpoint, Event, LogLine, OTHER_ENDPOINT};
 pub use exchange::{Edits, Exchange, Response};
 pub use fallback::Fallback;
 pub use plan::{plan, Planned};
-pub use response::Owed;
+pub use response::ResponseCharges;
 pub use sizes::Sizes;
 
 use crate::earliest::earliest;
@@ -52,7 +52,7 @@ use crate::stall::Stall;
 use crate::telemetry::denials::Denials;
 use crate::telemetry::{notice_text, FailureLog};
 use crate::verdict_cache::VerdictCache;
-use counting::Again;
+use counting::RetryCall;
 use event::Events;
 use local::Local;
 use pending::{Caller, Decided, PendingRequests};
@@ -65,7 +65,7 @@ pub const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// What became of a request whose headers have come.
 #[derive(Debug)]
-pub enum Step {
+pub enum RequestStatus {
     Decided(Answer),
     /// It waits under this id, until [`Engine::poll_ready`] returns it or [`Engine::on_left`] ends it. The shell keeps
     /// the other outside of the engine.
@@ -91,7 +91,7 @@ pub struct Engine<T, S> {
     verdicts: VerdictCache,
     leases: LeaseBook,
     next_lease: u64,
-    again: VecDeque<Again>,
+    retries: VecDeque<RetryCall>,
     stall: Stall,
     /// The timeout that the shell was asked for.
     asked: Option<Instant>,
@@ -123,7 +123,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             verdicts: VerdictCache::new(&policy.verdict_cache),
             leases: LeaseBook::new(&policy),
             next_lease: 0,
-            again: VecDeque::new(),
+            retries: VecDeque::new(),
             stall: Stall::default(),
             asked: None,
             failures: FailureLog::default(),
@@ -137,7 +137,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
 
     /// A request's headers have come. `caller` is the shell's number of the request, which [`Engine::poll_ready`]
     /// returns. The request may be edited in any case: what only the filter may say is taken away.
-    pub fn on_request(&mut self, now: Now, caller: u64, request: &mut dyn Exchange) -> Step {
+    pub fn on_request(&mut self, now: Now, caller: u64, request: &mut dyn Exchange) -> RequestStatus {
         let identity = self.planner.identify(request);
         self.on_identified(now, caller, &identity, request)
     }
@@ -150,7 +150,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         caller: u64,
         identity: &Identity,
         request: &mut dyn Exchange,
-    ) -> Step {
+    ) -> RequestStatus {
         let earlier = filter_state::decided_earlier(request);
         if !earlier {
             remove_own(request);
@@ -175,7 +175,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
                     decision,
                     redis_us: None,
                 };
-                Step::Decided(self.answer(now, decided, request))
+                RequestStatus::Decided(self.answer(now, decided, request))
             }
         }
     }
@@ -214,7 +214,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             deadline.map(|deadline| self.stall.look_at(now, deadline)),
             self.transport.wakeup(),
             self.leases.due(),
-            self.next_again(),
+            self.next_retry(),
         ];
         let Some(at) = earliest(&next) else {
             return self.asked;

@@ -24,7 +24,7 @@ pub struct Caller {
 
 /// A request whose counts have not all come.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct WaitingRequest {
     pub caller: Caller,
     pub groups: Vec<Group>,
     /// `None`: not answered yet.
@@ -46,7 +46,7 @@ pub struct Decided {
     pub redis_us: Option<u64>,
 }
 
-impl Waiting {
+impl WaitingRequest {
     fn is_complete(&self) -> bool {
         self.results.iter().all(Option::is_some)
     }
@@ -56,7 +56,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub struct PendingRequests {
     next: u64,
-    waiting: ByNumber<Waiting>,
+    waiting: ByNumber<WaitingRequest>,
     /// In the order of arrival, which is that of their deadlines: all wait equally long.
     deadlines: VecDeque<(Instant, RequestId)>,
     decided: ByNumber<Decided>,
@@ -71,13 +71,13 @@ impl PendingRequests {
         RequestId(self.next)
     }
 
-    pub fn insert(&mut self, id: RequestId, waiting: Waiting) {
+    pub fn insert(&mut self, id: RequestId, waiting: WaitingRequest) {
         self.deadlines.push_back((waiting.deadline, id));
         self.waiting.insert(id.0, waiting);
     }
 
     /// `None`: it waits no longer.
-    pub fn get(&self, id: RequestId) -> Option<&Waiting> {
+    pub fn get(&self, id: RequestId) -> Option<&WaitingRequest> {
         self.waiting.get(&id.0)
     }
 
@@ -87,7 +87,7 @@ impl PendingRequests {
     }
 
     /// Notes a result; the whole request when it was the last one missing.
-    pub fn answer(&mut self, id: RequestId, part: u16, result: GroupResult) -> Option<Waiting> {
+    pub fn answer(&mut self, id: RequestId, part: u16, result: GroupResult) -> Option<WaitingRequest> {
         let waiting = self.waiting.get_mut(&id.0)?;
         *waiting.results.get_mut(usize::from(part))? = Some(result);
         if !waiting.is_complete() {
@@ -138,7 +138,7 @@ impl PendingRequests {
     }
 
     /// Takes out a request whose time is up, what is missing being [`GroupError::TimedOut`] or why it was postponed.
-    pub fn overdue(&mut self, now: Instant) -> Option<(RequestId, Waiting)> {
+    pub fn overdue(&mut self, now: Instant) -> Option<(RequestId, WaitingRequest)> {
         self.tidy();
         let (deadline, id) = *self.deadlines.front()?;
         if deadline > now {

@@ -16,7 +16,7 @@ use crate::script::Mode;
 
 /// Costs that are known now, to be charged by [`Engine::charge`].
 #[derive(Debug)]
-pub struct Owed {
+pub struct ResponseCharges {
     groups: Vec<Group>,
     /// Who counted the request.
     by: Option<CountedBy>,
@@ -25,29 +25,39 @@ pub struct Owed {
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     /// The response of an upstream has come, or that of a filter behind: not the filter's own reply.
-    pub fn on_response(&self, admitted: Admitted, response: &dyn Response) -> (Edits, Option<Owed>) {
-        let Admitted { figures, later, by } = admitted;
-        let owed = match later.is_empty() || refused_later(response) {
+    pub fn on_response(
+        &self,
+        admitted: Admitted,
+        response: &dyn Response,
+    ) -> (Edits, Option<ResponseCharges>) {
+        let Admitted {
+            figures,
+            response_groups,
+            by,
+        } = admitted;
+        let owed = match response_groups.is_empty() || refused_later(response) {
             true => None,
-            false => Some(costs_of_response(&self.policy, response, &later, by)),
+            false => Some(costs_of_response(&self.policy, response, &response_groups, by)),
         };
         (edits(&self.policy, figures, response), owed)
     }
 
     /// The request ended without a response: it was served, or is about to be, and costs no less than one whose
     /// response says nothing of its cost.
-    pub fn on_gone(&self, admitted: Admitted) -> Option<Owed> {
-        let Admitted { later, by, .. } = admitted;
-        if later.is_empty() {
+    pub fn on_gone(&self, admitted: Admitted) -> Option<ResponseCharges> {
+        let Admitted {
+            response_groups, by, ..
+        } = admitted;
+        if response_groups.is_empty() {
             return None;
         }
-        let groups = due(&later, |limit| {
+        let groups = due(&response_groups, |limit| {
             match self.policy.limits.get(limit).map(|limit| &limit.cost) {
                 Some(Cost::ResponseHeader { range, .. }) => range.unread(),
                 _ => 0,
             }
         });
-        Some(Owed {
+        Some(ResponseCharges {
             groups,
             by,
             broken_costs: 0,
@@ -56,7 +66,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
 
     /// Charges what responses said to have cost, by one call a group. Nobody waits for it, and it is not repeated: a
     /// lost one under-counts a request that has been served.
-    pub fn charge(&mut self, now: Now, owed: Owed) {
+    pub fn charge(&mut self, now: Now, owed: ResponseCharges) {
         if owed.broken_costs > 0 {
             self.events.note(Event::BrokenCosts(owed.broken_costs));
         }
@@ -76,21 +86,21 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
 }
 
 /// What is charged of the groups, each limit at the cost that `cost` says for its index.
-fn due(later: &[Group], mut cost: impl FnMut(usize) -> u64) -> Vec<Group> {
-    later
+fn due(response_groups: &[Group], mut cost: impl FnMut(usize) -> u64) -> Vec<Group> {
+    response_groups
         .iter()
-        .filter_map(|group| group.afterwards(&mut cost))
+        .filter_map(|group| group.response_charges(&mut cost))
         .collect()
 }
 
 fn costs_of_response(
     policy: &Policy,
     response: &dyn Response,
-    later: &[Group],
+    response_groups: &[Group],
     by: Option<CountedBy>,
-) -> Owed {
+) -> ResponseCharges {
     let mut broken_costs = 0;
-    let groups = due(later, |limit| {
+    let groups = due(response_groups, |limit| {
         let Some(Cost::ResponseHeader { name, range }) = policy.limits.get(limit).map(|limit| &limit.cost)
         else {
             return 0;
@@ -99,7 +109,7 @@ fn costs_of_response(
         broken_costs += u32::from(!matches!(read, ReadCost::Cost(_)));
         range.charged(read)
     });
-    Owed {
+    ResponseCharges {
         groups,
         by,
         broken_costs,
@@ -117,11 +127,11 @@ fn edits(policy: &Policy, figures: Vec<Header>, response: &dyn Response) -> Edit
         Some(b"400" | b"403") if shown_later(policy, response) => return Edits::default(),
         _ => {}
     }
-    let mut told = false;
+    let mut reported = false;
     response.each_header(&mut |name, _| {
-        told |= Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
+        reported |= Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
     });
-    match told {
+    match reported {
         false => Edits {
             remove: Vec::new(),
             add: figures,

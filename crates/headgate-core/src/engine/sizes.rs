@@ -10,7 +10,7 @@ pub struct Sizes {
     /// Requests that wait, or whose decision is to be carried out.
     pub requests: usize,
     /// Calls that are to be sent again.
-    pub again: usize,
+    pub retries: usize,
     /// Denials that are remembered: at most `verdict_cache.entries`.
     pub denials: usize,
     /// Counters that are watched for leases.
@@ -26,7 +26,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     pub fn sizes(&self) -> Sizes {
         Sizes {
             requests: self.requests.len(),
-            again: self.again.len(),
+            retries: self.retries.len(),
             denials: self.verdicts.len(),
             leases: self.leases.len(),
             lease_calls: self.leases.calls(),

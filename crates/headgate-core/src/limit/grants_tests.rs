@@ -263,7 +263,7 @@ fn a_cost_is_fixed_or_said_by_the_request_or_comes_later() {
         };
         let request = FakeRequest::new("10.0.0.1", &[("x-cost", value)]);
         let charge = charges(vec![limit], &request).remove(0);
-        (charge.cost, charge.later)
+        (charge.cost, charge.charged_on_response)
     };
     let from = |name: &str| Cost::Header {
         name: name.into(),

@@ -2,7 +2,7 @@
 
 use crate::identify::{Digest, FakeRequest, Hasher, Headers, Source};
 use crate::limit::fixtures::*;
-use crate::limit::{Algorithm, Group, KeyPart, Limit, Match, PathPattern, Readings};
+use crate::limit::{Algorithm, Group, KeyPart, Limit, Match, PathPattern, PathReadings};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -191,7 +191,7 @@ fn identity(part: &KeyPart, request: &FakeRequest) -> Vec<u8> {
         KeyPart::Client if !one("x-secret").is_empty() => [b"secret ", &one("x-secret")[..]].concat(),
         KeyPart::Client if !one("x-plain").is_empty() => [b"plain ", &one("x-plain")[..]].concat(),
         KeyPart::Client | KeyPart::Address => request.address.unwrap().to_string().into_bytes(),
-        KeyPart::Path => Readings::of(&one(":path")).counted().to_vec(),
+        KeyPart::Path => PathReadings::of(&one(":path")).counted().to_vec(),
         KeyPart::Method => one(":method").to_ascii_uppercase(),
         KeyPart::Host => one(":authority"),
         KeyPart::Route => request.route.clone().unwrap_or_default(),

@@ -147,7 +147,7 @@ fn a_denial_of_a_dearer_call_and_a_later_charge_protect_as_well() {
     };
     let later = |cost| {
         let mut charge = charge(0, FORMS[2], 10);
-        (charge.cost, charge.later) = (cost, true);
+        (charge.cost, charge.charged_on_response) = (cost, true);
         group("later", vec![charge])
     };
     let host = Memory::default();

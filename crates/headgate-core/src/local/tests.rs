@@ -281,7 +281,7 @@ fn a_cost_that_comes_later_needs_one_left_and_may_overdraw() {
     let host = Memory::default();
     let mut store = store(&host, 10);
     let mut later = charge(0, Algorithm::SlidingWindowCounter, 100);
-    later.later = true;
+    later.charged_on_response = true;
     let call = group("a", vec![later.clone()]);
     assert!(passes(&mut store, &call, NOW) && passes(&mut store, &call, NOW));
     later.cost = 250;

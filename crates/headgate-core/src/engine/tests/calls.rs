@@ -90,9 +90,9 @@ fn a_call_before_envoy_knows_redis_is_sent_again_after_10_ms() {
     world.pass(9 * MS);
     assert!(world.engine.transport.sent.is_empty());
     world.pass(MS);
-    let again = world.sent();
-    assert_eq!(again.deadline, deadline, "the caller waits no longer for it");
-    world.reply_to(again, allowed(&[9]));
+    let second = world.sent();
+    assert_eq!(second.deadline, deadline, "the caller waits no longer for it");
+    world.reply_to(second, allowed(&[9]));
     assert_eq!(world.ready(), [(0, Done::Pass)]);
 }
 

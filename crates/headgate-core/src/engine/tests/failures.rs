@@ -160,12 +160,12 @@ fn a_lost_engine_leaves_a_request_to_its_failure_policy() {
     ] {
         let mut world = World::new(&with(on_error));
         let mut request = FakeExchange::new(&[]);
-        let Step::Pending(_, fallback) = world.engine.on_request(world.now, 0, &mut request) else {
+        let RequestStatus::Pending(_, fallback) = world.engine.on_request(world.now, 0, &mut request) else {
             panic!("it waits")
         };
         let (decided, reply) = fallback.decide(&world.engine.policy, world.now);
         assert_eq!(
-            (decided.word(), reply.map(|reply| reply.status)),
+            (decided.as_str(), reply.map(|reply| reply.status)),
             (outcome, status)
         );
     }

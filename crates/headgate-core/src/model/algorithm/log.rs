@@ -17,7 +17,7 @@ pub struct Log {
 }
 
 /// The entries that count now.
-struct Live<'a> {
+struct LiveEntries<'a> {
     /// The clock, or the newest entry where that is later.
     now_us: u64,
     times_us: &'a [u64],
@@ -83,14 +83,14 @@ impl Log {
         self.times_us.drain(first..first + count);
     }
 
-    fn live(&self, clock_us: u64, span: u64) -> Live<'_> {
+    fn live(&self, clock_us: u64, span: u64) -> LiveEntries<'_> {
         let believed = self
             .times_us
             .partition_point(|time| *time <= clock_us.saturating_add(span));
         let (times, ahead) = self.times_us.split_at_checked(believed).unwrap_or_default();
         let now_us = times.last().map_or(clock_us, |newest| clock_us.max(*newest));
         let expired = times.partition_point(|time| time.saturating_add(span) <= clock_us);
-        Live {
+        LiveEntries {
             now_us,
             times_us: times.get(expired..).unwrap_or_default(),
             expired,
