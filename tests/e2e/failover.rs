@@ -80,7 +80,7 @@ mod quiet {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn after_a_master_is_killed_counting_is_back_within_a_second_of_the_election() {
+    async fn counting_resumes_within_a_second_of_a_failover_election() {
         // Once more on a machine that has had other things to do.
         let after = kill_masters(|after| {
             after

@@ -41,7 +41,7 @@ async fn keys_and_addresses_have_counters_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forged_forwarded_for_header_changes_nothing_and_a_trusted_hop_does() {
+async fn only_a_trusted_hop_may_change_the_client_address() {
     let policy = "limits: [{rate: 9/minute}]";
     let strict = Envoy::with(RedisCluster::shared()).policy(policy).start();
     assert_eq!(
@@ -105,7 +105,7 @@ async fn secrets_are_keyed_by_the_environment_and_plain_ones_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_without_a_client_is_refused_where_the_policy_says_so() {
+async fn a_request_without_a_client_is_refused_if_configured() {
     let policy = |what| {
         format!("{{on_no_client: {what}, identify: [{{header: x-api-key}}], limits: [{{rate: 9/minute}}]}}")
     };

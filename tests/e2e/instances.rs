@@ -118,7 +118,7 @@ async fn the_caller_sees_the_tightest_of_both_or_the_denial_of_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shadows_of_both_are_told_and_a_hidden_denial_hides_the_figures_of_the_first() {
+async fn both_shadows_are_reported_and_a_hidden_denial_hides_figures() {
     let envoy = pair(EDGE, USER, "headgate");
     for round in 0..2 {
         let response = envoy.get("/dark").header("x-user", "u").send().await;
@@ -141,7 +141,7 @@ async fn shadows_of_both_are_told_and_a_hidden_denial_hides_the_figures_of_the_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edge_that_counts_in_memory_goes_with_a_second_that_counts_in_redis() {
+async fn an_instance_in_memory_works_before_one_in_redis() {
     let edge = "{instance: edge, store: local, limits: [{name: edge, rate: 3/hour}]}";
     let envoy = pair(edge, USER, "headgate");
     for expected in [(200, Some(3), Some(2)), (200, Some(3), Some(1))] {
@@ -174,7 +174,7 @@ async fn an_edge_that_counts_in_memory_goes_with_a_second_that_counts_in_redis()
 const LISTS: &str = "response: {headers: [x-ratelimit, ietf]}";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lists_of_the_draft_are_one_and_the_upstreams_own_headers_are_the_seconds_affair() {
+async fn draft_headers_merge_and_the_second_keeps_the_upstreams_own() {
     let edge = format!("{{instance: edge, {LISTS}, limits: [{{name: edge, rate: 2/hour}}]}}");
     let user: &'static str = Box::leak(
         format!(

@@ -24,7 +24,7 @@ fn script_calls(redis: &SingleRedis) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hot_key_costs_a_fraction_of_a_call_and_every_pass_is_counted() {
+async fn a_hot_key_costs_a_fraction_of_a_call_and_is_fully_counted() {
     let redis = SingleRedis::start();
     let policy = "limits: [\
         {name: hot, rate: 9000000/hour, algorithm: fixed_window, align: first_call, cost: 3, lease: 10%}, \

@@ -45,7 +45,7 @@ async fn passes(count: usize, request: impl Fn(usize) -> Request) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_ratelimit_before_and_after_grant_the_same_to_all_callers_together() {
+async fn moving_from_local_ratelimit_grants_the_same_in_total() {
     let before = Envoy::local()
         .policy("{store: local, enabled: false, limits: [{rate: 1/hour}]}")
         .after(&only("local-ratelimit", "Before"))

@@ -62,7 +62,7 @@ async fn the_first_override_that_fits_says_what_a_client_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_override_holds_from_the_next_call_on_and_survives_idle_times() {
+async fn a_live_override_applies_at_once_and_survives_idle_times() {
     let redis = RedisCluster::shared();
     let policy = "limits: [{name: live, rate: 2/s, overrides: [{from: redis}]}, {name: log, rate: 100/m}]";
     let envoy = Envoy::with(redis).policy(policy).start();

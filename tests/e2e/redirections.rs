@@ -107,7 +107,7 @@ async fn while_a_slot_of_named_nodes_moves_every_call_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_dns_cache_config_named_redirections_fail_and_the_log_says_so() {
+async fn without_dns_cache_config_redirects_to_names_are_logged() {
     let cluster = named_cluster();
     let remove = |config: &mut Value| {
         let settings = &mut config::redis_proxy(config)["settings"];

@@ -67,7 +67,7 @@ fn streams(envoy: &Envoy) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_has_one_stream_for_each_master_and_one_to_ask_for_them() {
+async fn a_worker_has_one_stream_per_master_and_one_for_discovery() {
     if !envoy_has(Capability::ClusterSlots) {
         return;
     }
@@ -95,7 +95,7 @@ async fn a_worker_has_one_stream_for_each_master_and_one_to_ask_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn updates_and_another_module_under_load_lose_no_request_and_no_count() {
+async fn updates_under_load_lose_no_request_and_no_count() {
     // Each time another, or the plugin of before would still be there, and take over.
     let policy = |round: usize| {
         let entries = format!("{{verdict_cache: {{entries: {}}}, ", 1_000 + round);
@@ -138,7 +138,7 @@ async fn updates_and_another_module_under_load_lose_no_request_and_no_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_of_the_way_to_redis_that_is_replaced_ends_with_no_call_under_way() {
+async fn replacing_the_listener_to_redis_loses_no_pending_call() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis)
         .concurrency(1)
@@ -210,7 +210,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_network_roles_vm_dies_calls_fail_as_configured_and_are_counted_again() {
+async fn when_the_guards_vm_dies_on_error_applies_until_it_is_back() {
     let policy = "{on_error: allow, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}, \
         {name: headgate-drill-redis-call, rate: 9/day, match: {path: /drill}}]}";
     let envoy = Envoy::with(RedisCluster::shared())
@@ -252,7 +252,7 @@ async fn when_the_network_roles_vm_dies_calls_fail_as_configured_and_are_counted
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_slot_moves_a_client_with_several_keys_is_counted_key_by_key() {
+async fn while_a_slot_moves_several_keys_are_counted_one_by_one() {
     let cluster = RedisCluster::start(3, 0);
     let policy =
         "{redis: {timeout: 2s}, on_error: deny, limits: [{name: a, rate: 50/hour, algorithm: fixed_window}, \
@@ -300,7 +300,7 @@ mod quiet {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "slow"]
-    async fn two_hundred_updates_of_a_large_configuration_leave_memory_as_after_the_first_few() {
+    async fn two_hundred_updates_of_a_large_configuration_leak_no_memory() {
         let policy = |round: usize| {
             let limit = |n: usize| {
                 format!("{{name: limit-{n}, rate: {}/day, algorithm: fixed_window, match: {{path: /a/rather/long/path/so/that/it/fills/{n}/**}}}}", 1_000_000 + round)

@@ -136,7 +136,7 @@ async fn ask(envoy: &Envoy) -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_requests_span_carries_the_decision_within_the_callers_trace() {
+async fn the_requests_span_has_the_decision_in_the_callers_trace() {
     if !envoy_has(Capability::TagsByFormat) {
         return;
     }
@@ -221,7 +221,7 @@ async fn a_denial_is_an_error_of_a_client_span() {
 
 /// There filter state cannot be read by tags: what the upstream is told is all that a span can say.
 #[tokio::test(flavor = "multi_thread")]
-async fn on_the_oldest_envoy_spans_carry_what_stands_in_request_headers() {
+async fn on_the_oldest_envoy_spans_carry_values_of_request_headers() {
     let (port, receiver) = Receiver::start().await;
     let builder = Envoy::with(RedisCluster::shared())
         .version("1.36.2")

@@ -189,7 +189,7 @@ async fn a_name_that_does_not_resolve_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_of_one_node_without_an_address_is_named_with_the_remedy() {
+async fn a_single_node_without_an_address_is_logged_with_the_remedy() {
     let redis = Node::start(&["--cluster-enabled", "yes"], None);
     redis.call::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     wait_for("the cluster", Duration::from_secs(10), || {
@@ -228,7 +228,7 @@ async fn an_internal_listener_that_does_not_exist_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_redis_is_told_from_one_that_answers_errors() {
+async fn a_frozen_redis_and_one_that_answers_errors_are_distinct() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis).policy(POLICY).start();
     let call = || envoy.get("/").header("x-api-key", "a").send();
@@ -312,7 +312,7 @@ mod quiet {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_redis_cluster_that_is_away_at_the_start_is_given_up_after_5_s() {
+    async fn a_redis_cluster_unreachable_at_start_is_given_up_after_5_s() {
         let redis = RedisCluster::start(3, 0);
         redis.nodes.iter().for_each(Node::kill);
         let envoy = Envoy::with(&redis).concurrency(1).policy(POLICY).start();

@@ -82,7 +82,7 @@ async fn an_upgrade_of_the_filter_first_takes_on_error_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_whose_script_the_guard_does_not_know_yet_counts_as_soon_as_it_does() {
+async fn a_filter_counts_as_soon_as_the_guard_knows_its_script() {
     let redis = RedisCluster::start(3, 0); // whose nodes know no script
     let policy = "{on_error: deny, limits: [{name: x, rate: 9/hour}]}";
     let envoy = Envoy::with(&redis)

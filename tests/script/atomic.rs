@@ -75,7 +75,7 @@ fn all_limits_are_charged_or_none() {
 }
 
 #[test]
-fn a_shadow_limit_is_charged_while_it_has_room_and_never_stands_in_the_way() {
+fn a_shadow_limit_is_charged_up_to_its_quota_and_never_denies() {
     let server = Server::start();
     let mut client = server.client();
     let shadow = Charge {

@@ -15,7 +15,7 @@ fn the_name_is_what_redis_calls_the_script() {
 }
 
 #[test]
-fn after_noscript_the_same_arguments_serve_eval_and_then_evalsha_again() {
+fn after_noscript_the_same_arguments_serve_eval_and_evalsha() {
     let server = Server::start();
     let mut client = server.client();
     let group = group(&[charge(COUNTER, 10, DAY)]);

@@ -232,7 +232,7 @@ fn sliding_window_counters_agree_with_their_model() {
 
 #[test]
 #[ignore = "slow"]
-fn sliding_window_counters_agree_with_their_model_in_10_000_sequences() {
+fn window_counters_agree_with_their_model_in_10_000_sequences() {
     script_and_model_agree(Just(Algorithm::SlidingWindowCounter), 10_000);
 }
 
@@ -243,7 +243,7 @@ fn sliding_window_logs_agree_with_their_model() {
 
 #[test]
 #[ignore = "slow"]
-fn sliding_window_logs_agree_with_their_model_in_10_000_sequences() {
+fn window_logs_agree_with_their_model_in_10_000_sequences() {
     script_and_model_agree(Just(Algorithm::SlidingWindowLog), 10_000);
 }
 

@@ -57,7 +57,7 @@ fn model(envoy: &Envoy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_sdk_waits_in_seconds_or_milliseconds_as_told() {
+async fn an_sdk_waits_in_seconds_or_milliseconds_as_asked() {
     for (limit, header, unit, calls) in [
         ("rate: 4/s, algorithm: gcra, burst: 1", "retry-after-ms", 1.0, 4),
         ("rate: 1/3s", "retry-after", 1_000.0, 2),

@@ -111,7 +111,7 @@ async fn no_value_leaves_its_place_in_a_key_or_meets_anothers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_is_refused_by_envoy_and_counts_for_nobody() {
+async fn bytes_that_are_not_http_are_refused_and_not_counted() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis).policy("limits: [{rate: 9/hour}]").start();
     for value in ["a\0b", "a\x01b\x7f", "a\n: b", "\0"] {

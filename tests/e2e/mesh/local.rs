@@ -49,7 +49,7 @@ const SCRIPT: &str = "set -e
     curl -s -o /dev/null -w '%{http_code}\\n' -H 'x-api-key: bob' 'http://127.0.0.1:10000/?[1-300]'";
 
 #[test]
-fn the_main_file_runs_as_it_stands_and_limits() {
+fn the_main_file_runs_unchanged_and_limits() {
     let dir = new_dir("as-it-stands");
     let mut command = Command::new("unshare");
     command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);

@@ -28,7 +28,7 @@ fn a_cluster_behind_tls_and_a_password_is_reached() {
 }
 
 #[test]
-fn a_user_with_the_rights_that_the_readme_lists_may_do_all_of_it() {
+fn the_documented_redis_rights_suffice_for_every_command() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
     let (_, list) = readme.split_once("Redis users for this need").expect("the list");
     let (list, _) = list.split_once(".\n").expect("its end");

@@ -133,7 +133,7 @@ async fn decisions_stand_in_labelled_series() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_is_the_pattern_by_which_the_limit_holds_or_the_routes_name() {
+async fn an_endpoint_is_the_limits_path_pattern_or_the_routes_name() {
     let policy = r#"
         limits:
         - {name: patterns, rate: 1/hour, match: [{methods: [POST], path: "/v1/**"}, {path: "/v1/{id}/items"}]}

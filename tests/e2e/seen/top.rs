@@ -65,7 +65,7 @@ async fn the_most_rejected_are_told(envoy: Envoy, every: u64) {
 const FEW: &str = "{limits: [{name: few, rate: 1/hour}], log: {denials_per_second: 0}}";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headgate_top_tells_from_envoys_log_who_is_rejected_most() {
+async fn headgate_top_finds_the_most_rejected_in_envoys_log() {
     let builder = Envoy::with(RedisCluster::shared()).policy(FEW).drill();
     the_most_rejected_are_told(builder.start(), 1).await;
 }

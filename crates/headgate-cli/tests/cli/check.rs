@@ -59,7 +59,7 @@ fn fits(line: &str, path: &str) -> bool {
 }
 
 #[test]
-fn each_mistake_in_an_envoy_yaml_is_an_error_at_its_path_and_line() {
+fn each_mistake_in_an_envoy_yaml_is_reported_at_path_and_line() {
     let mut objects = 0;
     for (policy, path) in broken().into_iter().filter(|(policy, _)| policy.is_object()) {
         let (text, first) = with_policy(&policy);
@@ -159,7 +159,7 @@ fn a_written_identify_without_tokens_is_a_warning() {
 }
 
 #[test]
-fn what_an_access_log_prints_and_no_instance_writes_is_a_warning() {
+fn an_access_log_field_that_no_instance_writes_is_a_warning() {
     let shipped = shipped("envoy");
     let with = |line: &str| {
         let field = "on_ambiguous_client: deny";
