@@ -52,6 +52,7 @@ test: lint deny build build-drill build-higress build-example build-cli test-siz
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
 test-all: lint deny build build-drill build-higress build-example build-cli test-size
+	@scripts/setup.sh sbom
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress

@@ -299,7 +299,6 @@ test)
     python_packages python-clients tests/e2e/clients urllib3
     nginx_upstream
     java_upstreams
-    cargo_cyclonedx # for the bill of materials of a release
     ;;
 bench)
     require wrk wrk

@@ -312,7 +312,7 @@ fn at(seed: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
 fn failed(node: &str, error: &::redis::RedisError) -> Failure {
     let remedy = match error.code() {
         Some("NOAUTH" | "WRONGPASS") => "; set HEADGATE_REDIS_USER and HEADGATE_REDIS_PASSWORD",
-        Some("NOPERM") => "; the user needs more rights than the filter's: README, \"The headgate command\"",
+        Some("NOPERM") => "; the user needs more rights than the filter's: docs/cli.md, \"Rights in Redis\"",
         _ => "",
     };
     Failure::new(format!("redis at {node}: {error}{remedy}"))

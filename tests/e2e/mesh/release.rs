@@ -36,6 +36,7 @@ fn listed(dir: &Path, name: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs cargo-cyclonedx"]
 fn two_releases_of_the_same_modules_are_identical() {
     let [first, second] = [release(), release()];
     assert_eq!(names(&first), names(&second));
@@ -49,6 +50,7 @@ fn two_releases_of_the_same_modules_are_identical() {
 }
 
 #[test]
+#[ignore = "needs cargo-cyclonedx"]
 fn the_bill_of_materials_lists_exactly_what_is_linked() {
     let dir = release();
     for name in ["headgate", "headgate-higress"] {
@@ -78,6 +80,7 @@ fn the_bill_of_materials_lists_exactly_what_is_linked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cargo-cyclonedx"]
 async fn envoy_loads_the_release_by_path_by_layer_and_by_checksum() {
     let dir = release();
     let file = format!("headgate-{VERSION}.wasm");

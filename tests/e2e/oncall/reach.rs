@@ -29,8 +29,8 @@ fn a_cluster_behind_tls_and_a_password_is_reached() {
 
 #[test]
 fn the_documented_redis_rights_suffice_for_every_command() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
-    let (_, list) = readme.split_once("Redis users for this need").expect("the list");
+    let page = std::fs::read_to_string(root().join("docs/cli.md")).expect("docs/cli.md");
+    let (_, list) = page.split_once("### Rights in Redis\n").expect("the list");
     let (list, _) = list.split_once(".\n").expect("its end");
     let commands: Vec<String> = list
         .split('`')

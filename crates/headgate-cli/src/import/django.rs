@@ -6,7 +6,9 @@ use crate::Failure;
 
 pub fn read(text: &str) -> Result<Imported, Failure> {
     let mut imported = Imported::of_users();
-    imported.advice("views are told by route: give Envoy's routes these names, or write their paths");
+    imported.advice(
+        "views are matched by the name of their route: give Envoy's routes these names, or write their paths",
+    );
     imported
         .advice("django-ratelimit's fixed windows are kept, each client's with a phase of its own as there");
     let mut from = 0;

@@ -68,7 +68,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
                 limit
             }
             scope => {
-                imported.advice("a scope's views are told by route: give Envoy's routes these names, or write their paths");
+                imported.advice("a scope's views are matched by the name of their route: give Envoy's routes these names, or write their paths");
                 limit.with("match", format!("{{route: {}}}", scalar(scope)))
             }
         };

@@ -99,7 +99,7 @@ impl Imported {
             ..Imported::default()
         };
         imported.advice(
-            "user is the subject of a JWT that Envoy's jwt_authn filter has checked, with payload_in_metadata: payload; Headgate then stands behind that filter",
+            "user is the subject of a JWT that Envoy's jwt_authn filter has checked, with payload_in_metadata: payload; Headgate is then behind that filter",
         );
         imported
     }

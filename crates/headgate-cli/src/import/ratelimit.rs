@@ -20,7 +20,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
             walk(descriptor, &Path::default(), domain, &mut imported);
         }
     }
-    imported.advice("the service's fixed windows are kept; without algorithm: fixed_window nobody gets twice the rate at a window's border");
+    imported.advice("the service's fixed windows are kept; without algorithm: fixed_window no client gets twice the rate at a window's border");
     Ok(imported)
 }
 
@@ -162,7 +162,7 @@ impl Path {
                     .extend(value.map(|value| ("hosts", format!("[{}]", scalar(value)))));
             }
             ("generic_key" | "header_match", Some(value)) => {
-                imported.advice("routes with such a generic_key or header_match are told by route: give Envoy's routes these names, or write a path");
+                imported.advice("routes with such a generic_key or header_match are matched by their name: give Envoy's routes these names, or write a path");
                 self.keys.push("route".to_owned());
                 self.matches.push(("route", scalar(value)));
             }
