@@ -44,7 +44,7 @@ fn with_policy(policy: &Value) -> (String, usize) {
     (text, start + 2)
 }
 
-/// Whether a line of block YAML is where a path's last step stands.
+/// Whether a line of block YAML contains the last step of a path.
 fn fits(line: &str, path: &str) -> bool {
     let line = line.trim_start();
     let last = path.rsplit(['.', '[']).next().unwrap_or_default();
@@ -330,7 +330,7 @@ fn two_instances_of_one_chain_need_two_names() {
     assert_eq!((same[0].0, same[0].1.as_str()), (7, "instance"), "{same:?}");
 }
 
-/// What `check` says of the shipped envoy.yaml with this in place of `use_remote_address: true`, and the exit status.
+/// The findings of `check` about the shipped envoy.yaml with this in place of `use_remote_address: true`, and the exit status.
 fn with_addresses(fields: &str) -> (Vec<Value>, i32) {
     let shipped = shipped("envoy");
     let text = shipped.replacen("use_remote_address: true", fields, 1);
