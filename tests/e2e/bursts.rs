@@ -1,4 +1,4 @@
-//! Many requests at once: each gets its own answer, and nobody more than its limit.
+//! Many requests at once: each gets its own answer, and no client gets more than its limit.
 
 use crate::harness::*;
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ async fn a_thousand_answers_at_once_do_not_end_the_vm() {
             (envoy.stat("http.http.downstream_rq_active") == 1_000).then_some(())
         })
         .await;
-        // Their time ends while nobody looks.
+        // Their deadlines pass while the worker is busy.
         envoy.freeze();
         tokio::time::sleep(Duration::from_millis(2_100)).await;
         envoy.thaw();

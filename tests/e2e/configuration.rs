@@ -1,4 +1,4 @@
-//! Configurations that Envoy refuses to start with, and why it says it does.
+//! Configurations that Envoy refuses to start with, and the reasons that it logs.
 
 use crate::harness::*;
 

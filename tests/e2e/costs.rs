@@ -1,4 +1,4 @@
-//! What a request costs: a number, a header of the caller's, or what the upstream says afterwards.
+//! What a request costs: a number, a header of the caller's, or the cost in the upstream's response.
 
 use crate::harness::*;
 use std::time::Duration;

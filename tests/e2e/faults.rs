@@ -1,4 +1,4 @@
-//! Redis away, stuck or back: nobody waits longer than the deadline, and counting goes on by itself.
+//! Redis stops, hangs or returns: no caller waits longer than the deadline, and counting resumes by itself.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The way in to Redis: only Headgate's own calls pass it. Driven directly, by a client that speaks gRPC frames to
-//! the listener `redis_call` on a TCP port.
+//! The guard in front of Redis: only Headgate's own calls pass it. The tests drive it directly, with a client that speaks
+//! gRPC frames to the listener `redis_call` on a TCP port.
 
 use crate::harness::*;
 use headgate_core::fixtures;
@@ -42,7 +42,7 @@ impl Caller {
         }
     }
 
-    /// A call of Headgate's; the N in its reply is the number, and tells which call it belongs to.
+    /// A call of Headgate's; the N in its reply is the number, which identifies the call.
     fn call(&self, number: i64) -> Vec<u8> {
         self.call_as("EVALSHA", script::sha1_hex(), number)
     }

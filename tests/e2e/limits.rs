@@ -1,4 +1,4 @@
-//! What a caller sees of a limit: so many pass, then 429 with headers, and again after the window.
+//! A limit from a caller's view: N calls pass, then 429 with headers, and N calls again after the window.
 
 use crate::harness::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

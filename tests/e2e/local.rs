@@ -1,4 +1,4 @@
-//! Counting in Envoy's own memory: what is its own beside what holds of each store, and `on_error: local`.
+//! Counting in Envoy's own memory: what differs from Redis, and `on_error: local`.
 
 use crate::harness::*;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which limits hold for a request, under which counters, and how a request is read.
+//! Which limits apply to a request, with which counters, and how a request is read.
 
 use crate::harness::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Memory stays where it is, however many clients come, however much they say, and while Redis keeps them waiting.
+//! Memory does not grow, however many clients there are, whatever they send, and while they wait for Redis.
 
 use crate::harness::*;
 use std::ops::Range;

@@ -106,7 +106,11 @@ async fn a_live_override_applies_at_once_and_survives_idle_times() {
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     assert_eq!(limit().await, (200, Some(2)));
     let other = envoy.get("/").header("x-api-key", "other").send().await;
-    assert_eq!(other.number("x-ratelimit-limit"), Some(2), "nobody else is meant");
+    assert_eq!(
+        other.number("x-ratelimit-limit"),
+        Some(2),
+        "other clients are not affected"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

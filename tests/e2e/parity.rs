@@ -280,7 +280,7 @@ async fn drf_wait_is_retry_after_and_windows_slide_or_are_fixed() {
         assert_eq!(
             envoy.get(path).send().await.status,
             200,
-            "{path}: who waits as told passes"
+            "{path}: a caller passes after the wait"
         );
     }
 }

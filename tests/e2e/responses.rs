@@ -1,4 +1,4 @@
-//! What is said to callers and how: headers of both kinds, bodies, waits, and next to an upstream's own headers.
+//! Responses to callers: both kinds of headers, bodies, waits, and the upstream's own headers.
 
 use crate::harness::*;
 use serde_json::json;
@@ -110,7 +110,7 @@ async fn quota_headers_of_the_upstream_never_mix_with_headgates() {
     assert_eq!(
         response.number("x-ratelimit-limit"),
         Some(7),
-        "the upstream says nothing of this kind"
+        "the upstream sends no such header"
     );
     assert_eq!(response.header("ratelimit").as_deref(), Some("up"));
     for _ in 0..9 {

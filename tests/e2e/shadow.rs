@@ -1,4 +1,4 @@
-//! Limits that deny nobody (shadow), deny a share (canary), or are never shown (hidden).
+//! Limits that never deny (shadow), deny a share (canary), or are never shown (hidden).
 
 use crate::harness::*;
 
@@ -158,6 +158,6 @@ async fn nothing_of_a_hidden_limit_is_anywhere_that_a_caller_can_see() {
             assert!(!sent.contains("secret"), "{sent}");
         }
         let log = envoy.access_log(5);
-        assert_eq!(log[2]["ratelimit_name"], "secret", "operators are told");
+        assert_eq!(log[2]["ratelimit_name"], "secret", "operators see it");
     }
 }

@@ -1,4 +1,4 @@
-//! What ships in `envoy/`: each configuration starts as it stands, on every supported Envoy, and limits.
+//! What ships in `envoy/`: each configuration starts unchanged on every supported Envoy, and limits.
 
 mod edge;
 
@@ -301,7 +301,7 @@ mod quiet {
     }
 }
 
-/// The access-log formats, of which one stands in the shipped files themselves.
+/// The access-log formats; the shipped files contain one of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn both_access_log_formats_show_every_figure() {
     let formats = config::load(&root().join("envoy/access-log.yaml"));

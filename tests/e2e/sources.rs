@@ -1,4 +1,4 @@
-//! Who is calling, by every kind of source: what Envoy has verified, and what callers claim.
+//! Every kind of source that identifies a caller: verified by Envoy, or claimed by the caller.
 
 use crate::harness::*;
 use serde_json::json;
@@ -163,7 +163,7 @@ fn certificates(dir: &Path) {
 
 const CLIENTS: [&str; 3] = ["uri", "dns", "subject"];
 
-/// The limited listener takes verified peers alone. In front of it a plain port for each client's certificate, so
+/// The limited listener accepts only verified peers. In front of it a plain port for each client's certificate, so
 /// that the test itself needs no TLS.
 fn mutual_tls(config: &mut serde_json::Value, dir: &Path, ports: [u16; 3]) {
     let pair = |name: &str| {

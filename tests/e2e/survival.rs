@@ -1,4 +1,5 @@
-//! What must survive: a new configuration or module under load, the death of a VM, a slot that moves.
+//! Events that must lose no request and no count: a new configuration or module under load, the end of a VM, a slot that
+//! moves.
 
 use crate::harness::*;
 use serde_json::json;
@@ -11,7 +12,7 @@ const MILLION: u64 = 1_000_000;
 
 pub const HALF: Duration = Duration::from_millis(500);
 
-/// Every call is counted, and none is let through without.
+/// Every call is counted, and no call passes uncounted.
 pub const STRICT: &str = "{on_error: deny, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}]}";
 
 /// Load from 8 clients.
@@ -29,13 +30,13 @@ impl Steady {
     /// The same with so many requests a connection.
     pub async fn through(envoy: &Envoy, per_connection: usize) -> Steady {
         let done = Arc::new(AtomicBool::new(false));
-        let told = done.clone();
+        let stop = done.clone();
         let load = Load::on(envoy.port)
             .connections(8)
             .pause(Duration::from_millis(3))
             .per_connection(per_connection)
             .duration(Duration::from_secs(120))
-            .until(move || told.load(Ordering::Relaxed))
+            .until(move || stop.load(Ordering::Relaxed))
             .source(|connection, _| Load::get("/", &[("x-api-key", &format!("key-{connection}"))]));
         let load = tokio::spawn(load.run());
         tokio::time::sleep(HALF).await;
@@ -113,7 +114,7 @@ async fn updates_under_load_lose_no_request_and_no_count() {
     for round in 0..6 {
         // Every other update is a module with another script, for both roles.
         envoy.reload_as(|builder| match round % 2 {
-            0 => builder.policy(&policy(round + 1)).drill(),
+            0 => builder.policy(&policy(round + 1)).fault_injection(),
             _ => builder.policy(&policy(round + 1)),
         });
         tokio::time::sleep(HALF).await;
@@ -145,7 +146,7 @@ async fn replacing_the_listener_to_redis_loses_no_pending_call() {
         .policy(STRICT)
         .dynamic()
         .option("--drain-time-s", "4")
-        .drill() // whose streams live for a second, and a quarter of it at most
+        .fault_injection() // whose streams live for a second, and a quarter of it at most
         .start();
     let call = || envoy.get("/").header("x-api-key", "a").send();
     let calls = async |time: Duration| {
@@ -178,7 +179,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
     let envoy = Envoy::with(RedisCluster::shared())
         .concurrency(1)
         .policy(STRICT)
-        .drill()
+        .fault_injection()
         .start();
     let load = Steady::on(&envoy).await;
     for _ in 0..3 {
@@ -217,7 +218,7 @@ async fn when_the_guards_vm_dies_on_error_applies_until_it_is_back() {
         .impatient()
         .concurrency(1)
         .policy(policy)
-        .drill()
+        .fault_injection()
         .start();
     let load = Steady::on(&envoy).await;
     for _ in 0..3 {
@@ -318,7 +319,7 @@ mod quiet {
         for round in 1..=200 {
             envoy.reload(&policy(round));
             let path = "/a/rather/long/path/so/that/it/fills/7/x";
-            // a connection of its own: the others meet the end of their listener
+            // a connection of its own: the others end with their listener
             assert_eq!(Client::http1(envoy.port).get(path).send().await.status, 200);
             if round % 20 == 0 {
                 tokio::time::sleep(Duration::from_millis(1_500)).await; // the drain of the last ones

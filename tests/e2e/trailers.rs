@@ -1,4 +1,4 @@
-//! What stands in trailers of quotas is forged, or another's: it goes, and other trailers stay.
+//! Quotas in trailers are forged, or belong to another limiter: they are removed, and other trailers stay.
 
 use crate::harness::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Redis that Envoy cannot use: what the log says, so that an operator knows where to look, and how long requests wait.
+//! Redis that Envoy cannot use: the log line that shows the operator the cause, and how long requests wait.
 
 use crate::harness::*;
 use crate::shipped::secured;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 const POLICY: &str = "{redis: {timeout: 300ms}, on_error: allow, limits: [{name: x, rate: 5/hour}]}";
 
-/// What the log says of requests that were not counted.
+/// The log's text about requests that were not counted.
 const UNCOUNTED: &str = "Redis did not count";
 
-/// An Envoy whose requests are not counted, and the line with these words that says why.
+/// An Envoy whose requests are not counted, and the line with this text that gives the reason.
 struct Uncounted {
     envoy: Envoy,
     line: String,
@@ -239,9 +239,9 @@ async fn a_frozen_redis_and_one_that_answers_errors_are_distinct() {
     }
     redis.thaw();
     let line = envoy.wait_for_log(UNCOUNTED);
-    let says = ["no reply within redis.timeout", "upstream failure"];
+    let texts = ["no reply within redis.timeout", "upstream failure"];
     assert!(
-        says.iter().any(|words| line.contains(words)) && line.contains("frozen"),
+        texts.iter().any(|text| line.contains(text)) && line.contains("frozen"),
         "{line}"
     );
     envoy.wait_for_log("circuit breaker opened for ");

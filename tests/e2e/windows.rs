@@ -1,4 +1,4 @@
-//! The algorithms as callers meet them: where windows begin, and how a bucket fills again.
+//! The algorithms from a caller's view: where windows begin, and how a bucket fills again.
 
 use crate::harness::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! How the script stands with Redis: its name, NOSCRIPT, the rights it needs, cluster mode.
+//! The script in Redis: its name, NOSCRIPT, the rights it needs, cluster mode.
 
 use crate::fixtures::*;
 use crate::server::{text, texts, Client, Server};

@@ -66,7 +66,7 @@ impl Run<'_> {
         let period_us = i128::from(self.limits[0].period_ms) * 1000;
         let by = period_us * i128::from(thousandths) / 1000 + i128::from(us);
         let clock = i128::from(self.clock_us) + by;
-        // Within the years that microseconds in 16 digits can tell.
+        // Within the years that 16 digits of microseconds can represent.
         self.clock_us = clock.clamp(1_300_000_000_000_000, 5_000_000_000_000_000) as u64;
         match step {
             Step::Call(asks) | Step::Lease(asks) => {

@@ -1,4 +1,4 @@
-//! That no secret of a caller stands anywhere in clear.
+//! No secret of a caller is written anywhere in clear.
 
 use crate::harness::*;
 

@@ -12,7 +12,7 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Runs it to its end; its output. Fails with what it says.
+/// Runs a program and returns its output. Panics with its error output if it fails.
 pub(super) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)

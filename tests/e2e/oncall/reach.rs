@@ -1,4 +1,4 @@
-//! Which Redis the command reaches: by TLS and a password, with few rights, or not at all.
+//! How the command reaches Redis: by TLS and a password, with few rights, or not at all.
 
 use super::Headgate;
 use crate::harness::*;
@@ -55,7 +55,7 @@ fn the_documented_redis_rights_suffice_for_every_command() {
     let log = "acl:main:{api_key:k}:few:ring:60000";
     cluster
         .owner(log)
-        .call::<()>(&["SET", log, "the command reads it, whatever it says"]);
+        .call::<()>(&["SET", log, "the command reads it, whatever it contains"]);
     headgate.good(&["override", "set", client, "few", "5", "--ttl", "1h"]);
     headgate.good(&["override", "list"]);
     assert!(headgate.good(&["show", client]).contains("few"));
