@@ -130,11 +130,11 @@ fn check(number: usize) {
 
 #[test]
 #[ignore = "slow"]
-fn a_million_clients_take_no_more_than_the_first_hundred_thousand() {
+fn a_million_clients_use_the_memory_of_a_hundred_thousand() {
     check(1_000_000);
 }
 
 #[test]
-fn sixty_thousand_clients_take_no_more_than_the_first_six_thousand() {
+fn sixty_thousand_clients_use_the_memory_of_six_thousand() {
     check(60_000);
 }

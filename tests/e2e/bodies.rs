@@ -1,4 +1,4 @@
-//! A request waits whole: nothing of it reaches the upstream before the decision, however Envoy is told to handle
+//! A request waits as a whole: nothing of it reaches the upstream before the decision, however Envoy is set to handle
 //! requests that a plugin stops at their headers, and all of it does afterwards.
 
 use crate::harness::*;

@@ -1,5 +1,5 @@
-//! Every refusal is read as one, whatever its caller speaks and whatever is in front of the filter. Compared with what
-//! Envoy's own local_ratelimit gives in the same place.
+//! Callers of every protocol understand a refusal, whatever is in front of the filter. Compared with Envoy's own
+//! local_ratelimit in the same place.
 
 use crate::harness::*;
 use prost::Message;

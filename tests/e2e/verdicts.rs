@@ -1,9 +1,9 @@
-//! The verdict cache: known denials cost Redis nothing, and nobody waits longer for it.
+//! The verdict cache: known denials cost Redis nothing, and no caller waits longer because of it.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
 
-/// One worker, so that all calls meet one cache.
+/// One worker, so that all calls use one cache.
 fn envoy(redis: &SingleRedis, policy: &str) -> Envoy {
     Envoy::with(redis).concurrency(1).policy(policy).start()
 }
@@ -42,7 +42,7 @@ async fn a_known_denial_is_answered_like_the_first_and_without_redis() {
     assert_eq!(
         call(&envoy, "b").await.number("x-ratelimit-remaining"),
         Some(1),
-        "nobody else is denied by it"
+        "other clients are not denied by it"
     );
 }
 

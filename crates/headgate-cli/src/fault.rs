@@ -104,7 +104,7 @@ fn which(number: &str, what: &str, count: usize) -> Result<Which, String> {
 }
 
 fn parse_range(text: &str) -> Result<(Micros, Micros), String> {
-    let wrong = || format!("{text:?} is no time; write 10s..20s, or 10s.. to the end");
+    let wrong = || format!("{text:?} is not a time span; write 10s..20s, or 10s.. to the end");
     let (from, until) = text.split_once("..").ok_or_else(wrong)?;
     let from = match from {
         "" => 0,
@@ -129,7 +129,7 @@ fn duration(text: &str) -> Result<Micros, String> {
             .contains(&number)
             .then_some((number * micros) as Micros)
     });
-    read.ok_or_else(|| format!("{text:?} is no duration; write 80ms, 10s, 5m or 1h"))
+    read.ok_or_else(|| format!("{text:?} is not a duration; write 80ms, 10s, 5m or 1h"))
 }
 
 #[cfg(test)]

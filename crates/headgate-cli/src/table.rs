@@ -1,4 +1,4 @@
-//! Columns of text, as wide as what stands in them.
+//! Columns of text, as wide as their contents.
 
 /// Rows under a head; the last column is not padded.
 pub struct Table {
@@ -17,7 +17,7 @@ impl Table {
             .push(cells.iter().map(|cell| (*cell).to_owned()).collect());
     }
 
-    /// Numbers (with what may follow them) stand right, words left.
+    /// Numbers (and what may follow them) are aligned right, text left.
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cell = |row: &Vec<String>, column: usize| row.get(column).cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What became of simulated requests, by limit, by client and by who decided.
+//! Outcomes of simulated requests, by limit, by client and by what decided.
 
 use super::charges::show_quota;
 use super::input;
@@ -17,17 +17,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-/// Of one limit.
+/// The outcomes of one limit.
 #[derive(Default, Clone)]
-struct OfLimit {
-    /// Requests that it held for.
+struct LimitTally {
+    /// Requests that it applied to.
     held: u64,
     denied: u64,
     /// Those that it would have denied.
     in_shadow: u64,
 }
 
-/// What became of all requests.
+/// The outcomes of all requests.
 pub struct Tally<'e> {
     events: &'e [Event],
     planner: Planner,
@@ -38,7 +38,7 @@ pub struct Tally<'e> {
     /// The caller is not identified.
     no_client: u64,
     span_us: u64,
-    limits: Vec<OfLimit>,
+    limits: Vec<LimitTally>,
     /// Requests and denials.
     clients: BTreeMap<Rc<str>, (u64, u64)>,
     /// How many were decided by what: `redis`, `cache`, `failed_open` …
@@ -61,7 +61,7 @@ impl<'e> Tally<'e> {
             exempt: 0,
             no_client: 0,
             span_us,
-            limits: vec![OfLimit::default(); loaded.policy.limits.len()],
+            limits: vec![LimitTally::default(); loaded.policy.limits.len()],
             clients: BTreeMap::new(),
             by: BTreeMap::new(),
             step_s,
@@ -112,8 +112,8 @@ impl Observer for Tally<'_> {
                     Outcome::NoClient { .. } | Outcome::AmbiguousClient => self.no_client += 1,
                     _ => {}
                 }
-                let word = by.map_or(outcome.as_str(), CountedBy::as_str);
-                *self.by.entry(word.to_owned()).or_default() += 1;
+                let label = by.map_or(outcome.as_str(), CountedBy::as_str);
+                *self.by.entry(label.to_owned()).or_default() += 1;
             }
             engine::Event::Counted {
                 limit,
@@ -196,7 +196,7 @@ impl Tally<'_> {
     }
 
     pub fn json(&self, loaded: &Loaded, most: usize, notes: &[String]) -> Value {
-        let limit = |(limit, of): (&headgate_core::limit::Limit, &OfLimit)| json!({"name": limit.name, "requests": of.held, "denied": of.denied, "in_shadow": of.in_shadow});
+        let limit = |(limit, of): (&headgate_core::limit::Limit, &LimitTally)| json!({"name": limit.name, "requests": of.held, "denied": of.denied, "in_shadow": of.in_shadow});
         let limits: Vec<Value> = loaded.policy.limits.iter().zip(&self.limits).map(limit).collect();
         let client = |(label, requests, denied): (&Rc<str>, u64, u64)| json!({"client": **label, "requests": requests, "denied": denied});
         let clients: Vec<Value> = self.worst().into_iter().take(most).map(client).collect();

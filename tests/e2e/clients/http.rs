@@ -16,8 +16,8 @@ fn assert_waits_as_told(envoy: &Envoy, report: &Value) {
     assert_eq!(statuses, [200.0; CALLS as usize], "{report}");
     let attempts = attempts(envoy);
     // A timer that fires early, by less than a millisecond, costs another.
-    let told = CALLS + REFUSALS..=CALLS + 2 * REFUSALS;
-    assert!(told.contains(&attempts), "{attempts} attempts: {report}");
+    let expected = CALLS + REFUSALS..=CALLS + 2 * REFUSALS;
+    assert!(expected.contains(&attempts), "{attempts} attempts: {report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,11 +26,11 @@ async fn got_waits_as_told_and_passes() {
     let report = report(node(&format!("http.mjs got {} / {CALLS}", envoy.port)));
     assert_waits_as_told(&envoy, &report);
     for refusal in report["refusals"].as_array().expect("refusals") {
-        let told = refusal["retry-after"]
+        let wait = refusal["retry-after"]
             .as_str()
             .and_then(|text| text.parse::<f64>().ok());
-        let told = told.expect("Retry-After") * 1_000.0;
-        assert!(numbers(&report["timers"]).contains(&told), "{told}: {report}");
+        let wait = wait.expect("Retry-After") * 1_000.0;
+        assert!(numbers(&report["timers"]).contains(&wait), "{wait}: {report}");
     }
 }
 
@@ -57,7 +57,7 @@ fn model(envoy: &Envoy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_sdk_waits_in_seconds_or_milliseconds_as_told() {
+async fn an_sdk_waits_in_seconds_or_milliseconds_as_asked() {
     for (limit, header, unit, calls) in [
         ("rate: 4/s, algorithm: gcra, burst: 1", "retry-after-ms", 1.0, 4),
         ("rate: 1/3s", "retry-after", 1_000.0, 2),
@@ -72,13 +72,13 @@ async fn an_sdk_waits_in_seconds_or_milliseconds_as_told() {
         let refusals = report["refusals"].as_array().expect("refusals");
         // A timer that fires early, by less than a millisecond, costs another.
         assert!((1..=calls).contains(&refusals.len()), "{report}");
-        let told = refusals[0][header]
+        let wait = refusals[0][header]
             .as_str()
             .and_then(|text| text.parse::<f64>().ok());
-        let told = told.unwrap_or_else(|| panic!("no {header}: {report}")) * unit;
+        let wait = wait.unwrap_or_else(|| panic!("no {header}: {report}")) * unit;
         assert!(
-            numbers(&report["timers"]).contains(&told),
-            "{header} {told}: {report}"
+            numbers(&report["timers"]).contains(&wait),
+            "{header} {wait}: {report}"
         );
     }
 }

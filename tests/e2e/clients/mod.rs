@@ -1,4 +1,4 @@
-//! Real clients that retry: told how long to wait, they wait so long and pass; told that a call can never pass, they
+//! Real clients that retry: when asked to wait, they wait and then pass; when a call can never pass, they
 //! give up. `docs/clients.md` lists what each client reads.
 //!
 //! `program` runs the small programs of this folder; Envoy in front of Headgate is one of the clients.

@@ -1,4 +1,4 @@
-//! The service behind Envoy: says what reached it, or answers as told.
+//! The service behind Envoy: returns the request as JSON, or answers as configured.
 
 use super::digest;
 use bytes::Bytes;

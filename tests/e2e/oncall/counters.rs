@@ -33,7 +33,7 @@ async fn a_denied_client_passes_again_after_a_reset() {
         [429],
         "the other client's counters stay"
     );
-    let (text, status) = headgate.text(&["show", "api_key:nobody"]);
+    let (text, status) = headgate.text(&["show", "api_key:unused"]);
     assert_eq!(status, 1);
     assert!(
         text.contains("nothing is counted") && text.contains("HEADGATE_HASH_KEY is not set"),

@@ -1,4 +1,4 @@
-//! `headgate explain` and `simulate --replay`: what they say of a policy is what the filter does by it.
+//! `headgate explain` and `simulate --replay`: their results for a policy equal the filter's behaviour.
 
 use super::{program, statuses, Headgate};
 use crate::harness::*;

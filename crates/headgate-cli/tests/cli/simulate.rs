@@ -86,7 +86,7 @@ fn the_shipped_access_log_is_replayed() {
 }
 
 #[test]
-fn the_table_says_it_by_limit_and_by_client_and_the_plot_over_time() {
+fn the_table_is_by_limit_and_client_and_the_plot_over_time() {
     let svg = format!("{}/plot.svg", env!("CARGO_TARGET_TMPDIR"));
     let traffic = "100/s for 60s, clients 20, zipf 1.1";
     let shown = good(

@@ -32,7 +32,7 @@ fn top_adds_up_what_the_workers_reported() {
 }
 
 #[test]
-fn top_reads_logs_of_json_lines_and_takes_no_callers_word_for_a_report() {
+fn top_reads_json_logs_and_ignores_reports_forged_by_callers() {
     let report = report(30);
     let docker = serde_json::json!({"log": report, "stream": "stderr"}).to_string();
     assert!(good(&["top"], &format!("{docker}\n")).contains("login"));
