@@ -97,7 +97,7 @@ fn a_broken_stream_with_many_calls_is_one_failure() {
 
 #[test]
 fn a_late_reply_to_a_probe_does_not_fail_the_next_one() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     freeze(&mut bench);
     bench.tick();
     bench.after(100);
@@ -114,7 +114,7 @@ fn a_late_reply_to_a_probe_does_not_fail_the_next_one() {
 
 #[test]
 fn a_refusal_by_the_guard_does_not_close_a_breaker() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     bench.call_slot(1, "k", slot(0)).unwrap();
     bench.call_slot(2, "k", slot(0)).unwrap();
     bench.tick();

@@ -94,7 +94,7 @@ fn an_ending_stream_that_breaks_loses_only_its_own_calls() {
 
 #[test]
 fn a_stream_whose_guard_refuses_has_failed_once() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     for request in 1..=8 {
         bench.call(request, "a").unwrap();
     }
