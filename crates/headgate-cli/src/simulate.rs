@@ -144,6 +144,7 @@ fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Re
         hop: if args.is_real() { 50 } else { 0 },
         way: if args.is_real() { (150, 600) } else { (0, 0) },
         op_timeout: OP_TIMEOUT,
+        stream_life: 240 * SECOND,
         prefix: loaded.policy.redis.key_prefix.clone(),
     };
     let mut policy = loaded.policy.clone();
