@@ -123,8 +123,8 @@ fn clients(number: usize) -> [usize; 2] {
 fn check(number: usize) {
     let [early, late] = clients(number);
     println!("{number} clients: {early} bytes after a tenth of them, {late} at the end");
-    // A table that has filled up with the marks of what was removed doubles once, sooner or later by its random key. What
-    // grew by a few bytes a client would be several times as large by then.
+    // A table that has filled up with the marks of what was removed doubles once, sooner or later by its random key.
+    // What grew by a few bytes a client would be several times as large by then.
     assert!(late <= early + early * 3 / 5, "{early} bytes, then {late}");
 }
 

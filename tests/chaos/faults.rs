@@ -65,7 +65,8 @@ impl Lab {
         self.cluster.wait_until_ready();
     }
 
-    /// Moves slots with their keys, slowly enough that there are calls in each state: from the first master to the second.
+    /// Moves slots with their keys, slowly enough that there are calls in each state: from the first master to the
+    /// second.
     fn move_slots(&self) {
         let masters = self.masters();
         let (from, to) = (masters[0], masters[1]);

@@ -1,4 +1,5 @@
-//! Every field of the configuration is met by a test in real Envoy. This checks that such a test exists, not that it is sufficient.
+//! Every field of the configuration is met by a test in real Envoy. This checks that such a test exists, not that it is
+//! sufficient.
 
 use crate::harness::*;
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! The guard in front of Redis: only Headgate's own calls pass it. The tests drive it directly, with a client that speaks
-//! gRPC frames to the listener `redis_call` on a TCP port.
+//! The guard in front of Redis: only Headgate's own calls pass it. The tests drive it directly, with a client that
+//! speaks gRPC frames to the listener `redis_call` on a TCP port.
 
 use crate::harness::*;
 use headgate_core::fixtures;

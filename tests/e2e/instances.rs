@@ -215,8 +215,8 @@ async fn draft_headers_merge_and_the_second_keeps_the_upstreams_own() {
     assert_eq!(kept.header("x-ratelimit-remaining"), None);
 }
 
-/// The shipped file, with keys of an issuer that the tests can sign for, and a ceiling that does not slide under them and is the
-/// tightest limit of the edge.
+/// The shipped file, with keys of an issuer that the tests can sign for, and a ceiling that does not slide under them
+/// and is the tightest limit of the edge.
 #[tokio::test(flavor = "multi_thread")]
 async fn before_and_after_authentication_as_shipped() {
     let envoy = Envoy::with(RedisCluster::shared())

@@ -88,7 +88,7 @@ async fn each_algorithm_grants_its_quota_again_after_the_window() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_waits_as_told_passes() {
+async fn a_caller_that_waits_as_asked_passes() {
     for builder in Envoy::of_each_store() {
         let envoy = builder.policy("limits: [{rate: 2/2s}]").start();
         for _ in 0..2 {

@@ -134,7 +134,7 @@ async fn made_up_api_keys_do_not_evict_another_clients_spent_counter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_envoy_grants_its_share_and_says_so() {
+async fn each_envoy_grants_its_share_and_reports_it() {
     let policy = "{local: {share: 25%}, limits: [{rate: 10/hour, match: {source: [api_key]}}, {name: few, rate: 3/hour, key: [address]}]}";
     let envoy = Envoy::local().policy(policy).start();
     let first = call(&envoy, "a").await;

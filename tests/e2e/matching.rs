@@ -126,7 +126,7 @@ const KEYS: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_key_says_what_shares_a_counter() {
+async fn each_kind_of_key_decides_what_shares_a_counter() {
     let policy = KEYS.replace(
         r#"{path: ["/routed/**", "/route"]}"#,
         r#"[{path: "/routed/**"}, {path: /route}]"#,

@@ -1,4 +1,5 @@
-//! Migrations as `docs/migrate-*.md` describe them, in real Envoy: the policy after each, and Envoy's own filter before.
+//! Migrations as `docs/migrate-*.md` describe them, in real Envoy: the policy after each, and Envoy's own filter
+//! before.
 
 use crate::harness::*;
 

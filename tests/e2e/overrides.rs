@@ -20,7 +20,7 @@ const OVERRIDES: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_override_that_fits_says_what_a_client_is_granted() {
+async fn the_first_override_that_fits_decides_what_is_granted() {
     let digest = "9f86d081884c7d659a2feaa0c55ad015"; // of `test`
     for builder in Envoy::of_each_store() {
         let envoy = builder

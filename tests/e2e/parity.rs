@@ -1,4 +1,5 @@
-//! What Django services throttle by, row by row of the tables in docs/django.md, written as a policy and checked in real Envoy.
+//! What Django services throttle by, row by row of the tables in docs/django.md, written as a policy and checked in
+//! real Envoy.
 
 use crate::harness::*;
 use serde_json::json;

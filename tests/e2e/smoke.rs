@@ -66,7 +66,7 @@ async fn a_load_reports_every_request() {
 }
 
 #[test]
-fn envoy_that_refuses_its_configuration_says_why() {
+fn envoy_logs_why_it_refuses_its_configuration() {
     let log = Envoy::alone()
         .without_filter()
         .edit(|config| config["nonsense"] = json!(1))

@@ -1,5 +1,5 @@
-//! Events that must lose no request and no count: a new configuration or module under load, the end of a VM, a slot that
-//! moves.
+//! Events that must lose no request and no count: a new configuration or module under load, the end of a VM, a slot
+//! that moves.
 
 use crate::harness::*;
 use serde_json::json;
@@ -108,8 +108,8 @@ async fn updates_under_load_lose_no_request_and_no_count() {
         .dynamic()
         .option("--drain-time-s", "3")
         .start();
-    // Connections end before their listener's drain time does, when Envoy closes what is left of it, with this filter or
-    // without; and so each update meets new ones at every moment.
+    // Connections end before their listener's drain time does, when Envoy closes what is left of it, with this filter
+    // or without; and so each update meets new ones at every moment.
     let load = Steady::through(&envoy, 20).await;
     for round in 0..6 {
         // Every other update is a module with another script, for both roles.

@@ -48,7 +48,7 @@ async fn an_upgrade_of_the_guard_first_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_of_the_filter_first_takes_on_error_and_says_why() {
+async fn upgrading_the_filter_first_applies_on_error_and_logs_why() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis)
         .impatient()

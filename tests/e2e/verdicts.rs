@@ -47,7 +47,7 @@ async fn a_known_denial_is_answered_like_the_first_and_without_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wait_ends_when_redis_said_it_would() {
+async fn the_wait_ends_at_the_time_that_redis_gave() {
     let redis = SingleRedis::start();
     let envoy = envoy(&redis, "{verdict_cache: {max_age: 10s}, limits: [{rate: 1/2s}]}");
     let start = Instant::now();

@@ -78,8 +78,8 @@ impl Advice<'_> {
         }
     }
 
-    /// A caller that sends its key as `Authorization: Bearer …` is not identified by an API key's header. The default `identify` is
-    /// left alone: its header was not chosen by the policy's author.
+    /// A caller that sends its key as `Authorization: Bearer …` is not identified by an API key's header. The default
+    /// `identify` is left alone: its header was not chosen by the policy's author.
     fn bearer_tokens(&mut self) {
         let is_written = self.found.content.tree().and_then(|tree| tree.get("identify"));
         let sources = &self.policy.identify;

@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 
 #[derive(clap::Args)]
 pub struct CheckArgs {
-    /// envoy.yaml, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy or a plain policy, as YAML or JSON; - is standard input
+    /// envoy.yaml, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy or a plain policy, as YAML or JSON; - is standard
+    /// input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
     /// Warnings are errors

@@ -6,7 +6,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 
-/// The most values that a file may have, including those that aliases repeat: nested anchors must not grow without bound.
+/// The most values that a file may have, including those that aliases repeat: nested anchors must not grow without
+/// bound.
 const MOST_VALUES: usize = 1_000_000;
 /// The maximum nesting depth.
 const DEEPEST: usize = 200;

@@ -55,7 +55,8 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
     }
 }
 
-/// The kind of filter decides the role. With a configuration for the other role, every request or connection is refused.
+/// The kind of filter decides the role. With a configuration for the other role, every request or connection is
+/// refused.
 fn role(found: &Found, plugin: &Plugin, report: &mut Report) {
     let (path, message) = match (found.filter, plugin) {
         (Some(FilterKind::Http), Plugin::RedisCall { .. }) => (

@@ -1,8 +1,8 @@
 //! Whether the address that a policy relies on is the caller's, or one that the caller chooses.
 //!
 //! That depends on the HTTP connection manager around the filter. Without `use_remote_address: true` Envoy believes
-//! X-Forwarded-For, which any caller can send. Policies that do not use addresses are not checked, nor are files without a
-//! connection manager: the filter's surroundings are unknown there.
+//! X-Forwarded-For, which any caller can send. Policies that do not use addresses are not checked, nor are files
+//! without a connection manager: the filter's surroundings are unknown there.
 
 use super::document::{Node, Reader};
 use super::envoy::Parsed;

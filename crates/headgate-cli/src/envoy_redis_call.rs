@@ -1,8 +1,8 @@
 //! Whether callers can reach the cluster that leads to Redis.
 //!
 //! Any part of Envoy that sends a caller's bytes to that cluster gives the caller the guard's end of the connection:
-//! the guard allows the counting script, on any client's counters. Not checked: clusters of other names that lead to the
-//! same listener, and clusters that extensions choose (Lua, ext_proc, cluster specifier plugins).
+//! the guard allows the counting script, on any client's counters. Not checked: clusters of other names that lead to
+//! the same listener, and clusters that extensions choose (Lua, ext_proc, cluster specifier plugins).
 
 use super::document::Node;
 use super::envoy::Parsed;

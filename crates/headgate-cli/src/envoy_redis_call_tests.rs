@@ -67,7 +67,7 @@ fn what_sends_callers_to_the_cluster_is_an_error_in_its_place() {
 }
 
 #[test]
-fn other_clusters_and_the_cluster_itself_are_none_of_it() {
+fn other_clusters_and_the_cluster_itself_are_not_reported() {
     for action in [
         "{route: {cluster: upstream}}",
         "{route: {weighted_clusters: {clusters: [{name: a, weight: 1}]}}}",

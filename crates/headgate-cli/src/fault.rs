@@ -177,15 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_said() {
+    fn invalid_text_is_an_error_that_shows_it() {
         for (text, piece) in [
             ("redis asleep 1s..2s", "not understood"),
             ("", "not understood"),
             ("shard 4 frozen 1s..2s", "from 1 to 3"),
             ("envoy 3 stalled", "--envoys"),
             ("redis down 20s..10s", "not after"),
-            ("redis down 10..20s", "no duration"),
-            ("latency soon 10s..", "no duration"),
+            ("redis down 10..20s", "not a duration"),
+            ("latency soon 10s..", "not a duration"),
             ("loss 5 1s..2s", "0% to 100%"),
             ("failover 1s..2s", "which shard"),
         ] {

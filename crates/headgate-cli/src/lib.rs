@@ -1,26 +1,31 @@
 //! The command `headgate`: checks, explains, imports and simulates policies, and manages their counters in Redis.
 //!
 //! The crate makes no decisions about limits. It reads files, logs and Redis, runs `headgate-core` on them and prints
-//! the result. [`main`] is the whole command, and the only public item.
+//! the result. [`main`] runs the command line of the process, [`run`] any other.
 //!
 //! # Layout
 //! - `check`, with `report`: errors and warnings with line and path. `document` and `find` read the file; `advice` is
-//!   about the policy, `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy around
-//!   it.
+//!   about the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy
+//!   around it.
 //! - `explain`, with `request`, `reasons` and `charges`: which limits apply to one request.
-//! - `simulate`: `traffic` or `replay` make requests, `fault` reads faults, `headgate-sim` runs them, `tally` and `plot`
-//!   show the outcomes.
-//! - `show`, `overrides`, with `target`, `store` and `counters`: a client's counters in Redis.
-//! - `top`: the most rejected clients, from Envoy's log. `hash`: the digest of a secret. `import`: other limiters'
-//!   configurations.
-//! - `input`, `policies`, `table`: what several subcommands share.
+//! - `simulate`: `traffic` or `replay` make the requests, `fault` reads faults, `headgate-sim` runs them, `tally` and
+//!   `plot` show the outcomes.
+//! - `show` and `overrides`, with `target`, `store` and `counters`: a client's counters in Redis.
+//! - `top`: the most rejected clients, from Envoy's log.
+//! - `hash`: the digest of a secret.
+//! - `import`: other limiters' configurations.
+//! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
-//! A binary target of another package can embed the command:
-//! ```no_run
-//! fn main() -> std::process::ExitCode {
-//!     headgate_cli::main()
-//! }
+//! ```
+//! use std::process::ExitCode;
+//!
+//! let file = std::env::temp_dir().join("headgate-cli-example.yaml");
+//! std::fs::write(&file, "limits: [{name: per-client, rate: 100/minute}]")?;
+//! let status = headgate_cli::run(["headgate".as_ref(), "check".as_ref(), file.as_os_str()]);
+//! assert_eq!(status, ExitCode::SUCCESS);
+//! # std::fs::remove_file(&file)?;
+//! # Ok::<(), std::io::Error>(())
 //! ```
 
 #![cfg_attr(
@@ -65,6 +70,7 @@ mod top;
 mod traffic;
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -151,9 +157,18 @@ impl Failure {
     }
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process, as [`run`] does.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    run(std::env::args_os())
+}
+
+/// Runs a command line, of which the first argument is the program's name.
+///
+/// Prints the result on standard output, and an error in one line on standard error. Returns the exit status: 0 on
+/// success, 1 if the answer is negative (errors in a policy, no such client), 2 if the command failed. Wrong usage,
+/// `--help` and `--version` end the process.
+pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> ExitCode {
+    let result = match Cli::parse_from(args).command {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(&args),

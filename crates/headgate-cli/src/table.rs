@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_stand_left_and_numbers_right() {
+    fn text_is_aligned_left_and_numbers_right() {
         let mut table = Table::new(&["name", "calls", "why"]);
         table.row(&["a", "5", "x"]);
         table.row(&["long", "1000", ""]);

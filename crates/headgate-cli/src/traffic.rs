@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_told_apart_as_it_says() {
+    fn callers_are_identified_by_the_given_source() {
         let all = events("100/s for 10s, clients 4, addresses 1");
         let first = all[0].request.address;
         assert!(all.iter().all(|event| event.request.address == first));
@@ -309,12 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_said() {
+    fn invalid_text_is_an_error_that_shows_it() {
         for (text, piece) in [
-            ("200/s", "no rate and duration"),
+            ("200/s", "not a rate and a duration"),
             ("0/s for 5s", "no traffic"),
             ("5/fortnight for 5s", "unknown period"),
-            ("5/s for ever", "no duration"),
+            ("5/s for ever", "not a duration"),
             ("5/s for 5s, clients none", "clients none"),
             ("5/s for 5s, path login", "path login"),
             ("5/s for 5s, anonymous 5", "20%"),

@@ -11,7 +11,7 @@ fn attempts(envoy: &Envoy) -> u64 {
 }
 
 /// All calls pass, with one attempt more for each refusal.
-fn assert_waits_as_told(envoy: &Envoy, report: &Value) {
+fn assert_waits_as_asked(envoy: &Envoy, report: &Value) {
     let statuses = numbers(&report["statuses"]);
     assert_eq!(statuses, [200.0; CALLS as usize], "{report}");
     let attempts = attempts(envoy);
@@ -21,10 +21,10 @@ fn assert_waits_as_told(envoy: &Envoy, report: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn got_waits_as_told_and_passes() {
+async fn got_waits_as_asked_and_passes() {
     let envoy = Envoy::local().policy(&format!("{{limits: [{WINDOW}]}}")).start();
     let report = report(node(&format!("http.mjs got {} / {CALLS}", envoy.port)));
-    assert_waits_as_told(&envoy, &report);
+    assert_waits_as_asked(&envoy, &report);
     for refusal in report["refusals"].as_array().expect("refusals") {
         let wait = refusal["retry-after"]
             .as_str()
@@ -35,12 +35,12 @@ async fn got_waits_as_told_and_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn urllib3_waits_as_told_and_passes() {
+async fn urllib3_waits_as_asked_and_passes() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(&format!("{{limits: [{WINDOW}]}}"))
         .start();
     let report = report(python(&format!("urllib3_client.py {} / {CALLS}", envoy.port)));
-    assert_waits_as_told(&envoy, &report);
+    assert_waits_as_asked(&envoy, &report);
     let slept = numbers(&report["slept"]);
     assert!(
         !slept.is_empty() && slept.iter().all(|wait| (1.0..=2.0).contains(wait)),

@@ -99,7 +99,7 @@ async fn what_is_shown_is_what_the_filter_answers_for_every_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_single_redis_is_told_from_a_cluster() {
+async fn a_single_redis_and_a_cluster_are_distinguished() {
     let redis = SingleRedis::start();
     let policy = "limits: [{rate: 2/hour}]";
     let envoy = Envoy::with(&redis).policy(policy).key_prefix("single").start();

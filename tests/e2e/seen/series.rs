@@ -55,7 +55,7 @@ const POLICY: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn decisions_stand_in_labelled_series() {
+async fn decisions_are_in_labelled_series() {
     let envoy = Envoy::with(RedisCluster::shared()).policy(POLICY).start();
     for key in ["known", "stranger"] {
         for n in 0..10 {

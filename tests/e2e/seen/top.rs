@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One caller is rejected far more often than the others; its name comes to `headgate top` by Envoy's log.
-async fn the_most_rejected_are_told(envoy: Envoy, every: u64) {
+async fn the_most_rejected_are_shown(envoy: Envoy, every: u64) {
     let ask = |key: String| envoy.get("/").header("x-api-key", key);
     for _ in 0..2 {
         envoy.at_once(40, |n| ask(format!("caller-{n}"))).await;
@@ -67,12 +67,12 @@ const FEW: &str = "{limits: [{name: few, rate: 1/hour}], log: {denials_per_secon
 #[tokio::test(flavor = "multi_thread")]
 async fn headgate_top_finds_the_most_rejected_in_envoys_log() {
     let builder = Envoy::with(RedisCluster::shared()).policy(FEW).fault_injection();
-    the_most_rejected_are_told(builder.start(), 1).await;
+    the_most_rejected_are_shown(builder.start(), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: a minute"]
-async fn the_most_rejected_are_told_each_minute() {
+async fn the_most_rejected_are_reported_each_minute() {
     let builder = Envoy::with(RedisCluster::shared()).policy(FEW);
-    the_most_rejected_are_told(builder.start(), 60).await;
+    the_most_rejected_are_shown(builder.start(), 60).await;
 }

@@ -5,7 +5,8 @@
 //!
 //! `servers` starts Django, nginx, Express, Tomcat and the JDK's server, each with Envoy as it ships or with one that
 //! rewrites nothing; `spellings` writes a path in other ways; `probe` sends them byte for byte; `known` lists what only
-//! Envoy's settings close. Java's servers are `#[ignore]`: `make test-all` runs them, and prints a line where there is no JDK.
+//! Envoy's settings close. Java's servers are `#[ignore]`: `make test-all` runs them, and prints a line where there is
+//! no JDK.
 
 mod paths;
 mod probe;

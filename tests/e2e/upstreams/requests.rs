@@ -165,8 +165,8 @@ async fn a_header_with_an_underscore_names_no_client() {
     assert!(read_it > 0, "no server needs Envoy to refuse underscores");
 }
 
-/// What Python's `strip` takes for white space in a text that was decoded as Latin-1 or UTF-8: Django strips cookies so,
-/// wsgiref all headers.
+/// What Python's `strip` takes for white space in a text that was decoded as Latin-1 or UTF-8: Django strips cookies
+/// so, wsgiref all headers.
 const SPACES: [&[u8]; 6] = [
     b"",
     b"\xa0",

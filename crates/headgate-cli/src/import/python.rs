@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_told_apart_by_name() {
+    fn arguments_are_identified_by_name() {
         let (all, _) = arguments("(key='ip', rate = '5/m', block=True)").unwrap();
         assert_eq!(all[0], ("key".to_owned(), Literal::Text("ip".to_owned())));
         assert_eq!(all[2], ("block".to_owned(), Literal::Flag(true)));

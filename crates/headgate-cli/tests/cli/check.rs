@@ -330,7 +330,8 @@ fn two_instances_of_one_chain_need_two_names() {
     assert_eq!((same[0].0, same[0].1.as_str()), (7, "instance"), "{same:?}");
 }
 
-/// The findings of `check` about the shipped envoy.yaml with this in place of `use_remote_address: true`, and the exit status.
+/// The findings of `check` about the shipped envoy.yaml with this in place of `use_remote_address: true`, and the exit
+/// status.
 fn with_addresses(fields: &str) -> (Vec<Value>, i32) {
     let shipped = shipped("envoy");
     let text = shipped.replacen("use_remote_address: true", fields, 1);
@@ -388,10 +389,10 @@ fn a_file_that_cannot_be_read_is_another_exit_status() {
 }
 
 #[test]
-fn a_file_without_headgate_says_so() {
+fn a_file_without_headgate_is_an_error() {
     let errors = errors("static_resources: {listeners: []}");
     assert!(
-        errors[0].2.contains("no configuration of Headgate's here"),
+        errors[0].2.contains("no Headgate configuration found"),
         "{errors:?}"
     );
 }

@@ -55,7 +55,7 @@ fn top_reads_json_logs_and_ignores_reports_forged_by_callers() {
 }
 
 #[test]
-fn top_says_what_is_wrong_with_a_log_in_one_line() {
+fn top_reports_an_unusable_log_in_one_line() {
     let report = report(30);
     let cut = &report[..report.len() - 20];
     let other = report.replace("\"rejected\":30", "\"rejected\":\"many\"");

@@ -1,5 +1,5 @@
-//! A running Envoy with the filter. Modules: its builder, its configuration, its start and its reload; requests to it, its
-//! admin interface and its logs.
+//! A running Envoy with the filter. Modules: its builder, its configuration, its start and its reload; requests to it,
+//! its admin interface and its logs.
 
 mod admin;
 mod builder;
