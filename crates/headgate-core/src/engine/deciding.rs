@@ -132,7 +132,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
                 let described = self.failures.describe(kind, error, &advice);
                 let does = on_error_words(&self.policy.limits);
                 let line =
-                    format!("headgate: {who} did not count {requests} request(s), {does}: {described}");
+                    format!("headgate: {who} did not count {requests} request(s); applying on_error: {does}; reason: {described}");
                 self.events.line(Level::Warn, line);
             }
             (Some(Report::Recovered), _) => self
