@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_shown_is_read_from_the_request_and_nothing_else_of_it() {
+    fn only_quota_headers_are_read_from_the_request() {
         let list = [figures(10, 9, 60), ietf("a")].concat();
         let request = |list: &[Header]| {
             let list: Vec<_> = list

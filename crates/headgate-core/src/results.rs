@@ -1,4 +1,4 @@
-//! What Redis said of one group of counters, or why it said nothing.
+//! The results of one group of counters from Redis, or the error.
 
 use crate::limit::Group;
 use crate::redis::resp::Value;
@@ -6,7 +6,7 @@ use crate::redis::{CallError, NO_REPLY};
 use crate::script::ScriptReply;
 use std::fmt;
 
-/// What Redis said of one group of counters.
+/// The result of one group of counters.
 pub type GroupResult = Result<ScriptReply, GroupError>;
 
 /// Why a group has no verdicts.
@@ -18,7 +18,7 @@ pub enum GroupError {
     TimedOut,
 }
 
-/// Reads what became of a call as the counts of its group.
+/// Decodes the result of a call as the verdicts of its group.
 pub fn group_result(group: &Group, reply: Result<Value, CallError>) -> GroupResult {
     match reply {
         Err(error) => Err(GroupError::Call(error)),

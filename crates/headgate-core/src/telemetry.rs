@@ -110,9 +110,9 @@ impl FailureLog {
 pub fn on_error_words(limits: &[Limit]) -> String {
     let mut words = String::new();
     for (on_error, does) in [
-        (OnError::Deny, "on_error: deny refuses them"),
-        (OnError::Local, "on_error: local counts them in this Envoy alone"),
-        (OnError::Allow, "on_error: allow lets them pass"),
+        (OnError::Deny, "deny (they are refused)"),
+        (OnError::Local, "local (this Envoy counts them alone)"),
+        (OnError::Allow, "allow (they pass uncounted)"),
     ] {
         if limits.iter().any(|limit| limit.on_error == on_error) {
             if !words.is_empty() {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_failure_has_its_line_and_an_open_breaker_names_its_cause() {
+    fn each_failure_has_its_line_and_an_open_breaker_its_cause() {
         let mut log = FailureLog::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -171,19 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn the_line_says_what_on_error_does_by_the_limits_that_there_are() {
+    fn the_failure_line_names_each_on_error_in_use() {
         let on_error = |on_error| Limit {
             on_error,
             ..limit("a", &[])
         };
         let local = [on_error(OnError::Local), on_error(OnError::Local)];
-        assert_eq!(
-            on_error_words(&local),
-            "on_error: local counts them in this Envoy alone"
-        );
+        assert_eq!(on_error_words(&local), "local (this Envoy counts them alone)");
         assert_eq!(
             on_error_words(&[on_error(OnError::Allow), on_error(OnError::Deny)]),
-            "on_error: deny refuses them or on_error: allow lets them pass"
+            "deny (they are refused) or allow (they pass uncounted)"
         );
     }
 }

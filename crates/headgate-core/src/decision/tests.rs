@@ -157,7 +157,7 @@ fn the_denying_limit_with_the_longest_wait_is_shown() {
 }
 
 #[test]
-fn a_hidden_limit_is_never_shown_and_its_wait_alone_is_told_in_minutes() {
+fn a_hidden_limit_shows_nothing_but_a_wait_in_whole_minutes() {
     let decision = decide(&[(HIDDEN, true, left(0, 10, 5)), (AS_IS, true, left(9, 10, 5))]);
     assert_eq!(
         (decision.shown.unwrap().limit, decision.reported.unwrap().limit),
@@ -194,7 +194,7 @@ fn a_limit_in_shadow_is_noted_and_in_nobodys_way() {
 }
 
 #[test]
-fn a_known_denial_wins_over_a_failure_and_the_strictest_failure_over_the_others() {
+fn a_denial_wins_over_a_failure_and_the_strictest_on_error_wins() {
     assert_eq!(
         decide(&[(DENY, true, None), (AS_IS, true, spent(1))]).outcome,
         Outcome::Denied
@@ -211,7 +211,7 @@ fn a_known_denial_wins_over_a_failure_and_the_strictest_failure_over_the_others(
 }
 
 #[test]
-fn only_failures_that_nothing_stricter_decides_ask_for_a_local_count() {
+fn only_undecided_failures_ask_for_a_local_count() {
     let asks = |counters: &[(OnError, bool, Option<Verdict>)]| {
         let limits: Vec<Limit> = counters
             .iter()
@@ -247,7 +247,7 @@ fn only_failures_that_nothing_stricter_decides_ask_for_a_local_count() {
 }
 
 #[test]
-fn a_local_count_outweighs_a_limit_that_lets_pass_and_not_one_that_was_to_be_counted_too() {
+fn a_local_count_outweighs_only_on_error_allow() {
     const LOCAL: fn(&mut Limit) = |limit| limit.on_error = OnError::Local;
     let outcome = |other: fn(&mut Limit)| {
         let mut limits = vec![limit("counted"), limit("failed")];

@@ -1,4 +1,4 @@
-//! Carries a decision out on its request: filter state, figures for the upstream, the filter's own reply.
+//! Applies a decision to its request: filter state, quota headers for the upstream, the filter's own reply.
 
 use super::event::{Endpoint, Event};
 use super::filter_state::{self, DecisionContext, SHOWN_COST};
@@ -14,7 +14,7 @@ use crate::redis::RedisCall;
 use crate::reply::Reply;
 use crate::telemetry::denials::{trace_id, DenialLine};
 
-/// What becomes of a decided request.
+/// How a decided request continues.
 #[derive(Debug)]
 pub enum Answer {
     /// It goes on to the upstream.
@@ -23,13 +23,13 @@ pub enum Answer {
     Reply(Reply),
 }
 
-/// A request that was let through: what its response is to say, and what is still to be charged. To be handed back
-/// once: to [`Engine::on_response`] or, where no response comes, to [`Engine::on_gone`].
+/// An admitted request: the headers for its response, and what is still to be charged. Pass it back once: to
+/// [`Engine::on_response`] or, where no response comes, to [`Engine::on_gone`].
 #[derive(Debug, Default)]
 pub struct Admitted {
     /// For the response.
     pub(super) figures: Vec<Header>,
-    /// What has costs that come with the response.
+    /// Groups with limits that are charged on the response.
     pub(super) response_groups: Vec<Group>,
     pub(super) by: Option<CountedBy>,
 }
@@ -84,7 +84,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             if is_earlier {
                 request.set_filter_state(instances::SHOWN_BY, policy.instance.as_bytes());
             }
-            filter_state::tell_cost(request, SHOWN_COST, shown.cost, is_earlier);
+            filter_state::write_cost(request, SHOWN_COST, shown.cost, is_earlier);
             for figure in &figures {
                 // The first instance has taken away what was there.
                 match is_earlier {
@@ -105,8 +105,9 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         })
     }
 
-    /// Tells operators of a decision. `groups` is what was counted; `retry_after` in seconds, as the caller is told.
-    /// Nothing is asked of the host that is not needed: most denials are known from memory and cost little beside.
+    /// Reports a decision to operators. `groups`: what was counted. `retry_after`: in seconds, as in the caller's
+    /// header. Asks the host only for what it needs: most denials come from memory, and a host call would dominate
+    /// their cost.
     fn report(
         &mut self,
         unix_ms: u64,
@@ -161,7 +162,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 }
 
-/// What the instances before show to the caller.
+/// The figures that earlier instances show to the caller.
 fn shown_earlier(request: &dyn Exchange) -> Shown {
     Shown {
         headers: instances::shown(request),
@@ -169,10 +170,10 @@ fn shown_earlier(request: &dyn Exchange) -> Shown {
     }
 }
 
-/// The longest text of a caller's in a log line, in bytes.
+/// The longest text from a caller in a log line, in bytes.
 const MAX_TEXT: usize = 128;
 
-/// A denial's line, with what only the request's headers know.
+/// The log line of a denial, with the fields that are read from the request's headers.
 fn with_request(line: DenialLine<'_>, request: &dyn Exchange) -> String {
     let text = |name: &str| {
         let value = request.header(name).value()?;

@@ -1,4 +1,4 @@
-//! From what Redis, the local store and the verdict cache said of a request's counters to its decision.
+//! From the results of Redis, the local store and the verdict cache to the decision on a request.
 //!
 //! Counting locally after a failure happens here, when the decision asks for it.
 
@@ -18,7 +18,7 @@ use std::fmt::Display;
 use std::time::Instant;
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// A denial by what counters said of earlier calls: Redis has nothing to add to it.
+    /// A denial from the verdict cache: Redis would deny as well.
     pub(super) fn known_denial(&mut self, now: Instant, groups: &[Group]) -> Option<Decision> {
         let charges = groups
             .iter()
@@ -40,7 +40,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         Some(Decision::from_counted(&self.policy.limits, known))
     }
 
-    /// Keeps what denied for the next calls of its kind; `sent`: when this one was sent, or before.
+    /// Caches denials for the next equal calls; `sent`: when this call was sent, or earlier.
     pub(super) fn remember(&mut self, sent: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             let Some(Ok(reply)) = result else { continue };
@@ -50,8 +50,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Decides by what Redis said and, where it said nothing, by the failure policy: what is to be counted locally
-    /// then, is.
+    /// Decides from the results of Redis. For groups without one, applies `on_error`, and counts locally if that says
+    /// so.
     pub(super) fn decide(&mut self, now: Now, groups: &[Group], results: &[Option<GroupResult>]) -> Decision {
         let error = results.iter().flatten().find_map(|result| result.as_ref().err());
         let failure = error.map(|error| (FailureKind::of(error), error as &dyn Display));
@@ -91,7 +91,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.decide_by(now, groups, &[], &locally)
     }
 
-    /// Decides by all that was said. A refused request takes nothing of the local counters that had room for it.
+    /// Decides from all results. A refused request is refunded by the local counters that admitted it.
     fn decide_by(
         &mut self,
         now: Now,
@@ -120,7 +120,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Logs that requests are not counted as they should be and why, and when they are again.
+    /// Logs that requests are not counted, with the reason, and that counting has recovered.
     fn log_failure(&mut self, now: Instant, who: &str, failure: Option<(FailureKind, &dyn Display)>) {
         let kind = failure.map(|(kind, _)| kind);
         match (self.failures.note(now, kind), failure) {
@@ -132,7 +132,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
                 let described = self.failures.describe(kind, error, &advice);
                 let does = on_error_words(&self.policy.limits);
                 let line =
-                    format!("headgate: {who} did not count {requests} request(s), {does}: {described}");
+                    format!("headgate: {who} did not count {requests} request(s); applying on_error: {does}; reason: {described}");
                 self.events.line(Level::Warn, line);
             }
             (Some(Report::Recovered), _) => self
@@ -143,7 +143,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 }
 
-/// Tells what the limits of one request said.
+/// Notes the verdicts of a request's limits for metrics.
 pub(super) fn note_counted<'a>(events: &mut Events, counted: impl IntoIterator<Item = CounterResult<'a>>) {
     for CounterResult { charge, verdict, by } in counted {
         events.note(Event::Counted {
@@ -155,7 +155,7 @@ pub(super) fn note_counted<'a>(events: &mut Events, counted: impl IntoIterator<I
     }
 }
 
-/// Every counter of a request with its verdict, where there is one.
+/// Every counter of a request with its verdict, if there is one.
 fn counted<'a, S: SharedData>(
     limits: &'a [Limit],
     local: &'a Local<S>,

@@ -1,4 +1,4 @@
-//! The local store of one engine: which charges are counted there, on the wall clock.
+//! The local store of one engine: selects the charges that are counted there.
 
 use super::call::Now;
 use crate::limit::{Charge, Group, Limit, OnError};
@@ -28,7 +28,7 @@ impl<S: SharedData> Local<S> {
             .count(group, &|charge| counts(all, limits, charge), now.unix_us())
     }
 
-    /// Takes what responses said to have cost.
+    /// Charges the costs that responses reported.
     pub fn charge(&mut self, limits: &[Limit], group: &Group, now: Now) {
         let all = self.all;
         let _lost = self
@@ -36,17 +36,17 @@ impl<S: SharedData> Local<S> {
             .charge(group, &|charge| counts(all, limits, charge), now.unix_us());
     }
 
-    /// Returns what a refused request took.
+    /// Refunds what a refused request was charged.
     pub fn give_back(&mut self, group: &Group, reply: &ScriptReply, now: Now) {
         let _kept = self.store.give_back(group, reply, now.unix_us());
     }
 
-    /// Whether the charge is counted here, once it is not (or was not) counted in Redis.
+    /// Whether the charge is counted here if Redis does not count it.
     pub fn counts(&self, limits: &[Limit], charge: &Charge) -> bool {
         counts(self.all, limits, charge)
     }
 
-    /// How many counters were evicted before their time since this was last asked.
+    /// The number of counters that were evicted before they expired, since the last call.
     pub fn take_evicted(&mut self) -> u64 {
         self.store.take_evicted()
     }

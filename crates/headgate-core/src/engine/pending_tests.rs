@@ -18,7 +18,7 @@ fn waiting(parts: usize, since: Instant) -> WaitingRequest {
     }
 }
 
-/// Any result will do: none is looked into.
+/// Any result: the tests do not read it.
 fn reply() -> GroupResult {
     Err(GroupError::Call(CallError::Lost))
 }

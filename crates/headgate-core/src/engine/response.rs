@@ -1,4 +1,4 @@
-//! The response phase: what a response is to say of quotas, and what is charged for it. All of it is here.
+//! The response phase: which quota headers a response gets, and what is charged for it.
 
 use super::answer::Admitted;
 use super::event::Event;
@@ -14,7 +14,7 @@ use crate::model::{Policy, Store, UpstreamHeaders};
 use crate::redis::RedisCall;
 use crate::script::Mode;
 
-/// Costs that are known now, to be charged by [`Engine::charge`].
+/// Costs that are known with the response, to be charged by [`Engine::charge`].
 #[derive(Debug)]
 pub struct ResponseCharges {
     groups: Vec<Group>,
@@ -24,7 +24,7 @@ pub struct ResponseCharges {
 }
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// The response of an upstream has come, or that of a filter behind: not the filter's own reply.
+    /// Handles the response of the upstream or of a later filter, but not the filter's own reply.
     pub fn on_response(
         &self,
         admitted: Admitted,
@@ -35,15 +35,15 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             response_groups,
             by,
         } = admitted;
-        let owed = match response_groups.is_empty() || refused_later(response) {
+        let charges = match response_groups.is_empty() || refused_later(response) {
             true => None,
             false => Some(costs_of_response(&self.policy, response, &response_groups, by)),
         };
-        (edits(&self.policy, figures, response), owed)
+        (edits(&self.policy, figures, response), charges)
     }
 
-    /// The request ended without a response: it was served, or is about to be, and costs no less than one whose
-    /// response says nothing of its cost.
+    /// Handles a request that ended without a response. The upstream may have served it, so it costs as much as a
+    /// request whose response has no cost header.
     pub fn on_gone(&self, admitted: Admitted) -> Option<ResponseCharges> {
         let Admitted {
             response_groups, by, ..
@@ -51,7 +51,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         if response_groups.is_empty() {
             return None;
         }
-        let groups = due(&response_groups, |limit| {
+        let groups = groups_to_charge(&response_groups, |limit| {
             match self.policy.limits.get(limit).map(|limit| &limit.cost) {
                 Some(Cost::ResponseHeader { range, .. }) => range.unread(),
                 _ => 0,
@@ -64,14 +64,14 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         })
     }
 
-    /// Charges what responses said to have cost, by one call a group. Nobody waits for it, and it is not repeated: a
-    /// lost one under-counts a request that has been served.
-    pub fn charge(&mut self, now: Now, owed: ResponseCharges) {
-        if owed.broken_costs > 0 {
-            self.events.note(Event::BrokenCosts(owed.broken_costs));
+    /// Charges the costs of a response, by one call for each group. No request waits for it, and it is not retried: a
+    /// lost call under-counts a request that has been served.
+    pub fn charge(&mut self, now: Now, charges: ResponseCharges) {
+        if charges.broken_costs > 0 {
+            self.events.note(Event::BrokenCosts(charges.broken_costs));
         }
-        if owed.by == Some(CountedBy::Local) {
-            for group in &owed.groups {
+        if charges.by == Some(CountedBy::Local) {
+            for group in &charges.groups {
                 self.local.charge(&self.policy.limits, group, now);
             }
             self.note_evicted();
@@ -79,14 +79,14 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         if self.policy.store == Store::Local {
             return;
         }
-        for group in &owed.groups {
+        for group in &charges.groups {
             let _not_repeated = self.send(now.monotonic, CallId::Unawaited, group, Mode::Charge);
         }
     }
 }
 
-/// What is charged of the groups, each limit at the cost that `cost` says for its index.
-fn due(response_groups: &[Group], mut cost: impl FnMut(usize) -> u64) -> Vec<Group> {
+/// The charges of the groups; `cost` returns the cost for the index of a limit.
+fn groups_to_charge(response_groups: &[Group], mut cost: impl FnMut(usize) -> u64) -> Vec<Group> {
     response_groups
         .iter()
         .filter_map(|group| group.response_charges(&mut cost))
@@ -100,7 +100,7 @@ fn costs_of_response(
     by: Option<CountedBy>,
 ) -> ResponseCharges {
     let mut broken_costs = 0;
-    let groups = due(response_groups, |limit| {
+    let groups = groups_to_charge(response_groups, |limit| {
         let Some(Cost::ResponseHeader { name, range }) = policy.limits.get(limit).map(|limit| &limit.cost)
         else {
             return 0;
@@ -116,14 +116,14 @@ fn costs_of_response(
     }
 }
 
-/// Adds the figures, unless the upstream or an instance behind has something of its own to say.
+/// Adds the quota headers, unless the upstream or a later instance has set its own.
 fn edits(policy: &Policy, figures: Vec<Header>, response: &dyn Response) -> Edits {
     match response.header(":status").value().as_deref() {
-        // The upstream itself denies: what it says of its limit is what its caller is to read.
+        // The upstream itself denies: its own headers describe that limit.
         Some(b"429") => return Edits::default(),
-        // gRPC's RESOURCE_EXHAUSTED is the same.
+        // The same, by gRPC's RESOURCE_EXHAUSTED.
         _ if response.header("grpc-status").value().as_deref() == Some(b"8") => return Edits::default(),
-        // Refusals of an instance behind this one have no figures in them.
+        // A refusal by a later instance has no quota headers.
         Some(b"400" | b"403") if shown_later(policy, response) => return Edits::default(),
         _ => {}
     }
@@ -141,15 +141,15 @@ fn edits(policy: &Policy, figures: Vec<Header>, response: &dyn Response) -> Edit
     }
 }
 
-/// Whether an instance behind this one has shown something: it has merged ours into it. Whatever an instance shows or
-/// refuses can be seen in the response's headers, and where nothing of quotas is to be seen the host need not be asked.
+/// Whether a later instance has set headers: it has merged ours into them. Call it only if the response's headers show
+/// signs of that: it costs a host call.
 fn shown_later(policy: &Policy, response: &dyn Response) -> bool {
     response
         .filter_state(instances::SHOWN_BY)
         .is_some_and(|by| !by.is_empty() && by != policy.instance.as_bytes())
 }
 
-/// What the upstream itself says of quotas goes, or stays in place of ours; the two are never mixed in one family.
+/// Removes the upstream's quota headers, or keeps them in place of ours. One header family never mixes both.
 fn merged(upstream: UpstreamHeaders, mut figures: Vec<Header>, response: &dyn Response) -> Edits {
     let (mut x_ratelimit, mut ietf) = (false, false);
     let mut remove = Vec::new();

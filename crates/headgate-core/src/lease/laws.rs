@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn a_leased_bucket_admits_no_more_than_its_burst_and_what_drains(
+    fn a_leased_bucket_admits_its_burst_and_what_drains(
         n in n(),
         burst in prop_oneof![Just(0), 40_u64..300],
         traffic in traffic(),
@@ -227,7 +227,7 @@ fn steady(requests: usize) -> Vec<(u64, usize)> {
 }
 
 #[test]
-fn where_more_is_asked_for_than_there_is_nearly_all_of_it_is_granted() {
+fn under_overload_leases_grant_nearly_the_whole_quota() {
     for (algorithm, periods) in ALL {
         let world = run(&leased(algorithm, 2_000, 1_000), 0, &steady(60_000), vec![1_000]);
         let part = world.admitted.len() as u64 * 100 / (2_000 * periods);

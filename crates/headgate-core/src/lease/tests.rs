@@ -107,7 +107,7 @@ fn run(
 }
 
 #[test]
-fn a_hot_counter_costs_a_fraction_of_a_call_and_a_cold_one_takes_nothing() {
+fn a_busy_counter_needs_few_calls_and_an_idle_one_no_lease() {
     let limits = [leased(FIXED, 1_000_000, 3_600_000)];
     let (mut book, groups, mut at) = (book(limits.to_vec()), request(&limits), Instant::now());
     let (asked, sizes) = run(&mut book, &groups, &mut at, 10_000, Duration::from_micros(200));
@@ -135,7 +135,7 @@ fn no_lease_outlives_its_use() {
 }
 
 #[test]
-fn the_last_permit_is_the_last_and_a_lease_ends_with_its_life_or_its_window() {
+fn a_lease_ends_with_its_permits_its_life_or_its_window() {
     let limits = [leased(FIXED, 1_000, 60_000)];
     let groups = request(&limits);
     // until the window's end, as Redis says; how long it may be spent
@@ -178,7 +178,7 @@ fn the_last_permit_is_the_last_and_a_lease_ends_with_its_life_or_its_window() {
 }
 
 #[test]
-fn a_request_is_answered_only_if_each_of_its_counters_has_a_permit() {
+fn a_lease_answers_only_if_each_counter_has_a_permit() {
     let limits = [
         leased(FIXED, 1_000, 60_000),
         leased(Algorithm::Gcra { burst: 0 }, 1_000, 60_000),
@@ -262,7 +262,7 @@ fn requests_that_no_lease_could_answer_take_none() {
 }
 
 #[test]
-fn a_lease_is_no_larger_than_its_share_of_n_and_an_eighth_of_what_is_known_to_be_left() {
+fn a_lease_is_at_most_its_share_and_an_eighth_of_what_is_left() {
     let limits = [leased(FIXED, 100, 60_000)];
     let groups = request(&limits);
     let size_after = |standing: &Verdict| {
@@ -290,7 +290,7 @@ fn a_lease_is_no_larger_than_its_share_of_n_and_an_eighth_of_what_is_known_to_be
 }
 
 #[test]
-fn after_a_failure_none_is_taken_for_a_second_and_what_is_in_hand_may_be_spent() {
+fn after_a_failure_no_lease_is_requested_for_a_second() {
     let limits = [leased(FIXED, 1_000, 60_000)];
     let (mut book, groups, at) = (book(limits.to_vec()), request(&limits), Instant::now());
     for _ in 0..8 {

@@ -176,7 +176,7 @@ mod tests {
     use crate::limit::Period;
 
     #[test]
-    fn what_is_charged_afterwards_is_the_later_costs_alone_with_their_keys() {
+    fn only_response_costs_are_charged_on_response() {
         let charge = |limit, key, charged_on_response| Charge {
             limit,
             matched: None,

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_of_an_unknown_version_is_empty_and_over_and_the_others_stay() {
+    fn a_counter_of_an_unknown_version_is_over_and_the_others_stay() {
         let mut bytes = bucket();
         bytes[2] = VERSION + 1;
         let read: Vec<StoredCounter> = slots(&bytes).collect();

@@ -92,7 +92,7 @@ fn made_up_clients_do_not_evict_the_spent_counters_of_others() {
 }
 
 #[test]
-fn where_all_deny_the_least_recently_used_goes_and_memory_is_bounded() {
+fn if_all_deny_the_least_recently_used_counter_is_evicted() {
     let host = Memory::default();
     let mut store = store(&host, 64);
     for n in 0..10_000 {

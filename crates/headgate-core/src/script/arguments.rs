@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arguments_are_keys_plan_and_the_fields_in_the_order_of_the_keys() {
+    fn the_arguments_are_keys_then_plan_then_fields() {
         let parts = parts(&mixed(), Mode::Count);
         let texts: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part)).collect();
         assert_eq!(texts[..4], ["3", "hash", "log", "own"]);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn giving_back_names_the_marks_of_what_was_charged_and_costs_0_of_the_rest() {
+    fn giving_back_sends_marks_of_charges_and_0_for_the_rest() {
         let mut group = group(2);
         group.charges[0].cost = 4;
         let reply = packed(true, &[[1, 9, 5, 0, 0, 77], [0, 9, 0, 0, 60_000, 78]]);

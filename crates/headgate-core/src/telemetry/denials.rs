@@ -158,7 +158,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn all_workers_together_write_so_many_lines_a_second_and_none_left_out_is_forgotten() {
+    fn workers_share_the_line_quota_and_count_omitted_lines() {
         let shared = Memory::default();
         let worker = || Denials::new("main", 3, ["a", "b"].into_iter());
         let mut workers = [worker(), worker()];

@@ -85,8 +85,8 @@ impl FailureKind {
             FailureKind::Redirection => REDIRECTION.to_owned(),
             FailureKind::Silence => format!("{SILENCE}; {FIGURES}"),
             FailureKind::NoCluster => format!(
-                "redis.cluster names the upstream cluster {cluster:?}, which this Envoy has not; /clusters in its admin \
-                 interface lists those that it has"
+                "redis.cluster names the upstream cluster {cluster:?}, which this Envoy does not have; /clusters in its admin \
+                 interface lists the ones that it has"
             ),
             FailureKind::Stream => format!(
                 "see the upstream cluster {cluster:?}, its internal listener and the filter headgate-redis-call there: \

@@ -52,7 +52,7 @@ fn two_tags_are_two_calls_and_the_last_reply_decides() {
 }
 
 #[test]
-fn a_reply_after_the_caller_left_reaches_nobody() {
+fn a_reply_after_the_caller_left_changes_nothing() {
     let mut world = World::new(ONE);
     world.request(&[]);
     let id = world.waits[0].unwrap();
@@ -97,7 +97,7 @@ fn a_call_before_envoy_knows_redis_is_sent_again_after_10_ms() {
 }
 
 #[test]
-fn a_call_that_stays_too_early_fails_by_that_and_blames_no_shard() {
+fn a_call_that_stays_too_early_fails_and_blames_no_shard() {
     let mut world = World::new(&ONE.replacen('{', r#"{"on_error": "deny", "#, 1));
     world.request(&[]);
     for _ in 0..11 {

@@ -142,7 +142,7 @@ fn notices_of_the_transport_are_log_lines() {
         .notices
         .push_back(Notice::BreakerClosed { shard });
     world.engine.on_timeout(world.now);
-    let text = "headgate: circuit breaker closed for 10.0.0.1:6379: it counts again";
+    let text = "headgate: circuit breaker closed for 10.0.0.1:6379; it answers again";
     let line = LogLine {
         level: crate::redis::Level::Info,
         text: text.into(),

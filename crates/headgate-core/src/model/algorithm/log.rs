@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_ahead_counts_at_once_and_takes_no_other_entry_out_of_the_window() {
+    fn a_future_entry_counts_and_expires_no_other_entry() {
         let mut state = Log::from_times(vec![NOW, NOW + SPAN]).unwrap();
         assert_eq!(state.check(NOW + SPAN - 1, &log(3), 1).remaining, 1);
         assert_eq!(state.charge(NOW + SPAN - 1, &log(3), 1), NOW + SPAN, "in order");
