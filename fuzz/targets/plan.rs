@@ -77,7 +77,10 @@ pub fn check(planner: &Planner, policy: &Policy, data: &[u8]) {
         tags.push(tag);
         for key in &group.keys {
             let contains = |needle: &str| key.windows(needle.len()).any(|part| part == needle.as_bytes());
-            assert!(request.open.contains(MARK) || !contains(MARK), "a secret in clear");
+            assert!(
+                request.open.contains(MARK) || !contains(MARK),
+                "a secret in clear"
+            );
         }
     }
 }

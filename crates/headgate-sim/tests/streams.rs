@@ -113,6 +113,7 @@ impl Run {
             hop: 100,
             way: (200, 2_000),
             op_timeout: OP_TIMEOUT,
+            stream_life: 240 * SECOND,
             prefix: "ratelimit".to_owned(),
         };
         let network = Rc::new(RefCell::new(Network::new(settings, clock, choices.fork())));

@@ -87,7 +87,10 @@ impl Health {
             match pending.purpose {
                 Purpose::Probe => {
                     let well = matches!(&reply, Ok(reply) if pending::is_noscript(reply));
-                    self.breaker.probed(now, in_time && well);
+                    // A late one has been noted as overdue, and another probe may be under way.
+                    if in_time {
+                        self.breaker.probed(now, well);
+                    }
                     self.hint |= !well;
                 }
                 Purpose::Call(id) => {

@@ -219,7 +219,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let Some(at) = earliest(&next) else {
             return self.asked;
         };
-        if self.asked.is_none_or(|asked| at < asked) {
+        // One that is overdue stays as it is, or a stall would be forgotten by what comes before its tick.
+        if self.asked.is_none_or(|asked| at < asked && now < asked) {
             self.asked = Some(at.max(now + SHORTEST_TIMEOUT));
         }
         self.asked

@@ -157,6 +157,14 @@ impl Ledger {
         self.asked.iter().flatten().filter(of).count() as u64
     }
 
+    /// Whether a call that the request makes at this time is executed in any case.
+    fn arrives(&self, asked: &Asked, at: Micros) -> bool {
+        let until = at + TRAVEL;
+        self.lives(asked.engine, until)
+            && self.is_healthy(asked, until)
+            && self.stalled(asked.engine, asked.at, until) == 0
+    }
+
     fn lives(&self, engine: usize, until: Micros) -> bool {
         self.engines[engine].dropped.is_none_or(|at| at > until)
     }
@@ -245,8 +253,7 @@ impl Ledger {
         if decided.passes || decided.by_fallback {
             return Vec::new();
         }
-        let until = decided.at + TRAVEL;
-        let is_due = self.lives(asked.engine, until) && self.is_healthy(asked, until);
+        let is_due = self.arrives(asked, decided.at);
         let taken = asked.tags.iter().filter_map(|tag| {
             let called = &self.calls[tag];
             let execution = &executions[called.execution?];
@@ -293,7 +300,7 @@ fn sizes(index: usize, instance: &Instance) -> Option<(&'static str, String)> {
 }
 
 /// Ticks of an engine at most, besides 30 for each request.
-const MOST_TICKS: u64 = 1_000;
+const MOST_TICKS: u64 = 3_000;
 
 /// Within this time a command that was sent is executed, if all is well.
 const TRAVEL: Micros = 100 * MS;

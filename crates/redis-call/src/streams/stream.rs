@@ -111,8 +111,10 @@ impl<Id> Stream<Id> {
             }
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
             if pending.is_to_be_sent_elsewhere(now, &reply) {
-                self.leaving = true;
-                self.backoff.failed(now);
+                // However many calls the guard refuses, it is one failure of the stream.
+                if !std::mem::replace(&mut self.leaving, true) {
+                    self.backoff.failed(now);
+                }
                 self.queue.push_back(pending.unsent(now));
             } else if pending.is_to_be_repeated(now, &reply) {
                 pending.with_body = self.bodies == 0 && !self.leaving;
