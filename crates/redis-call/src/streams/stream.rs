@@ -111,7 +111,7 @@ impl<Id> Stream<Id> {
             }
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
             if pending.is_to_be_sent_elsewhere(now, &reply) {
-                // However many calls the guard refuses, it is one stream that has failed.
+                // However many calls the guard refuses, it is one failure of the stream.
                 if !std::mem::replace(&mut self.leaving, true) {
                     self.backoff.failed(now);
                 }
