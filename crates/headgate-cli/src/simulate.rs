@@ -176,7 +176,7 @@ fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Re
     });
     let mut world = World::new(scenario, |network, _| {
         network.borrow_mut().journal.forgetful = true;
-        Tally::new(loaded, events)
+        Tally::new(loaded, events, args.is_real())
     });
     world.run(u64::MAX);
     Ok(world.observer)
