@@ -38,6 +38,7 @@ def run(report, istio):
     for pod in (orders, web, batch):
         pod.must_be_ready()
     istio.apply("sidecar.yaml", "redis-call.yaml")
+    (istio.cluster.dir / "config-of-sidecar.json").write_text(orders.admin("config_dump"))
     with report.test("istio_injected_template_has_what_workload_yaml_says"):
         template = istio.templates["orders"]
         spec = template["spec"]

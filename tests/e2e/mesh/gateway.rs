@@ -149,7 +149,7 @@ fn treat_clients(policy: &Value, object: &mut Map<String, Value>) {
         json!(found.unwrap_or_else(|| panic!("{value} is not known here")).1)
     };
     let slashes = [
-        ("UnescapeRedirect", "UNESCAPE_AND_REDIRECT"),
+        ("UnescapeAndRedirect", "UNESCAPE_AND_REDIRECT"),
         ("KeepUnchanged", "KEEP_UNCHANGED"),
     ];
     let underscores = [("RejectRequest", "REJECT_REQUEST"), ("Allow", "ALLOW")];
@@ -242,7 +242,7 @@ async fn the_policy_for_clients_makes_requests_unambiguous() {
     let strict = envoy(&shipped());
     assert_eq!(statuses(&strict).await, (307, 400, 200, json!("/a")));
     let lenient = shipped().map(|text| {
-        let text = text.replace("Action: UnescapeRedirect", "Action: KeepUnchanged");
+        let text = text.replace("Action: UnescapeAndRedirect", "Action: KeepUnchanged");
         let text = text.replace("Action: RejectRequest", "Action: Allow");
         text.replace("disableMergeSlashes: false", "disableMergeSlashes: true")
     });
