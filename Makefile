@@ -9,6 +9,9 @@
 # make test   every check and every test but the slow ones
 # make test-envoy ENVOY_VERSION=1.36.2   the end-to-end tests on another Envoy, which it fetches
 # make test-valkey   what asks Redis, on Valkey in its place; VALKEY_VERSION=9.1.2 for one of its versions
+# make test-meshes   the manifests in real meshes: Istio's and Envoy Gateway's control planes on a Kubernetes API server,
+#             built once into .tools/mesh (Go, 10 GB, 20 minutes on two cores). MESH=istio, gateway, func-e, ratelimit or
+#             clients runs one part. Part of `make test-all`, unless SKIP_MESHES=1
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
@@ -33,8 +36,8 @@ THREADS   := --test-threads 4
 # All crates, each built once for whatever is tested: with the transport for Higress, as the module for it has.
 ALL       := --workspace --features redis-call/higress
 
-.PHONY: run stop test test-all test-size test-envoy test-valkey test-client test-dashboard test-higress chaos fuzz \
-	bench bench-pairs lint lint-apart build build-drill build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-dashboard setup-bench clean
+.PHONY: run stop test test-all test-size test-envoy test-valkey test-meshes test-client test-dashboard test-higress chaos fuzz \
+	bench bench-pairs lint lint-apart build build-drill build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-meshes setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -59,6 +62,12 @@ test-all: lint deny build build-drill build-higress build-example build-cli test
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- --include-ignored $(THREADS) --skip quiet::
 	$(MAKE) --no-print-directory lint-apart publish-check
 	$(MAKE) --no-print-directory test-valkey
+	@if [ -n "$(SKIP_MESHES)" ]; then echo "SKIP_MESHES: make test-meshes is left out"; \
+		else $(MAKE) --no-print-directory test-meshes; fi
+
+# See tests/mesh/run.py. Setup, build and modules first: what runs in the sandbox reaches no network.
+test-meshes: setup-meshes build build-drill build-cli
+	@python3 tests/mesh/run.py $(MESH)
 
 # How large the module may get.
 MOST_BYTES := 512000
@@ -194,6 +203,9 @@ deny:
 
 setup:
 	@scripts/setup.sh test
+
+setup-meshes:
+	@scripts/setup.sh meshes
 
 setup-fuzz:
 	@scripts/setup.sh fuzz

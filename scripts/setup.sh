@@ -5,6 +5,7 @@
 #   scripts/setup.sh dashboard  what `make dashboard` needs beside that
 #   scripts/setup.sh test       and what the tests need besides
 #   scripts/setup.sh bench      or the benchmark
+#   scripts/setup.sh meshes     or the meshes, but for what tests/mesh/build.sh builds
 #   scripts/setup.sh fuzz       what fuzzing needs, and nothing else
 #   scripts/setup.sh envoy VERSION   another Envoy, as .tools/envoy-VERSION/envoy, and nothing else
 #   scripts/setup.sh valkey VERSION  a Valkey, 8.1.8 or 9.x, as .tools/valkey-VERSION/valkey-server, and nothing else
@@ -305,5 +306,14 @@ bench)
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
     ;;
-*) fail "usage: $0 run|dashboard|test|bench|fuzz|deny|sbom, or envoy VERSION, or valkey VERSION" ;;
+meshes)
+    require python3 python3
+    require openssl openssl
+    require ip iproute2
+    require iptables-restore iptables # captures a sidecar's traffic
+    require skopeo skopeo
+    require docker-registry docker-registry
+    require promtool prometheus
+    ;;
+*) fail "usage: $0 run|dashboard|test|bench|meshes|fuzz|deny|sbom, or envoy VERSION, or valkey VERSION" ;;
 esac

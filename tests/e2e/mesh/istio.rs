@@ -135,16 +135,10 @@ fn install(plugin: &Value, config: &mut Value) -> Value {
         {
             continue;
         }
-        each_object(listener, &mut |object| {
-            if let Some(Value::Array(filters)) = object.get_mut("http_filters") {
-                filters.insert(
-                    0,
-                    json!({"name": name, "config_discovery": {
-                        "config_source": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
-                        "type_urls": [url, "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"]}}),
-                );
-            }
-        });
+        let filter = json!({"name": name, "config_discovery": {
+            "config_source": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
+            "type_urls": [url, "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"]}});
+        insert_first(listener, &filter);
     }
     let (mut values, mut host) = (
         json!({"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": "1"}),
@@ -169,10 +163,30 @@ fn install(plugin: &Value, config: &mut Value) -> Value {
     }}})
 }
 
+/// Puts a filter in front of the others, in each list of HTTP filters.
+fn insert_first(listener: &mut Value, filter: &Value) {
+    each_object(listener, &mut |object| {
+        if let Some(Value::Array(filters)) = object.get_mut("http_filters") {
+            filters.insert(0, filter.clone());
+        }
+    });
+}
+
 /// A patch of an EnvoyFilter; those that the shipped ones have.
 fn apply(patch: &Value, config: &mut Value, extensions: &mut Vec<Value>) {
     let value = patch["patch"]["value"].clone();
     let resources = &mut config["static_resources"];
+    if patch["applyTo"] == "HTTP_FILTER" {
+        assert_eq!(patch["patch"]["operation"], "INSERT_FIRST", "not known here");
+        let inbound = patch["match"]["context"] == "SIDECAR_INBOUND";
+        let listeners = resources["listeners"].as_array_mut().expect("listeners");
+        // A gateway's listeners are outbound ones.
+        let holds = |listener: &&mut Value| (listener["traffic_direction"] == "INBOUND") == inbound;
+        for listener in listeners.iter_mut().filter(holds) {
+            insert_first(listener, &value);
+        }
+        return;
+    }
     let to = match (patch["applyTo"].as_str(), patch["patch"]["operation"].as_str()) {
         (Some("LISTENER"), Some("ADD")) => resources["listeners"].as_array_mut(),
         (Some("CLUSTER"), Some("ADD")) => resources["clusters"].as_array_mut(),
@@ -242,27 +256,54 @@ async fn the_gateway_limits_over_a_socket_that_only_the_proxy_may_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sidecar_limits_what_comes_in() {
-    let all = manifests(&["gateway", "sidecar", "redis-call"]);
-    let (config, _) = Workload::sidecar().configuration(&all);
-    let limited = |listener: &&Value| {
-        listener
-            .to_string()
-            .contains("wasmplugin/istio-system.headgate-sidecar")
-    };
-    let names: Vec<_> = items(&config["static_resources"]["listeners"])
-        .iter()
-        .filter(limited)
-        .map(|listener| listener["name"].clone())
-        .collect();
-    assert_eq!(names, ["virtualInbound"], "and not what goes out");
-    let envoy = limits(Workload::sidecar().envoy(all), "istio-sidecar").await;
-    let envoy = envoy.unwrap_or_else(|reason| panic!("{reason}"));
-    assert_eq!(
-        envoy.get("/").send().await.status,
-        403,
-        "neither a certificate nor a key"
-    );
+async fn the_gateway_limits_by_an_envoy_filter() {
+    let builder = Workload::gateway().envoy(manifests(&["gateway-filter", "sidecar-filter", "redis-call"]));
+    let envoy = limits(builder, "istio-gateway-filter").await;
+    assert_has_its_key_and_labels(&envoy.unwrap_or_else(|reason| panic!("{reason}")));
+}
+
+/// Here is only the chain for callers without mutual TLS; limits by a peer's identity are shown by `make test-meshes`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sidecar_filters_inbound_requests_alone() {
+    for (file, name) in [
+        ("sidecar", "wasmplugin/istio-system.headgate-sidecar"),
+        ("sidecar-filter", "headgate-sidecar-filter"),
+    ] {
+        let all = manifests(&["gateway", file, "redis-call"]);
+        let (config, _) = Workload::sidecar().configuration(&all);
+        let limited = |listener: &&Value| listener.to_string().contains(name);
+        let names: Vec<_> = items(&config["static_resources"]["listeners"])
+            .iter()
+            .filter(limited)
+            .map(|listener| listener["name"].clone())
+            .collect();
+        assert_eq!(names, ["virtualInbound"], "and not what goes out");
+        let envoy = Workload::sidecar().envoy(all).start();
+        let statuses = [
+            envoy.get("/").send().await.status,
+            envoy.get("/").header("x-api-key", "made-up").send().await.status,
+        ];
+        assert_eq!(
+            statuses,
+            [403, 403],
+            "{file}: no certificate, with and without a key"
+        );
+    }
+}
+
+/// What sidecar.yaml's comment says for a mesh that is being moved to mutual TLS: one counter for all such callers.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_without_mutual_tls_can_share_a_counter() {
+    let text = read("envoy/istio/sidecar.yaml");
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("#   - "));
+    let limit = format!("    limits:\n    - {}\n", line.expect("the limit in the comment"));
+    let moving = text
+        .replace("on_no_client: deny", "on_no_client: allow")
+        .replace("    limits:\n", &limit);
+    let mut all = manifests(&["redis-call"]);
+    all.extend(documents_in(&moving));
+    let envoy = limits(Workload::sidecar().envoy(all), "any").await;
+    envoy.unwrap_or_else(|reason| panic!("{reason}"));
 }
 
 /// The tests above must be able to fail: the same with one word changed.

@@ -124,10 +124,13 @@ fn headgate_check_reads_every_configuration_of_the_plugin() {
     };
     let with_plugins = [
         "envoy/istio/gateway.yaml",
+        "envoy/istio/gateway-filter.yaml",
         "envoy/istio/sidecar.yaml",
+        "envoy/istio/sidecar-filter.yaml",
         "envoy/istio/redis-call.yaml",
         "envoy/istio/redis-call-socket.yaml",
         "envoy/gateway/policy.yaml",
+        "envoy/gateway/policy-filter.yaml",
         "envoy/gateway/redis-call.yaml",
         "envoy/kubernetes/envoy.yaml",
     ]
@@ -138,7 +141,12 @@ fn headgate_check_reads_every_configuration_of_the_plugin() {
         assert!(text.contains(&format!("{file}: good: ")), "{file}:\n{text}");
     }
     let dir = new_dir("unchecked");
-    for file in ["envoy/istio/gateway.yaml", "envoy/gateway/policy.yaml"] {
+    for file in [
+        "envoy/istio/gateway.yaml",
+        "envoy/istio/gateway-filter.yaml",
+        "envoy/gateway/policy.yaml",
+        "envoy/gateway/policy-filter.yaml",
+    ] {
         let broken = write(
             &dir,
             "broken.yaml",
@@ -210,6 +218,28 @@ fn the_policies_are_the_main_file_s() {
     assert_eq!(&istio[0]["spec"]["pluginConfig"], policy);
     let gateway = documents("envoy/gateway/policy.yaml");
     assert_eq!(&gateway[0]["spec"]["wasm"][0]["config"], policy);
+    for file in ["istio/gateway-filter", "gateway/policy-filter"] {
+        assert_eq!(&filter_config(file), policy, "{file}");
+    }
+    let sidecar = documents("envoy/istio/sidecar.yaml");
+    assert_eq!(
+        sidecar[0]["spec"]["pluginConfig"],
+        filter_config("istio/sidecar-filter")
+    );
+}
+
+/// The policy in a shipped file that names the filter as Envoy does.
+fn filter_config(file: &str) -> Value {
+    let mut found = Value::Null;
+    each_object(
+        &mut json!(documents(&format!("envoy/{file}.yaml"))),
+        &mut |object| {
+            if let Some(configuration) = object.get("configuration") {
+                found = configuration["value"].clone();
+            }
+        },
+    );
+    found
 }
 
 #[test]

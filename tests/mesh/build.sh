@@ -1,0 +1,124 @@
+#!/bin/sh
+# Builds what the meshes consist of from the Go module proxy: tests/mesh/build.sh PROGRAM…
+#
+# Programs: istio gateway kubernetes helm func-e ratelimit etcd. Each is built once into .tools/mesh/bin, in a folder
+# named after its version, with Go's own caches in .tools/mesh too. Prints nothing where all is there.
+set -eu
+cd "$(dirname "$0")/../.."
+. tests/mesh/versions.env
+tools=$PWD/.tools/mesh
+bin=$tools/bin
+
+say() { echo "meshes: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# The caches are read-only where Go wants it so: `go clean -modcache` removes them, or `chmod -R u+w .tools/mesh`.
+export GOPATH="$tools/go" GOCACHE="$tools/cache" GOMODCACHE="$tools/go/pkg/mod" GOBIN="$bin"
+export GOFLAGS="-mod=mod -buildvcs=false" CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off
+
+# What is told before the work begins; minutes on two cores, from an empty cache.
+about() {
+    case $1 in
+    kubernetes) echo "kube-apiserver and kubectl $KUBERNETES (5 minutes)" ;;
+    istio) echo "Istio's istiod, agent and istioctl (6 minutes)" ;;
+    gateway) echo "Envoy Gateway $ENVOY_GATEWAY (5 minutes)" ;;
+    helm) echo "helm $HELM (2 minutes)" ;;
+    func-e) echo "func-e $FUNC_E (1 minute)" ;;
+    ratelimit) echo "envoyproxy/ratelimit (1 minute)" ;;
+    etcd) echo "etcd, out of Debian's package (seconds)" ;;
+    *) fail "no such program: $1" ;;
+    esac
+}
+
+version() {
+    case $1 in
+    kubernetes) echo "$KUBERNETES" ;;
+    istio) echo "$ISTIO" ;;
+    gateway) echo "$ENVOY_GATEWAY" ;;
+    helm) echo "$HELM" ;;
+    func-e) echo "$FUNC_E" ;;
+    ratelimit) echo "$RATELIMIT" ;;
+    etcd) echo debian ;;
+    esac
+}
+
+there() { [ "$(cat "$bin/$1.version" 2>/dev/null)" = "$(version "$1")" ]; }
+
+go_is_there() {
+    command -v go >/dev/null 2>&1 ||
+        fail "missing: Go $GO_MINIMUM or later (go.dev), which builds the meshes' programs. SKIP_MESHES=1 leaves them out of test-all."
+    has=$(go env GOVERSION | sed 's/^go//')
+    [ "$(printf '%s\n%s\n' "$GO_MINIMUM" "$has" | sort -V | head -n 1)" = "$GO_MINIMUM" ] ||
+        fail "Go $has is too old: the meshes' programs need $GO_MINIMUM or later."
+}
+
+# install PACKAGE@VERSION [GO-OPTION…]
+install() {
+    what=$1
+    shift
+    (cd "$tools" && go install -p 2 -ldflags "-s -w" "$@" "$what")
+}
+
+# k8s.io/kubernetes names its own libraries by replace directives, which `go install` refuses: a module of our own.
+build_kubernetes() {
+    work=$(mktemp -d "$tools/kubernetes.XXXXXX")
+    (
+        cd "$work"
+        go mod init apiserver 2>/dev/null
+        go mod edit -require "k8s.io/kubernetes@v$KUBERNETES"
+        go mod download "k8s.io/kubernetes@v$KUBERNETES"
+        for library in $(sed -n 's/^\t\(k8s\.io\/[a-z-]*\) v0\.0\.0$/\1/p' "$GOMODCACHE/k8s.io/kubernetes@v$KUBERNETES/go.mod"); do
+            go mod edit -replace "$library=$library@v0.${KUBERNETES#1.}"
+        done
+        v=k8s.io/component-base/version
+        minor=${KUBERNETES#1.}
+        go build -p 2 -ldflags "-s -w -X $v.gitVersion=v$KUBERNETES -X $v.gitMajor=1 -X $v.gitMinor=${minor%.*} -X k8s.io/client-go/pkg/version.gitVersion=v$KUBERNETES" \
+            -o "$bin/" k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+    ) || { rm -rf "$work"; return 1; }
+    rm -rf "$work"
+}
+
+# Debian's package unpacked, not installed: installing it would start a server.
+unpack_etcd() {
+    if command -v etcd >/dev/null 2>&1; then
+        ln -sf "$(command -v etcd)" "$bin/etcd"
+        return
+    fi
+    command -v apt-get >/dev/null 2>&1 || fail "missing: etcd (Debian: apt-get install etcd-server)."
+    work=$(mktemp -d "$tools/etcd.XXXXXX")
+    (
+        cd "$work"
+        apt-get download -qq etcd-server >/dev/null 2>&1 || { apt-get update -qq >/dev/null 2>&1 && apt-get download -qq etcd-server >/dev/null; }
+        dpkg-deb -x etcd-server_*.deb . && mv usr/bin/etcd "$bin/etcd"
+    ) || { rm -rf "$work"; fail "missing: etcd (Debian: apt-get install etcd-server)."; }
+    rm -rf "$work"
+}
+
+build() {
+    case $1 in
+    kubernetes) build_kubernetes ;;
+    istio) install "istio.io/istio/pilot/cmd/pilot-discovery@$ISTIO" && install "istio.io/istio/pilot/cmd/pilot-agent@$ISTIO" &&
+        install "istio.io/istio/istioctl/cmd/istioctl@$ISTIO" && ln -sfn "$GOMODCACHE/istio.io/istio@$ISTIO" "$tools/istio" ;;
+    gateway) install "github.com/envoyproxy/gateway/cmd/envoy-gateway@$ENVOY_GATEWAY" &&
+        ln -sfn "$GOMODCACHE/github.com/envoyproxy/gateway@$ENVOY_GATEWAY" "$tools/gateway" ;;
+    helm) install "helm.sh/helm/v3/cmd/helm@$HELM" ;;
+    func-e) install "github.com/tetratelabs/func-e/cmd/func-e@$FUNC_E" ;;
+    ratelimit) install "github.com/envoyproxy/ratelimit/src/service_cmd@$RATELIMIT" && mv "$bin/service_cmd" "$bin/ratelimit" ;;
+    etcd) unpack_etcd ;;
+    esac
+}
+
+missing=
+for program; do there "$program" || missing="$missing $program"; done
+[ -n "$missing" ] || exit 0
+go_is_there
+mkdir -p "$bin"
+say "building into .tools/mesh, once; about 10 GB with Go's caches, and on two cores:"
+for program in $missing; do say "  $(about "$program")"; done
+for program in $missing; do
+    say "$(about "$program") …"
+    began=$(date +%s)
+    build "$program" || fail "$program could not be built."
+    version "$program" >"$bin/$program.version"
+    say "  done in $(($(date +%s) - began)) s"
+done
