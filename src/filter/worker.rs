@@ -181,7 +181,7 @@ impl Worker {
             }
         }
         if let Some(tick) = tick {
-            if let Some(line) = telemetry.on_timeout(tick, engine.levels()) {
+            if let Some(line) = telemetry.on_timeout(tick, engine.gauges()) {
                 log::info!("{line}");
             }
         }

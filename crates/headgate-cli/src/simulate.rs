@@ -144,6 +144,7 @@ fn simulate<'e>(args: &Args, loaded: &Loaded, events: &'e [Event]) -> Result<Tal
         hop: if args.is_real() { 50 } else { 0 },
         way: if args.is_real() { (150, 600) } else { (0, 0) },
         op_timeout: OP_TIMEOUT,
+        stream_life: 240 * SECOND,
         prefix: loaded.policy.redis.key_prefix.clone(),
     };
     let mut policy = loaded.policy.clone();

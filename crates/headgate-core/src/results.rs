@@ -31,7 +31,7 @@ impl GroupError {
     /// Its name in metrics.
     pub fn word(&self) -> &'static str {
         match self {
-            GroupError::Call(error) => error.word(),
+            GroupError::Call(error) => error.as_str(),
             GroupError::Redis(_) => "error",
             GroupError::TimedOut => "timed_out",
         }

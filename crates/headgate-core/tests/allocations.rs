@@ -10,7 +10,7 @@ use headgate_core::limit::{Plan, Planner};
 use headgate_core::local::Memory;
 use headgate_core::protocol::Protocol;
 use headgate_core::redis::resp::Value;
-use headgate_core::redis::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall};
+use headgate_core::redis::{Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall};
 use headgate_core::reply::Reply;
 use headgate_core::script;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -219,8 +219,8 @@ impl RedisCall<CallId> for Kept {
         0
     }
 
-    fn levels(&self) -> Levels {
-        Levels::default()
+    fn gauges(&self) -> Gauges {
+        Gauges::default()
     }
 
     fn poll_notice(&mut self) -> Option<Notice> {

@@ -19,7 +19,7 @@ pub const WELL_AGAIN: Micros = 12 * SECOND;
 pub fn draw(choices: &mut Choices) -> Scenario {
     let first = choices.index(policies::COUNT);
     let network = network(choices);
-    let faults = match choices.below(5) {
+    let mut faults = match choices.below(5) {
         0 => Vec::new(),
         _ => faults(choices, &network),
     };
@@ -31,6 +31,7 @@ pub fn draw(choices: &mut Choices) -> Scenario {
         .iter()
         .any(|policy| policy.limits.iter().any(|limit| limit.lease.is_some()));
     let arrivals = arrivals(choices, &network, leased);
+    meet(choices, &mut faults, &arrivals);
     Scenario {
         // Early or late in windows.
         unix_us: 1_700_000_000 * SECOND + choices.below(20 * SECOND),
@@ -43,7 +44,7 @@ pub fn draw(choices: &mut Choices) -> Scenario {
 }
 
 fn network(choices: &mut Choices) -> Settings {
-    let way = *choices.pick(&[(100, 500), (200, 2_000), (MS, 8 * MS)]);
+    let way = *choices.pick(&[(100, 500), (200, 2_000), (MS, 8 * MS), (3 * MS, 12 * MS)]);
     Settings {
         envoys: 1 + choices.index(3),
         workers: 1 + choices.index(2),
@@ -52,6 +53,10 @@ fn network(choices: &mut Choices) -> Settings {
         hop: *choices.pick(&[20, 100, 1_000]),
         way,
         op_timeout: OP_TIMEOUT,
+        stream_life: match choices.percent(25) {
+            true => choices.between(20 * MS..=SECOND),
+            false => 240 * SECOND,
+        },
         prefix: "ratelimit".to_owned(),
     }
 }
@@ -65,7 +70,7 @@ fn which(choices: &mut Choices, count: usize) -> Which {
 
 fn faults(choices: &mut Choices, network: &Settings) -> Vec<Planned> {
     let count = 1 + choices.index(4);
-    let mut faults: Vec<Planned> = (0..count)
+    (0..count)
         .map(|_| {
             let fault = fault(choices, network);
             let from = match choices.percent(20) {
@@ -82,9 +87,33 @@ fn faults(choices: &mut Choices, network: &Settings) -> Vec<Planned> {
             };
             Planned { from, until, fault }
         })
-        .collect();
+        .collect()
+}
+
+/// Has some faults of workers and streams come just when a request is under way there.
+fn meet(choices: &mut Choices, faults: &mut [Planned], arrivals: &[Arrival]) {
+    for planned in faults.iter_mut() {
+        let envoy = match &mut planned.fault {
+            Fault::Stall { envoy, .. }
+            | Fault::BreakStreams { envoy, .. }
+            | Fault::Garbage { envoy }
+            | Fault::OldGuard { envoy }
+            | Fault::Reconfigure { envoy, .. } => envoy,
+            _ => continue,
+        };
+        if choices.percent(50) || arrivals.is_empty() {
+            continue;
+        }
+        let arrival = choices.pick(arrivals);
+        if arrival.at >= FAULTS_END - SECOND {
+            continue;
+        }
+        *envoy = Which::One(arrival.envoy);
+        let lasts = planned.until - planned.from;
+        planned.from = arrival.at + choices.below(6 * MS);
+        planned.until = (planned.from + lasts).min(FAULTS_END);
+    }
     faults.sort_by_key(|planned| planned.from);
-    faults
 }
 
 /// Errors that a node answers with, and whether only to what would write.
@@ -104,7 +133,7 @@ fn fault(choices: &mut Choices, network: &Settings) -> Fault {
     let shards = network.shards.max(1);
     let shard = which(choices, shards);
     let envoy = which(choices, network.envoys);
-    match choices.below(25) {
+    match choices.below(27) {
         0 => Fault::Down {
             shard,
             loses: choices.percent(50),
@@ -154,6 +183,7 @@ fn fault(choices: &mut Choices, network: &Settings) -> Fault {
         18 => Fault::UpstreamFailure { envoy },
         19 => Fault::GuardRefuses { envoy },
         20 => Fault::Mute { envoy },
+        24 | 25 => Fault::OldGuard { envoy },
         21..=23 => Fault::Stall {
             envoy,
             worker: which(choices, network.workers),

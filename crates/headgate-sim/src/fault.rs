@@ -82,6 +82,9 @@ pub enum Fault {
     UpstreamFailure { envoy: Which },
     /// The guard is of another release, and refuses the script.
     GuardRefuses { envoy: Which },
+    /// A moment: the guard in front of streams that are open is of another release from now on, as those of a listener
+    /// that is replaced. New streams meet the right one.
+    OldGuard { envoy: Which },
     /// The worker of the Envoy does nothing: its machine stalls, or its loop is full.
     Stall { envoy: Which, worker: Which },
     /// A moment: the Envoy is given a new configuration. The engines of the old one serve their requests to the end, or
@@ -98,6 +101,7 @@ impl Fault {
                 | Fault::ClockStep { .. }
                 | Fault::BreakStreams { .. }
                 | Fault::Garbage { .. }
+                | Fault::OldGuard { .. }
                 | Fault::Reconfigure { .. }
         )
     }

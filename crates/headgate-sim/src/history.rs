@@ -46,11 +46,14 @@ pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
     }
 }
 
+/// Broken rules that are shown; often one thing breaks many.
+const MOST_LINES: usize = 6;
+
 /// The rules that were broken, and the history's outline.
 pub fn report(seed: u64, outcome: &Outcome) -> String {
     let scenario = &outcome.scenario;
     let mut text = format!("HEADGATE_SIM_SEED={seed} cargo test -p headgate-sim replay -- --nocapture\n");
-    for broken in &outcome.broken {
+    for broken in outcome.broken.iter().take(MOST_LINES) {
         text += &format!("  {broken}\n");
     }
     let first = scenario.policies.first();

@@ -113,6 +113,7 @@ impl Run {
             hop: 100,
             way: (200, 2_000),
             op_timeout: OP_TIMEOUT,
+            stream_life: 240 * SECOND,
             prefix: "ratelimit".to_owned(),
         };
         let network = Rc::new(RefCell::new(Network::new(settings, clock, choices.fork())));
@@ -227,7 +228,7 @@ impl Run {
             let word = match reply {
                 Ok(redis_call::resp::Value::Error(_)) => "error",
                 Ok(_) => "counted",
-                Err(error) => error.word(),
+                Err(error) => error.as_str(),
             };
             *self.ended.entry(word).or_default() += 1;
         }
@@ -245,7 +246,7 @@ impl Run {
                 self.queue.plan(deadline, Happens::TimeOut(request));
             }
             Err(CallError::BreakerOpen) => *self.ended.entry("breaker").or_default() += 1,
-            Err(error) => *self.ended.entry(error.word()).or_default() += 1,
+            Err(error) => *self.ended.entry(error.as_str()).or_default() += 1,
         }
     }
 

@@ -124,7 +124,7 @@ pub enum CallError {
 
 impl CallError {
     /// Its name in metrics.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             CallError::TooManyInFlight => "too_many_in_flight",
             CallError::Unavailable | CallError::NoCluster => "unavailable",
@@ -170,7 +170,7 @@ pub struct Completed<Id> {
 
 /// Figures of a transport that are read at any time: gauges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Levels {
+pub struct Gauges {
     pub streams_open: usize,
     pub calls_in_flight: usize,
     /// Shards to which no calls are sent.
@@ -200,7 +200,7 @@ pub trait RedisCall<Id> {
     fn in_flight(&self) -> usize;
 
     /// Its figures now.
-    fn levels(&self) -> Levels;
+    fn gauges(&self) -> Gauges;
 
     /// What is worth a log line, oldest first. To be asked after each event until there is none.
     fn poll_notice(&mut self) -> Option<Notice>;

@@ -5,7 +5,7 @@
 
 use crate::resp::Value;
 use crate::streams::{StreamHost, StreamId, Streams};
-use crate::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Settings};
+use crate::{Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Settings};
 use fastrand::Rng;
 use std::collections::VecDeque;
 use std::fmt;
@@ -147,8 +147,8 @@ impl<H: StreamHost, Id> Client<H, Id> {
             .min()
     }
 
-    pub fn levels(&self) -> Levels {
-        self.streams.levels()
+    pub fn gauges(&self) -> Gauges {
+        self.streams.gauges()
     }
 
     /// As [`RedisCall::poll_notice`].
@@ -189,9 +189,9 @@ mod tests {
     use std::rc::Rc;
 
     /// The streams that were opened, and what was sent on each.
-    type Host = Rc<RefCell<Vec<String>>>;
+    type RecordingHost = Rc<RefCell<Vec<String>>>;
 
-    impl StreamHost for Host {
+    impl StreamHost for RecordingHost {
         fn open(&self) -> Option<StreamId> {
             self.borrow_mut().push(String::new());
             Some(StreamId(self.borrow().len() as u32 - 1))
@@ -212,8 +212,8 @@ mod tests {
     }
 
     /// A client and the one stream for calls, which is open.
-    fn client() -> (Host, Instant, Client<Host, &'static str>) {
-        let (host, now) = (Host::default(), Instant::now());
+    fn client() -> (RecordingHost, Instant, Client<RecordingHost, &'static str>) {
+        let (host, now) = (RecordingHost::default(), Instant::now());
         let mut client = Client::new(now, Rng::with_seed(1), host.clone(), Settings::new("visits"));
         client.call(now, "first", incr()).unwrap();
         assert_eq!(client.wakeup(), Some(now));
@@ -221,7 +221,11 @@ mod tests {
         (host, now, client)
     }
 
-    fn reply(client: &mut Client<Host, &'static str>, now: Instant, text: &str) -> Vec<Ended<&'static str>> {
+    fn reply(
+        client: &mut Client<RecordingHost, &'static str>,
+        now: Instant,
+        text: &str,
+    ) -> Vec<Ended<&'static str>> {
         client.on_message(now, StreamId(0), text.as_bytes())
     }
 
@@ -237,7 +241,7 @@ mod tests {
                 reply: Ok(Value::Int(41))
             }]
         );
-        assert_eq!(client.levels().calls_in_flight, 0);
+        assert_eq!(client.gauges().calls_in_flight, 0);
     }
 
     #[test]

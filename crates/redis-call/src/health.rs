@@ -2,7 +2,7 @@
 //! notice when it opens or closes.
 
 use super::breaker::{self, Breaker, Change};
-use super::pending::{self, Ends, Purpose};
+use super::pending::{self, Finished, Purpose};
 use super::{CallError, Completed, NO_REPLY};
 use crate::notice::Notice;
 use crate::resp::Value;
@@ -32,16 +32,16 @@ impl Health {
         self.breaker.is_open()
     }
 
-    /// A call sent at `since` got no reply in its time; `who`: as the log calls it.
-    pub fn timed_out(&mut self, now: Instant, since: Instant, who: &str) {
+    /// A call sent at `since` got no reply in its time; `shard`: as the log calls it.
+    pub fn timed_out(&mut self, now: Instant, since: Instant, shard: &str) {
         let change = self.breaker.timed_out(now, since);
-        self.note(change, who, &NO_REPLY);
+        self.note(change, shard, &NO_REPLY);
     }
 
     /// The same for one that was under way while the worker itself stood still; `timeout`: a caller's.
-    pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration, who: &str) {
+    pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration, shard: &str) {
         let change = self.breaker.timed_out_in_stall(now, since, timeout);
-        self.note(change, who, &NO_REPLY);
+        self.note(change, shard, &NO_REPLY);
     }
 
     /// Whether a probe is to be sent now; if so, it counts as sent.
@@ -74,19 +74,22 @@ impl Health {
     pub fn ended<Id>(
         &mut self,
         now: Instant,
-        ends: &mut Ends<Id>,
-        who: &str,
+        finished: &mut Finished<Id>,
+        shard: &str,
         completed: &mut Vec<Completed<Id>>,
     ) {
         let mut lost = None;
-        for (pending, reply) in ends.drain(..) {
+        for (pending, reply) in finished.drain(..) {
             let in_time = pending.deadline > now;
             let failed = reply.as_ref().map_or(true, breaker::is_failure);
             self.hint |= reply.as_ref().is_ok_and(breaker::is_about_slots);
             match pending.purpose {
                 Purpose::Probe => {
                     let well = matches!(&reply, Ok(reply) if pending::is_noscript(reply));
-                    self.breaker.probed(now, in_time && well);
+                    // A late one has been noted as overdue, and another probe may be under way.
+                    if in_time {
+                        self.breaker.probed(now, well);
+                    }
                     self.hint |= !well;
                 }
                 Purpose::Call(id) => {
@@ -98,11 +101,11 @@ impl Health {
                         Ok(_) if !in_time => self.breaker.answered_late(now),
                         Ok(reply) if failed => {
                             let change = self.breaker.failed(now);
-                            self.note(change, who, &Answer(reply));
+                            self.note(change, shard, &Answer(reply));
                         }
                         Ok(reply) => {
                             let change = self.breaker.answered(now);
-                            self.note(change, who, &Answer(reply));
+                            self.note(change, shard, &Answer(reply));
                         }
                     }
                     completed.push(Completed {
@@ -116,23 +119,23 @@ impl Health {
         // However many calls a connection takes with it, it has broken once.
         if let Some(error) = lost {
             let change = self.breaker.failed(now);
-            self.note(change, who, &error);
+            self.note(change, shard, &error);
         }
     }
 
     /// Notes a change; `why`: the last failure, where it is one.
-    fn note(&mut self, change: Option<Change>, who: &str, why: &dyn Display) {
+    fn note(&mut self, change: Option<Change>, shard: &str, why: &dyn Display) {
         match change {
-            Some(Change::Opened { run }) => {
+            Some(Change::Opened { failures }) => {
                 self.hint = true;
                 self.notices.push_back(Notice::BreakerOpened {
-                    shard: who.to_owned(),
-                    failures: run,
+                    shard: shard.to_owned(),
+                    failures,
                     reason: why.to_string(),
                 });
             }
             Some(Change::Closed) => self.notices.push_back(Notice::BreakerClosed {
-                shard: who.to_owned(),
+                shard: shard.to_owned(),
             }),
             None => {}
         }

@@ -75,10 +75,10 @@ pub mod resp;
 pub mod sdk;
 mod settings;
 mod slot;
-mod starting;
+mod startup;
 mod streams;
 
-pub use call::{Call, CallError, Completed, Levels, RedisCall, NO_REPLY};
+pub use call::{Call, CallError, Completed, Gauges, RedisCall, NO_REPLY};
 pub use client::{Client, Ended, Failure};
 pub use fastrand::Rng;
 pub use grpc::grpc_service;

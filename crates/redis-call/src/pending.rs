@@ -14,7 +14,7 @@ const MAX_SENDS: u8 = 4;
 pub const UNKNOWN_SHA1: &str = "0000000000000000000000000000000000000000";
 
 /// Calls that have come to an end, in the order of their replies.
-pub(super) type Ends<Id> = Vec<(Pending<Id>, Result<Value, CallError>)>;
+pub(super) type Finished<Id> = Vec<(Pending<Id>, Result<Value, CallError>)>;
 
 /// Why a call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

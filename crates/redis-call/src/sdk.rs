@@ -9,7 +9,7 @@
 use crate::client::{Client, Ended};
 use crate::grpc::grpc_service;
 use crate::guard::{frame_header, CommandName, Inbound, Refused, Rules, Throttle, Violation};
-use crate::{Call, CallError, Levels, Notice, Settings, StreamHost, StreamId};
+use crate::{Call, CallError, Gauges, Notice, Settings, StreamHost, StreamId};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, BufferType, LogLevel};
@@ -103,8 +103,8 @@ impl<Id> Redis<Id> {
         self.after(now, ended)
     }
 
-    pub fn levels(&self) -> Levels {
-        self.client.levels()
+    pub fn gauges(&self) -> Gauges {
+        self.client.gauges()
     }
 
     fn after(&mut self, now: Instant, ended: Vec<Ended<Id>>) -> Vec<Ended<Id>> {

@@ -47,7 +47,7 @@ use crate::limit::Planner;
 use crate::local::SharedData;
 use crate::model::Policy;
 use crate::protocol::Protocol;
-use crate::redis::{Completed, Levels, RedisCall};
+use crate::redis::{Completed, Gauges, RedisCall};
 use crate::stall::Stall;
 use crate::telemetry::denials::Denials;
 use crate::telemetry::{notice_text, FailureLog};
@@ -219,7 +219,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let Some(at) = earliest(&next) else {
             return self.asked;
         };
-        if self.asked.is_none_or(|asked| at < asked) {
+        // One that is overdue stays as it is, or a stall would be forgotten by what comes before its tick.
+        if self.asked.is_none_or(|asked| at < asked && now < asked) {
             self.asked = Some(at.max(now + SHORTEST_TIMEOUT));
         }
         self.asked
@@ -244,8 +245,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     /// What the transport holds open.
-    pub fn levels(&self) -> Levels {
-        self.transport.levels()
+    pub fn gauges(&self) -> Gauges {
+        self.transport.gauges()
     }
 
     /// Requests under way.

@@ -7,7 +7,7 @@ use crate::earliest::earliest;
 use crate::engine::{Event, LogLine};
 use crate::identify::Hasher;
 use crate::model::Policy;
-use crate::redis::Levels;
+use crate::redis::Gauges;
 use serde::Serialize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -104,10 +104,10 @@ impl<M: Meter> Telemetry<M> {
     }
 
     /// Hands on what is due; a line to be logged, if there is one.
-    pub fn on_timeout(&mut self, now: Instant, levels: Levels) -> Option<String> {
+    pub fn on_timeout(&mut self, now: Instant, gauges: Gauges) -> Option<String> {
         let metrics = self.metrics.as_mut()?;
-        if metrics.is_due(now, levels) {
-            metrics.hand_on(levels);
+        if metrics.is_due(now, gauges) {
+            metrics.hand_on(gauges);
         }
         self.top_due.filter(|due| *due <= now)?;
         self.top_due = None;

@@ -14,7 +14,7 @@ use crate::decision::{CountedBy, Outcome};
 use crate::identify::Hasher;
 use crate::lease::Event;
 use crate::model::Policy;
-pub use crate::redis::Levels;
+pub use crate::redis::Gauges;
 use std::time::{Duration, Instant};
 
 /// How long counts may wait here before they are handed on.
@@ -51,7 +51,7 @@ pub struct Metrics<M: Meter> {
     calls: Vec<(&'static str, Slot)>,
     rejections: Rejections,
     waits: Waits,
-    levels: [Level; 3],
+    gauges: [Level; 3],
     /// Costs that were no number, or missing in a response; they count as 1.
     broken_costs: Slot,
     /// Calls that were cut into one a key, because a slot was moving: what they count is right, but not all or nothing.
@@ -67,7 +67,7 @@ impl<M: Meter> Metrics<M> {
         let instance = [("instance", policy.instance.as_str())];
         let gauge = |name: &str| meter.define(Kind::Gauge, &series(name, &instance));
         let level = |name: &str| Level::new(gauge(name));
-        let levels = [
+        let gauges = [
             level("headgate_streams_open"),
             level("headgate_calls_in_flight"),
             level("headgate_breakers_open"),
@@ -91,7 +91,7 @@ impl<M: Meter> Metrics<M> {
             calls: Vec::new(),
             rejections: Rejections::new(policy, hasher),
             waits: Waits::new(wait),
-            levels,
+            gauges,
             broken_costs: plain("headgate_broken_costs_total"),
             split_calls: plain("headgate_split_calls_total"),
             evicted: plain("headgate_local_evicted_total"),
@@ -182,18 +182,18 @@ impl<M: Meter> Metrics<M> {
     }
 
     /// Whether there is something to hand on now: counts that have waited, a stream or a breaker that came or went.
-    pub fn is_due(&self, now: Instant, levels: Levels) -> bool {
-        let [streams, _, breakers] = &self.levels;
+    pub fn is_due(&self, now: Instant, gauges: Gauges) -> bool {
+        let [streams, _, breakers] = &self.gauges;
         self.due.is_some_and(|due| due <= now)
-            || streams.differs(levels.streams_open)
-            || breakers.differs(levels.breakers_open)
+            || streams.differs(gauges.streams_open)
+            || breakers.differs(gauges.breakers_open)
     }
 
     /// Hands everything on to the proxy.
-    pub fn hand_on(&mut self, levels: Levels) {
+    pub fn hand_on(&mut self, gauges: Gauges) {
         self.due = None;
-        let now = [levels.streams_open, levels.calls_in_flight, levels.breakers_open];
-        for (level, now) in self.levels.iter_mut().zip(now) {
+        let now = [gauges.streams_open, gauges.calls_in_flight, gauges.breakers_open];
+        for (level, now) in self.gauges.iter_mut().zip(now) {
             level.hand_on(&self.meter, now);
         }
         self.waits.hand_on(&self.meter);
@@ -238,7 +238,7 @@ impl<M: Meter> Metrics<M> {
 /// The worker ends: what it holds open ends with it, while the gauges stay.
 impl<M: Meter> Drop for Metrics<M> {
     fn drop(&mut self) {
-        self.hand_on(Levels::default());
+        self.hand_on(Gauges::default());
     }
 }
 

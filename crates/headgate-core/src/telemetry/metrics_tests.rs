@@ -96,7 +96,7 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
     metrics.leased(now, Event::Taken { limit, permits: 40 });
     metrics.leased(now, Event::Taken { limit, permits: 2 });
     metrics.leased(now, Event::Unspent { limit, permits: 5 });
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     let told = memory.told();
     let said = |limit: &str, outcome: &str, by: &str| {
         let name = format!("headgate_decisions_total;instance=main;limit={limit};outcome={outcome};by={by}");
@@ -143,12 +143,12 @@ fn requests_calls_and_levels_are_told_and_a_worker_that_ends_takes_its_levels_al
         metrics.called(outcome);
     }
     metrics.waited(now, 1_234);
-    metrics.hand_on(Levels {
+    metrics.hand_on(Gauges {
         streams_open: 3,
         calls_in_flight: 9,
         breakers_open: 1,
     });
-    metrics.hand_on(Levels {
+    metrics.hand_on(Gauges {
         streams_open: 3,
         calls_in_flight: 2,
         breakers_open: 0,
@@ -193,7 +193,7 @@ fn a_client_with_a_name_has_a_series_and_everyone_else_is_other() {
     metrics.rejected(0, "/v1/{id}", Some(&hash));
     metrics.rejected(0, "/v1/{id}", Some("api_key:anyone"));
     metrics.rejected(0, "/v1/{id}", None);
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     let told = memory.told();
     assert_eq!(
         told["api_throttle_rejected_total;limit=a;endpoint=/v1/{id};client=partner-7"],
@@ -249,11 +249,11 @@ fn clients_and_paths_leave_the_number_of_series_the_same(requests: u32) {
             metrics.rejected(charge.limit, pattern, shown.as_deref());
         }
         if n == 0 {
-            metrics.hand_on(Levels::default());
+            metrics.hand_on(Gauges::default());
             before = memory.len();
         }
     }
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     assert_eq!(memory.len(), before);
     let told = memory.told();
     for (limit, endpoint) in [("items", "/v1/{id}/items"), ("all", "the%20route")] {
@@ -277,17 +277,17 @@ fn a_million_clients_and_paths_leave_the_number_of_series_the_same() {
 fn a_million_clients_and_endpoints_leave_the_number_of_series_bounded() {
     let (mut metrics, memory) = metrics(vec![]);
     metrics.rejected(0, "/a", Some("api_key:0"));
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     let before = memory.len();
     for n in 0..1_000_000_u32 {
         metrics.rejected(0, "/a", Some(&format!("api_key:{n}")));
     }
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     assert_eq!(memory.len(), before, "clients make no series");
     for n in 0..100_000_u32 {
         metrics.rejected(n as usize % 2, &format!("/{n}"), None);
     }
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     assert!(
         memory.len() <= before + MOST + 2,
         "even a route made for each request"

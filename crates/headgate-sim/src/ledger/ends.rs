@@ -23,7 +23,7 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
     }
     for (index, instance) in world.engines() {
         let engine = &instance.engine;
-        let levels = engine.levels();
+        let gauges = engine.gauges();
         let counts = [
             ("requests wait", engine.pending_requests()),
             ("calls are in flight", engine.calls_in_flight()),
@@ -65,10 +65,10 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
                 format!("engine {index} ticked {} times, of {most}", instance.ticks),
             ));
         }
-        if levels.breakers_open > 0 {
+        if gauges.breakers_open > 0 {
             broken.push((
                 "breaker-closes",
-                format!("{} are open in engine {index}", levels.breakers_open),
+                format!("{} are open in engine {index}", gauges.breakers_open),
             ));
         }
     }
@@ -155,6 +155,14 @@ impl Ledger {
     fn arrivals_at(&self, engine: usize) -> u64 {
         let of = |asked: &&Asked| asked.engine == engine;
         self.asked.iter().flatten().filter(of).count() as u64
+    }
+
+    /// Whether a call that the request makes at this time is executed in any case.
+    fn arrives(&self, asked: &Asked, at: Micros) -> bool {
+        let until = at + TRAVEL;
+        self.lives(asked.engine, until)
+            && self.is_healthy(asked, until)
+            && self.stalled(asked.engine, asked.at, until) == 0
     }
 
     fn lives(&self, engine: usize, until: Micros) -> bool {
@@ -245,8 +253,7 @@ impl Ledger {
         if decided.passes || decided.by_fallback {
             return Vec::new();
         }
-        let until = decided.at + TRAVEL;
-        let is_due = self.lives(asked.engine, until) && self.is_healthy(asked, until);
+        let is_due = self.arrives(asked, decided.at);
         let taken = asked.tags.iter().filter_map(|tag| {
             let called = &self.calls[tag];
             let execution = &executions[called.execution?];
@@ -293,7 +300,7 @@ fn sizes(index: usize, instance: &Instance) -> Option<(&'static str, String)> {
 }
 
 /// Ticks of an engine at most, besides 30 for each request.
-const MOST_TICKS: u64 = 1_000;
+const MOST_TICKS: u64 = 3_000;
 
 /// Within this time a command that was sent is executed, if all is well.
 const TRAVEL: Micros = 100 * MS;

@@ -12,17 +12,14 @@ const SHARD_RECOVERS: Micros = 1_500 * MS;
 const STREAMS_RECOVER: Micros = 6 * SECOND;
 
 /// So long before its deadline a request can still be counted, if `redis_proxy` knows the nodes by then.
-const STARTS: Micros = 60 * MS;
-
-/// Requests of a shorter timeout may miss it without any fault.
-const SHORTEST_TIMEOUT: Micros = 90 * MS;
+const STARTS: Micros = 40 * MS;
 
 impl Ledger {
     /// Whether no fault touched the request until `until`, so that Redis must have counted it.
     pub(super) fn is_healthy(&self, asked: &Asked, until: Micros) -> bool {
         let known = &self.engines[asked.engine];
         let timeout = known.policy.redis.timeout.as_micros() as Micros;
-        if timeout < SHORTEST_TIMEOUT || known.policy.redis.max_in_flight < 1_000 {
+        if self.is_tight(timeout) || known.policy.redis.max_in_flight < 1_000 {
             return false;
         }
         let network = self.network.borrow();
@@ -32,7 +29,8 @@ impl Ledger {
         let touches = |planned: &Planned| {
             let recovers = recovers(&planned.fault);
             let early = matches!(planned.fault, Fault::NoHost { .. }) && planned.from == 0;
-            if early && planned.until + STARTS < asked.at + timeout {
+            let starts = STARTS + 5 * self.scenario.network.way.1;
+            if early && planned.until + starts < asked.at + timeout {
                 return false;
             }
             let holds = planned.from <= until && asked.at < planned.until + recovers;
@@ -46,8 +44,14 @@ impl Ledger {
         !self.scenario.faults.iter().any(touches)
     }
 
+    /// Whether requests may miss such a timeout without any fault: two round trips to Redis, and a stream to be opened.
+    fn is_tight(&self, timeout: Micros) -> bool {
+        let settings = &self.scenario.network;
+        timeout < 5 * settings.way.1 + 8 * settings.hop + 30 * MS
+    }
+
     /// Whether a stall costs the request nothing: replies that came meanwhile are read after it. So it is where nothing
-    /// else goes wrong, the network is fast, and the request was sent before the stall, to nodes that know the script.
+    /// else goes wrong, the network is fast, and Redis counted before the stall was over.
     fn reads_after_stall(&self, asked: &Asked) -> bool {
         let settings = &self.scenario.network;
         let mut others = self.scenario.faults.iter();
@@ -64,19 +68,16 @@ impl Ledger {
             }
             _ => false,
         };
+        let stalls: Vec<&Planned> = self.scenario.faults.iter().filter(near).collect();
+        let over = stalls.first().map_or(0, |stall| stall.until);
         let network = self.network.borrow();
-        let mut warm = BTreeSet::new();
-        for call in self.calls.values().filter(|call| call.engine == asked.engine) {
-            let counted = call
-                .ended
-                .is_some_and(|(at, counted)| counted && at + 5 * MS < asked.at);
-            if let Some(execution) = call.execution.filter(|_| counted) {
-                warm.insert(network.journal.executions[execution].shard);
-            }
-        }
-        let mut keys = asked.groups.iter().flat_map(|group| &group.keys);
-        let is_warm = keys.all(|key| warm.contains(&shard_of(&network, key)));
-        is_warm && self.scenario.faults.iter().filter(near).count() <= 1
+        let counted = |tag: &u64| {
+            let execution = self.calls[tag]
+                .execution
+                .map(|index| &network.journal.executions[index]);
+            execution.is_some_and(|execution| execution.at < over)
+        };
+        stalls.len() <= 1 && !asked.tags.is_empty() && asked.tags.iter().all(counted)
     }
 
     /// Whether a fault of this history could have opened a breaker of the engine by now.
@@ -90,7 +91,7 @@ impl Ledger {
                 && self.now < since
                 && self.touches(engine, &planned.fault, |_| true)
         };
-        timeout < SHORTEST_TIMEOUT || self.scenario.faults.iter().any(touches)
+        self.is_tight(timeout) || self.scenario.faults.iter().any(touches)
     }
 
     /// Since when the shard has said nothing; `None`: it may have, or its worker stalled.
@@ -144,7 +145,8 @@ impl Ledger {
             Fault::Stall { envoy, worker } => envoy.has(known.envoy) && worker.has(known.worker),
             // The script is sent again, the slots' calls are split, windows are of the clock that is.
             Fault::ScriptFlush { .. } | Fault::Moving { .. } | Fault::ClockStep { .. } => false,
-            Fault::Reconfigure { .. } => false,
+            // Calls are sent on another stream.
+            Fault::OldGuard { .. } | Fault::Reconfigure { .. } => false,
         }
     }
 }

@@ -26,12 +26,15 @@ use headgate_core::model::Policy;
 use laws::Passes;
 use leases::Permits;
 use local::Mirror;
-use redis_call::HashSlot;
+use redis_call::{CallError, HashSlot};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use told::Told;
+
+/// What is to be sent again is sent after 10 ms; a tick of the host may be late by 2.
+const AGAIN_WITHIN: Micros = 12 * crate::time::MS;
 
 /// A rule that did not hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +101,8 @@ struct Decided {
 /// A call.
 struct Called {
     engine: usize,
+    /// `None`: not a request's.
+    shard: Option<usize>,
     made: Micros,
     /// When the engine was told of its end, and whether that was a count.
     ended: Option<(Micros, bool)>,
@@ -128,6 +133,8 @@ pub struct Ledger {
     told: Vec<Told>,
     /// By engine and shard: when a caller was kept waiting for all of its time, by a silent shard.
     timed_out: BTreeMap<(usize, usize), Micros>,
+    /// Calls that are to be sent again: since when.
+    again: BTreeMap<(usize, RequestId, u16), Micros>,
     passes: Passes,
     mirror: Mirror,
     /// By engine and counter: what denied, since when, and until when it denies.
@@ -167,6 +174,7 @@ impl Ledger {
             spent: BTreeMap::new(),
             told: Vec::new(),
             timed_out: BTreeMap::new(),
+            again: BTreeMap::new(),
             passes: Passes::default(),
             mirror,
             denials: BTreeMap::new(),
@@ -219,13 +227,19 @@ impl Ledger {
             tag,
             Called {
                 engine,
+                shard: None,
                 made: self.now,
                 ended: None,
                 execution: None,
             },
         );
         match (id, charges) {
-            (CallId::Request { id, .. }, _) => {
+            (CallId::Request { id, part }, _) => {
+                self.check_again(engine, id, part);
+                let shard = self.shard_of_part(engine, id, part);
+                if let Some(call) = self.calls.get_mut(&tag) {
+                    call.shard = shard;
+                }
                 let caller = self.caller_of(engine, id);
                 let asked = caller.and_then(|caller| self.asked[caller].as_mut());
                 match asked {
@@ -239,6 +253,18 @@ impl Ledger {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What is to be sent again is sent 10 ms later.
+    fn check_again(&mut self, engine: usize, id: RequestId, part: u16) {
+        let Some(since) = self.again.remove(&(engine, id, part)) else {
+            return;
+        };
+        let late = self.now > since + AGAIN_WITHIN;
+        if late && self.stalled(engine, since, self.now) == 0 {
+            let what = format!("{id:?} is sent again after {} µs", self.now - since);
+            self.broke("again-in-time", what);
         }
     }
 
@@ -354,7 +380,10 @@ impl Observer for Ledger {
         self.now = at;
         match *note {
             Note::Made { tag, id } => self.note_made(engine, tag, id, charges),
-            Note::Refused { id, .. } => {
+            Note::Refused { id, error } => {
+                if let (CallId::Request { part, .. }, CallError::BreakerOpen) = (id, error) {
+                    self.check_breaker_reopens(engine, part);
+                }
                 let caller = match id {
                     CallId::Request { id, .. } => self.caller_of(engine, id),
                     _ => None,
@@ -368,9 +397,17 @@ impl Observer for Ledger {
                     }
                 }
             }
-            Note::Ended { tag, id, counted } => {
+            Note::Ended {
+                tag,
+                id,
+                counted,
+                again,
+            } => {
                 self.read();
                 self.note_ended(engine, tag, id, counted);
+                if let (CallId::Request { id, part }, true) = (id, again) {
+                    self.again.insert((engine, id, part), at);
+                }
             }
         }
     }

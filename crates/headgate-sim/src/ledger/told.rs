@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use crate::time::MS;
-use headgate_core::engine::{self, Event};
+use headgate_core::engine::{self, Event, RequestId};
 use headgate_core::headers;
 use headgate_core::lease;
 use std::collections::BTreeMap;
@@ -113,6 +113,56 @@ impl Ledger {
         {
             let what = format!("request {caller} waits {waited} µs for shard {shard}, which has been silent");
             self.broke("breaker-opens", what);
+        }
+    }
+
+    /// The shard to which a part of a request goes; `None`: it was cut off another part.
+    pub(super) fn shard_of_part(&self, engine: usize, id: RequestId, part: u16) -> Option<usize> {
+        let caller = self.caller_of(engine, id)?;
+        let group = self.asked(caller)?.groups.get(usize::from(part))?;
+        Some(super::shard_of(&self.network.borrow(), group.keys.first()?))
+    }
+
+    /// A call is refused since the breaker is open. It may be, unless a probe has closed it and nothing has failed since.
+    pub(super) fn check_breaker_reopens(&mut self, engine: usize, part: u16) {
+        let Some(asked) = self.arriving.get(&engine).and_then(|caller| self.asked(*caller)) else {
+            return;
+        };
+        let Some(key) = asked
+            .groups
+            .get(usize::from(part))
+            .and_then(|group| group.keys.first())
+        else {
+            return;
+        };
+        let network = self.network.borrow();
+        let shard = super::shard_of(&network, key);
+        let timeout = self.engines[engine].policy.redis.timeout.as_micros() as u64;
+        let Some(probed) = network.probed(engine, shard) else {
+            return;
+        };
+        if probed > self.now
+            || !network.knows_borders(engine, probed)
+            || self.stalled(engine, probed, self.now) > 0
+        {
+            return;
+        }
+        let fails = |call: &super::Called| {
+            let deadline = call.made + timeout;
+            let failed = call
+                .ended
+                .is_some_and(|(at, counted)| !counted && at >= probed && at <= deadline);
+            let late = call.ended.is_none_or(|(at, _)| at > deadline);
+            failed || call.made >= probed && late && deadline <= self.now
+        };
+        // A call of which it is not known to which shard it goes may be to this one.
+        let own = |call: &&super::Called| call.engine == engine && call.shard.is_none_or(|own| own == shard);
+        let failed = self.calls.values().filter(own).any(fails);
+        drop(network);
+        if !failed {
+            let what =
+                format!("engine {engine} has shard {shard} refused, which has been well since {probed} µs");
+            self.broke("breaker-reopens", what);
         }
     }
 

@@ -1,8 +1,11 @@
 //! What engines know of the slots' owners, and whether they keep shards apart by it.
 
-use super::stream::Stream;
+use super::stream::{PlaceId, Stream};
 use super::Network;
-use crate::time::Micros;
+use crate::time::{Micros, MS};
+
+/// Within any caller's time.
+const SOON: Micros = 10 * MS;
 
 impl Network {
     /// An engine that knows the slots' owners has a stream for each shard. Calls that were made before it knew may be
@@ -25,6 +28,22 @@ impl Network {
     pub fn knows_borders(&self, owner: usize, at: Micros) -> bool {
         let known = self.borders.get(&owner);
         known.is_some_and(|known| known.since <= at && known.version == self.cluster.version)
+    }
+
+    /// A reply to a probe: what it says reaches the engine by the time that is noted.
+    pub(super) fn note_probe(&mut self, place: PlaceId, shard: usize, reply: &[u8]) {
+        let stream = self.stream(place.stream);
+        let (owner, sent) = (stream.owner, stream.probe(place.number));
+        let soon = sent.is_some_and(|sent| self.now < sent + SOON);
+        if soon && reply.starts_with(b"-NOSCRIPT") {
+            let known = self.now + 2 * self.settings.hop + 1;
+            self.probed.insert((owner, shard), known);
+        }
+    }
+
+    /// When the engine was last told that the shard is well, by a probe.
+    pub fn probed(&self, owner: usize, shard: usize) -> Option<Micros> {
+        self.probed.get(&(owner, shard)).copied()
     }
 
     /// Whether the engine was ever told who owns which slots.

@@ -27,6 +27,10 @@ impl Network {
                 network.borders.remove(&owner);
                 network.send_up(id, b"HTTP/1.1 400 Bad Request\r\n".to_vec());
             }),
+            Fault::OldGuard { envoy } => self.each_stream(*envoy, |network, id| {
+                let rules = Rc::clone(&network.other_rules);
+                network.stream(id).set_rules(rules);
+            }),
             Fault::GuardRefuses { envoy } => self.each_stream(*envoy, |network, id| {
                 // Of connections that are open some are served by the guard of before.
                 if network.rng.bool() {

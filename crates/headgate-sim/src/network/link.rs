@@ -69,6 +69,12 @@ impl Link {
         !self.is_over(generation) && self.flights.iter().any(|flight| flight.number == number)
     }
 
+    /// Who waits for the command.
+    pub fn place_of(&self, number: u64) -> Option<PlaceId> {
+        let flight = self.flights.iter().find(|flight| flight.number == number)?;
+        Some(flight.place)
+    }
+
     /// Whose reply this is.
     pub fn replied(&mut self, generation: u32, number: u64) -> Option<(PlaceId, Option<u64>)> {
         if self.is_over(generation) || self.flights.front()?.number != number {

@@ -46,6 +46,8 @@ pub struct Settings {
     pub hop: Micros,
     /// How long one way between `redis_proxy` and a node takes: least and most.
     pub way: (Micros, Micros),
+    /// How long an engine uses a stream, and up to a quarter more.
+    pub stream_life: Micros,
     /// `op_timeout` of `redis_proxy`.
     pub op_timeout: Micros,
     /// The prefix of keys, without its colon.
@@ -130,6 +132,8 @@ pub struct Network {
     replicas: Vec<(usize, Model)>,
     /// By engine: since when it knows the slots' owners, in which version of the cluster.
     borders: BTreeMap<usize, Known>,
+    /// By engine and shard: when a probe was last answered well, and soon.
+    probed: BTreeMap<(usize, usize), Micros>,
     /// The numbers that calls were given so far.
     tags: u64,
     rules: Rc<Rules>,
@@ -156,6 +160,7 @@ impl Network {
             inbox: Vec::new(),
             replicas: Vec::new(),
             borders: BTreeMap::new(),
+            probed: BTreeMap::new(),
             tags: 0,
             rules: Rc::new(Rules::new(&prefix, ACCEPTED)),
             other_rules: Rc::new(Rules::new(&prefix, &ACCEPTED[1..])),
@@ -203,7 +208,7 @@ impl Network {
     /// Whether the worker is still to be told; if it is told of an end, nothing more comes on that stream.
     pub fn accept(&mut self, delivery: &Delivery) -> bool {
         let stream = self.stream(delivery.stream);
-        let open = !stream.closed;
+        let (open, version) = (!stream.closed, stream.version);
         if let Told::Message(message) = &delivery.what {
             stream.has_borders = match message.first() {
                 Some(b'*') => true,
@@ -217,7 +222,7 @@ impl Network {
         if learns {
             let known = Known {
                 since: self.now,
-                version: self.cluster.version,
+                version,
                 tags: self.tags,
             };
             self.borders.insert(delivery.owner, known);
@@ -309,6 +314,10 @@ impl Network {
         if self.link(link).silent || self.loses(shard, true) {
             return self.link(link).falls_silent(generation);
         }
+        if let (Command::ClusterSlots, Some(place)) = (command, self.link(link).place_of(number)) {
+            let version = self.cluster.version;
+            self.stream(place.stream).version = version;
+        }
         let reply = self
             .cluster
             .execute(self.now, shard, command, &self.faults, &mut self.journal);
@@ -330,6 +339,7 @@ impl Network {
 
     fn replied(&mut self, link: LinkId, generation: u32, number: u64, reply: Vec<u8>) {
         if let Some((place, tag)) = self.link(link).replied(generation, number) {
+            self.note_probe(place, link.shard, &reply);
             self.answer(place, tag, reply);
         }
     }

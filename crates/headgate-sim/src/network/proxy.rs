@@ -5,6 +5,7 @@ use super::link::LinkId;
 use super::stream::PlaceId;
 use super::{Event, Network};
 use crate::fault::Fault;
+use redis_call::UNKNOWN_SHA1;
 
 impl Network {
     pub(super) fn at_guard(&mut self, id: u32) {
@@ -41,7 +42,10 @@ impl Network {
             let what = format!("two calls with the script's body are under way on stream {id}");
             self.journal.broken("one-body", what);
         }
-        let number = self.stream(id).place(with_body);
+        let is_probe =
+            matches!(&command, Command::Script { script, .. } if script == UNKNOWN_SHA1.as_bytes());
+        let probe = is_probe.then_some(self.now);
+        let number = self.stream(id).place(with_body, probe);
         let place = PlaceId { stream: id, number };
         if let Some(reply) = self.own_answer(worker, &command) {
             return self.answer(place, tag, reply);

@@ -30,6 +30,8 @@ pub struct Stream {
     places: VecDeque<Place>,
     /// The newest reply on it is a list, of the slots' owners.
     pub has_borders: bool,
+    /// Of the cluster, when that was asked for last.
+    pub version: u32,
     /// For which shard it carries calls, since its engine knows the slots' owners.
     pub shard: Option<usize>,
     /// The number of the first place.
@@ -40,6 +42,8 @@ pub struct Stream {
 struct Place {
     reply: Option<Vec<u8>>,
     with_body: bool,
+    /// A probe that was sent then.
+    probe: Option<u64>,
 }
 
 /// Which place of which stream a reply is for.
@@ -64,6 +68,7 @@ impl Stream {
             last_out: 0,
             places: VecDeque::new(),
             has_borders: false,
+            version: 0,
             shard: None,
             first: 0,
         }
@@ -97,10 +102,11 @@ impl Stream {
     }
 
     /// A place for the reply to one more command.
-    pub fn place(&mut self, with_body: bool) -> u64 {
+    pub fn place(&mut self, with_body: bool, probe: Option<u64>) -> u64 {
         self.places.push_back(Place {
             reply: None,
             with_body,
+            probe,
         });
         self.first + self.places.len() as u64 - 1
     }
@@ -109,6 +115,12 @@ impl Stream {
     pub fn bodies(&self) -> usize {
         let is_body = |place: &&Place| place.with_body && place.reply.is_none();
         self.places.iter().filter(is_body).count()
+    }
+
+    /// When the probe was sent whose reply has this place; `None`: it is no probe's.
+    pub fn probe(&self, number: u64) -> Option<u64> {
+        let at = number.checked_sub(self.first)?;
+        self.places.get(at as usize)?.probe
     }
 
     pub fn fill(&mut self, number: u64, reply: Vec<u8>) {

@@ -9,13 +9,13 @@ use headgate_core::model::RedisSettings;
 use headgate_core::script::ACCEPTED;
 use redis_call::resp::Value;
 use redis_call::{
-    Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Settings, StreamHost, StreamId, Streams,
+    Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Settings, StreamHost, StreamId, Streams,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One worker's way into the network.
 #[derive(Clone)]
@@ -128,6 +128,8 @@ pub enum Note<Id> {
         id: Id,
         /// Whether Redis answered, and not with an error.
         counted: bool,
+        /// Whether it is to be sent again in a moment: Envoy knows no node yet, or a slot moves.
+        again: bool,
     },
 }
 
@@ -150,6 +152,8 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
         settings.script = ACCEPTED[0];
         settings.max_in_flight = policy.max_in_flight;
         settings.timeout = policy.timeout;
+        let life = host.network.borrow().settings.stream_life;
+        settings.stream_life = Duration::from_micros(life);
         Tap {
             streams: Streams::new(now, rng, host.clone(), settings),
             host,
@@ -202,7 +206,16 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
             }
             journal.ended(tag);
             let counted = matches!(&reply, Ok(Value::Bulk(Some(_))));
-            self.notes.push(Note::Ended { tag, id, counted });
+            let again = match &reply {
+                Ok(Value::Error(text)) => text.starts_with(b"TRYAGAIN"),
+                reply => *reply == Err(CallError::TooEarly),
+            };
+            self.notes.push(Note::Ended {
+                tag,
+                id,
+                counted,
+                again,
+            });
             completed.push(Completed { id, call, reply });
         }
         if self.under_way.len() != self.streams.in_flight() {
@@ -272,8 +285,8 @@ impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
         self.streams.in_flight()
     }
 
-    fn levels(&self) -> Levels {
-        self.streams.levels()
+    fn gauges(&self) -> Gauges {
+        self.streams.gauges()
     }
 
     fn poll_notice(&mut self) -> Option<Notice> {

@@ -196,9 +196,7 @@ impl<O: Observer> World<O> {
                 world.queue.plan(planned.until, Happens::Ends(at));
             }
         }
-        for (caller, arrival) in scenario.arrivals.iter().enumerate() {
-            world.queue.plan(arrival.at, Happens::Arrives(caller));
-        }
+        world.plan_arrival(0);
         world
     }
 
@@ -210,6 +208,9 @@ impl<O: Observer> World<O> {
             };
             self.now = at;
             self.network.borrow_mut().now = at;
+            if let Happens::Arrives(caller) = happens {
+                self.plan_arrival(caller + 1);
+            }
             match self.thread_of(&happens) {
                 Some(thread) if self.threads[thread].stalls > 0 => self.threads[thread].held.push(happens),
                 _ => self.happen(happens),
@@ -217,6 +218,13 @@ impl<O: Observer> World<O> {
             self.plan_network();
         }
         false
+    }
+
+    /// Each arrival is planned once the one before it happens, so that the queue stays short.
+    fn plan_arrival(&mut self, caller: usize) {
+        if let Some(arrival) = self.scenario.arrivals.get(caller) {
+            self.queue.plan(arrival.at, Happens::Arrives(caller));
+        }
     }
 
     fn plan_network(&mut self) {

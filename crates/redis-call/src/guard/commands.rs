@@ -125,7 +125,7 @@ impl AddAssign for Refused {
 
 /// What the next argument of the command under way must be, or how it is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Expected {
     Name,
     Body,
     Sha,
@@ -137,29 +137,31 @@ enum State {
     Refused,
 }
 
-impl State {
+impl Expected {
     /// The state after one more argument. A command that ends in any state but `Allowed` is refused.
-    fn after(self, arg: Arg<'_>, rules: &Rules) -> State {
+    fn after(self, arg: Arg<'_>, rules: &Rules) -> Expected {
         match self {
-            State::Name if arg.bytes.eq_ignore_ascii_case(b"EVALSHA") => State::Sha,
-            State::Name if arg.bytes.eq_ignore_ascii_case(b"EVAL") => State::Body,
-            State::Name if arg.bytes.eq_ignore_ascii_case(b"CLUSTER") => State::ClusterSubcommand,
-            State::Name if rules.has_command(arg.bytes) => State::Keys(1),
-            State::Sha if rules.has_sha1(arg.bytes) => State::Numkeys,
-            State::Body if rules.has_body(arg.bytes) => State::Numkeys,
-            State::Numkeys => match plain_decimal(arg.bytes) {
-                Some(keys) if keys <= arg.later() => State::Keys(keys),
-                _ => State::Refused,
+            Expected::Name if arg.bytes.eq_ignore_ascii_case(b"EVALSHA") => Expected::Sha,
+            Expected::Name if arg.bytes.eq_ignore_ascii_case(b"EVAL") => Expected::Body,
+            Expected::Name if arg.bytes.eq_ignore_ascii_case(b"CLUSTER") => Expected::ClusterSubcommand,
+            Expected::Name if rules.has_command(arg.bytes) => Expected::Keys(1),
+            Expected::Sha if rules.has_sha1(arg.bytes) => Expected::Numkeys,
+            Expected::Body if rules.has_body(arg.bytes) => Expected::Numkeys,
+            Expected::Numkeys => match plain_decimal(arg.bytes) {
+                Some(keys) if keys <= arg.remaining() => Expected::Keys(keys),
+                _ => Expected::Refused,
             },
-            State::Keys(keys) if arg.bytes.starts_with(&rules.key_prefix) => match keys {
-                1 => State::Allowed,
-                _ => State::Keys(keys - 1),
+            Expected::Keys(keys) if arg.bytes.starts_with(&rules.key_prefix) => match keys {
+                1 => Expected::Allowed,
+                _ => Expected::Keys(keys - 1),
             },
-            State::ClusterSubcommand if arg.bytes.eq_ignore_ascii_case(b"SLOTS") && arg.later() == 0 => {
-                State::Allowed
+            Expected::ClusterSubcommand
+                if arg.bytes.eq_ignore_ascii_case(b"SLOTS") && arg.remaining() == 0 =>
+            {
+                Expected::Allowed
             }
-            State::Allowed => State::Allowed,
-            _ => State::Refused,
+            Expected::Allowed => Expected::Allowed,
+            _ => Expected::Refused,
         }
     }
 }
@@ -177,11 +179,11 @@ fn plain_decimal(text: &[u8]) -> Option<usize> {
 pub struct Guard {
     rules: Rc<Rules>,
     scanner: Scanner,
-    state: State,
+    state: Expected,
     /// Of the command under way.
     name: CommandName,
     /// The part of a command that has come so far.
-    held: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 impl Guard {
@@ -189,28 +191,29 @@ impl Guard {
         Guard {
             rules,
             scanner: Scanner::default(),
-            state: State::Name,
+            state: Expected::Name,
             name: CommandName::of(b""),
-            held: Vec::new(),
+            partial: Vec::new(),
         }
     }
 
     /// Takes the next bytes of the stream of commands and appends to `out` the commands that they complete: the
     /// allowed ones as they are, a replacement for each other. After an error the guard must not be used again.
     pub fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Refused, Violation> {
-        if self.held.is_empty() {
+        if self.partial.is_empty() {
             let (read, refused) = self.scan(bytes, out)?;
-            self.held.extend_from_slice(bytes.get(read..).unwrap_or_default());
+            self.partial
+                .extend_from_slice(bytes.get(read..).unwrap_or_default());
             return Ok(refused);
         }
-        let mut held = std::mem::take(&mut self.held);
-        held.extend_from_slice(bytes);
-        let (read, refused) = self.scan(&held, out)?;
-        held.drain(..read.min(held.len()));
-        if held.is_empty() {
-            held.shrink_to(KEPT_BUFFER);
+        let mut partial = std::mem::take(&mut self.partial);
+        partial.extend_from_slice(bytes);
+        let (read, refused) = self.scan(&partial, out)?;
+        partial.drain(..read.min(partial.len()));
+        if partial.is_empty() {
+            partial.shrink_to(KEPT_BUFFER);
         }
-        self.held = held;
+        self.partial = partial;
         Ok(refused)
     }
 
@@ -221,15 +224,15 @@ impl Guard {
         let (mut run, mut begin) = (0, 0);
         while let Some(arg) = self.scanner.next_arg(bytes.get(begin..).unwrap_or_default())? {
             if arg.index == 0 {
-                self.state = State::Name;
+                self.state = Expected::Name;
                 self.name = CommandName::of(arg.bytes);
             }
             self.state = self.state.after(arg, &self.rules);
-            if arg.later() > 0 {
+            if arg.remaining() > 0 {
                 continue;
             }
             let end = begin + self.scanner.finish();
-            if self.state != State::Allowed {
+            if self.state != Expected::Allowed {
                 out.extend_from_slice(bytes.get(run..begin).unwrap_or_default());
                 self.replace(out);
                 refused += Refused {

@@ -20,7 +20,7 @@ pub(super) struct Arg<'a> {
 
 impl Arg<'_> {
     /// How many arguments follow.
-    pub fn later(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.count.saturating_sub(self.index + 1)
     }
 }

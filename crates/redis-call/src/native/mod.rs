@@ -10,9 +10,9 @@ mod session;
 mod tests;
 
 use super::health::Health;
-use super::pending::{probe, Ends, Pending, Purpose};
+use super::pending::{probe, Finished, Pending, Purpose};
 use super::resp::{self, Value};
-use super::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Refusal, Settings};
+use super::{Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Refusal, Settings};
 use fastrand::Rng;
 use session::Session;
 use std::collections::VecDeque;
@@ -25,10 +25,10 @@ use std::time::{Duration, Instant};
 pub const STALL: Duration = Duration::from_secs(2);
 
 /// A reply that has not come this long after the client should have given up never will: its place is free again.
-const FORGET: Duration = Duration::from_secs(5);
+const FORGET_AFTER: Duration = Duration::from_secs(5);
 
 /// As the log calls it.
-const WHO: &str = "Redis";
+const SHARD_NAME: &str = "Redis";
 
 /// What the transport needs of the gateway.
 pub trait NativeHost {
@@ -44,7 +44,7 @@ pub trait NativeHost {
 }
 
 /// A call under way, and whether it was repeated after credentials were given again.
-struct UnderWay<Id> {
+struct InFlight<Id> {
     pending: Pending<Id>,
     renewed: bool,
 }
@@ -57,15 +57,15 @@ pub struct Native<H, Id> {
     health: Health,
     session: Session,
     /// Not sent yet: the client is not ready.
-    queue: VecDeque<UnderWay<Id>>,
+    queue: VecDeque<InFlight<Id>>,
     /// Sent, in that order. Replies mostly come in it, but from several hosts need not.
-    sent: VecDeque<(u32, UnderWay<Id>)>,
+    sent: VecDeque<(u32, InFlight<Id>)>,
     /// How many of `sent` carry the body.
     bodies: usize,
-    ends: Ends<Id>,
+    finished: Finished<Id>,
     scratch: Vec<u8>,
     /// What has been noticed and is said once.
-    said: Vec<Notice>,
+    notified: Vec<Notice>,
 }
 
 impl<H: NativeHost, Id> Native<H, Id> {
@@ -79,9 +79,9 @@ impl<H: NativeHost, Id> Native<H, Id> {
             queue: VecDeque::new(),
             sent: VecDeque::new(),
             bodies: 0,
-            ends: Ends::new(),
+            finished: Finished::new(),
             scratch: Vec::new(),
-            said: Vec::new(),
+            notified: Vec::new(),
         }
     }
 
@@ -119,13 +119,13 @@ impl<H: NativeHost, Id> Native<H, Id> {
         self.bodies -= usize::from(call.pending.with_body && self.bodies > 0);
         match reply.map(|bytes| resp::one::reply(bytes).ok_or(CallError::Unintelligible)) {
             Some(Ok(reply)) => self.answered(now, call, reply),
-            Some(Err(error)) => self.ends.push((call.pending, Err(error))),
-            None => self.ends.push((call.pending, Err(CallError::Lost))),
+            Some(Err(error)) => self.finished.push((call.pending, Err(error))),
+            None => self.finished.push((call.pending, Err(CallError::Lost))),
         }
-        self.health.ended(now, &mut self.ends, WHO, completed);
+        self.health.ended(now, &mut self.finished, SHARD_NAME, completed);
     }
 
-    fn answered(&mut self, now: Instant, mut call: UnderWay<Id>, reply: Value) {
+    fn answered(&mut self, now: Instant, mut call: InFlight<Id>, reply: Value) {
         if call.pending.is_to_be_repeated(now, &reply) {
             // One body under way is enough: what is sent behind it finds the script there. Unless there are several
             // hosts, each of which has to be told: then the second miss brings the body along.
@@ -134,7 +134,7 @@ impl<H: NativeHost, Id> Native<H, Id> {
         }
         if is(&reply, b"NOAUTH") {
             if !self.host.has_credentials() {
-                self.say_once(Notice::PasswordMissing);
+                self.notify_once(Notice::PasswordMissing);
             } else if !call.renewed
                 && call.pending.deadline > now
                 && self.session.renew(now, call.pending.since)
@@ -144,41 +144,41 @@ impl<H: NativeHost, Id> Native<H, Id> {
             }
         }
         if is(&reply, b"MOVED ") {
-            self.say_once(Notice::Redirected);
+            self.notify_once(Notice::Redirected);
         }
-        self.ends.push((call.pending, Ok(reply)));
+        self.finished.push((call.pending, Ok(reply)));
     }
 
-    fn send_or_queue(&mut self, now: Instant, mut call: UnderWay<Id>) {
+    fn send_or_queue(&mut self, now: Instant, mut call: InFlight<Id>) {
         if self.session.is_ready(now) {
             self.scratch.clear();
             call.pending.encode(&self.settings.script, &mut self.scratch);
             match self.host.call(&self.scratch) {
                 Ok(token) => {
-                    self.session.works();
+                    self.session.call_accepted();
                     call.pending.sends = call.pending.sends.saturating_add(1);
                     call.pending.since = now;
                     self.bodies += usize::from(call.pending.with_body);
                     return self.sent.push_back((token, call));
                 }
                 Err(refusal) => {
-                    self.session.refused(now, refusal);
-                    self.say_once(Notice::Refused(refusal));
+                    self.session.call_refused(now, refusal);
+                    self.notify_once(Notice::Refused(refusal));
                 }
             }
         }
         self.queue.push_back(call);
     }
 
-    fn say_once(&mut self, notice: Notice) {
-        if !self.said.contains(&notice) {
-            self.said.push(notice.clone());
+    fn notify_once(&mut self, notice: Notice) {
+        if !self.notified.contains(&notice) {
+            self.notified.push(notice.clone());
             self.health.notices().push_back(notice);
         }
     }
 
     fn forget_after(&self) -> Duration {
-        self.settings.timeout + STALL + FORGET
+        self.settings.timeout + STALL + FORGET_AFTER
     }
 }
 
@@ -186,7 +186,7 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
     fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
         // Two commands in one call would give everybody on the connection somebody else's replies.
         if !call.is_one_command() {
-            self.say_once(Notice::NotOneCommand);
+            self.notify_once(Notice::NotOneCommand);
             return Err(CallError::Unavailable);
         }
         if self.in_flight() >= self.settings.max_in_flight {
@@ -201,7 +201,7 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
         let pending = Pending::new(now, deadline, Purpose::Call(id), call);
         self.send_or_queue(
             now,
-            UnderWay {
+            InFlight {
                 pending,
                 renewed: false,
             },
@@ -210,12 +210,12 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
     }
 
     fn timed_out(&mut self, now: Instant, since: Instant, _slot: HashSlot) {
-        self.health.timed_out(now, since, WHO);
+        self.health.timed_out(now, since, SHARD_NAME);
     }
 
     fn timed_out_in_stall(&mut self, now: Instant, since: Instant, _slot: HashSlot) {
         self.health
-            .timed_out_in_stall(now, since, self.settings.timeout, WHO);
+            .timed_out_in_stall(now, since, self.settings.timeout, SHARD_NAME);
     }
 
     fn wakeup(&self) -> Option<Instant> {
@@ -237,40 +237,40 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
         if self.health.probe(now, self.settings.timeout) {
             let call = probe(&self.probe_key);
             let pending = Pending::new(now, now + self.settings.timeout, Purpose::Probe, call);
-            self.queue.push_back(UnderWay {
+            self.queue.push_back(InFlight {
                 pending,
                 renewed: false,
             });
         }
         let forget = self.forget_after();
-        let gone = |(_, call): &(u32, UnderWay<Id>)| call.pending.since + forget <= now;
-        while self.sent.front().is_some_and(gone) {
+        let overdue = |(_, call): &(u32, InFlight<Id>)| call.pending.since + forget <= now;
+        while self.sent.front().is_some_and(overdue) {
             let Some((_, call)) = self.sent.pop_front() else {
                 break;
             };
             self.bodies -= usize::from(call.pending.with_body && self.bodies > 0);
-            self.ends.push((call.pending, Err(CallError::Lost)));
+            self.finished.push((call.pending, Err(CallError::Lost)));
         }
         if !self.queue.is_empty() && self.session.is_to_be_initialized(now) {
             if let Err(refusal) = self.session.init(now, &self.host) {
-                self.say_once(Notice::Refused(refusal));
+                self.notify_once(Notice::Refused(refusal));
             }
         }
         for call in std::mem::take(&mut self.queue) {
             match call.pending.deadline <= now {
-                true => self.ends.push((call.pending, Err(CallError::Unavailable))),
+                true => self.finished.push((call.pending, Err(CallError::Unavailable))),
                 false => self.send_or_queue(now, call),
             }
         }
-        self.health.ended(now, &mut self.ends, WHO, completed);
+        self.health.ended(now, &mut self.finished, SHARD_NAME, completed);
     }
 
     fn in_flight(&self) -> usize {
         self.queue.len() + self.sent.len()
     }
 
-    fn levels(&self) -> Levels {
-        Levels {
+    fn gauges(&self) -> Gauges {
+        Gauges {
             streams_open: usize::from(self.session.is_initialized()),
             calls_in_flight: self.in_flight(),
             breakers_open: usize::from(self.health.is_open()),

@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Session {
     initialized: bool,
-    latest: Option<Instant>,
+    initialized_at: Option<Instant>,
     /// After refusals; a call that was taken ends them.
     backoff: Backoff,
 }
@@ -23,7 +23,7 @@ impl Session {
     pub fn new(rng: Rng) -> Self {
         Session {
             initialized: false,
-            latest: None,
+            initialized_at: None,
             backoff: Backoff::up_to(LONGEST_PAUSE, rng),
         }
     }
@@ -54,19 +54,19 @@ impl Session {
         let result = host.init();
         self.initialized = result.is_ok();
         match result {
-            Ok(()) => self.latest = Some(now),
+            Ok(()) => self.initialized_at = Some(now),
             Err(_) => self.backoff.failed(now),
         }
         result
     }
 
     /// A call was taken.
-    pub fn works(&mut self) {
+    pub fn call_accepted(&mut self) {
         self.backoff.succeeded();
     }
 
     /// A call was refused. A cluster that has gone comes back, if at all, without credentials.
-    pub fn refused(&mut self, now: Instant, refusal: Refusal) {
+    pub fn call_refused(&mut self, now: Instant, refusal: Refusal) {
         self.backoff.failed(now);
         self.initialized &= refusal != Refusal::UnknownCluster;
     }
@@ -77,9 +77,9 @@ impl Session {
         if !self.initialized {
             return true;
         }
-        match self.latest {
-            Some(latest) if sent < latest => true,
-            Some(latest) if now < latest + RENEW => false,
+        match self.initialized_at {
+            Some(initialized_at) if sent < initialized_at => true,
+            Some(initialized_at) if now < initialized_at + RENEW => false,
             _ => {
                 self.initialized = false;
                 true

@@ -1,8 +1,8 @@
-//! Asks for the shards' borders, on a stream of its own: a question that a stuck node holds up delays no count.
+//! Asks for the shards' slot_map, on a stream of its own: a question that a stuck node holds up delays no count.
 //!
 //! Asked for at the first call, then slowly while there are calls, and soon where something hints at a change.
 
-use super::borders::{Borders, NoBorders};
+use super::slot_map::{SlotMap, SlotMapError};
 use super::{StreamHost, StreamId};
 use crate::backoff::{self, Backoff};
 use crate::resp::{self, Decoder};
@@ -16,7 +16,7 @@ const SLOW: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_millis(500);
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Discovery {
     stream: Option<StreamId>,
@@ -48,7 +48,7 @@ impl Discovery {
         self.stream
     }
 
-    /// A call is made: the borders are in use.
+    /// A call is made: the slot_map are in use.
     pub fn in_use(&mut self, now: Instant) {
         self.wanted |= *self.next.get_or_insert(now) <= now;
     }
@@ -63,14 +63,14 @@ impl Discovery {
     /// When a tick is wanted.
     pub fn wakeup(&self) -> Option<Instant> {
         match (self.asked, self.wanted) {
-            (Some(asked), _) => Some(asked + PATIENCE),
+            (Some(asked), _) => Some(asked + ANSWER_TIMEOUT),
             (None, true) => self.next,
             (None, false) => None,
         }
     }
 
     pub fn on_tick(&mut self, now: Instant, host: &dyn StreamHost) {
-        if self.asked.is_some_and(|asked| asked + PATIENCE <= now) {
+        if self.asked.is_some_and(|asked| asked + ANSWER_TIMEOUT <= now) {
             self.give_up(now, host);
         }
         if self.asked.is_some() || !self.wanted || self.next.is_some_and(|next| next > now) {
@@ -95,14 +95,14 @@ impl Discovery {
         now: Instant,
         message: &[u8],
         host: &dyn StreamHost,
-    ) -> Option<Result<Borders, NoBorders>> {
+    ) -> Option<Result<SlotMap, SlotMapError>> {
         self.decoder.push(message);
         match self.decoder.next() {
             Ok(Some(reply)) if self.asked.is_some() => {
                 self.asked = None;
-                let answer = Borders::read(&reply);
-                if answer == Err(NoBorders::NotNow) {
-                    self.later(now);
+                let answer = SlotMap::read(&reply);
+                if answer == Err(SlotMapError::NotNow) {
+                    self.retry_later(now);
                 } else {
                     self.backoff.succeeded();
                     // A hint that came meanwhile may be about what this answer does not know yet.
@@ -118,25 +118,25 @@ impl Discovery {
             // Larger than anything that is worth keeping, or no answer at all.
             _ => {
                 self.give_up(now, host);
-                Some(Err(NoBorders::Unsupported))
+                Some(Err(SlotMapError::Unsupported))
             }
         }
     }
 
     pub fn on_close(&mut self, now: Instant) {
         self.stream = None;
-        self.later(now);
+        self.retry_later(now);
     }
 
     fn give_up(&mut self, now: Instant, host: &dyn StreamHost) {
         if let Some(stream) = self.stream.take() {
             host.cancel(stream);
         }
-        self.later(now);
+        self.retry_later(now);
     }
 
     /// The question failed: again, after longer and longer.
-    fn later(&mut self, now: Instant) {
+    fn retry_later(&mut self, now: Instant) {
         if self.stream.is_none() {
             self.decoder = Decoder::default();
         }

@@ -2,30 +2,30 @@
 //!
 //! Each shard of the cluster has a stream and a breaker of its own, so that a stuck one delays and fails only the
 //! calls of its own slots. This file decides which shard a call belongs to, when streams are opened and when they
-//! end; [`stream`] keeps one stream's order, [`borders`] knows whose a slot is, and [`discovery`] asks. The host is
+//! end; [`stream`] keeps one stream's order, [`slot_map`] knows whose a slot is, and [`discovery`] asks. The host is
 //! a trait, so that all of it is tested natively.
 
-mod borders;
 mod discovery;
 mod shard;
+mod slot_map;
 mod stream;
 
-use super::pending::{is_refusal, Ends, Pending};
-use crate::starting::Starting;
-use crate::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Script, Settings};
-use borders::{Borders, NoBorders};
+use super::pending::{is_refusal, Finished, Pending};
+use crate::startup::Startup;
+use crate::{Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Script, Settings};
 use discovery::Discovery;
 use fastrand::Rng;
 use shard::Shard;
+use slot_map::{SlotMap, SlotMapError};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Ranges of slots while the borders are not known yet: the first calls need not wait for them.
-const WIDE: u16 = 8;
+/// Ranges of slots while the slot_map are not known yet: the first calls need not wait for them.
+const RANGES_AT_START: u16 = 8;
 
-/// Ranges where nobody tells the borders (Envoy 1.36): 16,384 slots over 128 leave one range in 43 astride the border
+/// Ranges where nobody tells the slot_map (Envoy 1.36): 16,384 slots over 128 leave one range in 43 astride the border
 /// of two of three shards.
-const NARROW: u16 = 128;
+const RANGES_WITHOUT_MAP: u16 = 128;
 
 /// A stream whose oldest call has waited this much longer than any caller would is broken.
 const STUCK: Duration = Duration::from_secs(2);
@@ -52,17 +52,17 @@ pub struct Streams<H, Id> {
     host: H,
     settings: Settings,
     rng: Rng,
-    borders: Borders,
-    /// In the order of `borders.shards`.
+    slot_map: SlotMap,
+    /// In the order of `slot_map.shards`.
     shards: Vec<Shard<Id>>,
     /// Shards that are no more; their streams end after their last reply.
     retired: Vec<Shard<Id>>,
     discovery: Discovery,
-    starting: Starting,
+    startup: Startup,
     in_flight: usize,
     wakeup: Option<Instant>,
     scratch: Vec<u8>,
-    ends: Ends<Id>,
+    finished: Finished<Id>,
     notices: VecDeque<Notice>,
     /// When it was last noticed that the guard refuses calls.
     warned: Option<Instant>,
@@ -74,20 +74,20 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         let mut streams = Streams {
             host,
             settings,
-            borders: Borders::fixed(WIDE),
+            slot_map: SlotMap::fixed(RANGES_AT_START),
             shards: Vec::new(),
             retired: Vec::new(),
             discovery: Discovery::new(rng.fork()),
             rng,
-            starting: Starting::default(),
+            startup: Startup::default(),
             in_flight: 0,
             wakeup: None,
             scratch: Vec::new(),
-            ends: Ends::new(),
+            finished: Finished::new(),
             notices: VecDeque::new(),
             warned: None,
         };
-        streams.cut(now);
+        streams.assign_shards(now);
         streams
     }
 
@@ -101,11 +101,11 @@ impl<H: StreamHost, Id> Streams<H, Id> {
     ) {
         if self.discovery.stream() == Some(id) {
             let answer = self.discovery.on_message(now, message, &self.host);
-            self.learn(now, answer);
+            self.apply_answer(now, answer);
             return self.plan_ticks();
         }
-        self.on_shard(now, id, completed, |shard, link, ends| {
-            shard.stream.on_message(now, message, link, ends);
+        self.on_shard(now, id, completed, |shard, link, finished| {
+            shard.stream.on_message(now, message, link, finished);
         });
     }
 
@@ -115,8 +115,8 @@ impl<H: StreamHost, Id> Streams<H, Id> {
             self.discovery.on_close(now);
             return self.plan_ticks();
         }
-        self.on_shard(now, id, completed, |shard, _, ends| {
-            shard.stream.on_close(now, status, ends)
+        self.on_shard(now, id, completed, |shard, _, finished| {
+            shard.stream.on_close(now, status, finished)
         });
     }
 
@@ -126,7 +126,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         now: Instant,
         id: StreamId,
         completed: &mut Vec<Completed<Id>>,
-        event: impl FnOnce(&mut Shard<Id>, &mut Link, &mut Ends<Id>),
+        event: impl FnOnce(&mut Shard<Id>, &mut Link, &mut Finished<Id>),
     ) {
         let mut all = self.shards.iter_mut().chain(&mut self.retired);
         let Some(shard) = all.find(|shard| shard.stream.id() == Some(id)) else {
@@ -138,16 +138,16 @@ impl<H: StreamHost, Id> Streams<H, Id> {
             scratch: &mut self.scratch,
         };
         let before = completed.len();
-        event(shard, &mut link, &mut self.ends);
-        for (_, reply) in &mut self.ends {
+        event(shard, &mut link, &mut self.finished);
+        for (_, reply) in &mut self.finished {
             if reply
                 .as_ref()
-                .is_ok_and(|reply| self.starting.is_early(now, reply))
+                .is_ok_and(|reply| self.startup.is_early(now, reply))
             {
                 *reply = Err(CallError::TooEarly);
             }
         }
-        shard.ended(now, &mut self.ends, completed);
+        shard.ended(now, &mut self.finished, completed);
         self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
         self.notices.append(shard.notices());
         let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
@@ -174,7 +174,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.wakeup = wakeups.into_iter().flatten().min();
     }
 
-    /// How many shards are told apart, or ranges where their borders are not known.
+    /// How many shards are told apart, or ranges where their slot_map are not known.
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
@@ -190,22 +190,22 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         all.filter(|shard| shard.stream.id().is_some()).count()
     }
 
-    fn learn(&mut self, now: Instant, answer: Option<Result<Borders, NoBorders>>) {
-        let borders = match answer {
-            Some(Ok(borders)) => borders,
-            Some(Err(NoBorders::Unsupported)) => Borders::fixed(NARROW),
-            Some(Err(NoBorders::NotNow)) | None => return,
+    fn apply_answer(&mut self, now: Instant, answer: Option<Result<SlotMap, SlotMapError>>) {
+        let slot_map = match answer {
+            Some(Ok(slot_map)) => slot_map,
+            Some(Err(SlotMapError::Unsupported)) => SlotMap::fixed(RANGES_WITHOUT_MAP),
+            Some(Err(SlotMapError::NotNow)) | None => return,
         };
-        if borders != self.borders {
-            self.borders = borders;
-            self.cut(now);
+        if slot_map != self.slot_map {
+            self.slot_map = slot_map;
+            self.assign_shards(now);
         }
     }
 
     /// Gives each shard its stream: those that are known keep theirs, the others get new ones.
-    fn cut(&mut self, now: Instant) {
+    fn assign_shards(&mut self, now: Instant) {
         let mut old = std::mem::take(&mut self.shards);
-        for name in &self.borders.shards {
+        for name in &self.slot_map.shards {
             let known = old.iter().position(|shard| shard.name == *name);
             self.shards.push(match known {
                 Some(at) => old.swap_remove(at),
@@ -232,7 +232,7 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
             return Err(CallError::TooManyInFlight);
         }
         self.discovery.in_use(now);
-        let at = self.borders.shard(call.slot());
+        let at = self.slot_map.shard(call.slot());
         let shard = self.shards.get_mut(at).ok_or(CallError::Unavailable)?;
         let mut link = Link {
             host: &self.host,
@@ -247,7 +247,7 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
     }
 
     fn timed_out(&mut self, now: Instant, since: Instant, slot: HashSlot) {
-        if let Some(shard) = self.shards.get_mut(self.borders.shard(slot)) {
+        if let Some(shard) = self.shards.get_mut(self.slot_map.shard(slot)) {
             shard.timed_out(now, since);
             self.notices.append(shard.notices());
             let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
@@ -257,7 +257,7 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
 
     fn timed_out_in_stall(&mut self, now: Instant, since: Instant, slot: HashSlot) {
         let timeout = self.settings.timeout;
-        if let Some(shard) = self.shards.get_mut(self.borders.shard(slot)) {
+        if let Some(shard) = self.shards.get_mut(self.slot_map.shard(slot)) {
             shard.timed_out_in_stall(now, since, timeout);
             self.notices.append(shard.notices());
             let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
@@ -285,17 +285,21 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
                 now,
                 self.settings.timeout,
                 index,
-                &self.borders,
+                &self.slot_map,
                 &self.settings.key_prefix,
                 &mut link,
             );
-            shard.stream.on_tick(now, stuck_after, &mut link, &mut self.ends);
-            shard.ended(now, &mut self.ends, completed);
+            shard
+                .stream
+                .on_tick(now, stuck_after, &mut link, &mut self.finished);
+            shard.ended(now, &mut self.finished, completed);
             self.notices.append(shard.notices());
         }
         self.retired.retain_mut(|shard| {
-            shard.stream.on_tick(now, stuck_after, &mut link, &mut self.ends);
-            shard.ended(now, &mut self.ends, completed);
+            shard
+                .stream
+                .on_tick(now, stuck_after, &mut link, &mut self.finished);
+            shard.ended(now, &mut self.finished, completed);
             self.notices.append(shard.notices());
             let idle = shard.stream.is_idle();
             if idle {
@@ -319,8 +323,8 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
         self.in_flight
     }
 
-    fn levels(&self) -> Levels {
-        Levels {
+    fn gauges(&self) -> Gauges {
+        Gauges {
             streams_open: self.open(),
             calls_in_flight: self.in_flight,
             breakers_open: self.breakers_open(),

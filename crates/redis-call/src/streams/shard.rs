@@ -1,10 +1,10 @@
 //! One shard: the stream on which its calls go, and its health, which says whether they are worth sending.
 
-use super::borders::{Borders, ShardName};
+use super::slot_map::{ShardName, SlotMap};
 use super::stream::Stream;
 use super::{Link, STUCK};
 use crate::health::Health;
-use crate::pending::{self, Ends, Purpose};
+use crate::pending::{self, Finished, Purpose};
 use crate::{Call, CallError, Completed, HashSlot, Notice};
 use fastrand::Rng;
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ pub(super) struct Shard<Id> {
     health: Health,
     /// Calls from before are none of its own.
     born: Instant,
-    /// It is no more; its stream ends after its last reply.
+    /// It is no more; its stream finished after its last reply.
     pub retired: bool,
 }
 
@@ -73,7 +73,7 @@ impl<Id> Shard<Id> {
         now: Instant,
         timeout: Duration,
         index: usize,
-        borders: &Borders,
+        slot_map: &SlotMap,
         prefix: &str,
         link: &mut Link,
     ) {
@@ -82,7 +82,7 @@ impl<Id> Shard<Id> {
         }
         let key = (0..PROBE_TRIES)
             .map(|n| format!("{prefix}:probe:{n}"))
-            .find(|key| borders.shard(HashSlot::of(key.as_bytes())) == index);
+            .find(|key| slot_map.shard(HashSlot::of(key.as_bytes())) == index);
         let sent = key.is_some_and(|key| {
             let call = pending::probe(&key);
             self.stream
@@ -114,7 +114,7 @@ impl<Id> Shard<Id> {
     }
 
     /// What was under way on the stream has come to an end.
-    pub fn ended(&mut self, now: Instant, ends: &mut Ends<Id>, completed: &mut Vec<Completed<Id>>) {
-        self.health.ended(now, ends, &self.name.shown, completed);
+    pub fn ended(&mut self, now: Instant, finished: &mut Finished<Id>, completed: &mut Vec<Completed<Id>>) {
+        self.health.ended(now, finished, &self.name.shown, completed);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{Link, StreamId};
 use crate::backoff::{self, Backoff};
-use crate::pending::{Ends, Pending, Purpose};
+use crate::pending::{Finished, Pending, Purpose};
 use crate::resp::Decoder;
 use crate::{Call, CallError};
 use fastrand::Rng;
@@ -18,7 +18,7 @@ pub(super) struct Stream<Id> {
     /// How long a stream is used, and by chance up to a quarter more.
     life: Duration,
     /// When another is to take its place.
-    ends: Option<Instant>,
+    replace_at: Option<Instant>,
     backoff: Backoff,
     /// The host did not open it when it was asked last.
     refused: bool,
@@ -38,7 +38,7 @@ impl<Id> Stream<Id> {
         Stream {
             id: None,
             life,
-            ends: None,
+            replace_at: None,
             backoff: Backoff::up_to(backoff::LONGEST, rng),
             refused: false,
             queue: VecDeque::new(),
@@ -94,7 +94,7 @@ impl<Id> Stream<Id> {
         [queue, sent].into_iter().flatten().min()
     }
 
-    pub fn on_message(&mut self, now: Instant, message: &[u8], link: &mut Link, ends: &mut Ends<Id>) {
+    pub fn on_message(&mut self, now: Instant, message: &[u8], link: &mut Link, finished: &mut Finished<Id>) {
         self.decoder.push(message);
         loop {
             let reply = match self.decoder.next() {
@@ -107,49 +107,57 @@ impl<Id> Stream<Id> {
             };
             if !self.leaving {
                 self.backoff.succeeded();
-                self.leaving = self.ends.is_some_and(|ends| ends <= now);
+                self.leaving = self.replace_at.is_some_and(|at| at <= now);
             }
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
             if pending.is_to_be_sent_elsewhere(now, &reply) {
-                self.leaving = true;
-                self.backoff.failed(now);
+                // However many calls the guard refuses, it is one stream that has failed.
+                if !std::mem::replace(&mut self.leaving, true) {
+                    self.backoff.failed(now);
+                }
                 self.queue.push_back(pending.anew(now));
             } else if pending.is_to_be_repeated(now, &reply) {
                 pending.with_body = self.bodies == 0 && !self.leaving;
                 pending.since = now;
                 self.send_or_queue(pending, link);
             } else {
-                ends.push((pending, Ok(reply)));
+                finished.push((pending, Ok(reply)));
             }
             if self.leaving && self.sent.is_empty() {
                 self.end(link);
-                return self.give_up(CallError::Lost, ends);
+                return self.give_up(CallError::Lost, finished);
             }
         }
         // What came is no answer to what was asked: nothing on this stream can be trusted any more.
-        self.abandon(now, CallError::Unintelligible, link, ends);
+        self.abandon(now, CallError::Unintelligible, link, finished);
     }
 
     /// The host says that it ended, with this gRPC status.
-    pub fn on_close(&mut self, now: Instant, status: u32, ends: &mut Ends<Id>) {
+    pub fn on_close(&mut self, now: Instant, status: u32, finished: &mut Finished<Id>) {
         self.id = None;
         self.backoff.failed(now);
-        self.give_up(CallError::Closed(status), ends);
+        self.give_up(CallError::Closed(status), finished);
     }
 
-    pub fn on_tick(&mut self, now: Instant, stuck_after: Duration, link: &mut Link, ends: &mut Ends<Id>) {
+    pub fn on_tick(
+        &mut self,
+        now: Instant,
+        stuck_after: Duration,
+        link: &mut Link,
+        finished: &mut Finished<Id>,
+    ) {
         if self.id.is_none() {
-            self.give_up(CallError::Lost, ends);
+            self.give_up(CallError::Lost, finished);
         } else if self
             .sent
             .front()
             .is_some_and(|first| first.since + stuck_after <= now)
         {
-            self.abandon(now, CallError::Lost, link, ends);
+            self.abandon(now, CallError::Lost, link, finished);
         }
         if self.id.is_none() && !self.queue.is_empty() && self.backoff.retry_at().is_none_or(|at| at <= now) {
             self.id = link.host.open();
-            self.ends = Some(now + self.backoff.spread(self.life, self.life / 4));
+            self.replace_at = Some(now + self.backoff.spread(self.life, self.life / 4));
             self.refused = self.id.is_none();
             if self.refused {
                 self.backoff.failed(now);
@@ -158,7 +166,7 @@ impl<Id> Stream<Id> {
         let unavailable = self.unavailable();
         for pending in std::mem::take(&mut self.queue) {
             if pending.deadline <= now {
-                ends.push((pending, Err(unavailable)));
+                finished.push((pending, Err(unavailable)));
             } else {
                 self.send_or_queue(pending, link);
             }
@@ -185,18 +193,18 @@ impl<Id> Stream<Id> {
         self.queue.push_back(pending);
     }
 
-    fn abandon(&mut self, now: Instant, reason: CallError, link: &mut Link, ends: &mut Ends<Id>) {
+    fn abandon(&mut self, now: Instant, reason: CallError, link: &mut Link, finished: &mut Finished<Id>) {
         if let Some(id) = self.id.take() {
             link.host.cancel(id);
         }
         self.backoff.failed(now);
-        self.give_up(reason, ends);
+        self.give_up(reason, finished);
     }
 
-    fn give_up(&mut self, reason: CallError, ends: &mut Ends<Id>) {
+    fn give_up(&mut self, reason: CallError, finished: &mut Finished<Id>) {
         self.decoder = Decoder::default();
         self.bodies = 0;
         self.leaving = false;
-        ends.extend(self.sent.drain(..).map(|pending| (pending, Err(reason))));
+        finished.extend(self.sent.drain(..).map(|pending| (pending, Err(reason))));
     }
 }

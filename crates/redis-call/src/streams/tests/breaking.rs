@@ -3,7 +3,7 @@
 use super::*;
 
 /// Freezes the shard of stream 3: a call is sent, and its caller gives up.
-fn freeze(bench: &mut Bench) {
+fn freeze(bench: &mut StreamBench) {
     bench.call_slot(50, "k", slot(0)).unwrap();
     bench.tick();
     let since = bench.now;
@@ -13,7 +13,7 @@ fn freeze(bench: &mut Bench) {
 
 #[test]
 fn a_silent_shard_is_left_alone_and_the_others_are_not() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     freeze(&mut bench);
     assert_eq!(bench.call_slot(1, "k", slot(5002)), Err(CallError::BreakerOpen));
     assert_eq!(bench.streams.breakers_open(), 1);
@@ -24,7 +24,7 @@ fn a_silent_shard_is_left_alone_and_the_others_are_not() {
 
 #[test]
 fn a_probe_on_a_key_of_the_shard_brings_it_back_and_changes_nothing_in_redis() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     freeze(&mut bench);
     bench.tick();
     assert_eq!(bench.sent_with(UNKNOWN_SHA1), (1, Some(StreamId(3))));
@@ -40,7 +40,7 @@ fn a_probe_on_a_key_of_the_shard_brings_it_back_and_changes_nothing_in_redis() {
     let lines: Vec<&str> = probe.split("\r\n").collect();
     assert_eq!((lines[2], lines[6]), ("EVALSHA", "1"));
     assert!(lines[8].starts_with("p:probe:"));
-    assert_eq!(bench.streams.borders.shard(HashSlot::of(lines[8].as_bytes())), 0);
+    assert_eq!(bench.streams.slot_map.shard(HashSlot::of(lines[8].as_bytes())), 0);
     // The call that was given up is answered first, then the probe.
     bench.reply(3, ":1\r\n");
     assert_eq!(bench.streams.breakers_open(), 1, "late is no success");
@@ -51,7 +51,7 @@ fn a_probe_on_a_key_of_the_shard_brings_it_back_and_changes_nothing_in_redis() {
 
 #[test]
 fn probes_that_fail_come_more_and_more_slowly_and_calls_stay_away_meanwhile() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     freeze(&mut bench);
     for _ in 0..1_000 {
         bench.after(10);
@@ -71,7 +71,7 @@ fn five_failures_of_a_node_open_the_breaker_and_refusals_to_write_do_not() {
         ("-READONLY You can't write\r\n", 0),
         ("-WRONGTYPE Operation\r\n", 0),
     ] {
-        let mut bench = Bench::with(&slots(&THREE));
+        let mut bench = StreamBench::with(&slots(&THREE));
         for request in 0..5 {
             bench.call_slot(request, "k", slot(0)).unwrap();
         }
@@ -83,7 +83,7 @@ fn five_failures_of_a_node_open_the_breaker_and_refusals_to_write_do_not() {
 
 #[test]
 fn a_stream_that_breaks_with_many_calls_has_failed_once() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     for request in 0..8 {
         bench.call_slot(request, "k", slot(0)).unwrap();
     }

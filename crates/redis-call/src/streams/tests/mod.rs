@@ -7,11 +7,11 @@ use crate::HashSlot;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-mod borders;
 mod breaking;
 mod order;
 mod refused;
-mod starting;
+mod slot_map;
+mod startup;
 
 const SCRIPT: Script = Script {
     body: "return {1}",
@@ -28,9 +28,9 @@ struct Proxy {
     cancelled: Vec<StreamId>,
 }
 
-type Host = Rc<RefCell<Proxy>>;
+type FakeHost = Rc<RefCell<Proxy>>;
 
-impl StreamHost for Host {
+impl StreamHost for FakeHost {
     fn open(&self) -> Option<StreamId> {
         let mut proxy = self.borrow_mut();
         if proxy.refuses {
@@ -54,23 +54,23 @@ impl StreamHost for Host {
     }
 }
 
-struct Bench {
-    host: Host,
-    streams: Streams<Host, u64>,
+struct StreamBench {
+    host: FakeHost,
+    streams: Streams<FakeHost, u64>,
     now: Instant,
     completed: Vec<Completed<u64>>,
 }
 
-impl Bench {
-    fn new() -> Bench {
-        let host = Host::default();
+impl StreamBench {
+    fn new() -> StreamBench {
+        let host = FakeHost::default();
         let now = Instant::now();
         let mut settings = Settings::new("p");
         settings.script = SCRIPT;
         settings.max_in_flight = 8;
         settings.timeout = TIMEOUT;
         let streams = Streams::new(now, Rng::with_seed(1), host.clone(), settings);
-        Bench {
+        StreamBench {
             host,
             streams,
             now,
@@ -79,8 +79,8 @@ impl Bench {
     }
 
     /// A bench that knows that there is one Redis, whose stream 3 is open and knows the script.
-    fn warm() -> Bench {
-        let mut bench = Bench::with("-ERR This instance has cluster support disabled\r\n");
+    fn warm() -> StreamBench {
+        let mut bench = StreamBench::with("-ERR This instance has cluster support disabled\r\n");
         bench.call(0, "warm").unwrap();
         bench.tick();
         bench.reply(3, ":0\r\n");
@@ -88,9 +88,9 @@ impl Bench {
         bench
     }
 
-    /// A bench whose question for the borders was answered so.
-    fn with(answer: &str) -> Bench {
-        let mut bench = Bench::new();
+    /// A bench whose question for the slot_map was answered so.
+    fn with(answer: &str) -> StreamBench {
+        let mut bench = StreamBench::new();
         bench.call(0, "warm").unwrap();
         bench.tick();
         bench.reply(1, ":0\r\n");

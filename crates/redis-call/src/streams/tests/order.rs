@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_first_call_waits_for_its_stream_and_is_sent_with_the_next_tick() {
-    let mut bench = Bench::new();
+    let mut bench = StreamBench::new();
     bench.call(1, "a").unwrap();
     assert!(bench.sent().is_empty());
     assert!(bench.streams.wakeup().unwrap() <= bench.now);
@@ -17,7 +17,7 @@ fn the_first_call_waits_for_its_stream_and_is_sent_with_the_next_tick() {
 
 #[test]
 fn replies_go_to_their_callers_in_the_order_of_sending_however_they_are_cut() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     for request in 1..=3 {
         bench.call(request, "k").unwrap();
     }
@@ -34,7 +34,7 @@ fn replies_go_to_their_callers_in_the_order_of_sending_however_they_are_cut() {
 
 #[test]
 fn a_flushed_script_is_sent_once_and_the_others_wait_behind_it() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     for request in 1..=4 {
         bench.call(request, &request.to_string()).unwrap();
     }
@@ -54,7 +54,7 @@ fn a_flushed_script_is_sent_once_and_the_others_wait_behind_it() {
 
 #[test]
 fn a_node_that_never_learns_the_script_ends_in_its_error() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     for _ in 0..4 {
         bench.reply(3, "-NOSCRIPT\r\n");
@@ -64,7 +64,7 @@ fn a_node_that_never_learns_the_script_ends_in_its_error() {
 
 #[test]
 fn a_call_whose_caller_has_given_up_is_not_sent_again() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.now += TIMEOUT;
     bench.host.borrow_mut().sent.clear();
@@ -75,7 +75,7 @@ fn a_call_whose_caller_has_given_up_is_not_sent_again() {
 
 #[test]
 fn more_calls_than_allowed_are_refused_and_room_returns_with_the_replies() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     for request in 0..8 {
         bench.call(request, "k").unwrap();
     }
@@ -86,7 +86,7 @@ fn more_calls_than_allowed_are_refused_and_room_returns_with_the_replies() {
 
 #[test]
 fn what_was_under_way_on_a_closed_stream_is_lost_and_the_next_call_opens_another() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench
         .streams
@@ -101,7 +101,7 @@ fn what_was_under_way_on_a_closed_stream_is_lost_and_the_next_call_opens_another
 
 #[test]
 fn a_stream_found_gone_while_sending_takes_what_was_under_way_with_it() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.host.borrow_mut().gone = true;
     bench.call(2, "b").unwrap();
@@ -115,7 +115,7 @@ fn a_stream_found_gone_while_sending_takes_what_was_under_way_with_it() {
 
 #[test]
 fn streams_that_do_not_open_are_left_alone_for_longer_and_longer_and_calls_fail_at_once() {
-    let mut bench = Bench::new();
+    let mut bench = StreamBench::new();
     bench.host.borrow_mut().refuses = true;
     let end = bench.now + Duration::from_secs(60);
     let mut refused = 0;
@@ -138,7 +138,7 @@ fn streams_that_do_not_open_are_left_alone_for_longer_and_longer_and_calls_fail_
 
 #[test]
 fn a_call_that_no_stream_could_take_in_time_is_given_up() {
-    let mut bench = Bench::new();
+    let mut bench = StreamBench::new();
     bench.host.borrow_mut().refuses = true;
     bench.call(1, "a").unwrap();
     bench.now += TIMEOUT;
@@ -149,7 +149,7 @@ fn a_call_that_no_stream_could_take_in_time_is_given_up() {
 
 #[test]
 fn an_old_stream_ends_after_its_last_reply_and_the_next_call_opens_another_at_once() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     for _ in 0..239 {
         bench.call(1, "a").unwrap();
         bench.reply(3, ":1\r\n");
@@ -177,7 +177,7 @@ fn an_old_stream_ends_after_its_last_reply_and_the_next_call_opens_another_at_on
 
 #[test]
 fn a_stuck_stream_is_cancelled_after_the_timeout_and_two_seconds() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.now += TIMEOUT + STUCK - Duration::from_millis(1);
     bench.tick();
@@ -191,7 +191,7 @@ fn a_stuck_stream_is_cancelled_after_the_timeout_and_two_seconds() {
 #[test]
 fn a_stream_that_answers_what_nobody_asked_is_abandoned() {
     for nonsense in [":1\r\n:2\r\n", "?\r\n"] {
-        let mut bench = Bench::warm();
+        let mut bench = StreamBench::warm();
         bench.call(1, "a").unwrap();
         bench.reply(3, nonsense);
         assert_eq!(bench.host.borrow().cancelled, [StreamId(3)], "{nonsense:?}");

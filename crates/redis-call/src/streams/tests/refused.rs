@@ -7,7 +7,7 @@ const REFUSED: &str =
     "-ERR unknown command 'headgate-refused-EVAL', with args beginning with: only Headgate's own\r\n";
 
 /// The stream on which the last call with this key went.
-fn stream_of(bench: &Bench, key: &str) -> Option<u32> {
+fn stream_of(bench: &StreamBench, key: &str) -> Option<u32> {
     bench
         .sent_with(&format!("\r\n{key}\r\n"))
         .1
@@ -16,7 +16,7 @@ fn stream_of(bench: &Bench, key: &str) -> Option<u32> {
 
 #[test]
 fn calls_that_meet_another_releases_guard_go_on_the_next_stream_and_none_is_lost() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.call(2, "b").unwrap();
     bench.reply(3, NOSCRIPT);
@@ -44,7 +44,7 @@ fn calls_that_meet_another_releases_guard_go_on_the_next_stream_and_none_is_lost
 
 #[test]
 fn a_guard_that_never_takes_the_script_ends_in_its_error_before_the_caller_gives_up() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     let deadline = bench.now + TIMEOUT;
     let mut stream = 3;
@@ -65,7 +65,7 @@ fn a_guard_that_never_takes_the_script_ends_in_its_error_before_the_caller_gives
 
 #[test]
 fn a_guard_that_refuses_the_scripts_name_is_met_on_the_next_stream_too() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.reply(3, &REFUSED.replace("EVAL'", "EVALSHA'"));
     assert_eq!(bench.ended(), []);
@@ -78,7 +78,7 @@ fn a_guard_that_refuses_the_scripts_name_is_met_on_the_next_stream_too() {
 
 #[test]
 fn a_stream_that_breaks_while_it_is_to_end_loses_only_what_was_under_way_on_it() {
-    let mut bench = Bench::warm();
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.reply(3, NOSCRIPT);
     bench.call(2, "b").unwrap();

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_master_has_one_stream_however_its_slots_lie() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     assert_eq!(bench.streams.shards(), 3);
     for (request, number) in [(1, 0), (2, 5001), (3, 5002), (4, 11000), (5, 16383)] {
         bench.call_slot(request, "k", slot(number)).unwrap();
@@ -22,13 +22,13 @@ fn a_master_has_one_stream_however_its_slots_lie() {
 
 #[test]
 fn where_nobody_tells_the_borders_the_ranges_are_narrow() {
-    let bench = Bench::with("-ERR unknown command 'CLUSTER', with args beginning with: SLOTS\r\n");
-    assert_eq!(bench.streams.shards(), usize::from(NARROW));
+    let bench = StreamBench::with("-ERR unknown command 'CLUSTER', with args beginning with: SLOTS\r\n");
+    assert_eq!(bench.streams.shards(), usize::from(RANGES_WITHOUT_MAP));
 }
 
 #[test]
 fn the_borders_are_asked_for_slowly_while_there_are_calls_and_never_without() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     for _ in 0..600 {
         bench.after(100);
     }
@@ -49,7 +49,7 @@ fn the_borders_are_asked_for_slowly_while_there_are_calls_and_never_without() {
 
 #[test]
 fn a_question_without_an_answer_is_asked_again_on_another_stream_and_counting_goes_on() {
-    let mut bench = Bench::new();
+    let mut bench = StreamBench::new();
     bench.call(1, "a").unwrap();
     bench.tick();
     bench.reply(1, ":1\r\n");
@@ -64,7 +64,7 @@ fn a_question_without_an_answer_is_asked_again_on_another_stream_and_counting_go
 
 #[test]
 fn calls_under_way_end_on_their_old_stream_and_it_ends_after_its_last_reply() {
-    let mut bench = Bench::with(&slots(&THREE));
+    let mut bench = StreamBench::with(&slots(&THREE));
     bench.after(20_000);
     for request in 1..=2 {
         bench.call_slot(request, "k", slot(0)).unwrap();

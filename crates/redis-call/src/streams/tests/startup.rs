@@ -5,8 +5,8 @@ use super::*;
 const NO_HOST: &str = "-no upstream host\r\n";
 
 /// A bench whose first call, on stream 1, got that answer.
-fn started() -> Bench {
-    let mut bench = Bench::new();
+fn started() -> StreamBench {
+    let mut bench = StreamBench::new();
     bench.call(1, "a").unwrap();
     bench.tick();
     bench.reply(1, NO_HOST);
@@ -15,7 +15,7 @@ fn started() -> Bench {
 }
 
 /// Sends calls and has each answered so; what the last one got.
-fn answer(bench: &mut Bench, count: u64, reply: &str) -> Result<Value, CallError> {
+fn answer(bench: &mut StreamBench, count: u64, reply: &str) -> Result<Value, CallError> {
     for request in 0..count {
         bench.call(request, "a").unwrap();
         bench.reply(1, reply);

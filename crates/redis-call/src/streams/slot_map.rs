@@ -8,7 +8,7 @@ use crate::HashSlot;
 const MAX_SHARDS: usize = 1_000;
 
 /// In place of a shard's index.
-const NOBODY: u16 = u16::MAX;
+const UNSERVED: u16 = u16::MAX;
 
 /// What is known of one shard. Two are the same if their ids are.
 #[derive(Debug, Clone)]
@@ -27,24 +27,24 @@ impl PartialEq for ShardName {
 
 /// All slots, and whose they are.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Borders {
+pub(super) struct SlotMap {
     /// The last slot of each range, ascending, and the index of its shard. The last range ends at 16,383.
     ranges: Vec<(u16, u16)>,
     pub shards: Vec<ShardName>,
 }
 
-/// Why there are no borders in a reply.
+/// Why there are no slot_map in a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoBorders {
+pub(super) enum SlotMapError {
     /// The proxy or Redis does not know the question, and will not tomorrow.
     Unsupported,
     /// It may be answered another time.
     NotNow,
 }
 
-impl Borders {
+impl SlotMap {
     /// So many ranges of equal size.
-    pub fn fixed(count: u16) -> Borders {
+    pub fn fixed(count: u16) -> SlotMap {
         let last = |n: u16| (u32::from(HashSlot::COUNT) * (u32::from(n) + 1) / u32::from(count) - 1) as u16;
         let ranges: Vec<(u16, u16)> = (0..count).map(|n| (last(n), n)).collect();
         let mut first = 0;
@@ -56,16 +56,16 @@ impl Borders {
                 id,
             }
         });
-        Borders {
+        SlotMap {
             shards: shards.collect(),
             ranges,
         }
     }
 
     /// One Redis that is no cluster.
-    pub fn single() -> Borders {
+    pub fn single() -> SlotMap {
         let name = || "Redis".to_owned();
-        Borders {
+        SlotMap {
             ranges: vec![(HashSlot::COUNT - 1, 0)],
             shards: vec![ShardName {
                 id: name(),
@@ -75,36 +75,36 @@ impl Borders {
     }
 
     /// Reads the reply to `CLUSTER SLOTS`: `[[first, last, [host, port, id, …], replicas…], …]` (Redis
-    /// documentation). Slots that nobody serves are a shard of their own, so that their failures are nobody's.
-    pub fn read(reply: &Value) -> Result<Borders, NoBorders> {
+    /// documentation). Slots that unserved serves are a shard of their own, so that their failures are unserved's.
+    pub fn read(reply: &Value) -> Result<SlotMap, SlotMapError> {
         let rows = match reply {
             Value::Array(Some(rows)) if !rows.is_empty() => rows,
-            Value::Error(text) => return Borders::read_error(text),
-            _ => return Err(NoBorders::NotNow),
+            Value::Error(text) => return SlotMap::read_error(text),
+            _ => return Err(SlotMapError::NotNow),
         };
         let mut shards: Vec<ShardName> = Vec::new();
-        let mut owners = vec![NOBODY; usize::from(HashSlot::COUNT)];
+        let mut owners = vec![UNSERVED; usize::from(HashSlot::COUNT)];
         for row in rows {
-            let Row { first, last, master } = Row::read(row).ok_or(NoBorders::NotNow)?;
+            let Row { first, last, master } = Row::read(row).ok_or(SlotMapError::NotNow)?;
             let shard = index_of(&mut shards, master);
             if shards.len() > MAX_SHARDS {
-                return Err(NoBorders::Unsupported);
+                return Err(SlotMapError::Unsupported);
             }
             if let Some(slots) = owners.get_mut(usize::from(first)..=usize::from(last)) {
                 slots.fill(shard);
             }
         }
-        if owners.contains(&NOBODY) {
+        if owners.contains(&UNSERVED) {
             let name = || "slots that no node serves".to_owned();
-            let nobody = index_of(
+            let unserved = index_of(
                 &mut shards,
                 ShardName {
                     id: name(),
                     shown: name(),
                 },
             );
-            for owner in owners.iter_mut().filter(|owner| **owner == NOBODY) {
-                *owner = nobody;
+            for owner in owners.iter_mut().filter(|owner| **owner == UNSERVED) {
+                *owner = unserved;
             }
         }
         let mut ranges: Vec<(u16, u16)> = Vec::new();
@@ -114,19 +114,19 @@ impl Borders {
                 _ => ranges.push((slot, owner)),
             }
         }
-        Ok(Borders { ranges, shards })
+        Ok(SlotMap { ranges, shards })
     }
 
-    fn read_error(text: &[u8]) -> Result<Borders, NoBorders> {
+    fn read_error(text: &[u8]) -> Result<SlotMap, SlotMapError> {
         let says = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
         if says(b"cluster support disabled") {
-            return Ok(Borders::single());
+            return Ok(SlotMap::single());
         }
         // Envoy before 1.37 ("unknown command", "unsupported command"), or a user who may not ask.
         let unsupported: [&[u8]; 4] = [b"unknown", b"unsupported", b"NOPERM", b"invalid request"];
         Err(match unsupported.into_iter().any(says) {
-            true => NoBorders::Unsupported,
-            false => NoBorders::NotNow,
+            true => SlotMapError::Unsupported,
+            false => SlotMapError::NotNow,
         })
     }
 
@@ -214,12 +214,12 @@ pub(super) mod tests {
         Value::Array(Some(rows.iter().map(row).collect()))
     }
 
-    fn owner(borders: &Borders, slot: u16) -> &str {
+    fn owner(slot_map: &SlotMap, slot: u16) -> &str {
         let slot = (0..)
             .map(|n: u32| HashSlot::of(n.to_string().as_bytes()))
             .find(|candidate| candidate.get() == slot)
             .unwrap();
-        &borders.shards[borders.shard(slot)].shown
+        &slot_map.shards[slot_map.shard(slot)].shown
     }
 
     #[test]
@@ -231,8 +231,8 @@ pub(super) mod tests {
             (10923, 16382, 1),
             (16383, 16383, 3),
         ];
-        let borders = Borders::read(&reply(&rows)).unwrap();
-        assert_eq!(borders.shards.len(), 3);
+        let slot_map = SlotMap::read(&reply(&rows)).unwrap();
+        assert_eq!(slot_map.shards.len(), 3);
         for (slot, master) in [
             (0, 1),
             (100, 1),
@@ -244,13 +244,13 @@ pub(super) mod tests {
             (16382, 1),
             (16383, 3),
         ] {
-            assert_eq!(owner(&borders, slot), format!("127.0.0.1:{master}"), "{slot}");
+            assert_eq!(owner(&slot_map, slot), format!("127.0.0.1:{master}"), "{slot}");
         }
     }
 
     #[test]
     fn slots_that_nobody_serves_are_nobodys_and_not_their_neighbours() {
-        let borders = Borders::read(&reply(&[(10, 100, 1), (200, 16000, 2)])).unwrap();
+        let slot_map = SlotMap::read(&reply(&[(10, 100, 1), (200, 16000, 2)])).unwrap();
         for (slot, alone) in [
             (0, true),
             (9, true),
@@ -262,7 +262,7 @@ pub(super) mod tests {
             (16383, true),
         ] {
             assert_eq!(
-                owner(&borders, slot) == "slots that no node serves",
+                owner(&slot_map, slot) == "slots that no node serves",
                 alone,
                 "{slot}"
             );
@@ -271,7 +271,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_same_answer_is_the_same_and_another_master_or_border_is_not() {
-        let read = |rows: &[(u16, u16, u16)]| Borders::read(&reply(rows)).unwrap();
+        let read = |rows: &[(u16, u16, u16)]| SlotMap::read(&reply(rows)).unwrap();
         let before = read(&[(0, 8000, 1), (8001, 16383, 2)]);
         assert_eq!(before, read(&[(0, 8000, 1), (8001, 16383, 2)]));
         assert_ne!(before, read(&[(0, 8000, 1), (8001, 16383, 3)]));
@@ -281,10 +281,10 @@ pub(super) mod tests {
     #[test]
     fn fixed_ranges_cover_all_slots_evenly() {
         for count in [1, 8, 128] {
-            let borders = Borders::fixed(count);
+            let slot_map = SlotMap::fixed(count);
             let mut sizes = vec![0_usize; usize::from(count)];
             for n in 0..20_000_u32 {
-                sizes[borders.shard(HashSlot::of(&n.to_le_bytes()))] += 1;
+                sizes[slot_map.shard(HashSlot::of(&n.to_le_bytes()))] += 1;
             }
             let expected = 20_000 / usize::from(count);
             assert!(
@@ -298,17 +298,17 @@ pub(super) mod tests {
 
     #[test]
     fn errors_say_whether_to_ask_again_and_nonsense_is_no_map() {
-        let error = |text: &str| Borders::read(&Value::Error(text.as_bytes().to_vec()));
+        let error = |text: &str| SlotMap::read(&Value::Error(text.as_bytes().to_vec()));
         assert_eq!(
             error("ERR This instance has cluster support disabled"),
-            Ok(Borders::single())
+            Ok(SlotMap::single())
         );
         assert_eq!(
             error("ERR unknown command 'cluster', with args beginning with: SLOTS"),
-            Err(NoBorders::Unsupported)
+            Err(SlotMapError::Unsupported)
         );
-        assert_eq!(error("upstream failure"), Err(NoBorders::NotNow));
-        assert_eq!(error("CLUSTERDOWN x"), Err(NoBorders::NotNow));
+        assert_eq!(error("upstream failure"), Err(SlotMapError::NotNow));
+        assert_eq!(error("CLUSTERDOWN x"), Err(SlotMapError::NotNow));
         for nonsense in [
             Value::Int(1),
             Value::Array(None),
@@ -317,7 +317,11 @@ pub(super) mod tests {
             reply(&[(5, 4, 1)]),
             reply(&[(0, 16384, 1)]),
         ] {
-            assert_eq!(Borders::read(&nonsense), Err(NoBorders::NotNow), "{nonsense:?}");
+            assert_eq!(
+                SlotMap::read(&nonsense),
+                Err(SlotMapError::NotNow),
+                "{nonsense:?}"
+            );
         }
     }
 }
