@@ -2,7 +2,7 @@
 import re
 import sys
 
-# Calls of Redis per request, and the share that is denied.
+# Calls of Redis per request, give or take those that are under way when the load ends, and the share that is denied.
 EXPECTED = {"ratelimit": (1, 0), "ratelimit/cluster": (1, 0), "ratelimit/four": (4, 0), "ratelimit/denied": (0, 100)}
 
 
@@ -24,7 +24,7 @@ def main():
         row = cells(text, name)
         rate = float(re.match(r"[\d,]+", next(value for column, value in row.items() if "/s" in column))[0].replace(",", ""))
         seen = float(row["Redis calls"]), float(row["denied"].rstrip("%"))
-        good = rate > 0 and abs(seen[0] - calls) <= 0.02 * max(calls, 1) and seen[1] == denied
+        good = rate > 0 and abs(seen[0] - calls) <= 0.05 * max(calls, 1) and seen[1] == denied
         failed += not good
         print(f"{'ok    ' if good else 'FAILED'} {name}: {seen[0]} calls of Redis per request, {seen[1]:.0f}% denied, {rate:.0f}/s")
     print(f"meshes: {len(EXPECTED) - failed} passed, {failed} failed")
