@@ -15,7 +15,8 @@
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
-#             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single
+#             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single.
+#             Where Go is at hand, envoyproxy/ratelimit is one of them: SETUPS=ratelimit
 # make bench-pairs BASE=path/to/other.wasm   what a change costs: that module and target/headgate.wasm in interleaved
 #             pairs, the ratios of Envoy's CPU time and of throughput with intervals; also in target/pairs.md. PAIRS=15,
 #             SECONDS=2 a measurement, SETUPS=headgate/paths (default: four others), CONNECTIONS=128, KEYS=1000,
@@ -118,7 +119,7 @@ lint: setup
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy $(LOCKED) $(ALL) --all-targets -- -D warnings
-	cargo clippy $(LOCKED) $(ALL) --test chaos --bench runner -- -D warnings
+	cargo clippy $(LOCKED) $(ALL) --test chaos --test mesh_clients --bench runner -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --features higress --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p redis-call --features proxy-wasm --lib --examples --target wasm32-wasip1 -- -D warnings

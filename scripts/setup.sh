@@ -305,6 +305,7 @@ bench)
     require wrk wrk
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
+    if have go; then tests/mesh/build.sh ratelimit || say "the benchmark runs without envoyproxy/ratelimit."; fi
     ;;
 meshes)
     require python3 python3

@@ -1,6 +1,6 @@
 //! The results as a picture: a row for each setup, a column of bars for each figure, on light and on dark pages.
 
-use crate::catalogue::{NONE, RLS};
+use crate::catalogue::{NONE, RATELIMIT, RLS};
 use crate::options::Load;
 use crate::report::grouped;
 use crate::results::{Metric, Results, P50, P99, RATE};
@@ -160,7 +160,7 @@ fn bars(out: &mut String, results: &Results, column: &Column, names: &[&str], x:
 fn legend(out: &mut String, y: f64) {
     let entries = [
         ("floor", "none, local"),
-        ("other", "rls"),
+        ("other", "rls, ratelimit"),
         ("redis", "redis-benchmark"),
         ("headgate", "headgate"),
     ];
@@ -188,6 +188,7 @@ fn class(name: &str) -> &'static str {
     match name {
         NONE | "local" => "floor",
         RLS => "other",
+        name if name.starts_with(RATELIMIT) => "other",
         name if name.starts_with("redis/") => "redis",
         _ => "headgate",
     }

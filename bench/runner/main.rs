@@ -24,6 +24,7 @@ mod load;
 mod machine;
 mod options;
 mod pairs;
+mod ratelimit;
 mod redis_benchmark;
 mod report;
 mod results;
