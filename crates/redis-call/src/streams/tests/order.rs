@@ -176,7 +176,7 @@ fn an_old_stream_ends_after_its_last_reply_and_is_replaced() {
 }
 
 #[test]
-fn a_stuck_stream_is_cancelled_after_the_timeout_and_two_seconds() {
+fn a_stuck_stream_is_cancelled_2_s_after_the_timeout() {
     let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.now += TIMEOUT + STUCK - Duration::from_millis(1);
