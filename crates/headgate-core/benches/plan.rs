@@ -1,5 +1,5 @@
-//! What planning adds to a request natively: a policy of 100 limits is to stay under 10 µs; and what an answer from
-//! memory adds to it, a known denial's or a lease's. `cargo bench`.
+//! The native cost of planning a request: a policy of 100 limits must stay under 10 µs. And the cost of an answer from
+//! memory: a cached denial or a lease. Run by `cargo bench`.
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use headgate_core::config::Policy;
@@ -60,8 +60,8 @@ fn plan(c: &mut Criterion) {
     }
 }
 
-/// One limit's answer without Redis: what is denied until later, and a pass from permits in hand with all that is done
-/// to have the next in time.
+/// The answer of one limit without Redis: a cached denial, and an admission from permits in hand, including the lease
+/// requests.
 fn memory(c: &mut Criterion) {
     let mut leased = limit(0, "/**", &["client"]);
     leased["rate"] = json!("100000000/day");

@@ -1,6 +1,6 @@
-//! How a decision's figures read in headers: X-RateLimit-*, and the IETF draft's RateLimit fields.
+//! Writes a decision's figures as headers: X-RateLimit-*, and the IETF draft's RateLimit fields.
 //!
-//! The draft's names stand here and nowhere else: draft-ietf-httpapi-ratelimit-headers-11.
+//! The draft's names are only here: draft-ietf-httpapi-ratelimit-headers-11.
 
 use crate::decision::{Decision, Figures};
 use crate::limit::{Limit, Quota};
@@ -21,10 +21,10 @@ pub const IETF_STATE: &str = "ratelimit";
 /// A header to set.
 pub type Header = (&'static str, HeaderValue);
 
-/// What a header says.
+/// The value of a header.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HeaderValue {
-    /// Written where it is sent.
+    /// Formatted when it is sent.
     Number(u64),
     Text(Cow<'static, str>),
 }
@@ -38,7 +38,7 @@ impl HeaderValue {
         }
     }
 
-    /// `None`: it is none.
+    /// The value as a number; `None`: not a number.
     pub fn number(&self) -> Option<u64> {
         match self {
             HeaderValue::Number(number) => Some(*number),
@@ -65,7 +65,7 @@ impl From<String> for HeaderValue {
     }
 }
 
-/// The two ways to say a quota.
+/// The two families of quota headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     XRateLimit,
@@ -73,9 +73,9 @@ pub enum Family {
 }
 
 impl Family {
-    /// Of which family a header is, by its name in lower case: `x-ratelimit*` and `x-rate-limit-*`, or `ratelimit*`,
-    /// which older drafts use as well. `None`: of neither. Underscores are hyphens: to upstreams that put headers into
-    /// variables (CGI, WSGI) the two are the same.
+    /// The family of a header, by its name in lower case: `x-ratelimit*` and `x-rate-limit-*`, or `ratelimit*`, which
+    /// older drafts use as well. `None`: neither. Underscores count as hyphens: upstreams that put headers into
+    /// variables (CGI, WSGI) do not distinguish them.
     pub fn of(name: &[u8]) -> Option<Family> {
         // Most names differ from all of these in their first letters.
         if !matches!(name, [b'x', _, b'r', b'a', ..] | [b'r', b'a', ..]) {
@@ -120,7 +120,7 @@ pub fn quota(
     headers
 }
 
-/// Where the quota is whole again: Envoy's clock plus the relative wait, or the wait itself, in seconds.
+/// When the whole quota is available again, in seconds: as unix time by Envoy's clock, or as a wait.
 pub fn reset(form: ResetForm, reset_ms: u64, unix_ms: u64) -> u64 {
     match form {
         ResetForm::Unix => seconds(unix_ms.saturating_add(reset_ms)),
@@ -134,7 +134,7 @@ fn ietf(policy: &mut String, state: &mut String, limits: &[Limit], figures: &Fig
     };
     let separator = if policy.is_empty() { "" } else { ", " };
     let (name, quota) = (&limit.name, figures.quota);
-    // Names are tokens or rates: nothing in them wants escaping in a structured field's string.
+    // Names are tokens or rates: nothing in them needs escaping in a structured field's string.
     let _ = write!(policy, "{separator}\"{name}\";q={quota}");
     if let Quota::Limited(rate) = limit.quota {
         let _ = write!(policy, ";w={}", seconds(rate.period.as_millis()));

@@ -1,5 +1,5 @@
-//! The filter's own replies: 429 when a limit is spent, 503 when nothing could be counted, 403 without a client, 400
-//! where a request names several. Each has the HTTP status and the gRPC status; Envoy takes the one that its caller reads.
+//! The filter's own replies: 429 if a limit denies, 503 if nothing could be counted, 403 without a client, 400 if a
+//! request identifies several. Each has an HTTP status and a gRPC status; Envoy sends the one that the caller reads.
 
 use crate::decision::{Decision, Figures, Outcome};
 use crate::headers::{self, Header};
@@ -10,7 +10,7 @@ use crate::retry::RetryDelay;
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// A reply in the upstream's stead.
+/// A reply that the filter sends instead of the upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     pub status: u16,
@@ -18,13 +18,13 @@ pub struct Reply {
     /// Envoy's response code details: who refused, for access logs and `local_reply_config`.
     pub details: &'static str,
     pub headers: Vec<Header>,
-    /// For a caller of gRPC, the message.
+    /// For gRPC, the message.
     pub body: String,
-    /// Retry-After, in seconds; `None` where none is sent.
+    /// Retry-After, in seconds; `None` if none is sent.
     pub retry_after: Option<u64>,
 }
 
-/// What a kind of refusal is called by those who read it.
+/// The names of a refusal in each protocol.
 struct Words {
     /// https://grpc.github.io/grpc/core/md_doc_statuscodes.html
     grpc_status: u32,
@@ -57,7 +57,8 @@ const AMBIGUOUS_CLIENT: Words = Words {
 const PROBLEM_TYPES: &str = "https://iana.org/assignments/http-problem-types";
 
 impl Reply {
-    /// `unix_ms`: the wall clock; `random` in [0, 1) draws the jitter. `None` where the decision refuses nothing.
+    /// The reply to a refused request; `None` if the decision does not refuse. `unix_ms`: the wall clock; `random`
+    /// returns a number in [0, 1) for the jitter.
     pub fn new(
         policy: &Policy,
         decision: &Decision,
@@ -111,7 +112,7 @@ impl Reply {
                 Some("application/problem+json"),
             ),
             (Protocol::Http, BodyFormat::Text) => (text, Some("text/plain; charset=utf-8")),
-            // Envoy sets it.
+            // Envoy sets the content type.
             (Protocol::Grpc { .. }, _) => (text, None),
         };
         if let Some(default) = content_type {

@@ -1,5 +1,5 @@
-//! What operators are told: figures, who is rejected, and (in this file) that counting fails and that it works again,
-//! without a line for each request.
+//! Reports to operators: metrics, denials, the most rejected clients, and (in this file) failures to count and their
+//! end, without a log line for each request.
 
 mod collector;
 pub mod denials;
@@ -21,15 +21,16 @@ use failures::FailureKind;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// Failures are reported at most this often; without one for so long, counting is said to work again.
+/// The shortest time between two reports of a failure. Without failures for this long, counting is reported as
+/// recovered.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Decides when a failure to count is worth a log line: one for each kind.
+/// Decides when a failure to count gets a log line: one for each kind of failure.
 #[derive(Debug, Default)]
 pub struct FailureLog {
     kinds: Vec<FailureCount>,
     latest: Option<Instant>,
-    /// The last one that was no consequence of others, as it was described.
+    /// The description of the last failure other than an open circuit breaker: its cause.
     cause: String,
 }
 
@@ -38,14 +39,14 @@ pub struct FailureLog {
 struct FailureCount {
     kind: FailureKind,
     reported: Option<Instant>,
-    /// Requests since then.
+    /// The number of failed requests since then.
     failed: u64,
 }
 
 /// A line to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// So many requests could not be counted since the last report of this kind.
+    /// This many requests could not be counted since the last report of this kind.
     Failing {
         requests: u64,
     },
@@ -53,7 +54,7 @@ pub enum Report {
 }
 
 impl FailureLog {
-    /// Notes one request, and why Redis did not count it, if so.
+    /// Notes one request, and why Redis did not count it, if it did not.
     pub fn note(&mut self, now: Instant, failure: Option<FailureKind>) -> Option<Report> {
         let Some(kind) = failure else {
             if now.duration_since(self.latest?) < QUIET {
@@ -66,7 +67,7 @@ impl FailureLog {
         let kinds = &mut self.kinds;
         let is_recent =
             |other: &FailureCount| other.reported.is_some_and(|at| now.duration_since(at) < QUIET);
-        // An open breaker follows from what was reported.
+        // An open circuit breaker is a consequence of failures that were reported already.
         let any = kind == FailureKind::BreakerOpen && kinds.iter().any(is_recent);
         let at = kinds.iter().position(|known| known.kind == kind);
         let at = at.unwrap_or_else(|| {
@@ -88,7 +89,7 @@ impl FailureLog {
         })
     }
 
-    /// The failure in words, for the line that is due. Of an open breaker: by what it was opened.
+    /// The text of a failure for its log line. For an open circuit breaker, it includes the cause.
     pub fn describe(&mut self, kind: FailureKind, error: &dyn Display, advice: &str) -> String {
         let mut words = error.to_string();
         let more = match kind {
@@ -106,7 +107,7 @@ impl FailureLog {
     }
 }
 
-/// What becomes of requests that are not counted, in words.
+/// The `on_error` of the limits, with its effect on requests that are not counted.
 pub fn on_error_words(limits: &[Limit]) -> String {
     let mut words = String::new();
     for (on_error, does) in [

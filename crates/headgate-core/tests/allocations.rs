@@ -1,5 +1,5 @@
-//! How often memory is asked for during one request, counted by an allocator of the test's own: of the parts that decide,
-//! and of the engine from a request's headers to its response's. What the host allocates is left out.
+//! The number of allocations for one request, counted by the test's own allocator: for each step of a decision, and for
+//! the engine from the request's headers to the response's. Allocations of the host are not included.
 
 use headgate_core::decision::{CountedBy, CounterResult, Decision};
 use headgate_core::engine::{Answer, CallId, Engine, Exchange, Now, RequestStatus, Response};
@@ -29,7 +29,7 @@ fn count() {
     ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
 }
 
-// A growing `Vec` asks each time.
+// A growing `Vec` allocates each time.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -54,7 +54,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// How often `run` asks for memory.
+/// The number of allocations of `run`.
 fn allocations<T>(run: impl FnOnce() -> T) -> (u64, T) {
     let before = ALLOCATIONS.get();
     let result = run();
@@ -123,7 +123,7 @@ fn parts(admitted: bool) -> [u64; 6] {
     [identify, plan, call, decode, decide, answer]
 }
 
-/// A request that remembers no edit.
+/// A request that does not record edits.
 struct Plain;
 
 impl Headers for Plain {
@@ -228,8 +228,8 @@ impl RedisCall<CallId> for Kept {
     }
 }
 
-/// What the engine allocates for one request of such a policy whose counters have room or not: until it waits, until
-/// it is decided, and for its response.
+/// The engine's allocations for one request under this policy, admitted or denied: until it is pending, until it is
+/// decided, and for its response.
 fn engine(policy: &str, admitted: bool) -> [u64; 3] {
     let policy = Rc::new(fixtures::policy(policy));
     let hasher = Hasher::new(Some(b"key")).remembering();
@@ -280,7 +280,7 @@ fn engine(policy: &str, admitted: bool) -> [u64; 3] {
             }
         });
         while engine.poll_event().is_some() {}
-        // What Redis charges is given back by a call of its own where another denies.
+        // If another limit denies, a separate call refunds what Redis charged.
         engine.transport_mut().calls = Default::default();
         last = [request, decided, response];
     }
@@ -302,7 +302,7 @@ fn the_parts_of_a_request_allocate_no_more_than_before() {
 
 #[test]
 fn a_request_allocates_no_more_than_before() {
-    // Until it waits, until it is decided, its response. Before the engine these were 12 + 5, 20 + 7 and 12 + 7.
+    // Until it is pending, until it is decided, its response. Before the engine these were 12 + 5, 20 + 7 and 12 + 7.
     assert_at_most(engine(ONE, true), [11, 4, 0], "one limit");
     assert_at_most(engine(CEILING, true), [19, 6, 0], "with a ceiling");
     let settings = r#"{"verdict_cache": {"max_age": "0s"}, "log": {"denials_per_second": 0}, "#;

@@ -1,4 +1,4 @@
-//! Reads the sources of a request and makes of the first value what may be shown of it: a digest, or plain text.
+//! Reads the sources of a request, and turns the first value into what may be shown of it: a digest or plain text.
 
 use super::{cut_address, network, ShownAddress};
 use super::{each_cookie, narrow, push_escaped, push_part, query_value, trimmed, Attributes, Digest, Hasher};
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-/// A caller, told apart by one source. Shown as `source:value or hash`, without any secret.
+/// A client, identified by one source. Displays as `source:value` or `source:hash`, without any secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Client {
     /// The source's name.
@@ -21,26 +21,26 @@ pub struct Client {
 /// What may be shown of a client's value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientValue {
-    /// No secret: escaped as it stands in a key ([`push_part`]).
+    /// Not a secret: escaped as in a Redis key ([`push_part`]).
     Plain(String),
     Digest(Digest),
     /// The address, cut to the source's prefix.
     Address(IpNet),
 }
 
-/// Who a request's caller is.
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     Client(Client),
     /// No source yields a value.
     Unknown,
-    /// The source of this index in `identify` was reached, and the request gives it several values. Only where
-    /// `on_ambiguous_client` refuses such requests; otherwise the next source decides.
+    /// The request has several values for the source of this index in `identify`. Only if `on_ambiguous_client` refuses
+    /// such requests; otherwise the next source decides.
     Ambiguous(usize),
 }
 
 impl Identity {
-    /// The client, where there is one.
+    /// The client, if it is identified.
     pub fn client(&self) -> Option<&Client> {
         match self {
             Identity::Client(client) => Some(client),
@@ -58,8 +58,8 @@ impl Identity {
     }
 }
 
-/// The client by the first source that yields one non-empty value. A source with several values yields none, or ends
-/// the search where ambiguous requests are to be refused.
+/// Identifies the client by the first source that yields one non-empty value. A source with several values is skipped,
+/// or ends the search if `refuse_ambiguous`.
 pub fn identify(
     sources: &[Source],
     attributes: &dyn Attributes,
@@ -82,11 +82,11 @@ pub fn identify(
     Identity::Unknown
 }
 
-/// What a source yields for a request.
+/// The result of reading a source.
 enum SourceValue<T> {
     Value(T),
     Missing,
-    /// What it reads is there more than once.
+    /// There are several values.
     Ambiguous,
 }
 
@@ -116,8 +116,8 @@ impl<'a> From<Lookup<'a>> for SourceValue<Cow<'a, [u8]>> {
 }
 
 impl Source {
-    /// What a client of this source with this value would be; to compare with, for values that an operator wrote. They
-    /// are trimmed as a request's are. `None` where the source cannot yield it.
+    /// The client value for a value that an operator wrote, to compare clients with. It is trimmed like a request's.
+    /// `None` if the source can never yield it.
     pub fn client_value(&self, value: &str, hasher: &Hasher) -> Option<ClientValue> {
         let value = std::str::from_utf8(trimmed(value.as_bytes())).unwrap_or(value);
         match self.kind {
@@ -138,7 +138,7 @@ impl Source {
         }
     }
 
-    /// Whether values may be shown; a composite says so itself, whatever its parts say.
+    /// Whether values may be shown. A composite has its own `plain`, independent of its parts.
     pub fn is_plain(&self) -> bool {
         self.plain || matches!(self.kind, SourceKind::Address { .. })
     }
@@ -167,7 +167,7 @@ impl Source {
         ClientValue::Plain(String::from_utf8(shown).unwrap_or_default())
     }
 
-    /// The value as bytes, extracted; never empty, without white space around it.
+    /// The extracted value as bytes: not empty, and without surrounding white space.
     fn text<'a>(&self, attributes: &'a dyn Attributes) -> SourceValue<Cow<'a, [u8]>> {
         let owned = |value: Vec<u8>| narrow(value.into(), trimmed);
         let value = match &self.kind {
@@ -215,8 +215,8 @@ pub(crate) fn query<'a>(attributes: &'a dyn Attributes, name: &str) -> Lookup<'a
     found
 }
 
-/// All parts' values, escaped and joined by commas. A part that yields nothing outweighs one that is ambiguous: then
-/// no value of the whole could be meant.
+/// The values of all parts, escaped and joined by commas. A missing part outweighs an ambiguous one: the composite has
+/// no value then.
 fn joined(parts: &[Source], attributes: &dyn Attributes) -> SourceValue<Vec<u8>> {
     let mut out = Vec::new();
     let mut ambiguous = false;

@@ -1,17 +1,17 @@
-//! Digests of the values that were hashed lately. Hashing a caller's key would be the longest single piece of the
+//! A cache of digests of recently hashed values. Without it, hashing the caller's key would be the largest part of the
 //! module's work: two fifths of its instructions for a denial from memory.
 
 use super::Digest;
 use crate::fingerprint::{Fingerprint, Fingerprints};
 
-/// Pairs of places for digests: 192 KiB of a worker's memory.
+/// The number of pairs of digests: 192 KiB of a worker's memory.
 const PAIRS: usize = 2_048;
 
-/// Each value has two places, which it shares with others: the last two of them are there. The values themselves, which
-/// are secrets, are not kept.
+/// A two-way cache: each value belongs to one pair, which holds the last two digests. The values themselves are secrets
+/// and are not kept.
 pub struct DigestCache {
     fingerprints: Fingerprints,
-    /// Takes memory with the first value.
+    /// Allocated with the first value.
     pairs: Vec<[Option<(Fingerprint, Digest)>; 2]>,
 }
 
@@ -23,7 +23,7 @@ impl DigestCache {
         }
     }
 
-    /// The value's digest: from its place, or worked out and put there.
+    /// The digest of the value: from the cache, or computed by `work_out` and cached.
     pub fn digest(&mut self, value: &[u8], work_out: impl FnOnce() -> Digest) -> Digest {
         let fingerprint = self.fingerprints.of(&[value]);
         if self.pairs.is_empty() {
@@ -59,7 +59,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(ask(1), Digest(1_u128.to_be_bytes()));
         }
-        // far more than there are places for
+        // far more values than the cache holds
         for value in (0..50_000).chain(0..50_000) {
             assert_eq!(ask(value), Digest(u128::from(value).to_be_bytes()));
         }

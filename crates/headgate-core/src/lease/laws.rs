@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const START_US: u64 = 1_700_000_000_000_000;
 const WORKERS: usize = 3;
 
-/// What happens at a time.
+/// An event in the model.
 enum Action {
     Request(usize),
     /// Redis counts a request.
     Count,
-    /// Redis counts a taking.
+    /// Redis counts a lease request.
     Take(usize, u64, Box<Charge>, u64),
     Answer(usize, u64, Verdict),
 }
@@ -34,7 +34,7 @@ struct LeaseModel {
     admitted: Vec<u64>,
     from_leases: usize,
     lease_requests: usize,
-    /// Under what was charged: of a fixed window, its start.
+    /// The window under which it was charged: its start, for a fixed window.
     marks: BTreeSet<u64>,
 }
 
@@ -119,7 +119,7 @@ impl LeaseModel {
     }
 }
 
-/// Requests: µs after the one before, and at which worker.
+/// Requests: µs after the previous one, and the worker.
 fn traffic() -> impl Strategy<Value = Vec<(u64, usize)>> {
     let step = prop_oneof![20 => 0_u64..300, 10 => 0_u64..4_000, 1 => 0_u64..400_000];
     prop::collection::vec((step, 0..WORKERS), 300..900)
@@ -202,7 +202,7 @@ proptest! {
     ) {
         let world = run(&leased(Algorithm::Gcra { burst }, n, 1_000), 0, &traffic, delays);
         let burst = if burst == 0 { n } else { burst };
-        // As a bucket that is filled when requests pass.
+        // Like a bucket that is filled as requests pass.
         let (mut level, mut last) = (0_u64, 0);
         for at in world.admitted.iter().map(|at| at / 1_000) {
             level = level.saturating_sub((at - last) * n) + 1_000;
@@ -219,7 +219,7 @@ const ALL: [(Algorithm, u64); 4] = [
     (Algorithm::Gcra { burst: 0 }, 7), // a full bucket besides
 ];
 
-/// So many requests in 6 s.
+/// This many requests in 6 s.
 fn steady(requests: usize) -> Vec<(u64, usize)> {
     (0..requests)
         .map(|n| (6_000_000 / requests as u64, n % WORKERS))

@@ -43,7 +43,7 @@ pub(super) fn request(limits: &[Limit]) -> Vec<Group> {
     }]
 }
 
-/// What Redis says to a call for one counter.
+/// The reply of Redis to a call for one counter.
 pub(super) fn reply(verdict: &Verdict) -> Result<Value, CallError> {
     Ok(packed(
         true,
@@ -80,8 +80,8 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Requests one after the other, `step` apart; what is taken arrives at once. Returns how many went to Redis, and the
-/// sizes of the leases.
+/// Requests at intervals of `step`; leases arrive at once. Returns how many requests went to Redis, and the sizes of
+/// the leases.
 fn run(
     book: &mut LeaseBook,
     groups: &[Group],
@@ -138,7 +138,7 @@ fn no_lease_outlives_its_use() {
 fn a_lease_ends_with_its_permits_its_life_or_its_window() {
     let limits = [leased(FIXED, 1_000, 60_000)];
     let groups = request(&limits);
-    // until the window's end, as Redis says; how long it may be spent
+    // until the end of the window; how long the lease may be spent
     for (reset_ms, life) in [(30_000, 1_000), (300, 299), (1, 0)] {
         let (mut book, at) = (book(limits.to_vec()), Instant::now());
         for _ in 0..4 {
@@ -284,7 +284,7 @@ fn a_lease_is_at_most_its_share_and_an_eighth_of_what_is_left() {
     assert_eq!(size_after(&left(100_000)).into_iter().max(), Some(50));
     assert_eq!(size_after(&left(80))[1..].iter().max(), Some(&10));
     assert_eq!(size_after(&left(31)), [4], "too little is left for another");
-    // Redis refuses: as long as that may be, one smaller attempt and no more.
+    // Redis refuses: there is one smaller attempt, and no more until the retry time.
     assert_eq!(size_after(&refusal(9, 500)), [4]);
     assert!(size_after(&refusal(40, 500)).iter().all(|size| *size <= 5));
 }

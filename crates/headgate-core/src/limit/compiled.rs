@@ -1,4 +1,4 @@
-//! One limit, compiled: everything worked out that does not depend on the request.
+//! One compiled limit: everything that does not depend on the request is prepared.
 
 use super::keys::KeyLayout;
 use super::matching::{Effect, Matcher};
@@ -14,13 +14,13 @@ use std::rc::Rc;
 pub(crate) struct CompiledLimit {
     pub matches: Vec<Matcher>,
     pub layout: KeyLayout,
-    /// `<limit>:<form>:<period ms>`, a field or what follows the tag.
+    /// `<limit>:<form>:<period ms>`: the hash field, or what follows the tag in a key.
     pub label: Rc<str>,
     /// Whether the counter is a key of its own, beside the tag's hash.
     pub own_key: bool,
     pub live_field: Rc<str>,
     pub algorithm: Algorithm,
-    /// `None` where nothing but `unlimited` is ever granted.
+    /// `None` if the limit only ever grants `unlimited`.
     pub period: Option<Period>,
     pub overrides: Overrides,
     pub enforce: Enforce,
@@ -80,8 +80,8 @@ impl CompiledLimit {
         }
     }
 
-    /// Whether the limit holds in any reading of the path, and by which of its matches, where it has any: the first
-    /// that fits.
+    /// Whether the limit applies in any reading of the path, and by which of its matches, if it has any: the first that
+    /// fits.
     pub fn matched(&self, request: &RequestContext<'_>) -> Option<Option<usize>> {
         if self.matches.is_empty() {
             return Some(None);
@@ -93,18 +93,18 @@ impl CompiledLimit {
         self.matches.iter().position(fits).map(Some)
     }
 
-    /// Whether the limit holds whichever way the request is read, so that it may take the place of others.
+    /// Whether the limit applies in every reading of the request, so that it may replace others.
     pub fn is_certain(&self, request: &RequestContext<'_>) -> bool {
         self.matches.is_empty() || every_reading_fits(&self.matches, request)
     }
 
-    /// What the path counts by under this match ([`Matcher::path_part`]).
+    /// The key part of the path under this match ([`Matcher::path_part`]).
     pub fn path_part(&self, matched: Option<usize>) -> Option<&[u8]> {
         self.matches.get(matched?)?.path_part()
     }
 }
 
-/// Whether each reading of the path fits one of these conditions: only then they free a request.
+/// Whether each reading of the path fits one of these conditions: only then the request is exempt.
 pub(crate) fn every_reading_fits(matchers: &[Matcher], request: &RequestContext<'_>) -> bool {
     request.paths().iter().all(|path| {
         matchers

@@ -1,5 +1,5 @@
-//! Why each limit holds for a request or does not: for people, so natively only. Whatever it says comes from what
-//! the planner itself does.
+//! Explains why each limit applies to a request or does not, for `headgate explain`. Its answers come from the planner
+//! itself.
 
 use super::*;
 
@@ -9,7 +9,7 @@ use super::super::matching::{Effect, Matcher};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitStatus {
     Holds {
-        /// Which of its matches fits; `None` where it has none.
+        /// Which of its matches fits; `None` if it has none.
         matched: Option<usize>,
         /// The number of the first reading of the path that it fits (`PathReadings::numbered`).
         reading: u8,
@@ -20,21 +20,21 @@ pub enum LimitStatus {
         enforced: bool,
     },
     NoMatch,
-    /// It keys by client, and the caller is not identified.
+    /// It keys by client, and the client is not identified.
     NoClient(NoClient),
-    /// The index of the limit that took its place.
+    /// The index of the limit that replaces it.
     Replaced(usize),
 }
 
-/// What the planner makes of one request.
+/// How the policy applies to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
     pub exempt: Exemption,
-    /// In the policy's order. Where the request is exempt, none of them holds.
+    /// In the policy's order. If the request is exempt, none of them applies.
     pub limits: Vec<LimitStatus>,
 }
 
-/// What `exempt` says of one request.
+/// How `exempt` applies to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exemption {
     None,
@@ -54,7 +54,7 @@ impl Exemption {
 }
 
 impl Planner {
-    /// As [`Planner::plan`], with reasons in place of counters.
+    /// Like [`Planner::plan`], but returns reasons instead of counters.
     pub fn explain(&self, attributes: &dyn Attributes, identity: &Identity) -> Explained {
         let request = RequestContext::new(attributes, identity, &self.reads, &self.hasher);
         let (all, _) = self.applicable_limits(&request);

@@ -32,7 +32,7 @@ fn a_log_with_leases_counts_its_calls_for_a_lease_longer() {
     assert_eq!(kept(Algorithm::SlidingWindowCounter, share), 60_000);
 }
 
-/// N, `unlimited` where nothing is counted, with `live` where Redis may say otherwise.
+/// N, or `unlimited` if nothing is counted; with `live` if a live override may change it.
 fn granted(overrides: Vec<Override>, request: &FakeRequest) -> String {
     let limit = Limit {
         overrides,

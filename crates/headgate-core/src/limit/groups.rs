@@ -1,4 +1,4 @@
-//! Turns the limits that hold into counters: charges, grouped by hash tag.
+//! Turns the applicable limits into charges of counters, grouped by hash tag.
 
 use super::algorithm::leased_period;
 use super::compiled::{CompiledCost, CompiledLimit};
@@ -8,37 +8,37 @@ use super::{Algorithm, Align, Charge, Group, LiveOverride, Quota, Rate, ReadCost
 use crate::identify::Source;
 use std::rc::Rc;
 
-/// A limit that holds for the request.
+/// A limit that applies to the request.
 pub(crate) struct ApplicableLimit<'p> {
     pub index: usize,
     pub limit: &'p CompiledLimit,
     /// By which of its matches, where it has any.
     pub matched: Option<usize>,
-    /// What its path counts by, where that is not the path itself.
+    /// The key part of its path, if that is not the path itself.
     pub path_part: Option<&'p [u8]>,
     pub quota: Quota,
     pub live: bool,
     pub enforced: bool,
 }
 
-/// A group while it grows: its first key is the tag's own hash, needed or not.
+/// A group under construction. Its first key is the tag's hash, even if no charge uses it.
 struct GroupBuilder {
     group: Group,
     hash_used: bool,
-    /// A number drawn from the hash's key.
+    /// A number derived from the hash's key.
     draw: Option<u64>,
 }
 
-/// The groups of one plan while they grow.
+/// The groups of one plan under construction.
 pub(crate) struct GroupsBuilder<'p> {
     request: &'p RequestContext<'p>,
     sources: &'p [Source],
     /// `<prefix>:<instance>:{`
     key_start: &'p [u8],
-    /// The field of a hash that holds one counter only.
+    /// The field of a hash that holds only one counter.
     only_field: &'p Rc<str>,
     groups: Vec<GroupBuilder>,
-    /// Which group has the client's tag, which the address's.
+    /// The index of the group with the client's tag, and of the one with the address's.
     client: Option<usize>,
     address: Option<usize>,
     broken_costs: u32,
@@ -63,12 +63,12 @@ impl<'p> GroupsBuilder<'p> {
         }
     }
 
-    /// Adds the limit's counter; none where this client is not limited.
+    /// Adds the limit's counter, unless this client is unlimited.
     pub fn add(&mut self, applicable: &ApplicableLimit<'_>) {
         let limit = applicable.limit;
         let rate = match (applicable.quota, limit.period) {
             (Quota::Limited(rate), _) => rate,
-            // Only a live override may limit here; what stands in its place is never used.
+            // Only a live override can limit here; this rate is never used.
             (Quota::Unlimited, Some(period)) if applicable.live => Rate { limit: 0, period },
             _ => return,
         };
@@ -127,7 +127,7 @@ impl<'p> GroupsBuilder<'p> {
         });
     }
 
-    /// The group of the limit's tag, begun where there is none yet.
+    /// The group of the limit's tag; creates it if needed.
     fn group(&mut self, applicable: &ApplicableLimit<'_>) -> usize {
         let known = match applicable.limit.layout.tag {
             Tag::Client => self.client,
@@ -157,7 +157,7 @@ impl<'p> GroupsBuilder<'p> {
         key.extend_from_slice(self.key_start);
         match (&applicable.limit.layout.tag, self.request.client()) {
             (Tag::Client, Some(client)) => push_client(&mut key, client, self.sources),
-            // Such a limit does not hold.
+            // Such a limit does not apply.
             (Tag::Client, None) => {}
             (Tag::Address, _) => push_address(&mut key, self.request),
             (Tag::Parts(parts), _) => {
@@ -174,7 +174,7 @@ impl<'p> GroupsBuilder<'p> {
         key
     }
 
-    /// The groups, without the hashes that no charge uses, and how many costs were broken.
+    /// Returns the groups, without hashes that no charge uses, and the number of invalid costs.
     pub fn finish(self) -> (Vec<Group>, u32) {
         let groups = self.groups.into_iter().map(GroupBuilder::finish).collect();
         (groups, self.broken_costs)
@@ -206,7 +206,7 @@ impl GroupBuilder {
         draw
     }
 
-    /// Adds `<the tag's hash>:<limit>:<form>:<period ms>[:<component>…]` and says where.
+    /// Adds the key `<the tag's hash>:<limit>:<form>:<period ms>[:<component>…]` and returns its index.
     fn add_own_key(&mut self, applicable: &ApplicableLimit<'_>, request: &RequestContext<'_>) -> usize {
         let label = applicable.limit.label.as_bytes();
         let beside = &applicable.limit.layout.beside;

@@ -1,22 +1,22 @@
-//! Where a limit's counters live: hash tags, keys beside them and fields, as the contract lays them out.
+//! The Redis keys of a limit's counters: hash tags, own keys and fields, as the contract defines them.
 
 use super::request::{RequestContext, RequestInputs};
 use super::KeyPart;
 use crate::identify::{push_part, Client, ClientValue, Hasher, Source, SourceKind};
 
-/// The name under which an address stands, whatever its source is called: a caller told apart by address and a
-/// limit by address share one tag.
+/// The name of an address in a key, whatever its source is called: a client identified by address and a limit by
+/// address share one tag.
 const ADDRESS: &str = "address";
 
-/// What a limit's key is made of, sorted by where it stands.
+/// The parts of a limit's key, by their place.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyLayout {
     pub tag: Tag,
-    /// What stands beside the client's tag, in the order of `key`.
+    /// The parts after the client's tag, in the order of `key`.
     pub beside: Vec<CompiledKeyPart>,
 }
 
-/// The hash tag: what keeps keys in one slot.
+/// The hash tag: keys with the same tag are in one slot of Redis Cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tag {
     Client,
@@ -64,7 +64,7 @@ impl KeyLayout {
         }
     }
 
-    /// Whether callers are told apart by their address, and by that alone.
+    /// Whether the key is the address alone.
     pub fn by_address(&self) -> bool {
         match &self.tag {
             Tag::Client => false,
@@ -75,7 +75,7 @@ impl KeyLayout {
 }
 
 impl CompiledKeyPart {
-    /// `None` for the client, which is always the tag.
+    /// `None` for the client: it is always the tag.
     fn new(part: &KeyPart, reads: &mut RequestInputs) -> Option<CompiledKeyPart> {
         Some(match part {
             KeyPart::Client => return None,
@@ -90,8 +90,8 @@ impl CompiledKeyPart {
         })
     }
 
-    /// Appends the request's value; nothing where it has none, so that leaving out a header escapes no limit.
-    /// A path that a match fits counts by the match: `path_part`.
+    /// Appends the request's value; nothing if it has none, so leaving out a header does not avoid a limit. If a match
+    /// has a path pattern, `path_part` replaces the path.
     pub fn push(self, out: &mut Vec<u8>, request: &RequestContext<'_>, path_part: Option<&[u8]>) {
         match self {
             CompiledKeyPart::Address => request.push_address(out),

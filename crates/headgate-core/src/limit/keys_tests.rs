@@ -1,4 +1,4 @@
-//! The layout of keys, and that nobody shares a counter by accident or on purpose.
+//! The layout of keys, and that no two clients share a counter by accident or on purpose.
 
 use crate::identify::{Digest, FakeRequest, Hasher, Headers, Source};
 use crate::limit::fixtures::*;
@@ -184,7 +184,7 @@ fn limits() -> Vec<Limit> {
     counters.chain(logs).collect()
 }
 
-/// What tells a limit's counters apart, told without the code under test: as bytes, nothing escaped.
+/// The expected identity of a limit's counter, without the code under test: bytes, nothing escaped.
 fn identity(part: &KeyPart, request: &FakeRequest) -> Vec<u8> {
     let one = |name: &str| request.header(name).value().unwrap_or_default().into_owned();
     match part {
@@ -249,7 +249,7 @@ fn counters(groups: &[Group]) -> BTreeMap<usize, (Vec<u8>, String)> {
         .collect()
 }
 
-/// What Redis Cluster hashes of a key, by its specification.
+/// The part of a key that Redis Cluster hashes, by its specification.
 fn tags(key: &[u8]) -> Vec<&[u8]> {
     let count = |byte| key.iter().filter(|b| **b == byte).count();
     assert_eq!((count(b'{'), count(b'}')), (1, 1));

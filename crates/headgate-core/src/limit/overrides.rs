@@ -1,4 +1,4 @@
-//! What a limit grants this client: its own quota, or that of the first override that fits.
+//! The quota that a limit grants a client: its own, or that of the first override that fits.
 
 use super::request::RequestContext;
 use super::{Override, Quota};
@@ -27,7 +27,7 @@ enum CompiledOverride {
 }
 
 impl Overrides {
-    /// `quota` is what the limit grants where none fits. An override that can never fit is left out.
+    /// `quota`: what the limit grants if no override fits. An override that can never fit is left out.
     pub fn new(quota: Quota, list: &[Override], sources: &[Source], hasher: &Hasher) -> Overrides {
         let named = |name: &String| {
             sources
@@ -63,7 +63,7 @@ impl Overrides {
         }
     }
 
-    /// What this client is granted, and whether a live override may still change it.
+    /// The quota of this client, and whether a live override may still change it.
     pub fn quota(&self, request: &RequestContext<'_>) -> (Quota, bool) {
         let mut live = false;
         for one in &self.list {

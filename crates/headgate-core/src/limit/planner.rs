@@ -1,5 +1,5 @@
-//! Applies a policy to a request: which limits hold, what this client is granted, and which counters that means.
-//! Whether the counters are spent is not decided here.
+//! Applies a policy to a request: which limits apply, what the client's quotas are, and which counters are charged.
+//! Does not count.
 
 use super::compiled::{every_reading_fits, CompiledLimit};
 use super::groups::{ApplicableLimit, GroupsBuilder};
@@ -30,7 +30,7 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Compiles a policy; secrets are hashed by `hasher`, the same on all Envoys.
+    /// Compiles a policy. `hasher` hashes secrets, and has the same key on all Envoys.
     pub fn new(policy: &Policy, hasher: Hasher) -> Planner {
         let sources = policy.identify.clone();
         let (ipv4_prefix, ipv6_prefix) = address_prefixes(&sources);
@@ -59,17 +59,17 @@ impl Planner {
         }
     }
 
-    /// Who is calling, by the policy's sources.
+    /// Identifies the client by the policy's sources.
     pub fn identify(&self, attributes: &dyn Attributes) -> Identity {
         identify(&self.sources, attributes, &self.hasher, self.refuse_ambiguous)
     }
 
-    /// What hashes secrets here.
+    /// The hasher of secrets.
     pub fn hasher(&self) -> &Hasher {
         &self.hasher
     }
 
-    /// The counters that the request meets. `identity` is what [`Planner::identify`] returned for it.
+    /// Plans the charges of the request. `identity` is the result of [`Planner::identify`].
     pub fn plan(&self, attributes: &dyn Attributes, identity: &Identity) -> Plan {
         let request = RequestContext::new(attributes, identity, &self.reads, &self.hasher);
         if self.is_exempt(&request) {
@@ -92,12 +92,12 @@ impl Planner {
         !self.exempt.is_empty() && every_reading_fits(&self.exempt, request)
     }
 
-    /// The limits that hold, each in its place, and whether one was enforced that lacks a client.
+    /// The applicable limits, by their index, and why an enforced limit lacks a client, if so.
     fn applicable_limits<'p>(
         &'p self,
         request: &RequestContext<'_>,
     ) -> (Vec<Option<ApplicableLimit<'p>>>, Option<NoClient>) {
-        // Takes memory with the first limit that replaces others.
+        // Allocated with the first limit that replaces others.
         let mut replaced: Vec<bool> = Vec::new();
         let mut applicable: Vec<Option<ApplicableLimit<'p>>> = Vec::with_capacity(self.limits.len());
         applicable.resize_with(self.limits.len(), || None);
@@ -143,9 +143,10 @@ impl Planner {
         (applicable, no_client)
     }
 
-    /// Whether the limit denies this caller. A share is drawn by the caller alone, so that all limits with a share
-    /// hold for the same callers, and a larger share for those of a smaller one: by the client; by the address
-    /// where the key has that and no client (a new API key draws no new lot), or where there is no client.
+    /// Whether the limit is enforced for this caller. A share is drawn by the caller alone, so all limits with a share
+    /// apply to the same callers, and a larger share includes those of a smaller one. It is drawn by the client; by the
+    /// address if the key has the address and no client (so a new API key draws no new lot), or if the client is not
+    /// identified.
     fn enforced(&self, limit: &CompiledLimit, request: &RequestContext<'_>) -> bool {
         let share = match limit.enforce {
             Enforce::Always => return true,
@@ -164,7 +165,7 @@ fn reason(request: &RequestContext<'_>) -> NoClient {
     }
 }
 
-/// How `key: [address]` cuts: as the first address source says.
+/// The prefixes of `key: [address]`: those of the first address source.
 fn address_prefixes(sources: &[Source]) -> (u8, u8) {
     let prefixes = |source: &Source| match source.kind {
         SourceKind::Address {
@@ -179,7 +180,7 @@ fn address_prefixes(sources: &[Source]) -> (u8, u8) {
 /// An order in which every limit comes before those that it replaces. `replaces` is never circular; if it were, the
 /// rest would follow in the policy's order.
 fn replacing_first(limits: &[Limit]) -> Vec<usize> {
-    // How many limits that are not in the order yet replace each.
+    // For each limit, how many limits that replace it are not in the order yet.
     let mut waiting = vec![0_usize; limits.len()];
     for waits in limits.iter().flat_map(|limit| &limit.replaces) {
         if let Some(count) = waiting.get_mut(*waits) {

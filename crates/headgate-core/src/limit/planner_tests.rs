@@ -1,4 +1,4 @@
-//! What the planner owes: the contract's keys, and who meets which limit.
+//! The planner's rules: the keys of the contract, and which limit applies to whom.
 
 use crate::identify::FakeRequest;
 use crate::limit::fixtures::*;

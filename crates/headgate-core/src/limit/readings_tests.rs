@@ -17,7 +17,7 @@ fn read(target: &str) -> Vec<(u8, String)> {
         .collect()
 }
 
-/// The path in one of its readings, whichever reading it was that gave it first.
+/// The path in one of its readings, whichever of them produced it first.
 fn reads_as(target: &str, path: &str) -> bool {
     read(target).iter().any(|(_, reading)| reading == path)
 }
@@ -103,7 +103,7 @@ fn readings_are_few_and_equal_ones_there_once() {
 
 #[test]
 fn a_path_of_64_kb_is_read_in_time_linear_in_its_length() {
-    // Each repeats what a reading has to work on. Quadratic work would take minutes.
+    // Each repeats a construct that a reading rewrites. Quadratic work would take minutes.
     for piece in [
         "/a/..",
         "%2f..",

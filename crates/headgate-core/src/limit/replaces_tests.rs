@@ -1,4 +1,4 @@
-//! A limit that holds in place of others.
+//! Limits that replace others.
 
 use super::tests::cidr;
 use crate::identify::FakeRequest;
@@ -43,7 +43,7 @@ fn a_limit_in_shadow_or_replaced_itself_replaces_nothing() {
         ["b", "c"]
     );
     assert_eq!(names(vec![a(), by_client("b"), replacing("c", &[0, 1])]), ["c"]);
-    // Refused by the configuration; here only nothing may hang.
+    // The configuration refuses this; here it must only not hang.
     assert_eq!(names(vec![replacing("x", &[1]), replacing("y", &[0])]), ["x"]);
 }
 

@@ -1,4 +1,4 @@
-//! One request while it is planned: everything that is read of it is read, spelled and hashed once.
+//! The context of one request while it is planned: each value is read, normalised and hashed at most once.
 
 use super::keys::{push_address, push_client};
 use super::readings::PathReadings;
@@ -9,12 +9,12 @@ use std::borrow::{Borrow, Cow};
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-/// What the limits of a policy read of requests: each header, query parameter and cookie once, by index.
+/// What the limits of a policy read from requests: each header, query parameter and cookie once, by index.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestInputs {
     headers: Vec<String>,
     secrets: Vec<KeyPart>,
-    /// How an address is cut.
+    /// The prefix of an IPv4 address in keys, in bits.
     ipv4_prefix: u8,
     ipv6_prefix: u8,
 }
@@ -51,7 +51,7 @@ fn index_of<T: Borrow<Q>, Q: PartialEq + ?Sized>(
     })
 }
 
-/// A view on a request that remembers what it has read.
+/// A view of a request that caches what it has read.
 pub(crate) struct RequestContext<'a> {
     pub identity: &'a Identity,
     pub hasher: &'a Hasher,
@@ -64,7 +64,7 @@ pub(crate) struct RequestContext<'a> {
     host: OnceCell<Vec<u8>>,
     route: OnceCell<Option<Vec<u8>>>,
     address: OnceCell<Option<IpAddr>>,
-    /// As it stands in a key.
+    /// As written in a key.
     address_part: OnceCell<Vec<u8>>,
     path_part: OnceCell<Vec<u8>>,
     client_lot: OnceCell<u64>,
@@ -101,7 +101,7 @@ impl<'a> RequestContext<'a> {
         self.identity.client()
     }
 
-    /// What the upstream may take the path for.
+    /// The readings of the path.
     pub fn paths(&self) -> &PathReadings<'a> {
         self.paths.get_or_init(|| {
             let mut target: Option<&[u8]> = None;
@@ -111,7 +111,7 @@ impl<'a> RequestContext<'a> {
         })
     }
 
-    /// In upper case, as servers take it.
+    /// In upper case, as servers read it.
     pub fn method(&self) -> &[u8] {
         self.method.get_or_init(|| {
             let method = self.attributes.header(":method").value().unwrap_or_default();
@@ -122,7 +122,7 @@ impl<'a> RequestContext<'a> {
         })
     }
 
-    /// The method under which the request counts: most servers answer HEAD by what answers GET.
+    /// The method in keys: HEAD counts as GET, as most servers handle both alike.
     pub fn counted_method(&self) -> &[u8] {
         match self.method() {
             b"HEAD" => b"GET",
@@ -156,14 +156,14 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// The whole address, IPv4 in an IPv6 spelling as IPv4.
+    /// The whole address; IPv4 embedded in IPv6 is IPv4.
     pub fn address(&self) -> Option<IpAddr> {
         *self
             .address
             .get_or_init(|| self.attributes.address().map(canonical))
     }
 
-    /// Appends the address, cut to its prefix; nothing where there is none.
+    /// Appends the address, cut to its prefix; nothing without an address.
     pub fn push_address(&self, out: &mut Vec<u8>) {
         let part = self.address_part.get_or_init(|| {
             let cut = |ip| cut_address(ip, self.reads.ipv4_prefix, self.reads.ipv6_prefix);
@@ -186,8 +186,8 @@ impl<'a> RequestContext<'a> {
         out.extend_from_slice(part);
     }
 
-    /// A number drawn from the caller, always the same: from the client, or from the address where that is asked
-    /// for or where there is no client.
+    /// A number that is always the same for a caller: from the client, or from the address if `by_address` or if the
+    /// client is not identified.
     pub fn lot(&self, by_address: bool, sources: &[Source]) -> u64 {
         let mut caller = Vec::new();
         match self.client().filter(|_| !by_address) {
@@ -202,7 +202,7 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// Appends the hash of a secret value by its index in [`RequestInputs`]; nothing where there is no single value.
+    /// Appends the hash of a secret value by its index in [`RequestInputs`]; nothing unless there is a single value.
     pub fn push_secret(&self, index: usize, out: &mut Vec<u8>) {
         let read = || {
             let value = match self.reads.secrets.get(index)? {

@@ -1,36 +1,36 @@
-//! How counters lie in one shared value: slots one after the other, the least recently used first.
+//! The layout of counters in one shared value: one after the other, the least recently used first.
 //!
 //! | | |
 //! |---|---|
 //! | u16 | bytes after the header, which ends with the time of the last use |
-//! | u8 | version of the format of this slot; one that is not known is an empty slot |
+//! | u8 | version of the format of this counter; an unknown version is an expired counter |
 //! | u8 | form: 1 fixed, 2 counter, 3 gcra, 4 log |
 //! | u64 | the counter's id |
-//! | u64 | unix ms from which nothing of it matters any more |
+//! | u64 | unix ms at which it expires |
 //! | u64 | unix ms of its last use |
 //! | u64 | unix ms until which it denies calls like the last one; 0: it does not |
 //! | … | the state: its numbers as u64 |
 //!
-//! All little endian. What cannot be read to its end is as if it were not there. The header is the same in every
-//! version, so that modules of two releases in one Envoy find each other's slots whole.
+//! All little endian. Truncated counters are ignored. The header is the same in every version, so modules of two
+//! releases in one Envoy keep each other's counters.
 
 use crate::limit::algorithm::State;
 use crate::limit::Form;
 
 const VERSION: u8 = 2;
 const HEADER: usize = 2 + 1 + 1 + 3 * 8;
-/// Of the number in front of the state.
+/// The offset of the number before the state.
 const DENY_UNTIL: usize = 8;
 
-/// When a counter matters, in unix ms.
+/// The times of a counter, in unix ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CounterTimes {
-    /// From then on nothing of it does.
+    /// When it expires.
     pub ends: u64,
     /// Its last use.
     pub used: u64,
-    /// Until then it denies calls like the last one; 0: it does not. What denies is known to the call alone that
-    /// counts, by its limit and its cost, so it is stored.
+    /// Until when it denies calls like the last one; 0: it does not deny. It is stored because it depends on the limit
+    /// and the cost of that call.
     pub deny_until: u64,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct StoredCounter<'a> {
 }
 
 impl StoredCounter<'_> {
-    /// Nothing of it matters any more, or its version is not known.
+    /// It has expired, or its version is unknown.
     pub fn is_over(&self, now_ms: u64) -> bool {
         self.times.ends <= now_ms
     }
@@ -56,7 +56,7 @@ impl StoredCounter<'_> {
         self.times.deny_until > now_ms
     }
 
-    /// `None`: it is no state of this form.
+    /// `None`: it is not a state of this form.
     pub fn state(&self, form: Form) -> Option<State> {
         if self.form != form.number() {
             return None;
@@ -66,7 +66,7 @@ impl StoredCounter<'_> {
     }
 }
 
-/// All slots of a bucket, in their order. One of an unknown version ends at once.
+/// All counters of a bucket, in their order. One of an unknown version has expired.
 pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = StoredCounter<'_>> + Clone {
     std::iter::from_fn(move || {
         let [low, high, version, form, ..] = *bytes else {
@@ -97,7 +97,7 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = StoredCounter<'_>>
     })
 }
 
-/// Appends a slot.
+/// Appends a counter.
 pub(super) fn push(out: &mut Vec<u8>, id: u64, times: CounterTimes, state: &State) {
     let start = out.len();
     out.extend_from_slice(&[0, 0, VERSION, state.form().number()]);
@@ -106,7 +106,7 @@ pub(super) fn push(out: &mut Vec<u8>, id: u64, times: CounterTimes, state: &Stat
         add(number);
     }
     state.each_number(&mut add);
-    // A log has a few hundred entries at the most.
+    // A log has at most a few hundred entries.
     let size = u16::try_from(out.len() - start - HEADER).unwrap_or(u16::MAX);
     if let Some(place) = out.get_mut(start..start + 2) {
         place.copy_from_slice(&size.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Which counters go where there are too many: the least recently used, and those that still deny last.
+//! Which counters are evicted: the least recently used, and those that still deny last.
 
 use super::tests::{charge, group, passes, store, window, MINUTE, NOW};
 use super::*;
@@ -13,7 +13,7 @@ const FORMS: [Algorithm; 4] = [
     Algorithm::Gcra { burst: 0 },
 ];
 
-/// At the start of a minute, so that no window of a sliding counter ends meanwhile.
+/// At the start of a minute, so that no window of a sliding counter ends during a test.
 const START: u64 = NOW - NOW % MINUTE;
 
 /// A call of 3 a minute for one path of a client, each path with a counter of its own.

@@ -1,4 +1,4 @@
-//! What must hold of the table: nothing lost between threads, nothing forgotten early, nothing kept for ever.
+//! Rules of the table: threads lose no counts, nothing is evicted early, nothing is kept for ever.
 
 use super::*;
 use crate::fixtures;
@@ -28,7 +28,7 @@ pub(super) fn group(client: &str, charges: Vec<Charge>) -> Group {
     fixtures::group(format!("ratelimit:main:{{api_key:{client}}}"), charges)
 }
 
-/// One fixed window of so many a minute.
+/// One fixed window with this N for each minute.
 pub(super) fn window(client: &str, n: u64) -> Group {
     let algorithm = Algorithm::FixedWindow {
         align: Align::FirstCall,
@@ -53,7 +53,7 @@ fn eight_threads_take_exactly_n_of_every_counter() {
             .map(|_| {
                 let (host, forms) = (&host, &forms);
                 scope.spawn(move || {
-                    // A worker of its own, with a seed of its own: the first one's holds.
+                    // Another worker, with another seed: the first worker's seed is used.
                     let mut store = store(host, 1_000);
                     let mut passed = 0;
                     for round in 0..50 {
@@ -106,7 +106,7 @@ fn beyond_its_bound_the_longest_unused_is_forgotten_and_counted() {
     for (n, client) in ["a", "b", "c"].into_iter().enumerate() {
         assert!(passes(&mut store, &window(client, 1), NOW + n as u64 * 1_000));
     }
-    // `a` is denied, and so in use.
+    // `a` is denied, which counts as a use.
     assert!(!passes(&mut store, &window("a", 1), NOW + 5_000_000));
     assert_eq!(store.take_evicted(), 0);
     assert!(passes(&mut store, &window("d", 1), NOW + 6_000_000));
@@ -115,7 +115,7 @@ fn beyond_its_bound_the_longest_unused_is_forgotten_and_counted() {
     assert!(!passes(&mut store, &window("c", 1), NOW + 7_000_000));
     assert!(
         passes(&mut store, &window("b", 1), NOW + 7_000_000),
-        "b was the idlest"
+        "b was the least recently used"
     );
 }
 

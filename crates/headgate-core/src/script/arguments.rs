@@ -1,10 +1,10 @@
-//! What follows `EVALSHA <sha>` (or `EVAL <body>`): the number of keys, the keys, the plan and the field names.
+//! The arguments after `EVALSHA <sha>` (or `EVAL <body>`): the number of keys, the keys, the plan and the field names.
 //!
-//! The plan is packed, since sixteen small arguments cost Redis more than the counting. Little endian:
+//! The plan is packed, as sixteen small arguments cost Redis more than the counting. Little endian:
 //!
 //! | | |
 //! |---|---|
-//! | u8 | mode: 0 count, 1 give back, 2 charge afterwards |
+//! | u8 | mode: 0 count, 1 refund, 2 charge on the response |
 //! | u16 for each key | how many of its fields are read, in the order of the names that follow; 0: a log, or nothing |
 //!
 //! and for each charge, in the group's order:
@@ -30,30 +30,30 @@ use crate::limit::{Charge, Form, Group};
 use crate::redis::resp::{bulk, bulk_int};
 use crate::redis::Call;
 
-/// What the script is to do with a group's charges.
+/// What the script does with a group's charges.
 #[derive(Debug, Clone, Copy)]
 pub enum Mode<'a> {
     /// Check all, and charge all or none.
     Count,
-    /// Take off what a counting call charged, by its own reply. To be sent once: a repetition may take off what
-    /// others were charged.
+    /// Refund what a counting call charged, by its own reply. Send it once: a repetition may refund what other calls
+    /// were charged.
     GiveBack(&'a ScriptReply),
-    /// As [`Mode::Count`], for permits that are spent later ([`lease_ms`](crate::limit::algorithm::lease_ms)).
+    /// Like [`Mode::Count`], for permits that are spent later ([`lease_ms`](crate::limit::algorithm::lease_ms)).
     Lease,
-    /// Charge the costs, whether they fit or not: those that became known with the response.
+    /// Charge the costs, whether they fit or not: they became known with the response.
     Charge,
 }
 
 const CHARGE_BYTES: usize = 3 + 5 * 2 + 4 * 8;
 
-/// Where the fields of one key stand: first those of its counters, then its live overrides.
+/// The indices of the fields of one key: first its counters, then its live overrides.
 #[derive(Clone, Copy, Default)]
 struct KeyFields {
     counters: u16,
     overrides: u16,
-    /// How many arguments stand before them.
+    /// The number of arguments before them.
     before: u16,
-    /// How many of each have been told to their charges.
+    /// How many of each have been assigned to their charges.
     placed_counters: u16,
     placed_overrides: u16,
 }
@@ -166,7 +166,7 @@ fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [KeyF
     }
 
     let period = charge.rate.period.as_millis();
-    // More than any N: such a call never passes, and what it may overdraw is bounded.
+    // Above any N: such a call never passes, and its overdraft is bounded.
     let most = if is_log(charge) { MAX_LOG } else { EXACT / period } + 1;
     let (cost, parameter) = match mode {
         Mode::Count if charge.charged_on_response => (0, parameter),
@@ -189,7 +189,7 @@ fn push_u16(out: &mut Vec<u8>, number: u16) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-/// Counted from 1. A policy with more keys than fit is refused by Redis (the script finds no such key).
+/// Counted from 1. Redis refuses a call with more keys than fit (the script finds no such key).
 fn place(index: usize) -> u16 {
     u16::try_from(index + 1).unwrap_or(u16::MAX)
 }
@@ -204,7 +204,7 @@ mod tests {
     use crate::script::packed;
     use crate::script::tests::group;
 
-    /// The arguments, as Redis would take them.
+    /// The arguments as Redis reads them.
     fn parts(group: &Group, mode: Mode<'_>) -> Vec<Vec<u8>> {
         let mut tail = Vec::new();
         let count = arguments(group, mode, &mut tail);

@@ -1,21 +1,21 @@
-//! What the script answers: whether the call was charged, and for each charge what its counter says.
+//! The script's reply: whether the call was charged, and for each charge the verdict of its counter.
 
 use crate::limit::algorithm::Mark;
 use crate::limit::{Group, Verdict};
 use crate::redis::resp::Value;
 use std::fmt;
 
-/// A reply to counting or to charging afterwards.
+/// A reply to a count or to a charge on the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptReply {
     /// Whether anything was taken: no enforced limit denied.
     pub admitted: bool,
-    /// In the order of the group's charges. A limit that is allowed here while another denied was not charged.
+    /// In the order of the group's charges. If one limit denied, none was charged, even if its verdict is `allowed`.
     pub verdicts: Vec<Verdict>,
     marks: Vec<Mark>,
 }
 
-/// Why a reply is none. (An error that Redis sent is for the caller to look at first.)
+/// Why a value is not a valid reply. (The caller handles errors from Redis first.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyError {
     NotBytes,
@@ -46,10 +46,10 @@ impl fmt::Display for ReplyError {
 
 impl std::error::Error for ReplyError {}
 
-/// Bytes of a number: enough for 2^53, up to which Redis's Lua is exact.
+/// The size of a number in bytes: enough for 2^53, up to which Redis's Lua is exact.
 const NUMBER: usize = 7;
 
-/// Bytes of a charge: its state, then limit, remaining, reset, wait and mark.
+/// The size of a charge in bytes: its state, then limit, remaining, reset, wait and mark.
 const CHARGE: usize = 1 + 5 * NUMBER;
 
 /// A number, little endian.
@@ -61,7 +61,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 impl ScriptReply {
-    /// What another store than Redis answers: a verdict and a mark for each charge.
+    /// The reply of another store than Redis: a verdict and a mark for each charge.
     pub(crate) fn new(admitted: bool, verdicts: Vec<Verdict>, marks: Vec<Mark>) -> ScriptReply {
         ScriptReply {
             admitted,
@@ -70,7 +70,7 @@ impl ScriptReply {
         }
     }
 
-    /// Reads the reply to a call for the group.
+    /// Decodes the reply to a call for the group.
     pub fn decode(group: &Group, value: &Value) -> Result<ScriptReply, ReplyError> {
         let Value::Bulk(Some(bytes)) = value else {
             return Err(ReplyError::NotBytes);
@@ -112,7 +112,7 @@ impl ScriptReply {
         })
     }
 
-    /// Whether anything was charged of the group that this is the reply to: not where all costs are 0 or come later.
+    /// Whether anything of this group was charged: not if all costs are 0 or are charged on the response.
     pub(crate) fn took_something(&self, group: &Group) -> bool {
         let mut charges = group.charges.iter().enumerate();
         charges.any(|(index, charge)| {
@@ -120,7 +120,7 @@ impl ScriptReply {
         })
     }
 
-    /// Under what the charge was taken; `None` if it was not.
+    /// The mark of the charge; `None` if it was not charged.
     pub(crate) fn charged(&self, index: usize) -> Option<Mark> {
         let verdict = self.verdicts.get(index)?;
         let taken = self.admitted && verdict.allowed && verdict.limit.is_some();

@@ -1,4 +1,4 @@
-//! Takes the engine's events: adds them up for the proxy's metrics, and keeps the sketch of who is rejected most.
+//! Takes the engine's events: adds them up for the proxy's metrics, and keeps the sketch of the most rejected clients.
 
 use super::meter::Meter;
 use super::metrics::{LimitResult, Metrics};
@@ -12,17 +12,17 @@ use serde::Serialize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A log line: who was rejected most since the last one.
+/// A log line with the most rejected clients since the last one.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "most_rejected")]
 struct MostRejected<'a> {
     instance: &'a str,
-    /// How long that was at most.
+    /// The period that it covers, at most, in seconds.
     seconds: u64,
     clients: Vec<Rejected<'a>>,
 }
 
-/// What operators see of one worker.
+/// The telemetry of one worker.
 pub struct Telemetry<M: Meter> {
     policy: Rc<Policy>,
     /// `None`: turned off.
@@ -30,12 +30,12 @@ pub struct Telemetry<M: Meter> {
     top: Top,
     /// How often the most rejected clients are logged.
     top_every: Duration,
-    /// When they are logged next; `None`: none was rejected.
+    /// When they are logged next; `None`: no request was rejected.
     top_due: Option<Instant>,
 }
 
 impl<M: Meter> Telemetry<M> {
-    /// Defines the series: call it when the configuration is taken. `version`: what distinguishes configurations.
+    /// Defines the series: call it when a configuration is accepted. `version` identifies the configuration.
     pub fn new(
         policy: Rc<Policy>,
         hasher: &Hasher,
@@ -53,7 +53,7 @@ impl<M: Meter> Telemetry<M> {
         }
     }
 
-    /// Takes one event; a line that is to be logged, if it is one.
+    /// Takes one event. Returns it if it is a log line.
     pub fn note(&mut self, now: Instant, event: Event) -> Option<LogLine> {
         if let Event::Line(line) = event {
             return Some(line);
@@ -97,13 +97,13 @@ impl<M: Meter> Telemetry<M> {
         None
     }
 
-    /// When [`Telemetry::on_timeout`] has something to do next.
+    /// When [`Telemetry::on_timeout`] is due next.
     pub fn due(&self) -> Option<Instant> {
         let metrics = self.metrics.as_ref().and_then(Metrics::due);
         earliest(&[metrics, self.top_due])
     }
 
-    /// Hands on what is due; a line to be logged, if there is one.
+    /// Passes what is due to the proxy. Returns a log line, if there is one.
     pub fn on_timeout(&mut self, now: Instant, gauges: Gauges) -> Option<String> {
         let metrics = self.metrics.as_mut()?;
         if metrics.is_due(now, gauges) {

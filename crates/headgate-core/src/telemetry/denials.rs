@@ -1,34 +1,34 @@
-//! Which denials get a log line, and what the line says.
+//! Which denials get a log line, and its contents.
 //!
-//! So many lines a second for each limit, over all workers together; the rest are counted, and the next line of their
-//! limit says how many they were.
+//! The number of lines in each second is bounded for each limit, over all workers together. Other denials are counted,
+//! and the next line of their limit has their number.
 
 use crate::local::{SharedData, Version};
 use serde::Serialize;
 
-/// How often a lost race is run again. Each loss is another worker's line.
+/// How often a write is retried after another worker's. Each of those is another worker's line.
 const RACES: usize = 8;
 
-/// The lines of one worker.
+/// The denial log of one worker.
 #[derive(Debug)]
 pub struct Denials {
     per_second: u32,
     limits: Vec<LimitLines>,
 }
 
-/// Of one limit.
+/// The lines of one limit.
 #[derive(Debug, Clone, Default)]
 struct LimitLines {
-    /// The name of what is shared.
+    /// The name of the shared value.
     name: String,
     second: u64,
-    /// Asked for in this second.
+    /// Lines asked for in this second.
     asked: u32,
-    /// Left out, and not in the shared number yet.
+    /// Denials without a line that are not in the shared value yet.
     left_out: u64,
 }
 
-/// What is shared of one limit: 24 bytes, little-endian.
+/// The shared value of one limit: 24 bytes, little-endian.
 #[derive(Debug, Default)]
 struct SharedLines {
     second: u64,
@@ -49,8 +49,8 @@ impl Denials {
         }
     }
 
-    /// Notes a denial by a limit in this second of the wall clock. `Some`: it gets a line, and so many before it got
-    /// none.
+    /// Notes a denial by a limit in this second of the wall clock. `Some`: it gets a line, and this many denials before
+    /// it got none.
     pub fn note(&mut self, limit: usize, second: u64, shared: &impl SharedData) -> Option<u64> {
         let lines = self.limits.get_mut(limit)?;
         if self.per_second == 0 {
@@ -105,7 +105,7 @@ impl SharedLines {
     }
 }
 
-/// What a line says, in its order; `None`: not known, and left out.
+/// The fields of a line, in their order; `None`: unknown, and left out.
 #[derive(Debug, Default, Serialize)]
 #[serde(tag = "event", rename = "rate_limit_exceeded")]
 pub struct DenialLine<'a> {
@@ -115,7 +115,7 @@ pub struct DenialLine<'a> {
     pub client: Option<&'a str>,
     pub limit: &'a str,
     pub by: &'a str,
-    /// As in the policy, never the caller's.
+    /// As in the policy, never a text from the caller.
     #[serde(rename = "path")]
     pub endpoint: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,18 +1,18 @@
-//! Why requests are not counted, as far as the module can know it, and where an operator sees more.
+//! Why requests are not counted, as far as the module can know, and where operators find more.
 //!
-//! Envoy's `redis_proxy` keeps reasons to itself: whatever goes wrong between it and a node reads `upstream failure` or,
-//! where it knows no node, `no upstream host`. What is behind that is in Envoy's admin interface, so the log names the
-//! causes there are and the figures that tell one from the other.
+//! Envoy's `redis_proxy` gives no reasons: every failure between it and a node reads `upstream failure` or, if it knows
+//! no node, `no upstream host`. The details are in Envoy's admin interface, so the log names the possible causes and
+//! the statistics that distinguish them.
 
 use crate::redis::CallError;
 use crate::results::GroupError;
 
-/// Each gets a log line of its own.
+/// The kinds of failures. Each has its own log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// Redis wants a password, or another one.
+    /// Redis requires a password, or another one.
     Login,
-    /// The user may not do what the script does.
+    /// The user's ACL does not allow what the script does.
     Rights,
     /// Envoy's connection to a node fails.
     Connection,
@@ -20,17 +20,17 @@ pub enum FailureKind {
     NoHost,
     /// A redirection that was not followed.
     Redirection,
-    /// Any other error of Redis's.
+    /// Any other error from Redis.
     Answer,
     Silence,
-    /// A consequence of failures before it.
+    /// The circuit breaker is open: a consequence of earlier failures.
     BreakerOpen,
     TooManyInFlight,
     /// Envoy does not open the stream.
     NoCluster,
     /// The stream does not stay open.
     Stream,
-    /// Envoy's own memory.
+    /// Envoy's shared data cannot be written.
     Local,
 }
 
@@ -68,8 +68,8 @@ impl FailureKind {
             .map_or(FailureKind::Answer, |(_, kind)| *kind)
     }
 
-    /// What to look at; empty: the error says it all. `cluster`: the stream's, as the policy names it; `None` where
-    /// calls go by another transport, as all of this is about streams and `redis_proxy`.
+    /// What to check; empty: the error is enough. `cluster`: the cluster of the stream, as in the policy; `None` for
+    /// another transport, as the advice is about streams and `redis_proxy`.
     pub fn advice(self, cluster: Option<&str>) -> String {
         let Some(cluster) = cluster else {
             return String::new();

@@ -1,6 +1,6 @@
-//! What keeps the series, as a trait, and one counter and one gauge of it: what is kept until it is handed on.
+//! A trait for the proxy's metrics, and buffered counters and gauges.
 
-/// The kinds of the proxy-wasm ABI.
+/// The kinds of metrics in the proxy-wasm ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum MetricKind {
@@ -9,9 +9,9 @@ pub enum MetricKind {
     Histogram = 2,
 }
 
-/// What keeps the series. A name defined twice is one series.
+/// The proxy's metrics. Defining a name twice returns the same series.
 pub trait Meter {
-    /// `None`: it cannot be had.
+    /// Defines a series and returns its id; `None`: the proxy refused.
     fn define(&self, kind: MetricKind, name: &str) -> Option<u32>;
     /// Adds to a counter or a gauge.
     fn add(&self, id: u32, by: i64);
@@ -19,7 +19,7 @@ pub trait Meter {
     fn record(&self, id: u32, value: u64);
 }
 
-/// A counter and what is not handed on yet.
+/// A counter, and what has not been passed to the proxy yet.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct BufferedCounter {
     pub id: Option<u32>,
@@ -27,7 +27,7 @@ pub(super) struct BufferedCounter {
 }
 
 impl BufferedCounter {
-    /// Defines its series, where that has not been done.
+    /// Defines its series, unless that has been done.
     pub fn define(&mut self, meter: &impl Meter, name: impl FnOnce() -> String) {
         if self.id.is_none() {
             self.id = meter.define(MetricKind::Counter, &name());
@@ -42,7 +42,7 @@ impl BufferedCounter {
     }
 }
 
-/// A gauge's part that is this worker's: a gauge is the sum of all workers'.
+/// This worker's part of a gauge: a gauge is the sum over all workers.
 #[derive(Debug, Default)]
 pub(super) struct BufferedGauge {
     id: Option<u32>,
@@ -50,7 +50,7 @@ pub(super) struct BufferedGauge {
 }
 
 impl BufferedGauge {
-    /// `id`: the gauge; `None`: it could not be had.
+    /// `id`: the gauge; `None`: the proxy refused it.
     pub fn new(id: Option<u32>) -> BufferedGauge {
         BufferedGauge { id, said: 0 }
     }

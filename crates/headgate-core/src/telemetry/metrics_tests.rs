@@ -33,7 +33,7 @@ impl Meter for TestMeter {
 }
 
 impl TestMeter {
-    /// Those that are not zero.
+    /// The series that are not zero.
     fn values(&self) -> BTreeMap<String, i64> {
         self.0
             .borrow()
@@ -206,7 +206,7 @@ fn a_client_with_a_name_has_a_series_and_everyone_else_is_other() {
     );
 }
 
-/// By the road of a real request: who calls and where is a caller's own, and none of it comes to a series.
+/// Counts requests as the engine does. Clients and paths are chosen by callers, and must not create series.
 fn clients_and_paths_add_no_series(requests: u32) {
     let template = Match {
         path: Some(PathPattern::template("/v1/{id}/items").unwrap()),

@@ -1,4 +1,5 @@
-//! The series of rejections: by limit, endpoint and client. Only clients that the policy names have series of their own.
+//! The series of rejections: by limit, endpoint and client. Only clients that are named in the policy have their own
+//! series.
 
 use super::meter::{BufferedCounter, Meter};
 use super::names::series;
@@ -7,10 +8,10 @@ use crate::identify::{self, Hasher};
 use crate::model::{NamedClientValue, Policy};
 use std::collections::BTreeMap;
 
-/// Series for each worker; what comes beyond is counted under `other`.
+/// The largest number of series for each worker; all others are counted under `other`.
 pub(super) const MOST: usize = 1_000;
 
-/// What stands for everything without a series of its own.
+/// The label for everything without its own series.
 const OTHER: &str = OTHER_ENDPOINT;
 
 /// Indices into the policy's limits, the endpoints and the clients' names.
@@ -21,7 +22,7 @@ pub(super) struct Rejections {
     clients: BTreeMap<String, usize>,
     names: Vec<String>,
     endpoints: Vec<String>,
-    /// A handful, as a rule, and so not worth a map's hashing at each denial.
+    /// Usually a handful, so a list is faster than a map.
     rejected: Vec<(Key, BufferedCounter)>,
 }
 
@@ -54,7 +55,7 @@ impl Rejections {
         rejections
     }
 
-    /// `endpoint`: a name of the configuration's, never a caller's.
+    /// `endpoint`: a name from the configuration, never from the caller.
     pub fn note(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
         let client = client.and_then(|client| self.clients.get(client)).copied();
         let known = self.endpoints.iter().position(|known| known == endpoint);

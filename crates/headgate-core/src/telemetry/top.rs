@@ -1,12 +1,12 @@
-//! Who is rejected most, in bounded memory: space-saving (Metwally, Agrawal, El Abbadi 2005).
+//! The most rejected clients, in bounded memory: the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005).
 //!
-//! With k places, whoever has more than 1/k of all rejections is in the sketch, and a count is too high by its error at
-//! most, never too low.
+//! With k entries, every client with more than 1/k of all rejections is in the sketch. A count is too high by at most
+//! its error, and never too low.
 
 use serde::Serialize;
 use std::cmp::Reverse;
 
-/// Places of the sketch; twelve times what is shown, so that those shown are right where the rest is noise.
+/// Entries of the sketch: twelve times what is shown, so that the shown counts are accurate.
 const PLACES: usize = 128;
 
 /// How many are shown.
@@ -15,20 +15,20 @@ const SHOWN: usize = 10;
 #[derive(Debug, Default)]
 pub struct Top {
     places: Vec<SketchEntry>,
-    /// No count is below it, and none before `next` is at it: counts only grow.
+    /// The lowest count. No entry before `next` has it: counts only grow.
     least: u64,
     next: usize,
 }
 
 #[derive(Debug)]
 struct SketchEntry {
-    /// Of `client`: looked at first.
+    /// The end of `client` ([`end`]): compared first.
     end: u64,
     client: String,
     /// The limit that rejected it last, as an index into the policy's.
     limit: usize,
     rejected: u64,
-    /// How much of `rejected` may be another's.
+    /// How much of `rejected` may belong to other clients.
     error: u64,
 }
 
@@ -39,11 +39,11 @@ pub struct Rejected<'a> {
     /// The limit that rejected it last.
     pub limit: &'a str,
     pub rejected: u64,
-    /// How much of `rejected` may be another's.
+    /// How much of `rejected` may belong to other clients.
     pub error: u64,
 }
 
-/// The last eight bytes of a client, as a number. Most clients end in a hash, and differ in it.
+/// The last eight bytes of a client, as a number. Most clients end with a hash, so it differs.
 fn end(client: &str) -> u64 {
     let last = client.as_bytes().last_chunk();
     u64::from_le_bytes(last.copied().unwrap_or_default())
@@ -79,8 +79,8 @@ impl Top {
         }
     }
 
-    /// A place with the smallest count. Its count grows next, and so the search goes on behind it: of many callers
-    /// with a rejection each, one in [`PLACES`] looks at all places.
+    /// An entry with the lowest count. Its count grows next, so the search continues after it: of many clients with one
+    /// rejection each, one in [`PLACES`] scans all entries.
     fn least(&mut self) -> Option<&mut SketchEntry> {
         let at_least = |place: &SketchEntry| place.rejected == self.least;
         let mut found = (self.next..self.places.len()).find(|&at| self.places.get(at).is_some_and(at_least));
@@ -97,7 +97,8 @@ impl Top {
         self.places.is_empty()
     }
 
-    /// The most rejected, the first most often, and starts anew; `name` names a limit.
+    /// Returns the most rejected clients in descending order, and clears the sketch; `name` returns the name of a
+    /// limit.
     pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> Vec<Rejected<'a>> {
         (self.least, self.next) = (0, 0);
         let mut places = std::mem::take(&mut self.places);
@@ -152,8 +153,8 @@ mod tests {
     }
 
     proptest! {
-        /// The law of space-saving: in a full sketch no count is too low, none is too high by more than its error,
-        /// and no error is above what the sketch's least place has.
+        /// The law of space-saving: in a full sketch no count is too low, none is too high by more than its error, and
+        /// no error is above the lowest count.
         #[test]
         fn a_count_is_never_too_low_and_too_high_by_its_error_at_most(clients in prop::collection::vec(0..400_u32, 0..3_000)) {
             let mut top = Top::default();

@@ -1,13 +1,13 @@
-//! How long requests waited for their counts, until that is handed on to the proxy's histogram: many values in a row cost
-//! it less than one by one between other work, where neither its code nor its data is at hand.
+//! A buffer of how long requests waited for their counts, in µs, for the proxy's histogram: passing many values in a
+//! row is cheaper, as the proxy's code and data are in the CPU's cache then.
 
 use super::meter::Meter;
 
-/// So many values are handed on at once, however soon they came: some 10 µs of the proxy.
+/// The size of the buffer. Passing it on takes the proxy some 10 µs.
 const AT_ONCE: usize = 64;
 
 pub(super) struct WaitHistogram {
-    /// The histogram; `None`: it could not be had.
+    /// The histogram; `None`: the proxy refused it.
     id: Option<u32>,
     pending: Vec<u64>,
 }

@@ -1,17 +1,18 @@
-//! Sliding window counter: the count of this window, and of the one before by the share that still counts.
+//! Sliding window counter: the count of this window, plus the weighted count of the previous one.
 //!
 //! **Law.** Windows are multiples of the period since 1970. At `elapsed` into one, a call passes if and only if
-//! `current + cost + previous × (period − elapsed) / period ≤ N`. So no window takes more than N. Two numbers, however
-//! large N is (Cloudflare, "How we built rate limiting capable of scaling to millions of domains", 2017).
+//! `current + cost + previous × (period − elapsed) / period ≤ N`. So no window takes more than N. It stores two
+//! numbers, however large N is (Cloudflare, "How we built rate limiting capable of scaling to millions of domains",
+//! 2017).
 //!
-//! **Error.** The share takes the previous window's calls as if they had come evenly. Let f = elapsed / period, and L
-//! of the previous window's calls have come within the last period. The true count of that period is L + current; for
-//! an admitted call, with its own cost in current, L + current ≤ N + L − (1 − f) × previous. As 0 ≤ L ≤ previous:
+//! **Error.** The weight assumes that the previous window's calls came evenly. Let f = elapsed / period, and L of the
+//! previous window's calls have come within the last period. The true count of that period is L + current; for an
+//! admitted call, with its own cost in current, L + current ≤ N + L − (1 − f) × previous. As 0 ≤ L ≤ previous:
 //!
 //! - one period never sees more than N + f × previous, hence less than 2N: near that if all of the previous window
 //!   came at its very end and this window is almost over;
 //! - a call is denied too early by no more than (1 − f) × previous, if all of them came at the window's start;
-//! - where calls come evenly, L = (1 − f) × previous, and the count is exact.
+//! - if calls come evenly, L = (1 − f) × previous, and the count is exact.
 
 use super::{most, signed, Terms, Verdict};
 
@@ -29,7 +30,7 @@ impl SlidingCounter {
     pub(super) fn check(&self, clock_ms: u64, terms: &Terms, need: u64) -> Verdict {
         let (limit, period) = (terms.rate.limit, terms.period_ms());
         let now = self.at(clock_ms, period);
-        // Until this window ends; above one period where it lies ahead of the clock.
+        // Until this window ends; above one period if the window is ahead of the clock.
         let rest = ((now.window + 1) * period).saturating_sub(clock_ms);
         let weight = now.previous.saturating_mul(rest.min(period)).div_ceil(period);
         let free = signed(limit) - signed(now.current);
@@ -57,7 +58,7 @@ impl SlidingCounter {
         self.window
     }
 
-    /// Only from the window that was charged, be it the current or the previous one.
+    /// Refunds only the window that was charged: the current or the previous one.
     pub(super) fn give_back(&mut self, cost: u64, window: u64) {
         if self.window == window {
             self.current = self.current.saturating_sub(cost);
@@ -66,7 +67,7 @@ impl SlidingCounter {
         }
     }
 
-    /// The counts as they stand in the clock's window, or in the stored one where that is the next.
+    /// The counts in the clock's window, or in the stored one if that is the next.
     fn at(&self, clock_ms: u64, period: u64) -> SlidingCounter {
         let window = clock_ms / period;
         if self.window == window || self.window == window + 1 {

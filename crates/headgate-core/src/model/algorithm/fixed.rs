@@ -1,9 +1,9 @@
-//! Fixed windows: N calls in each, and then none until the next one begins.
+//! Fixed windows: N calls in each window, and then none until the next one.
 //!
-//! **Law.** A window is `[start, start + period)`. In each, at most N are admitted; all that it took is back when it
-//! ends. `start` is a multiple of the period since 1970 (`epoch`), the same shifted by the client's phase (`client`),
-//! or the first call that no window holds (`first_call`). A stored window lasts to its end even if the alignment is
-//! changed meanwhile.
+//! **Law.** A window is `[start, start + period)`. In each, at most N are admitted; the whole quota is available again
+//! when it ends. `start` is a multiple of the period since 1970 (`epoch`), the same shifted by the client's phase
+//! (`client`), or the first call outside of any window (`first_call`). A stored window lasts to its end even if the
+//! alignment is changed meanwhile.
 //!
 //! **Error.** A span of one period touches two windows at most, so it may see up to 2N: N at the end of one, N at the
 //! start of the next. No smaller bound holds.
@@ -36,7 +36,7 @@ impl Fixed {
         self.start_ms
     }
 
-    /// Only from the window that was charged.
+    /// Refunds only the window that was charged.
     pub(super) fn give_back(&mut self, cost: u64, start_ms: u64) {
         if self.start_ms == start_ms {
             self.count = self.count.saturating_sub(cost);
@@ -63,7 +63,7 @@ impl Fixed {
         Fixed { start_ms, count: 0 }
     }
 
-    /// Until the window ends; up to two periods where it lies ahead of the clock.
+    /// Until the window ends; up to two periods if it is ahead of the clock.
     fn rest(&self, clock_ms: u64, period: u64) -> u64 {
         self.start_ms.saturating_add(period).saturating_sub(clock_ms)
     }

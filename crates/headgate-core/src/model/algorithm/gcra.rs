@@ -6,30 +6,30 @@
 //!
 //! **Other terms.** A level is never more than a full bucket of the terms under which it is read. One that was stored
 //! under a larger N or burst is read as if the bucket had drained for some ms more: the fewest after which it is not
-//! above full. So a call of cost c waits for c × period / N at most, as at a bucket that is full. The skipped time is
-//! no drain: what is stored says all the same how much a call under the larger N sees, since one client may have
-//! several N at once (overrides by CIDR, two configurations during a deployment).
+//! above full. So a call of cost c waits at most c × period / N, as at a full bucket. The skipped time does not drain
+//! the stored level: a call under the larger N still sees it, since one client may have several N at once (overrides by
+//! CIDR, two configurations during a deployment).
 //!
-//! **Charges after the call** (costs from the response) may overdraw the bucket, and what overdraws it is owed. Such a
+//! **Charges after the call** (costs from the response) may overdraw the bucket, and later calls wait for that. Such a
 //! call passes with 1 left and costs a full bucket at most: the level is at most two full buckets less a request, and
-//! the wait of a call of cost 1 is at most the time in which a full bucket drains. Above that nothing is owed: where
-//! several calls are under way at once, the costs of all but one may be forgiven, as those of a fixed window are at
-//! its end.
+//! the wait of a call of cost 1 is at most the time in which a full bucket drains. Charges above that are dropped: if
+//! several calls are in flight at once, the costs of all but one may be lost, as those of a fixed window are at its
+//! end.
 //!
-//! **Giving back.** The mark says when the call was charged and how long what the bucket held before it takes to drain.
-//! Within that time the charge is given back in full, and the bucket is as if it had never been. What drains later may
-//! have drained of this charge alone, and is not given back.
+//! **Giving back.** The mark holds the time of the charge, and how long the level before it takes to drain. Within that
+//! time the whole charge is refunded, and the bucket is as if it had never been charged. What drains later may be part
+//! of this charge, and is not refunded.
 //!
 //! **Error.** None: in any span of t ms at most burst + N × t / period are admitted. At its start the bucket is not
 //! below empty, at its end not above full, and in between it drained N × t. What differs from that:
 //!
 //! - Costs from the response overdraw, as above.
-//! - Where calls have several N, each reads the drain since the call before it by its own N. Calls of the largest N
-//!   keep the bound, plus less than what drains in 1 ms for each other call in between.
-//! - Giving back leaves too much counted where other calls came after that time, or after 16 s, or while the bucket
-//!   held more than full: up to the charge. Where no call came, less than what drains in 1 ms.
-//! - Where charges that will be given back overlap in time, each counts as held by the others. So too little may be
-//!   counted: at most the sum of their costs, until the bucket is empty.
+//! - If calls have several N, each reads the drain since the call before it by its own N. Calls of the largest N keep
+//!   the bound, plus less than what drains in 1 ms for each other call in between.
+//! - Refunds leave too much counted if other calls came after that time, or after 16 s, or while the bucket was above
+//!   full: up to the charge. Without such calls, less than what drains in 1 ms.
+//! - If charges that will be refunded overlap in time, each is part of the level before the others. So too little may
+//!   be counted: at most the sum of their costs, until the bucket is empty.
 
 use super::{signed, Algorithm, Terms, Verdict, EXACT};
 
@@ -42,9 +42,9 @@ pub struct Gcra {
     pub level: u64,
 }
 
-/// The bucket as it is under a call's terms.
+/// The level of the bucket under a call's terms.
 struct BucketLevel {
-    /// Unix ms; ahead of the clock where the stored time is.
+    /// Unix ms; ahead of the clock if the stored time is.
     now_ms: u64,
     /// At most [`most`].
     level: u64,
@@ -52,20 +52,20 @@ struct BucketLevel {
     skipped_ms: u64,
 }
 
-/// Bits of a mark that say how many ms the bucket's level before the charge takes to drain.
+/// The bits of a mark that hold how many ms the level before the charge takes to drain.
 const HELD_BITS: u32 = 14;
 
-/// The other bits of a mark: the time of the charge in unix ms, which wraps around each 17 years.
+/// The other bits of a mark: the time of the charge in unix ms, which wraps around every 17 years.
 const TIME_BITS: u32 = 39;
 
 impl Gcra {
-    /// `least`: how full the bucket is taken to be at least, in units.
+    /// `least`: the lowest level to assume, in units.
     pub(super) fn check(&self, clock_ms: u64, terms: &Terms, need: u64, least: u64) -> Verdict {
         let (limit, period) = (drain(terms), terms.period_ms());
         let burst = burst(terms);
         let now = self.read(clock_ms, terms, least);
         // A bucket that does not drain before the clock has come to its time. A sum above 2⁵³ is rounded as Redis's Lua
-        // rounds it, so that both stores say the same.
+        // rounds it, so that both stores give the same result.
         let ahead = now.now_ms.saturating_sub(clock_ms);
         let drained = |level: u64| (level.div_ceil(limit) as f64 + ahead as f64) as u64;
         let room = |requests: u64| requests.saturating_mul(period);
@@ -95,7 +95,7 @@ impl Gcra {
         (self.time_ms & low(TIME_BITS)) << HELD_BITS | held
     }
 
-    /// All but what drained of this charge alone.
+    /// Refunds all but what may have drained of this charge.
     pub(super) fn give_back(&mut self, clock_ms: u64, terms: &Terms, cost: u64, mark: u64) {
         let (time, held) = (mark >> HELD_BITS, mark & low(HELD_BITS));
         let since = self.time_ms.wrapping_sub(time) & low(TIME_BITS);
@@ -109,7 +109,7 @@ impl Gcra {
         self.level = self.level.saturating_sub(filled.saturating_sub(drained));
     }
 
-    /// How long the stored level matters under these terms or a larger N, in ms from the clock on.
+    /// How long the stored level has an effect under these terms or a larger N, in ms from now.
     pub(super) fn lasts_ms(&self, clock_ms: u64, terms: &Terms) -> u64 {
         let empty_ms = self.time_ms.saturating_add(self.level.div_ceil(drain(terms)));
         empty_ms.saturating_sub(clock_ms)
@@ -141,7 +141,7 @@ impl Gcra {
     }
 }
 
-/// How many units drain in a ms.
+/// How many units drain in each ms.
 fn drain(terms: &Terms) -> u64 {
     terms.rate.limit.max(1)
 }
@@ -166,7 +166,7 @@ fn most(terms: &Terms) -> u64 {
     }
 }
 
-/// So many bits, all set.
+/// A mask of the lowest `bits` bits.
 fn low(bits: u32) -> u64 {
     (1 << bits) - 1
 }

@@ -1,4 +1,4 @@
-//! The bucket's laws, on the bucket alone: under terms that change, overdrawn, and where charges are given back.
+//! The laws of the bucket alone: under changing terms, overdrawn, and with refunds.
 
 use super::*;
 use crate::model::algorithm::laws::{config, terms};
@@ -18,7 +18,7 @@ fn later(limit: u64, burst: u64) -> Terms {
     }
 }
 
-/// A bucket with so many requests in it at `NOW`.
+/// A bucket that holds this many requests at `NOW`.
 fn holding(requests: u64) -> Gcra {
     Gcra {
         time_ms: NOW,

@@ -16,7 +16,7 @@ pub fn terms(algorithm: Algorithm, limit: u64, period_ms: u64) -> Terms {
     }
 }
 
-/// Admits what may pass; returns the time in µs and cost of each, and what stood in the state just before.
+/// Admits what may pass. Returns the time in µs and the cost of each, and the state just before.
 fn admit(terms: &Terms, calls: &[(u64, u64)]) -> Vec<(u64, u64, State)> {
     let mut state = State::new(terms.algorithm.form());
     let mut clock = 1_700_000_000_000_000;
@@ -44,7 +44,7 @@ fn admit(terms: &Terms, calls: &[(u64, u64)]) -> Vec<(u64, u64, State)> {
     admitted
 }
 
-/// The most that was admitted in any half-open span of so many µs.
+/// The most that was admitted in any half-open span of `span` µs.
 fn peak(admitted: &[(u64, u64, State)], span: u64) -> u64 {
     let from = |start: u64| {
         admitted

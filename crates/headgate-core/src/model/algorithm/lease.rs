@@ -1,10 +1,10 @@
-//! Leases: permits that are taken at one time and spent at another, so that no law of an algorithm is broken.
+//! Leases: permits that are taken at one time and spent at another. The law of each algorithm still holds.
 //!
 //! A lease is charged when it is taken, at T, and what is spent of it is spent in [T, T + [`lease_ms`]].
 //!
 //! - **Fixed window, counter.** Nothing is added, and the lease ends with the window: what is spent later in a window
 //!   was charged to it before, when the counter's share of the window before weighed more.
-//! - **Log.** Every call, leased or not, is kept for so much longer than the period. What is spent in [x, x + period)
+//! - **Log.** Every call, leased or not, is kept for that much longer than the period. What is spent in [x, x + period)
 //!   was taken after x − lease, and so still counts whenever anything is taken before x + period.
 //! - **Bucket.** A lease is taken from a bucket that holds no less than what drains in that time: of what is spent in
 //!   (s, t], the oldest lease was taken in (s − lease, s], and the bucket's level at t is no lower than by a lease
@@ -17,13 +17,13 @@ use super::{Algorithm, State, Terms, Verdict};
 use crate::model::algorithm::Mark;
 use crate::model::{Period, Rate};
 
-/// A lease takes no more than one part in so many of what is left.
+/// A lease takes at most this fraction of what is left.
 pub const LEASE_NEEDS: u64 = 4;
 
-/// No lease lives longer, in ms.
+/// The longest life of a lease, in ms.
 const LONGEST_MS: u64 = 1_000;
 
-/// A lease lives for one part in so many of the window.
+/// A lease lives for at most this fraction of the window.
 const PARTS: u64 = 20;
 
 /// How long permits of such a counter may be spent after they were taken, in ms: at most 1 s, and a twentieth of the
@@ -43,7 +43,7 @@ pub fn lease_ms(algorithm: Algorithm, rate: Rate) -> u64 {
     (window / PARTS).min(longest)
 }
 
-/// For how long a counter with leases keeps a call.
+/// How long a counter with leases keeps a call.
 pub fn leased_period(algorithm: Algorithm, rate: Rate) -> Period {
     match algorithm {
         Algorithm::SlidingWindowLog => {
@@ -55,7 +55,7 @@ pub fn leased_period(algorithm: Algorithm, rate: Rate) -> Period {
 }
 
 impl State {
-    /// As [`State::check`], for permits that are taken in advance.
+    /// Like [`State::check`], for permits that are taken in advance.
     pub fn check_lease(&self, clock_us: u64, terms: &Terms, cost: u64) -> Verdict {
         self.check_filled(
             clock_us,
@@ -65,13 +65,13 @@ impl State {
         )
     }
 
-    /// As [`State::charge`], for permits that are taken in advance.
+    /// Like [`State::charge`], for permits that are taken in advance.
     pub fn charge_lease(&mut self, clock_us: u64, terms: &Terms, cost: u64) -> Mark {
         self.charge_filled(clock_us, terms, cost, filled(terms, cost))
     }
 }
 
-/// How full a bucket is taken to be at least, in its units: by what drains while the lease lives.
+/// The lowest level of a bucket to assume, in its units: what drains while the lease lives.
 fn filled(terms: &Terms, cost: u64) -> u64 {
     match cost {
         0 => 0,

@@ -18,17 +18,17 @@ pub struct Log {
 
 /// The entries that count now.
 struct LiveEntries<'a> {
-    /// The clock, or the newest entry where that is later.
+    /// The clock, or the newest entry if that is later.
     now_us: u64,
     times_us: &'a [u64],
     /// How many older ones there are.
     expired: usize,
-    /// How many there are that are not believed.
+    /// How many are too far in the future, and are ignored.
     ahead: usize,
 }
 
 impl Log {
-    /// All entries, those that no longer count included.
+    /// The number of all entries, including those that no longer count.
     pub fn len(&self) -> usize {
         self.times_us.len()
     }
@@ -42,7 +42,7 @@ impl Log {
         &self.times_us
     }
 
-    /// A log of these entries; `None` where they are not in order.
+    /// A log of these entries; `None` if they are not in order.
     pub fn from_times(times_us: Vec<u64>) -> Option<Log> {
         times_us.is_sorted().then_some(Log { times_us })
     }
@@ -64,8 +64,8 @@ impl Log {
         })
     }
 
-    /// Returns the time under which the call was entered, in µs. What no longer counts, and what is not believed, is
-    /// forgotten.
+    /// Returns the time under which the call was entered, in µs. Entries that no longer count, or are too far in the
+    /// future, are dropped.
     pub(super) fn charge(&mut self, clock_us: u64, terms: &Terms, cost: u64) -> u64 {
         let live = self.live(clock_us, span_us(terms));
         let (now, expired, ahead) = (live.now_us, live.expired, live.ahead);
@@ -75,7 +75,7 @@ impl Log {
         now
     }
 
-    /// That call's own entries, or others of the same µs in their place.
+    /// Removes that call's own entries, or others of the same µs.
     pub(super) fn give_back(&mut self, cost: u64, time_us: u64) {
         let first = self.times_us.partition_point(|time| *time < time_us);
         let after = self.times_us.partition_point(|time| *time <= time_us);

@@ -1,16 +1,17 @@
 //! The counting algorithms: their laws in pure Rust, with time as an argument.
 //!
-//! They are what `counting.lua` does, for the local store and as the model that its tests compare with. What a group
-//! of limits decides together, and where state is kept, is not known here.
+//! They do the same as `counting.lua`: for the local store, and as the model that the script's tests compare with.
+//! Groups of limits and storage are not handled here.
 //!
-//! What is particular to one algorithm is in its own file, or in a table or `match` of this one: nothing outside of this
-//! folder lists them all.
+//! Everything that is specific to one algorithm is in its own file, or in a table or `match` of this one: nothing
+//! outside of this folder lists all algorithms.
 //!
 //! All arithmetic is in integers, and a count times its period is at most 2⁵³: Lua's doubles hold it exactly.
 //!
-//! **Time** is the store's clock, which may step. A stored time ahead of it holds, so that a clock set back (or a
-//! failover to a slow one) grants nobody a second window; one that is more than a period ahead is not believed, or a
-//! clock that once ran a day ahead would lock callers out for a day. Waits count from the clock as it stands.
+//! **Time** is the store's clock, which may step. A stored time ahead of the clock is used, so that a clock set back
+//! (or a failover to a slow one) grants no client a second window. A time more than a period ahead is ignored:
+//! otherwise a clock that once ran a day ahead would lock callers out for a day. Waits are relative to the current
+//! clock.
 
 mod counter;
 mod fixed;
@@ -40,8 +41,8 @@ pub enum Algorithm {
     },
     SlidingWindowLog,
     SlidingWindowCounter,
-    /// `burst`: the bucket's capacity in requests; 0 where none was configured: as large as the N that holds.
-    /// Its product with the period is at most 2⁵³ ms, as for N.
+    /// `burst`: the bucket's capacity in requests; 0 if not configured: equal to the current N. Its product with the
+    /// period is at most 2⁵³ ms, as for N.
     Gcra {
         burst: u64,
     },
@@ -68,7 +69,7 @@ pub enum Form {
 }
 
 impl Algorithm {
-    /// Each with its name in configurations and the parameters that it has where none is written.
+    /// All algorithms, with their names in configurations and their default parameters.
     pub const NAMED: [(&'static str, Algorithm); 4] = [
         ("fixed_window", Algorithm::FixedWindow { align: Align::Epoch }),
         ("sliding_window_log", Algorithm::SlidingWindowLog),
@@ -91,7 +92,7 @@ impl Algorithm {
         }
     }
 
-    /// The one number beside N, period and cost that the script wants; `phase_ms` is the shift of a fixed window.
+    /// The one number that the script needs beside N, period and cost; `phase_ms` is the shift of a fixed window.
     pub fn script_parameter(self, phase_ms: u64) -> f64 {
         match self {
             Algorithm::FixedWindow {
@@ -107,7 +108,7 @@ impl Algorithm {
 impl Form {
     pub const ALL: [Form; 4] = [Form::Fixed, Form::Counter, Form::Gcra, Form::Log];
 
-    /// As it is named in keys and fields.
+    /// Its name in keys and fields.
     pub fn as_str(self) -> &'static str {
         match self {
             Form::Fixed => "fixed",
@@ -127,7 +128,7 @@ impl Form {
         }
     }
 
-    /// How many bytes the script packs each of its numbers into; none for a log, which has a key of its own.
+    /// The size in bytes of each number that the script packs; empty for a log, which has a key of its own.
     pub fn packed_widths(self) -> &'static [usize] {
         match self {
             Form::Fixed => &[6, 6],
@@ -137,7 +138,7 @@ impl Form {
         }
     }
 
-    /// The algorithm that keeps it, without parameters.
+    /// The algorithm that uses this form, with default parameters.
     pub fn algorithm(self) -> Algorithm {
         let same = |(_, algorithm): &&(&str, Algorithm)| algorithm.form() == self;
         let found = Algorithm::NAMED.iter().find(same);
@@ -145,9 +146,9 @@ impl Form {
     }
 }
 
-/// What is kept of one counter's calls. The clock is unix time in µs, and later than 1971.
+/// The stored state of one counter. `clock_us` is unix time in µs, and later than 1971.
 ///
-/// A call that was charged is answered by what stands afterwards:
+/// A charged call is answered with the state after the charge:
 ///
 /// ```
 /// # use headgate_core::limit::{algorithm::{State, Terms}, Algorithm, Form, Period, Rate, Verdict};
@@ -190,7 +191,7 @@ impl State {
         }
     }
 
-    /// Hands over the numbers of which it consists, in the order in which they are stored.
+    /// Passes the numbers of the state to `take`, in their stored order.
     pub fn each_number(&self, take: &mut dyn FnMut(u64)) {
         match self {
             State::Fixed(Fixed { start_ms, count }) => [*start_ms, *count].into_iter().for_each(take),
@@ -204,7 +205,7 @@ impl State {
         }
     }
 
-    /// A state from the numbers that [`State::each_number`] hands over; `None`: they are no state of this form.
+    /// A state from the numbers of [`State::each_number`]; `None`: not a state of this form.
     pub fn from_numbers(form: Form, numbers: &mut dyn Iterator<Item = u64>) -> Option<State> {
         let mut next = || numbers.next();
         Some(match form {
@@ -225,13 +226,13 @@ impl State {
         })
     }
 
-    /// Whether a call that needs so much (its cost, or 1 where that comes later) can pass, and what stands now.
-    /// Charges nothing.
+    /// Whether a call that needs `need` (its cost, or 1 if it is charged on the response) can pass, and the current
+    /// figures. Charges nothing.
     pub fn check(&self, clock_us: u64, terms: &Terms, need: u64) -> Verdict {
         self.check_filled(clock_us, terms, need, 0)
     }
 
-    /// As if a bucket held `least` of its units at least.
+    /// As if the bucket held at least `least` of its units.
     pub(super) fn check_filled(&self, clock_us: u64, terms: &Terms, need: u64, least: u64) -> Verdict {
         if terms.rate.limit == 0 {
             return Verdict::never(terms.period_ms());
@@ -244,13 +245,13 @@ impl State {
         }
     }
 
-    /// Takes `cost`, whether it fits or not: a cost that comes with the response may overdraw. A cost of 0 leaves
-    /// no trace, and where N is 0 nothing is kept.
+    /// Charges `cost`, whether it fits or not: a cost that comes with the response may overdraw. A cost of 0 changes
+    /// nothing, and if N is 0 nothing is stored.
     pub fn charge(&mut self, clock_us: u64, terms: &Terms, cost: u64) -> Mark {
         self.charge_filled(clock_us, terms, cost, 0)
     }
 
-    /// As if a bucket held `least` of its units at least.
+    /// As if the bucket held at least `least` of its units.
     pub(super) fn charge_filled(&mut self, clock_us: u64, terms: &Terms, cost: u64, least: u64) -> Mark {
         if cost == 0 || terms.rate.limit == 0 {
             return Mark::default();
@@ -263,8 +264,8 @@ impl State {
         })
     }
 
-    /// Gives back what is still there of a charge. May leave too much counted; too little only for a bucket, as its
-    /// module says.
+    /// Refunds what is left of a charge. May leave too much counted; too little only for a bucket, as its module
+    /// explains.
     pub fn give_back(&mut self, clock_us: u64, terms: &Terms, cost: u64, mark: Mark) {
         match self {
             State::Fixed(state) => state.give_back(cost, mark.0),
@@ -274,8 +275,7 @@ impl State {
         }
     }
 
-    /// For how many ms from the clock on what is kept matters, if no further call comes: under these terms or a larger
-    /// N.
+    /// How long the state has an effect without further calls, in ms from now: under these terms or a larger N.
     pub fn lasts_ms(&self, clock_us: u64, terms: &Terms) -> u64 {
         match self {
             State::Gcra(state) => state.lasts_ms(clock_us / 1000, terms),

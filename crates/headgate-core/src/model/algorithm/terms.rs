@@ -1,9 +1,9 @@
-//! What holds for one call at one counter, and under what it was charged.
+//! The terms of one call at one counter, and the mark of its charge.
 
 use super::Algorithm;
 use crate::model::Rate;
 
-/// What holds for one call at one counter.
+/// The terms of one call at one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     pub algorithm: Algorithm,
@@ -21,6 +21,6 @@ impl Terms {
     }
 }
 
-/// Under what a call was charged (a window, or a time), by which it can be given back to the same counter.
+/// The window or the time under which a call was charged. The counter needs it for a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark(pub u64);

@@ -1,28 +1,27 @@
-//! What one counter says of one call.
+//! The verdict of one counter on one call.
 
 /// Whole numbers are exact in a double up to here.
 pub const EXACT: u64 = 1 << 53;
 
-/// What one counter says of one call.
+/// The verdict of one counter on one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     pub allowed: bool,
-    /// The N that held (a live override may have changed it), for gcra the burst; `None`: unlimited, then `allowed`
-    /// and all else 0.
+    /// The N that applied (a live override may have changed it), for gcra the burst. `None`: unlimited; then `allowed`
+    /// is true and all else is 0.
     pub limit: Option<u64>,
     /// What is left after this call, in requests (or units of cost).
     pub remaining: u64,
-    /// Until the whole quota is back if no further call comes, in ms.
+    /// Time until the whole quota is available again if no further call comes, in ms.
     pub reset_ms: u64,
-    /// Until a call of the same cost can pass if no further call comes, in ms; 0 when it was allowed.
-    /// A call that can never pass (N is 0, or the cost is above N or the burst) gets one period; where N is 0, so does
-    /// `reset_ms`.
+    /// Time until a call of the same cost can pass if no further call comes, in ms; 0 if it was allowed. A call that
+    /// can never pass (N is 0, or the cost is above N or the burst) has one period here; if N is 0, so has `reset_ms`.
     pub wait_ms: u64,
 }
 
 impl Verdict {
-    /// For a call that may pass if `need` of `limit` is left; `left` is below 0 where a lowered N or a charge after
-    /// the fact left the counter overdrawn. `wait_ms` is asked for where time will help.
+    /// The verdict on a call that passes if `need` of `limit` is left. `left` is negative if a lowered N or a charge on
+    /// a response has overdrawn the counter. `wait_ms` is called only if waiting helps.
     pub(super) fn new(
         limit: u64,
         left: i64,
@@ -70,7 +69,7 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The largest count that a period's arithmetic holds exactly. Charges after the fact stop there.
+/// The largest count that a period's arithmetic holds exactly. Charges on responses stop there.
 pub(super) fn most(period_ms: u64) -> u64 {
     EXACT / period_ms.max(1)
 }
