@@ -1,7 +1,7 @@
 //! Steady traffic of several hundred clients with known limits, and what every answer must be.
 //!
-//! A client's requests follow each other on one connection, so that what its limit allows is known exactly: whoever
-//! was counted N times is over, and whoever cannot have been charged N times is not.
+//! A client's requests follow each other on one connection, so that what its limit allows is known exactly: a client that
+//! was counted N times must be denied, and a client that cannot have been charged N times must pass.
 
 use crate::harness::RawConnection;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -297,7 +297,7 @@ fn invalid_input_closes_its_own_connection_and_no_other() {
             ("an array too long", frame(b"*1000000000\r\n")),
             ("a nested array", frame(b"*1\r\n*1\r\n$8\r\nFLUSHALL\r\n")),
             ("the null bulk string", frame(b"*1\r\n$-1\r\n")),
-            ("a length that lies", frame(b"*1\r\n$3\r\nFLUSHALL\r\n")),
+            ("a wrong length", frame(b"*1\r\n$3\r\nFLUSHALL\r\n")),
         ];
         for (what, wire) in &violations {
             let mut caller = Caller::to(&envoy, &redis);

@@ -210,7 +210,7 @@ async fn draft_headers_merge_and_the_second_keeps_the_upstreams_own() {
     assert_eq!(
         kept.header("x-ratelimit-limit").as_deref(),
         Some("77"),
-        "as the second, next to the upstream, says"
+        "the values of the second instance, next to the upstream"
     );
     assert_eq!(kept.header("x-ratelimit-remaining"), None);
 }

@@ -109,7 +109,7 @@ async fn updates_under_load_lose_no_request_and_no_count() {
         .option("--drain-time-s", "3")
         .start();
     // Connections end before their listener's drain time does, when Envoy closes what is left of it, with this filter
-    // or without; and so each update meets new ones at every moment.
+    // or without; and so each update affects new ones at every moment.
     let load = Steady::through(&envoy, 20).await;
     for round in 0..6 {
         // Every other update is a module with another script, for both roles.

@@ -88,11 +88,11 @@ fn a_log_is_as_long_as_its_entries_need_and_never_longer_than_n() {
     let one = of_cost(1, 100);
     for calls in 1..=100 {
         assert_eq!(clocked.count(NOW + calls, &one), (true, 100 - calls));
-        let room = (clocked.length() - HEADER) / ENTRY;
+        let capacity = (clocked.length() - HEADER) / ENTRY;
         let calls = i64::try_from(calls).unwrap();
         assert!(
-            (calls..=(calls + calls / 2 + 2).min(100)).contains(&room),
-            "{room} for {calls}"
+            (calls..=(calls + calls / 2 + 2).min(100)).contains(&capacity),
+            "{capacity} for {calls}"
         );
     }
     // A window later it has one entry, and the memory of a hundred is freed.

@@ -16,7 +16,7 @@ fn advice(text: &str) -> Vec<String> {
     report.findings.iter().map(one).collect()
 }
 
-/// A policy on which nothing is to be said.
+/// A policy that gets no advice.
 const WISE: &str = "{limits: [{name: c, rate: 100/m}, {name: ceiling, rate: 3000/m, key: [address]}]}";
 
 #[test]

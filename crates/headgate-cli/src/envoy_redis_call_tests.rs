@@ -11,7 +11,7 @@ fn file(policy: &str, action: &str) -> String {
     )
 }
 
-/// The paths, lines and messages of what is said, all of it errors.
+/// The paths, lines and messages of the findings, which are all errors.
 fn errors(text: &str) -> Vec<(String, usize, String)> {
     let file = find(text, false).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
     let parsed = file.found.iter().map(|found| {

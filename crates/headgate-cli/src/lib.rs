@@ -95,10 +95,10 @@ enum Command {
         after_help = "Example: headgate explain envoy/envoy.yaml --request 'POST /login' --header 'x-api-key: k'"
     )]
     Explain(explain::ExplainArgs),
-    /// Try out a policy on made-up traffic or on an access log, without a Redis
+    /// Simulate a policy on generated traffic or on an access log, without a Redis
     ///
-    /// Counts with the filter's own algorithms on simulated time. What a response costs is 1 where nothing is said;
-    /// live overrides and failures of Redis are no part of it.
+    /// Counts with the filter's own algorithms on simulated time. A response without a cost counts as 1. --fault adds
+    /// failures of Redis and of Envoys. Live overrides are not simulated.
     #[command(
         after_help = "Example: headgate simulate envoy/envoy.yaml --traffic '200/s for 60s, clients 50, zipf 1.1, path /' --svg out.svg"
     )]

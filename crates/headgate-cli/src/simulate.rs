@@ -13,7 +13,7 @@ use headgate_sim::world::{Arrival, Scenario, World};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Masters of the Redis Cluster where nothing else is said.
+/// Masters of the Redis Cluster without `--shards`.
 const SHARDS: usize = 3;
 
 /// A fault that does not end outlasts the last request by so much.

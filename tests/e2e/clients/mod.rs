@@ -12,6 +12,6 @@ mod program;
 /// costs its caller one retry, however slow the machine is.
 const WINDOW: &str = "{name: window, rate: 5/2s, algorithm: fixed_window, align: first_call}";
 
-/// The calls that a test makes, and the refusals that they meet in `WINDOW`.
+/// The calls that a test makes, and the refusals that they get in `WINDOW`.
 const CALLS: u64 = 11;
 const REFUSALS: u64 = 2;

@@ -57,7 +57,7 @@ impl Node {
             };
             match node.wait_until_up() {
                 Ok(()) => return node,
-                Err(log) => last = log, // somebody took the port in between
+                Err(log) => last = log, // another process took the port in between
             }
         }
         panic!("redis-server does not start: {last}");

@@ -1,4 +1,4 @@
-//! What callers may try: values that leave their place in a key or meet another's, bytes that are not HTTP, sizes,
+//! What callers may try: values that leave their place in a key or collide with another's, bytes that are not HTTP, sizes,
 //! numbers of callers, forged state; and that no secret of theirs is written anywhere in clear.
 
 mod secrets;

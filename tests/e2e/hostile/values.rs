@@ -1,4 +1,4 @@
-//! Values that leave their place in a key or meet another's, and bytes that are not HTTP.
+//! Values that leave their place in a key or collide with another's, and bytes that are not HTTP.
 
 use super::{large_headers, left};
 use crate::harness::*;
