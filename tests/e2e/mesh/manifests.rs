@@ -86,7 +86,11 @@ fn a_wrong_field_or_value_is_found_by_the_schemas() {
             "withUnderscoresAction",
             "headersWithUnderscoresAction",
         ),
-        (read("envoy/gateway/gateway.yaml"), "UnescapeAndRedirect", "Redirect"),
+        (
+            read("envoy/gateway/gateway.yaml"),
+            "UnescapeAndRedirect",
+            "Redirect",
+        ),
         (read("envoy/gateway/policy.yaml"), "hostKeys", "hostEnvKeys"),
         (read("envoy/gateway/redis-call.yaml"), "op: add", "op: append"),
         (built.clone(), "serviceName", "service"),
