@@ -214,7 +214,7 @@ nginx_upstream() {
         fail "missing: nginx. Install it (Debian: apt-get install nginx) and try again."
 }
 
-# For `make test-all`, which leaves out what needs Java where there is none.
+# For `make test-all`, which leaves out what needs Java if it is not installed.
 java_upstreams() {
     if have javac; then unpack libtomcat10-embed-java .tools/tomcat; fi
 }

@@ -1,5 +1,5 @@
-//! The way in to Redis: what comes out of the guard is only what is allowed, in its place, however it is cut. The
-//! output is read by a parser of its own, which shares nothing with the guard's.
+//! The guard: only allowed commands come out, in their order, however the stream is split. The
+//! output is read by a second parser, which shares no code with the guard's.
 
 use super::{line, pieces};
 use redis_call::guard::{frame_header, Inbound, Rules};

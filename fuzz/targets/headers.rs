@@ -1,5 +1,5 @@
-//! Headers: whatever a caller sends as a path, its readings are paths; whatever Redis says of the counters, all headers
-//! of the answer are valid, and a wait is one.
+//! Headers: for any path of a request, its normalized forms are paths; for any counters from Redis, all headers
+//! of the answer are valid, and the wait is too.
 
 use super::is_header_value;
 use headgate_core::config::Policy;

@@ -1,5 +1,5 @@
-//! Clients and paths: whatever a request says, each key has exactly one hash tag and no secret in it, no two clients
-//! share one, and one call's keys lie in one slot.
+//! Clients and paths: for any request, each key has exactly one hash tag and contains no secret, no two clients
+//! share one, and all keys of one call are in one slot.
 
 use headgate_core::config::Policy;
 use headgate_core::fixtures;

@@ -249,7 +249,7 @@ fn give_back(bench: &mut Bench) {
     assert_eq!(
         bench.call("/tags", "other").status,
         429,
-        "the key is the path, whoever calls"
+        "the key is the path, for every caller"
     );
     // before the denial is cached, the third call was charged to its own limit too
     let mut left = None;
@@ -349,7 +349,7 @@ fn failures(bench: &mut Bench) {
     assert_eq!(bench.call("/deny", "a").status, 503);
     assert!(
         start.elapsed() < Duration::from_millis(500),
-        "the breaker is open: nobody waits"
+        "the breaker is open: no request waits"
     );
     bench.redis.restart();
     wait_for("counting", Duration::from_secs(10), || {

@@ -87,7 +87,7 @@ impl Health {
             match pending.purpose {
                 Purpose::Probe => {
                     let well = matches!(&reply, Ok(reply) if pending::is_noscript(reply));
-                    // A late one has been noted as overdue, and another probe may be under way.
+                    // A late one has been counted as failed, and another probe may be in flight.
                     if in_time {
                         self.breaker.probed(now, well);
                     }

@@ -151,7 +151,7 @@ impl Gateway {
         self.state()
             .exchanges
             .get_mut(&context)
-            .expect("a request under way")
+            .expect("a request in progress")
     }
 
     fn respond(&mut self, context: u32) -> Response {
@@ -191,6 +191,6 @@ impl Gateway {
         self.state()
             .exchanges
             .remove(&context)
-            .expect("a request under way")
+            .expect("a request in progress")
     }
 }

@@ -1,5 +1,5 @@
 // The limiter's four algorithms as Headgate's contract has them, counting in memory: for simulations, and for the
-// server that stands in for Envoy.
+// server in place of Envoy.
 
 export type Algorithm = "log" | "fixed" | "counter" | "gcra";
 
