@@ -15,7 +15,8 @@
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
-#             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single
+#             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single.
+#             Where Go is at hand, envoyproxy/ratelimit is one of them: SETUPS=ratelimit
 # make bench-pairs BASE=path/to/other.wasm   what a change costs: that module and target/headgate.wasm in interleaved
 #             pairs, the ratios of Envoy's CPU time and of throughput with intervals; also in target/pairs.md. PAIRS=15,
 #             SECONDS=2 a measurement, SETUPS=headgate/paths (default: four others), CONNECTIONS=128, KEYS=1000,
@@ -91,7 +92,7 @@ test-valkey: setup build build-drill build-cli
 			--skip with_a_wrong_password_nothing $(addsuffix ::,$(VALKEY_TESTS)) || exit 1; \
 	done
 
-# The module for Higress in a gateway of the tests' own, and what must hold on both roads to Redis.
+# The module for Higress in a gateway of the tests' own, and the suite for both transports to Redis.
 test-higress: build build-higress
 	cargo test $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) -- $(THREADS)
 
@@ -118,7 +119,7 @@ lint: setup
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy $(LOCKED) $(ALL) --all-targets -- -D warnings
-	cargo clippy $(LOCKED) $(ALL) --test chaos --bench runner -- -D warnings
+	cargo clippy $(LOCKED) $(ALL) --test chaos --test mesh_clients --bench runner -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --features higress --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p redis-call --features proxy-wasm --lib --examples --target wasm32-wasip1 -- -D warnings
@@ -149,7 +150,7 @@ build-higress: setup-run
 	$(WASM_RUSTC) --features higress --target-dir $(CARGO_OUT)/higress
 	@scripts/wasm.sh $(CARGO_OUT)/higress/wasm32-wasip1/release/headgate.wasm target/headgate-higress.wasm
 
-# For tests only: as if it were the next release (another script), and it dies when told to.
+# For tests only, with fault injection: it has the script of the next release, and panics on request.
 build-drill: setup-run
 	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
 	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
@@ -169,7 +170,7 @@ chaos: setup build build-drill
 	cargo test $(LOCKED) $(ALL) --test chaos
 
 # A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.
-# What is found stands in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
+# Findings are in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
 TARGETS ?= resp frames config plan headers
 fuzz: setup-fuzz
 	@cd fuzz && for target in $(TARGETS); do \

@@ -1,4 +1,4 @@
-//! The shape of the workspace: which crate may know which, and what the core is kept free of.
+//! The structure of the workspace: which crates may depend on which, and what the core must not contain.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

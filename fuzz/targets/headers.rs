@@ -22,7 +22,7 @@ const RESPONSES: [&str; 3] = [
     r#"{"headers": ["x-ratelimit"], "reset": "delta", "format": "problem_json"}"#,
 ];
 
-/// In ms: some 1,000 years. What Redis says is no longer than N periods.
+/// In ms: about 1,000 years. Times from Redis are at most N periods long.
 const LONGEST: u64 = 1 << 45;
 
 pub fn run(data: &[u8]) {
@@ -149,7 +149,7 @@ fn counted(limits: &[Limit], limit: usize, data: &mut Numbers) -> (Charge, Optio
     (charge, verdict)
 }
 
-/// Numbers out of bytes: each byte says how many follow; 0 where they are used up.
+/// Reads numbers from bytes: each byte is the length of the next number; 0 after the last byte.
 struct Numbers<'a>(&'a [u8]);
 
 impl Numbers<'_> {

@@ -76,8 +76,11 @@ pub fn check(planner: &Planner, policy: &Policy, data: &[u8]) {
         assert!(!tags.contains(&tag), "one tag, one group");
         tags.push(tag);
         for key in &group.keys {
-            let says = |needle: &str| key.windows(needle.len()).any(|part| part == needle.as_bytes());
-            assert!(request.open.contains(MARK) || !says(MARK), "a secret in clear");
+            let contains = |needle: &str| key.windows(needle.len()).any(|part| part == needle.as_bytes());
+            assert!(
+                request.open.contains(MARK) || !contains(MARK),
+                "a secret in clear"
+            );
         }
     }
 }
@@ -223,7 +226,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// The fields stand one after the other, with 0xFE between them; an empty one is not there. 0xFD in a header
+    /// The fields are separated by 0xFE; an empty one is absent. 0xFD in a header
     /// sends it twice.
     fn cut(data: &[u8]) -> Fields {
         const NAMES: [&str; 12] = [

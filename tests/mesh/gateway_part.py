@@ -45,6 +45,7 @@ def run(report):
         text = wait("metrics", lambda: get(f"http://{pod.address}:19001/stats/prometheus")[2])
         for decision in ("allowed", "denied"):
             expect(re.search(rf'^headgate_requests_total\{{[^}}]*decision="{decision}"', text, re.M), f"{decision} in the metrics")
+    (cluster.dir / "config-of-gateway.json").write_text(pod.admin("config_dump", ADMIN))
     pod.end()
     mesh.remove("policy.yaml")
     if not only or "changes" in only:

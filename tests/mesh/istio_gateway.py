@@ -75,4 +75,5 @@ def one_gateway(report, istio):
         log = pod.log.read_text()
         bad = [line for line in log.splitlines() if re.search(r"\t(warning|warn|error|critical)\t.*(wasm|headgate|redis)", line, re.I)]
         equal([line for line in bad if "rate_limit_exceeded" not in line][:3], [], "warnings in the log")
+    (cluster.dir / "config-of-gateway.json").write_text(pod.admin("config_dump"))
     return pod

@@ -1,4 +1,4 @@
-//! All or nothing: what stops a call leaves nothing half charged.
+//! All or nothing: a call that fails or is denied charges no limit.
 
 use crate::fixtures::*;
 use crate::server::{text, Client, Server};
@@ -68,14 +68,14 @@ fn all_limits_are_charged_or_none() {
         let allowed: Vec<bool> = reply.verdicts.iter().map(|verdict| verdict.allowed).collect();
         assert_eq!(allowed, (0..4).map(|at| at != denying).collect::<Vec<_>>());
         assert!(!reply.admitted);
-        assert_eq!(left(&reply), [9; 4], "as they stand, uncharged");
+        assert_eq!(left(&reply), [9; 4], "unchanged and uncharged");
         assert_eq!(stored(&mut client), before);
         charges[denying].cost = 1;
     }
 }
 
 #[test]
-fn a_shadow_limit_is_charged_while_it_has_room_and_never_stands_in_the_way() {
+fn a_shadow_limit_is_charged_up_to_its_quota_and_never_denies() {
     let server = Server::start();
     let mut client = server.client();
     let shadow = Charge {

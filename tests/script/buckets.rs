@@ -1,4 +1,4 @@
-//! A bucket in Redis under terms that change, and what a call that another limit denied leaves in it.
+//! A bucket in Redis whose N changes, and its state after a call that another limit denied.
 
 use crate::fixtures::*;
 use crate::server::{Client, Server};
@@ -22,7 +22,7 @@ fn spend(client: &mut Client, charge: &Charge) {
     assert!(client.count(&spent).admitted);
 }
 
-/// What a bucket of 21 a minute says of a call, that was filled by a larger N.
+/// The verdict of a bucket of 21 a minute on a call, after a larger N filled it.
 fn is_that_of_a_full_bucket(verdict: &Verdict) {
     assert_eq!((verdict.allowed, verdict.limit), (false, Some(21)));
     assert!(

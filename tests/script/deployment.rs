@@ -1,4 +1,4 @@
-//! How the script stands with Redis: its name, NOSCRIPT, the rights it needs, cluster mode.
+//! The script in Redis: its name, NOSCRIPT, the rights it needs, cluster mode.
 
 use crate::fixtures::*;
 use crate::server::{text, texts, Client, Server};
@@ -15,7 +15,7 @@ fn the_name_is_what_redis_calls_the_script() {
 }
 
 #[test]
-fn after_noscript_the_same_arguments_serve_eval_and_then_evalsha_again() {
+fn after_noscript_the_same_arguments_serve_eval_and_evalsha() {
     let server = Server::start();
     let mut client = server.client();
     let group = group(&[charge(COUNTER, 10, DAY)]);

@@ -5,7 +5,7 @@ use crate::server::{text, Client, Server};
 use headgate_core::limit::{Algorithm, Charge, Group};
 use headgate_core::script::{body, Mode, ScriptReply};
 
-/// What stands before a log's entries, and what each takes.
+/// Bytes before a log's entries, and bytes of each entry.
 const HEADER: i64 = headgate_core::store::LOG_HEADER as i64;
 const ENTRY: i64 = headgate_core::store::LOG_ENTRY as i64;
 
@@ -88,14 +88,14 @@ fn a_log_is_as_long_as_its_entries_need_and_never_longer_than_n() {
     let one = of_cost(1, 100);
     for calls in 1..=100 {
         assert_eq!(clocked.count(NOW + calls, &one), (true, 100 - calls));
-        let room = (clocked.length() - HEADER) / ENTRY;
+        let capacity = (clocked.length() - HEADER) / ENTRY;
         let calls = i64::try_from(calls).unwrap();
         assert!(
-            (calls..=(calls + calls / 2 + 2).min(100)).contains(&room),
-            "{room} for {calls}"
+            (calls..=(calls + calls / 2 + 2).min(100)).contains(&capacity),
+            "{capacity} for {calls}"
         );
     }
-    // A window later one call stands in it, and the room of a hundred is given up.
+    // A window later it has one entry, and the memory of a hundred is freed.
     assert_eq!(clocked.count(NOW + 60_000_100, &one), (true, 99));
     assert_eq!(clocked.length(), HEADER + 3 * ENTRY);
 }

@@ -1,4 +1,4 @@
-//! What callers are told, in real time: waits, overrides, what is given back and what is charged afterwards.
+//! The figures that callers get, in real time: waits, overrides, permits given back and charges on response.
 
 use crate::fixtures::*;
 use crate::server::Server;

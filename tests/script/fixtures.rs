@@ -21,7 +21,7 @@ pub const FORMS: [Algorithm; 4] = [FIXED, COUNTER, GCRA, Algorithm::SlidingWindo
 /// Long enough that no window ends while a test runs.
 pub const DAY: u64 = 86_400_000;
 
-/// A limit of N a period; a log stands at its own key, all else in the client's hash.
+/// A limit of N a period; a log has its own key, all other counters are in the client's hash.
 pub fn charge(algorithm: Algorithm, limit: u64, period_ms: u64) -> Charge {
     Charge {
         key: usize::from(algorithm == Algorithm::SlidingWindowLog),

@@ -81,7 +81,7 @@ fn apply(
             let Some(mut group) = asked(limits, asks, false) else {
                 return;
             };
-            // A cost that comes later is no log's.
+            // A log has no charge on response.
             group
                 .charges
                 .retain(|charge| charge.algorithm != Algorithm::SlidingWindowLog);
@@ -93,7 +93,7 @@ fn apply(
             store.give_back(&group, &reply, clock_us).unwrap();
             model.give_back(&group, clock_us, &marks);
         }
-        // N changes by configuration, and live overrides stand in Redis.
+        // N changes by configuration, and live overrides are in Redis.
         Step::Lease(_) | Step::GiveBack(_) | Step::Change(..) | Step::Override(..) => {}
     }
 }

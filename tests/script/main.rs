@@ -1,4 +1,4 @@
-//! The counting script on a real Redis: it does what the algorithms' laws say, and keeps its promises.
+//! The counting script on a real Redis: it follows the algorithms' definitions and keeps its guarantees.
 
 mod atomic;
 mod buckets;

@@ -66,7 +66,7 @@ impl Run<'_> {
         let period_us = i128::from(self.limits[0].period_ms) * 1000;
         let by = period_us * i128::from(thousandths) / 1000 + i128::from(us);
         let clock = i128::from(self.clock_us) + by;
-        // Within the years that microseconds in 16 digits can tell.
+        // Within the years that 16 digits of microseconds can represent.
         self.clock_us = clock.clamp(1_300_000_000_000_000, 5_000_000_000_000_000) as u64;
         match step {
             Step::Call(asks) | Step::Lease(asks) => {
@@ -232,7 +232,7 @@ fn sliding_window_counters_agree_with_their_model() {
 
 #[test]
 #[ignore = "slow"]
-fn sliding_window_counters_agree_with_their_model_in_10_000_sequences() {
+fn window_counters_agree_with_their_model_in_10_000_sequences() {
     script_and_model_agree(Just(Algorithm::SlidingWindowCounter), 10_000);
 }
 
@@ -243,7 +243,7 @@ fn sliding_window_logs_agree_with_their_model() {
 
 #[test]
 #[ignore = "slow"]
-fn sliding_window_logs_agree_with_their_model_in_10_000_sequences() {
+fn window_logs_agree_with_their_model_in_10_000_sequences() {
     script_and_model_agree(Just(Algorithm::SlidingWindowLog), 10_000);
 }
 

@@ -62,7 +62,7 @@ impl Server {
         panic!("{program} does not start on any of 20 free ports");
     }
 
-    /// Waits until it answers; `false` if it ends first: somebody was quicker to take the port.
+    /// Waits until it answers; `false` if it ends first: another process has taken the port.
     fn answers(&mut self) -> bool {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(10) {
@@ -161,7 +161,7 @@ impl Client {
         }
     }
 
-    /// A script as it stands, by EVAL.
+    /// Runs a script's body, by EVAL.
     pub fn call(&mut self, group: &Group, mode: Mode<'_>) -> Value {
         self.add_call("EVAL", headgate_core::script::body(), group, mode);
         self.send().remove(0)

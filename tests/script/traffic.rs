@@ -161,7 +161,7 @@ fn field(at: usize, limit: &Limit) -> String {
     format!("l{at}:{}:{}", limit.algorithm.form().as_str(), limit.period_ms)
 }
 
-/// What one call asks of the limits that it meets; `None`: of none.
+/// The charges of one call, for each limit; `None`: the limit is not charged.
 pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
     let mut keys = vec![HASH.as_bytes().to_vec()];
     let mut charges = Vec::new();

@@ -1,4 +1,4 @@
-//! Charges and rates in words, for people: where they count, how, and how much.
+//! Charges and rates as text for people: which counter, which algorithm, which quota.
 
 use headgate_core::limit::{Algorithm, Align, Charge, Group, Limit, OnError, Quota, Rate};
 
@@ -66,7 +66,7 @@ pub fn show_quota(quota: Quota) -> String {
         .into_iter()
         .find(|(unit, _, _)| millis.is_multiple_of(*unit));
     match unit {
-        Some((unit, word, _)) if millis == unit => format!("{limit}/{word}"),
+        Some((unit, name, _)) if millis == unit => format!("{limit}/{name}"),
         Some((unit, _, letter)) => format!("{limit}/{}{letter}", millis / unit),
         None => format!("{limit}/{millis}ms"),
     }

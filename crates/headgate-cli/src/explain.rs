@@ -19,7 +19,7 @@ use serde_json::{json, Value};
 use std::fmt::Write as _;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ExplainArgs {
     /// A file as `headgate check` takes it
     file: String,
     /// Only this instance of several
@@ -32,7 +32,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: &Args) -> Result<Output, Failure> {
+pub fn run(args: &ExplainArgs) -> Result<Output, Failure> {
     let request = args.request.made_up()?;
     let mut texts = Vec::new();
     let mut list = Vec::new();
@@ -81,7 +81,7 @@ impl<'a> Explanation<'a> {
         reading.map_or("", |(_, path)| path)
     }
 
-    /// What is to be said where a condition fits another reading than the first.
+    /// A remark where a condition fits another reading than the first.
     fn by_reading(&self, number: u8) -> String {
         match number {
             1 => String::new(),
@@ -219,11 +219,11 @@ impl<'a> Explanation<'a> {
                 LimitStatus::Holds { quota, .. } => quota,
                 _ => limit.quota,
             };
-            let word = if holds { "yes" } else { "no" };
+            let applies = if holds { "yes" } else { "no" };
             table.row(&[
                 &limit.name,
                 &show_quota(quota),
-                word,
+                applies,
                 &self.reason(index, limit, standing),
             ]);
         }

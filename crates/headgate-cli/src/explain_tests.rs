@@ -13,7 +13,7 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
 
 proptest! {
     #[test]
-    fn what_is_said_to_hold_is_what_is_counted(
+    fn limits_shown_as_applied_are_those_counted(
         method in "GET|POST|OPTIONS",
         path in "/login|/a/login|/search/x|/v1/chat|/healthz|/",
         key in "|test|other",

@@ -104,7 +104,7 @@ fn which(number: &str, what: &str, count: usize) -> Result<Which, String> {
 }
 
 fn parse_range(text: &str) -> Result<(Micros, Micros), String> {
-    let wrong = || format!("{text:?} is no time; write 10s..20s, or 10s.. to the end");
+    let wrong = || format!("{text:?} is not a time span; write 10s..20s, or 10s.. to the end");
     let (from, until) = text.split_once("..").ok_or_else(wrong)?;
     let from = match from {
         "" => 0,
@@ -129,7 +129,7 @@ fn duration(text: &str) -> Result<Micros, String> {
             .contains(&number)
             .then_some((number * micros) as Micros)
     });
-    read.ok_or_else(|| format!("{text:?} is no duration; write 80ms, 10s, 5m or 1h"))
+    read.ok_or_else(|| format!("{text:?} is not a duration; write 80ms, 10s, 5m or 1h"))
 }
 
 #[cfg(test)]
@@ -177,15 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_said() {
+    fn invalid_text_is_an_error_that_shows_it() {
         for (text, piece) in [
             ("redis asleep 1s..2s", "not understood"),
             ("", "not understood"),
             ("shard 4 frozen 1s..2s", "from 1 to 3"),
             ("envoy 3 stalled", "--envoys"),
             ("redis down 20s..10s", "not after"),
-            ("redis down 10..20s", "no duration"),
-            ("latency soon 10s..", "no duration"),
+            ("redis down 10..20s", "not a duration"),
+            ("latency soon 10s..", "not a duration"),
             ("loss 5 1s..2s", "0% to 100%"),
             ("failover 1s..2s", "which shard"),
         ] {

@@ -1,4 +1,4 @@
-//! Why a match does not fit, and which override does, in the words of the configuration.
+//! Why a match does not fit, and which override does, in the terms of the configuration.
 
 use super::policies::Loaded;
 use headgate_core::identify::{Client, ClientValue, Headers, Identity, Source};

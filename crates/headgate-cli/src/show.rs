@@ -4,7 +4,7 @@ use super::charges::show_quota;
 use super::counters::{self, Everything, Standing, Stored};
 use super::store::{Store, StoreArgs};
 use super::table::Table;
-use super::target::{Place, PlaceArgs, Target};
+use super::target::{CounterSpace, CounterSpaceArgs, Target};
 use super::{Failure, Output};
 use ::redis::cmd;
 use headgate_core::limit::{Quota, Rate};
@@ -18,7 +18,7 @@ pub struct ShowArgs {
     /// standard input
     client: String,
     #[command(flatten)]
-    place: PlaceArgs,
+    place: CounterSpaceArgs,
     #[command(flatten)]
     store: StoreArgs,
     /// JSON, for scripts
@@ -34,7 +34,7 @@ pub struct ResetArgs {
     #[arg(long, value_name = "NAME")]
     limit: Option<String>,
     #[command(flatten)]
-    place: PlaceArgs,
+    place: CounterSpaceArgs,
     #[command(flatten)]
     store: StoreArgs,
     /// JSON, for scripts
@@ -67,7 +67,7 @@ pub fn show(args: &ShowArgs) -> Result<Output, Failure> {
 fn as_text(
     rows: &[(&Stored, Option<Standing>)],
     everything: &Everything,
-    place: &Place,
+    place: &CounterSpace,
     target: &Target,
 ) -> String {
     let mut text = format!("{}{{{}}}\n", place.start, target.tag);

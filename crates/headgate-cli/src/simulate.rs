@@ -13,18 +13,18 @@ use headgate_sim::world::{Arrival, Scenario, World};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Masters of the Redis Cluster where nothing else is said.
+/// Masters of the Redis Cluster without `--shards`.
 const SHARDS: usize = 3;
 
 /// A fault that does not end outlasts the last request by so much.
 const OUTLASTS: Micros = 60 * SECOND;
 
-/// Headers of a response by which costs are told.
+/// Headers of a response that carry costs.
 type Response = Rc<[(String, String)]>;
 
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["traffic", "replay"])))]
-pub struct Args {
+pub struct SimulateArgs {
     /// A file as `headgate check` takes it
     file: String,
     /// Traffic in a line; may be repeated, all of it then comes together
@@ -42,16 +42,16 @@ pub struct Args {
     /// A fault of Redis or of an Envoy; may be repeated
     #[arg(long, value_name = "FAULT", long_help = format!("A fault of Redis or of an Envoy; may be repeated: {}", fault::GRAMMAR))]
     fault: Vec<String>,
-    /// So many Envoys share the traffic; each counts by itself what Redis does not
+    /// How many Envoys share the traffic; each counts by itself what Redis does not
     #[arg(long, value_name = "N", value_parser = count(100))]
     envoys: Option<usize>,
-    /// So many workers in each Envoy; each has its own leases and known denials
+    /// Workers in each Envoy; each has its own leases and verdict cache
     #[arg(long, value_name = "N", value_parser = count(64))]
     workers: Option<usize>,
-    /// So many masters in the Redis Cluster; 3 where there are faults
+    /// Masters in the Redis Cluster; 3 where there are faults
     #[arg(long, value_name = "N", value_parser = count(100))]
     shards: Option<usize>,
-    /// So many clients in the table, those with most denials first
+    /// How many clients the table shows, those with most denials first
     #[arg(long, default_value_t = 10, value_name = "N")]
     clients: usize,
     /// JSON, for scripts
@@ -59,7 +59,7 @@ pub struct Args {
     json: bool,
 }
 
-impl Args {
+impl SimulateArgs {
     /// Whether Envoys and Redis are as in the world: with several of them, latency and faults.
     fn is_real(&self) -> bool {
         !self.fault.is_empty() || self.envoys.is_some() || self.workers.is_some() || self.shards.is_some()
@@ -72,7 +72,7 @@ fn count(most: u16) -> impl TypedValueParser<Value = usize> {
         .map(usize::from)
 }
 
-pub fn run(args: &Args) -> Result<Output, Failure> {
+pub fn run(args: &SimulateArgs) -> Result<Output, Failure> {
     let mut all = load(&args.file, args.instance.as_deref())?;
     let (Some(loaded), true) = (all.pop(), all.is_empty()) else {
         return Err(Failure::new(format!(
@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
 }
 
 /// Lets the requests come to simulated Envoys and a simulated Redis.
-fn simulate<'e>(args: &Args, loaded: &Loaded, events: &'e [Event]) -> Result<Tally<'e>, Failure> {
+fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Result<Tally<'e>, Failure> {
     let sizes = Sizes {
         shards: args.shards.unwrap_or(SHARDS),
         envoys: args.envoys.unwrap_or(1),
@@ -148,7 +148,7 @@ fn simulate<'e>(args: &Args, loaded: &Loaded, events: &'e [Event]) -> Result<Tal
         prefix: loaded.policy.redis.key_prefix.clone(),
     };
     let mut policy = loaded.policy.clone();
-    // What is told of each limit.
+    // The events of each limit.
     policy.metrics.enabled = true;
     let mut responses = BTreeMap::<u64, Response>::new();
     let mut random = fastrand::Rng::with_seed(1);
@@ -176,13 +176,13 @@ fn simulate<'e>(args: &Args, loaded: &Loaded, events: &'e [Event]) -> Result<Tal
     });
     let mut world = World::new(scenario, |network, _| {
         network.borrow_mut().journal.forgetful = true;
-        Tally::new(loaded, events)
+        Tally::new(loaded, events, args.is_real())
     });
     world.run(u64::MAX);
     Ok(world.observer)
 }
 
-/// A response that tells its cost by each header that a limit reads.
+/// A response that carries its cost in each header that a limit reads.
 fn response(policy: &Policy, cost: u64) -> Response {
     let names = policy.limits.iter().filter_map(|limit| match &limit.cost {
         Cost::ResponseHeader { name, .. } => Some(name.clone()),

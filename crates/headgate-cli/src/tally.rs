@@ -1,4 +1,4 @@
-//! What became of simulated requests, by limit, by client and by who decided.
+//! Outcomes of simulated requests, by limit, by client and by what decided.
 
 use super::charges::show_quota;
 use super::input;
@@ -17,17 +17,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-/// Of one limit.
+/// The outcomes of one limit.
 #[derive(Default, Clone)]
-struct OfLimit {
-    /// Requests that it held for.
+struct LimitTally {
+    /// Requests that it applied to.
     held: u64,
     denied: u64,
     /// Those that it would have denied.
     in_shadow: u64,
 }
 
-/// What became of all requests.
+/// The outcomes of all requests.
 pub struct Tally<'e> {
     events: &'e [Event],
     planner: Planner,
@@ -38,17 +38,21 @@ pub struct Tally<'e> {
     /// The caller is not identified.
     no_client: u64,
     span_us: u64,
-    limits: Vec<OfLimit>,
+    limits: Vec<LimitTally>,
     /// Requests and denials.
     clients: BTreeMap<Rc<str>, (u64, u64)>,
-    /// How many were decided by what: `redis`, `cache`, `failed_open` …
-    by: BTreeMap<String, u64>,
+    /// Requests and denials by what decided: `redis`, `cache`, `failed_open` …
+    by: BTreeMap<&'static str, (u64, u64)>,
+    /// How long requests waited for Redis, in µs.
+    waits: Vec<u64>,
+    /// Whether Redis is as in the world, and what decided is worth a table.
+    is_real: bool,
     step_s: f64,
     bars: Vec<(u64, u64)>,
 }
 
 impl<'e> Tally<'e> {
-    pub fn new(loaded: &Loaded, events: &'e [Event]) -> Tally<'e> {
+    pub fn new(loaded: &Loaded, events: &'e [Event], is_real: bool) -> Tally<'e> {
         let start_us = events.first().map_or(0, |event| event.time_us);
         let span_us = events.last().map_or(0, |event| event.time_us) - start_us;
         let step_s = plot::step(span_us as f64 / 1e6);
@@ -61,9 +65,11 @@ impl<'e> Tally<'e> {
             exempt: 0,
             no_client: 0,
             span_us,
-            limits: vec![OfLimit::default(); loaded.policy.limits.len()],
+            limits: vec![LimitTally::default(); loaded.policy.limits.len()],
             clients: BTreeMap::new(),
             by: BTreeMap::new(),
+            waits: Vec::new(),
+            is_real,
             step_s,
             bars: vec![(0, 0); (span_us as f64 / 1e6 / step_s) as usize + 1],
         }
@@ -112,9 +118,14 @@ impl Observer for Tally<'_> {
                     Outcome::NoClient { .. } | Outcome::AmbiguousClient => self.no_client += 1,
                     _ => {}
                 }
-                let word = by.map_or(outcome.as_str(), CountedBy::as_str);
-                *self.by.entry(word.to_owned()).or_default() += 1;
+                let by = self
+                    .by
+                    .entry(by.map_or(outcome.as_str(), CountedBy::as_str))
+                    .or_default();
+                by.0 += 1;
+                by.1 += u64::from(refuses(*outcome));
             }
+            engine::Event::Waited { micros } => self.waits.push(*micros),
             engine::Event::Counted {
                 limit,
                 enforced,
@@ -131,6 +142,17 @@ impl Observer for Tally<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether the filter answers instead of the upstream.
+fn refuses(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Denied
+            | Outcome::FailedClosed
+            | Outcome::NoClient { refused: true }
+            | Outcome::AmbiguousClient
+    )
 }
 
 impl Tally<'_> {
@@ -184,6 +206,9 @@ impl Tally<'_> {
                 self.clients.len() - most
             );
         }
+        if self.is_real {
+            text += &self.decided_by();
+        }
         for (count, what) in [(self.exempt, "exempt"), (self.no_client, "without a client")] {
             if count > 0 {
                 let _ = writeln!(text, "{count} requests were {what}");
@@ -195,17 +220,55 @@ impl Tally<'_> {
         text
     }
 
+    /// What decided, and how long requests waited for Redis.
+    fn decided_by(&self) -> String {
+        let mut table = Table::new(&["decided by", "requests", "allowed", "denied"]);
+        for (word, (requests, denied)) in &self.by {
+            let numbers = [*requests, requests - denied, *denied].map(|number| number.to_string());
+            let [requests, allowed, denied] = &numbers;
+            table.row(&[word, requests, allowed, denied]);
+        }
+        let mut text = format!("\n{}", table.text());
+        if let [Some(median), Some(slow), Some(longest)] = [50, 99, 100].map(|percent| self.waited(percent)) {
+            let ms = |micros: u64| micros as f64 / 1e3;
+            let _ = writeln!(
+                text,
+                "\nwaited for Redis: {:.1} ms at the median, {:.1} ms at the 99th percentile, {:.1} ms at most",
+                ms(median),
+                ms(slow),
+                ms(longest)
+            );
+        }
+        text
+    }
+
+    /// So many percent of those who waited did not wait longer, in µs.
+    fn waited(&self, percent: usize) -> Option<u64> {
+        let mut waits = self.waits.clone();
+        waits.sort_unstable();
+        let at = (waits.len() * percent).div_ceil(100).checked_sub(1)?;
+        waits.get(at).copied()
+    }
+
     pub fn json(&self, loaded: &Loaded, most: usize, notes: &[String]) -> Value {
-        let limit = |(limit, of): (&headgate_core::limit::Limit, &OfLimit)| json!({"name": limit.name, "requests": of.held, "denied": of.denied, "in_shadow": of.in_shadow});
+        let limit = |(limit, of): (&headgate_core::limit::Limit, &LimitTally)| json!({"name": limit.name, "requests": of.held, "denied": of.denied, "in_shadow": of.in_shadow});
         let limits: Vec<Value> = loaded.policy.limits.iter().zip(&self.limits).map(limit).collect();
         let client = |(label, requests, denied): (&Rc<str>, u64, u64)| json!({"client": **label, "requests": requests, "denied": denied});
         let clients: Vec<Value> = self.worst().into_iter().take(most).map(client).collect();
+        let by = self.by.iter().map(|(word, (requests, denied))| {
+            (
+                (*word).to_owned(),
+                json!({"requests": requests, "denied": denied}),
+            )
+        });
+        let by: Value = by.collect::<serde_json::Map<_, _>>().into();
         json!({
             "requests": self.requests,
             "allowed": self.requests - self.denied,
             "denied": self.denied,
             "exempt": self.exempt,
             "no_client": self.no_client,
+            "decided_by": by,
             "limits": limits,
             "clients": clients,
             "notes": notes,

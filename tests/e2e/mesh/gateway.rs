@@ -1,5 +1,5 @@
-//! Envoy Gateway: the shipped EnvoyProxy, ClientTrafficPolicy, EnvoyExtensionPolicy and EnvoyPatchPolicy, as Envoy Gateway
-//! carries them out.
+//! Envoy Gateway: the shipped EnvoyProxy, ClientTrafficPolicy, EnvoyExtensionPolicy and EnvoyPatchPolicy, as Envoy
+//! Gateway carries them out.
 
 use super::render::*;
 use crate::harness::*;
@@ -149,7 +149,7 @@ fn treat_clients(policy: &Value, object: &mut Map<String, Value>) {
         json!(found.unwrap_or_else(|| panic!("{value} is not known here")).1)
     };
     let slashes = [
-        ("UnescapeRedirect", "UNESCAPE_AND_REDIRECT"),
+        ("UnescapeAndRedirect", "UNESCAPE_AND_REDIRECT"),
         ("KeepUnchanged", "KEEP_UNCHANGED"),
     ];
     let underscores = [("RejectRequest", "REJECT_REQUEST"), ("Allow", "ALLOW")];
@@ -242,16 +242,16 @@ async fn the_policy_for_clients_makes_requests_unambiguous() {
     let strict = envoy(&shipped());
     assert_eq!(statuses(&strict).await, (307, 400, 200, json!("/a")));
     let lenient = shipped().map(|text| {
-        let text = text.replace("Action: UnescapeRedirect", "Action: KeepUnchanged");
+        let text = text.replace("Action: UnescapeAndRedirect", "Action: KeepUnchanged");
         let text = text.replace("Action: RejectRequest", "Action: Allow");
         text.replace("disableMergeSlashes: false", "disableMergeSlashes: true")
     });
     assert_eq!(statuses(&envoy(&lenient)).await, (200, 200, 200, json!("//a")));
 }
 
-/// What both can say is the same in the main file, so that the copies stay together.
+/// Settings that both files have are equal to the main file's.
 #[test]
-fn the_policy_for_clients_says_what_the_main_file_says() {
+fn the_policy_for_clients_equals_the_main_file() {
     let mut main = config::load(&root().join("envoy/envoy.yaml"));
     let connections = config::named(
         &mut main["overload_manager"]["resource_monitors"],

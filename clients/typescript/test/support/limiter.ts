@@ -6,7 +6,7 @@ export type Algorithm = "log" | "fixed" | "counter" | "gcra";
 export interface Answer {
   passed: boolean;
   remaining: number;
-  /** Ms until the whole quota is back if nobody calls. */
+  /** Ms until the whole quota is back without further calls. */
   reset: number;
   /** Ms until the next call would pass. */
   retryAfter: number;

@@ -110,7 +110,7 @@ fn decorator(line: usize, arguments: &[(String, Literal)], after: &str, imported
     imported.limits.push(limit);
 }
 
-/// The view that a decorator stands on.
+/// The view that a decorator is applied to.
 fn view(after: &str) -> Option<String> {
     let words = |line: &str| {
         let line = line.trim_start();

@@ -114,7 +114,7 @@ fn limit(node: &Node, rate_limit: &Node, path: &Path, domain: &str, imported: &m
         .iter()
         .filter_map(|item| item.get("name").and_then(Node::text).map(name))
         .collect();
-    // A descriptor with a value stands in the place of its neighbour without one.
+    // A descriptor with a value replaces its neighbour without one.
     let known = |wanted: &String| {
         imported
             .limits
@@ -168,7 +168,7 @@ impl Path {
             }
             ("source_cluster" | "destination_cluster", _) => {
                 return Err(format!(
-                    "{key}: which cluster is not known to the filter; match a host or a path"
+                    "{key}: the filter does not know the cluster; match a host or a path"
                 ));
             }
             (header, value) => {

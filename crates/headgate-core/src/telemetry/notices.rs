@@ -19,7 +19,7 @@ pub fn notice_text(notice: &Notice) -> String {
              Load headgate.wasm in place of headgate-higress.wasm (Higress 2.2 and later), or put a proxy in front of the \
              cluster; until then on_error applies to most clients"
         }
-        Notice::PasswordMissing => "Redis requires a password (NOAUTH); write redis.native.password: {env: NAME}",
+        Notice::PasswordMissing => "Redis answers NOAUTH: it requires a password; write redis.native.password: {env: NAME}",
         Notice::NotOneCommand => "a call that was not one command has not been sent; this is a bug",
     };
     text.to_owned()
@@ -37,8 +37,8 @@ pub fn refusal_text(refusal: Refusal) -> String {
             "redis.native.service has no host. It is asked again; if it stays so, check its endpoints, and for a Redis \
              Cluster load headgate.wasm"
         }
-        Refusal::Unimplemented => "this proxy has no Redis call of its own; load headgate.wasm",
-        Refusal::BadMemory => "the gateway's Redis call answers status 6; this is a bug",
+        Refusal::Unimplemented => "this proxy does not implement a Redis call; load headgate.wasm",
+        Refusal::BadMemory => "the gateway's Redis call returned status 6; this is a bug",
         Refusal::Other(_) => return refusal.to_string(),
     };
     text.to_owned()
@@ -58,8 +58,8 @@ mod tests {
         };
         assert_eq!(
             notice_text(&opened),
-            "circuit breaker opened for 127.0.0.1:7001 after 5 failure(s), the last: \"upstream failure\"; applying on_error \
-             until it answers again"
+            "circuit breaker opened for 127.0.0.1:7001 after 5 failures (last: \"upstream failure\"); applying \
+             on_error until it answers again"
         );
         assert_eq!(
             notice_text(&Notice::BreakerClosed { shard }),

@@ -172,3 +172,31 @@ fn a_reply_that_is_none_to_this_call_decides_by_on_error() {
     world.reply(allowed(&[9, 9]));
     assert_eq!(world.ready(), [(0, Done::Status(503))]);
 }
+
+#[test]
+fn a_call_is_not_sent_again_once_its_time_is_over() {
+    let mut world = World::new(&ONE.replacen('{', r#"{"on_error": "deny", "#, 1));
+    world.request(&[]);
+    world.pass(95 * MS);
+    world.reply(Err(CallError::TooEarly));
+    world.pass(10 * MS);
+    assert_eq!(world.ready(), [(0, Done::Status(503))]);
+    assert_eq!(world.engine.transport.sent.len(), 0, "it might be charged");
+}
+
+#[test]
+fn only_what_was_taken_is_given_back() {
+    let later = TWO.replacen(
+        r#""on_error": "allow""#,
+        r#""cost": {"response_header": "x-tokens", "max": 5}"#,
+        1,
+    );
+    for (policy, calls) in [(TWO, 1), (later.as_str(), 0)] {
+        let mut world = World::new(policy);
+        world.request(&[("x-tenant", "t")]);
+        world.reply(allowed(&[9]));
+        world.reply(denied(700));
+        assert_eq!(world.ready(), [(0, Done::Status(429))]);
+        assert_eq!(world.engine.transport.sent.len(), calls, "{policy}");
+    }
+}
