@@ -4,14 +4,14 @@ use crate::config::node::{Fields, Node};
 use crate::limit::{Algorithm, Align, Cost, CostRange, Override, Percent, Quota, MAX_LIMIT};
 use crate::model::Store;
 
-/// Up to this N `auto` keeps a log: exact, at some 50 bytes a call.
+/// Up to this N, `auto` uses a log: exact, at some 50 bytes for each call.
 const AUTO_LOG: u64 = 100;
-/// The largest N that a log may have when it is asked for.
+/// The largest N of a log that is configured explicitly.
 const LONGEST_LOG: u64 = 10_000;
 /// Burst × period in ms stays exact in Lua's doubles up to here.
 const MAX_PRODUCT: u128 = 1 << 53;
 
-/// What `algorithm`, `burst`, `align`, `cost` and `lease` come to.
+/// The values of `algorithm`, `burst`, `align`, `cost` and `lease`.
 pub(super) struct CountingRules {
     pub algorithm: Algorithm,
     pub cost: Cost,
@@ -61,7 +61,7 @@ fn cost_is_read(cost: &Cost) -> bool {
     !matches!(cost, Cost::Fixed(_))
 }
 
-/// The largest N of the limit and its overrides; `None` where all are unlimited.
+/// The largest N of the limit and its overrides; `None` if all are unlimited.
 fn largest_limit(quota: Quota, overrides: &[Override]) -> Option<u64> {
     let overridden = overrides.iter().filter_map(Override::quota);
     overridden.chain([quota]).filter_map(Quota::limit).max()
@@ -69,12 +69,12 @@ fn largest_limit(quota: Quota, overrides: &[Override]) -> Option<u64> {
 
 fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: bool) -> Algorithm {
     let node = fields.get("algorithm");
-    // `None` beside a name: auto.
+    // `None` with a name: auto.
     let names = Algorithm::NAMED.map(|(name, algorithm)| (name, Some(algorithm)));
     let names: Vec<_> = [("auto", None)].into_iter().chain(names).collect();
     let written = node.as_ref().map(|node| node.choice(&names));
     let choice = written.flatten().flatten();
-    // Where `algorithm` itself is broken, it is unknown which of these it uses.
+    // If `algorithm` itself is invalid, it is unknown which of these it uses.
     if written != Some(None) {
         if !matches!(choice, Some(Algorithm::Gcra { .. })) {
             fields.refuse(
@@ -90,7 +90,7 @@ fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: 
         }
     }
     match choice {
-        // A log cannot take what comes later, nor any N.
+        // A log cannot charge on the response, and its N is bounded.
         None if !is_live
             && !is_charged_on_response(fields)
             && largest.is_some_and(|limit| limit <= AUTO_LOG) =>
@@ -137,7 +137,7 @@ fn read_align(node: &Node) -> Option<Align> {
     ])
 }
 
-/// 0 where nothing is written: as large as the N that holds.
+/// 0 by default: equal to the current N.
 fn read_burst(fields: &Fields, quota: Quota) -> u64 {
     let node = fields.get("burst");
     let burst = node
@@ -152,9 +152,9 @@ fn read_burst(fields: &Fields, quota: Quota) -> u64 {
     burst
 }
 
-/// `most` is what can ever pass at once: N, or the burst.
+/// `most` is the most that can pass at once: N, or the burst.
 fn read_cost(node: &Node, most: u64) -> Option<Cost> {
-    // A limit of 0 denies always; that is what it is for, whatever a call costs.
+    // A limit of 0 always denies, whatever a call costs.
     let range = |least| least..=if most == 0 { MAX_LIMIT } else { most };
     if !node.value().is_object() {
         return node.integer(range(0)).map(Cost::Fixed);
@@ -163,7 +163,7 @@ fn read_cost(node: &Node, most: u64) -> Option<Cost> {
     let (place, header) = fields.exactly_one(&["header", "response_header"])?;
     let max = fields.required("max", "write the most that one call may cost");
     let max = max.and_then(|node| node.integer(range(1)));
-    // What a caller says of its own cost is not 0 unless that is written.
+    // The cost in a caller's own header is at least 1, unless `min` is 0.
     let least = u64::from(place == "header");
     let min = match fields.get("min") {
         Some(node) => node.integer(0..=max.unwrap_or(MAX_LIMIT)),
@@ -177,7 +177,7 @@ fn read_cost(node: &Node, most: u64) -> Option<Cost> {
     })
 }
 
-/// Whether a charge comes later than the call, whatever else is wrong about it.
+/// Whether the cost is charged on the response, even if it has other errors.
 fn is_charged_on_response(fields: &Fields) -> bool {
     let cost = fields.get("cost");
     cost.is_some_and(|node| node.get("response_header").is_some())

@@ -1,6 +1,6 @@
-//! The bytes that Envoy hands over, as JSON values: JSON text or a `google.protobuf.Struct`.
+//! Decodes the bytes from Envoy into JSON values: from JSON text or a `google.protobuf.Struct`.
 //!
-//! Bounds size and depth, and refuses what would be lost (a field written twice). Knows no field.
+//! Bounds size and depth, and refuses duplicated fields. Independent of the fields' meaning.
 
 use crate::config::node::step_to;
 use crate::wire;
@@ -14,10 +14,10 @@ const LONGEST: usize = 4 << 20;
 
 pub(super) const EMPTY: &str = r#"empty; the smallest is {"limits": [{"rate": "100/minute"}]}"#;
 
-/// Why bytes are no configuration; for the person who wrote it.
+/// Why the bytes are not a valid configuration; for its author.
 #[derive(Debug)]
 pub(super) struct InputError {
-    /// Where, if that is not the whole.
+    /// The path of the value; empty for the whole configuration.
     pub path: String,
     pub message: String,
 }
@@ -31,8 +31,8 @@ impl InputError {
     }
 }
 
-/// A Struct has control bytes (its field tags) that JSON text cannot have, so each is told by the other's lack.
-/// Depth is bounded by both decoders: 127 levels of JSON, 64 of a Struct.
+/// A Struct has control bytes (its field tags) that JSON text cannot have, so the two are distinguished by control
+/// bytes. Depth is bounded by both decoders: 127 levels of JSON, 64 of a Struct.
 pub(super) fn decode(bytes: &[u8]) -> Result<Value, InputError> {
     if bytes.len() > LONGEST {
         let size = bytes.len();
@@ -79,7 +79,7 @@ fn decode_struct(bytes: &[u8]) -> Result<Value, InputError> {
     })
 }
 
-/// Where a value stands; spelt only for an error.
+/// The path of a value; spelled out only for an error.
 #[derive(Clone, Copy)]
 enum ValuePath<'p> {
     Root,
@@ -101,8 +101,8 @@ impl ValuePath<'_> {
     }
 }
 
-/// Reads a JSON value, and notes the first field that an object has twice: one of them would be lost without a word. An
-/// error of the deserializer's own would name a line and a column, and no path.
+/// Reads a JSON value, and notes the first duplicated field: otherwise one of the two would be lost silently. An error
+/// of the deserializer itself would have a line and a column, but no path.
 #[derive(Clone, Copy)]
 struct StrictJson<'p> {
     place: ValuePath<'p>,

@@ -1,4 +1,4 @@
-//! `limits`: one limit after the other, and the names by which they know each other.
+//! `limits`: reads each limit, and the names by which limits refer to each other.
 
 use crate::config::matching::ConditionUse;
 use crate::config::node::{Fields, Node};
@@ -36,17 +36,17 @@ pub(super) const ON_ERROR: &[(&str, OnError)] = &[
     ("deny", OnError::Deny),
 ];
 
-/// What a limit takes from the rest of the configuration.
+/// What a limit needs from the rest of the configuration.
 pub(super) struct LimitContext<'c> {
     pub sources: &'c [Source],
     pub rates: &'c Rates<'c>,
     pub store: Store,
-    /// For limits without one of their own.
+    /// The default for limits without their own.
     pub on_error: OnError,
     pub enforce: Enforce,
 }
 
-/// The limits in their order. Those that are broken are left out, so indices hold only without errors.
+/// The limits in their order. Invalid ones are left out, so indices are only correct without errors.
 pub(super) fn read(node: Option<Node>, context: &LimitContext) -> Vec<Limit> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
     let entries: Vec<Option<Fields>> = items.iter().map(|item| item.fields(FIELDS)).collect();
@@ -76,7 +76,7 @@ pub(super) fn read(node: Option<Node>, context: &LimitContext) -> Vec<Limit> {
     limits
 }
 
-/// The limit's name, or its rate as written; an error where another limit has it already.
+/// The limit's name, or its rate as written; an error if another limit has it already.
 fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<String, usize>) -> String {
     let written = fields.and_then(|fields| fields.get("name"));
     let rate = fields.and_then(|fields| fields.get("rate"));
@@ -124,7 +124,7 @@ fn read_limit(fields: &Fields, context: &LimitContext) -> Option<Limit> {
     let on_error = get("on_error").and_then(|node| node.choice(ON_ERROR));
     let enforce = get("enforce").and_then(|node| read_enforce(&node));
     let expose = get("expose").and_then(|node| node.flag());
-    // A broken rate leaves the other fields to be checked, as if there were no limit to hold them against.
+    // With an invalid rate, the other fields are still checked, as if the limit were unlimited.
     let quota_or_none = quota.unwrap_or(Quota::Unlimited);
     let counting = counting::read(fields, quota_or_none, &overrides, context.store);
     Some(Limit {

@@ -1,4 +1,4 @@
-//! `match`, `not` and `exempt`: conditions on a request, and which of them say the same or contradict.
+//! `match`, `not` and `exempt`: conditions on a request, and checks for duplicates and contradictions.
 
 use crate::config::node::Node;
 use crate::config::scalar::{is_token, HEADER_REMEDY};
@@ -18,12 +18,12 @@ const FIELDS: &[&str] = &[
     "not",
 ];
 
-/// What it leads to that a condition fits, with what is known of it from around it.
+/// What a fitting condition does, with the settings of its limit.
 #[derive(Clone, Copy)]
 pub(super) enum ConditionUse {
-    /// A limit holds; how its paths are compared where it does not say so itself.
+    /// A limit applies; the value is its default for comparing paths.
     Limits(Case),
-    /// The request is free of a limit.
+    /// The request is exempt.
     Frees,
 }
 
@@ -36,7 +36,7 @@ impl ConditionUse {
     }
 }
 
-/// A condition; `None` where an error leaves nothing to compare with.
+/// Reads a condition; `None` if an error leaves nothing to compare with.
 pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Option<Match> {
     let fields = node.fields(FIELDS)?;
     if fields.is_empty() {
@@ -88,7 +88,7 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
     node.is_sound().then_some(condition)
 }
 
-/// How a path's literals are compared: refused where it would change nothing.
+/// How a path's literals are compared: refused if it would have no effect.
 fn read_ignore_case(node: &Node, path: Option<&Node>, effect: ConditionUse) -> Option<Case> {
     let ignored = node.flag()?;
     match path {
@@ -115,7 +115,7 @@ fn read_list<'a>(node: &Node<'a>, what: &str) -> Vec<Node<'a>> {
     items
 }
 
-/// What is read of each, and errors for what stands twice.
+/// Reads each element, and reports duplicates.
 fn distinct<T: PartialEq>(nodes: &[Node], read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
     let mut list = Vec::new();
     for node in nodes {
@@ -172,7 +172,7 @@ fn read_value(node: &Node) -> Option<ValuePattern> {
     }
 }
 
-/// `{regex: …}`: `None` where the value has another form, `Some(None)` where it is broken.
+/// `{regex: …}`: `None` if the value has another form, `Some(None)` if it is invalid.
 fn read_regex<'a>(node: &Node<'a>) -> Option<Option<&'a str>> {
     matches!(node.value(), Value::Object(_)).then(|| {
         let fields = node.fields(&["regex"])?;
@@ -190,7 +190,7 @@ fn compiled<T>(node: &Node, pattern: Result<T, PatternError>) -> Option<T> {
     }
 }
 
-/// Whether every request that fits `a` fits `b`, as far as can be told without taking patterns apart.
+/// Whether every request that fits `a` also fits `b`, as far as this is known without analysing patterns.
 pub(super) fn implies(a: &Match, b: &Match) -> bool {
     within(&a.methods, &b.methods)
         && (b.path.is_none() || (a.path == b.path && (a.case == b.case || b.case == Case::Ignored)))
@@ -205,7 +205,7 @@ pub(super) fn implies(a: &Match, b: &Match) -> bool {
         }
 }
 
-/// Lists of which any may fit; an empty one lets everything in.
+/// Whether list `a` is within list `b`; an empty list matches everything.
 fn within<T: PartialEq>(a: &[T], b: &[T]) -> bool {
     b.is_empty() || (!a.is_empty() && a.iter().all(|item| b.contains(item)))
 }
@@ -240,7 +240,7 @@ fn excludes_every_caller(not: &Match, known: &[Source]) -> bool {
     is_by_source(not) && known.iter().all(is_excluded) && known.iter().any(is_address)
 }
 
-/// Whether no caller that a source names can fit.
+/// Whether no identified client can fit.
 pub(super) fn excludes_every_client(condition: &Match, known: &[Source]) -> bool {
     let Some(not) = condition.not.as_deref().filter(|not| is_by_source(not)) else {
         return false;

@@ -10,14 +10,14 @@ use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// The limit that they belong to.
+/// The limit of the overrides.
 pub(super) struct OverrideContext {
-    /// `None` where its rate is broken.
+    /// `None` if its rate is invalid.
     pub quota: Option<Quota>,
     pub has_client: bool,
 }
 
-/// The overrides in their order. All have the limit's period; for one that is unlimited, the first of theirs.
+/// The overrides in their order. All have the limit's period; if the limit is unlimited, that of the first override.
 pub(super) fn read(node: Option<&Node>, of: &OverrideContext, context: &LimitContext) -> Vec<Override> {
     let items = node.and_then(Node::items).unwrap_or_default();
     let mut list = Vec::new();
@@ -127,12 +127,12 @@ fn read_cidr(node: &Node) -> Option<IpNet> {
     Some(net)
 }
 
-/// What the overrides so far fit, so that one that can never be reached is found.
+/// What earlier overrides match, to find overrides that can never be reached.
 #[derive(Default)]
 struct EarlierOverrides(BTreeMap<String, usize>);
 
 impl EarlierOverrides {
-    /// The index of the one that fits all that this one does, if there is one.
+    /// The index of an earlier override that matches everything that this one does, if there is one.
     fn earlier(&mut self, index: usize, read: &Override) -> Option<usize> {
         let form = match read {
             Override::Redis => "redis".to_owned(),

@@ -1,4 +1,4 @@
-//! Which of several counters decides, and which one the caller is told of.
+//! Which of several counters decides, and which one is shown to the caller.
 
 use super::*;
 use crate::fixtures::{self, rate};

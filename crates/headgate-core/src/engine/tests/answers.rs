@@ -1,4 +1,4 @@
-//! Decisions from memory, and what is told of them.
+//! Decisions from memory, and how they are reported.
 
 use super::*;
 use crate::decision::{CountedBy, Outcome};

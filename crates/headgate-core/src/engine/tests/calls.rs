@@ -1,4 +1,4 @@
-//! The calls of a request: how often they are sent, and which reply ends the waiting.
+//! The calls of a request: how often they are sent, and which reply completes the request.
 
 use super::*;
 

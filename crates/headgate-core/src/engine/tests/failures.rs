@@ -1,4 +1,4 @@
-//! What becomes of requests when Redis or the worker itself fails.
+//! Requests while Redis or the worker itself fails.
 
 use super::*;
 
