@@ -91,7 +91,7 @@ test-valkey: setup build build-drill build-cli
 			--skip with_a_wrong_password_nothing $(addsuffix ::,$(VALKEY_TESTS)) || exit 1; \
 	done
 
-# The module for Higress in a gateway of the tests' own, and what must hold on both roads to Redis.
+# The module for Higress in a gateway of the tests' own, and the suite for both transports to Redis.
 test-higress: build build-higress
 	cargo test $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) -- $(THREADS)
 
@@ -149,7 +149,7 @@ build-higress: setup-run
 	$(WASM_RUSTC) --features higress --target-dir $(CARGO_OUT)/higress
 	@scripts/wasm.sh $(CARGO_OUT)/higress/wasm32-wasip1/release/headgate.wasm target/headgate-higress.wasm
 
-# For tests only: as if it were the next release (another script), and it dies when told to.
+# For tests only, with fault injection: it has the script of the next release, and panics on request.
 build-drill: setup-run
 	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
 	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
@@ -169,7 +169,7 @@ chaos: setup build build-drill
 	cargo test $(LOCKED) $(ALL) --test chaos
 
 # A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.
-# What is found stands in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
+# Findings are in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
 TARGETS ?= resp frames config plan headers
 fuzz: setup-fuzz
 	@cd fuzz && for target in $(TARGETS); do \

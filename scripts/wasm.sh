@@ -4,7 +4,7 @@
 # The module exports what src/entry/exports.rs defines and nothing else: a proxy calls every callback that is exported,
 # for each piece of a body, for each line of a log. wasm-opt takes off a quarter, the names of functions with it (a
 # backtrace then shows numbers): WASM_OPT_FLAGS=-g keeps them. -Oz is no slower than -O3 in a request. The features are
-# those that rustc uses anyway; older versions of wasm-opt need to be told.
+# those that rustc uses anyway; older versions of wasm-opt need the flags.
 set -eu
 from=$1 to=$2
 features="--enable-bulk-memory --enable-multivalue --enable-mutable-globals --enable-nontrapping-float-to-int \

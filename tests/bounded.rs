@@ -1,7 +1,7 @@
 //! A million clients, each once and denied, leave the structures of a worker as large as the first hundred thousand
 //! did: planner, verdict cache, pending requests, local counters, the most rejected. Counts what is allocated.
 
-use headgate_core::engine::{Engine, Event, Now, Step};
+use headgate_core::engine::{Engine, Event, Now, RequestStatus};
 use headgate_core::fixtures::{self, FakeExchange, FakeTransport, Sent};
 use headgate_core::identify::Hasher;
 use headgate_core::local::Memory;
@@ -74,7 +74,7 @@ fn clients(number: usize) -> [usize; 2] {
             monotonic: start + at,
             unix: Duration::from_secs(1_800_000_000) + at,
         };
-        let Step::Pending(id, _) = engine.on_request(now, n as u64, &mut request) else {
+        let RequestStatus::Pending(id, _) = engine.on_request(now, n as u64, &mut request) else {
             panic!("it is counted");
         };
         let sent = engine.transport_mut().sent.pop_front().expect("a call");

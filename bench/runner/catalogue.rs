@@ -1,4 +1,4 @@
-//! The setups: what stands side by side.
+//! The setups that are compared.
 
 use crate::host_calls::Asks;
 use crate::load::Callers;
@@ -111,7 +111,7 @@ pub const ALGORITHMS: [(&str, &str); 4] = [
 /// A rate that each client has spent after its first request.
 const SPENT: &str = "1/day";
 
-/// A rate that nobody spends.
+/// A rate that no caller reaches.
 const FREE: &str = "100000000/day";
 
 const PARTNER_SOURCE: &str = "identify: [{header: x-api-key}, {name: partner, header: x-partner}]\n";
@@ -193,7 +193,7 @@ pub fn setups(options: &Options) -> Vec<Setup> {
         denied,
         PARTNER_SOURCE.to_owned() + &halved,
     ));
-    // what operators are told costs: the same with nothing told
+    // the cost of metrics and logs: the same policy without them
     let quiet = "metrics: {enabled: false}\nlog: {denials_per_second: 0}\n";
     for (end, what, rate) in [("", "all allowed", rate), ("/denied", "all denied", SPENT)] {
         all.push(
@@ -286,7 +286,7 @@ fn half(algorithm: &str, rate: &str) -> String {
     )
 }
 
-/// Four limits of constant size for each client; `last` stands for the fourth.
+/// Four limits of constant size for each client; `last` is the fourth.
 fn four(last: &[String]) -> String {
     format!(
         "limits:\n\

@@ -1,5 +1,5 @@
 //! The benchmark: one machine, one Envoy binary, one load; the limiters side by side. `make bench` runs it. With the
-//! argument `pairs` it compares two modules instead, as [`pairs`] says.
+//! argument `pairs` it compares two modules instead: see [`pairs`].
 //!
 //! Every setup has an Envoy of its own (one worker) and all route to the same small upstream. A round measures each
 //! setup at each load, one after the other, with all other Envoys stopped; ratios are taken within a round, and the

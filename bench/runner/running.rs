@@ -98,7 +98,7 @@ enum Started {
 }
 
 impl Running {
-    /// Starts it, and stops it at once: it goes on while it is measured. An error says why it cannot be had.
+    /// Starts it, and stops it at once: it continues while it is measured. An error contains the reason.
     pub fn start(setup: Setup, world: &World) -> Result<Running, String> {
         let (kind, store) = match &setup.kind {
             Kind::Floor => (envoy(world.floor())?, None),
@@ -246,7 +246,7 @@ fn script(world: &World, store: Store, policy: &str) -> Result<Started, String> 
     RedisBenchmark::prepare(&world.nodes(store), owner, policy).map(Started::Script)
 }
 
-/// The service with a quota that nobody spends, and an Envoy that asks it.
+/// The service with a quota that no caller reaches, and an Envoy that asks it.
 fn service(world: &World) -> Result<Started, String> {
     let (port, redis) = (free_port(), format!("redis://127.0.0.1:{}", world.single.port));
     let Some(binary) = option_env!("CARGO_BIN_EXE_rls") else {

@@ -67,7 +67,7 @@ fn pass(pieces: Vec<&[u8]>) -> (Vec<u8>, bool) {
     (out, false)
 }
 
-/// The messages of whole and unfinished frames, up to the first that is none.
+/// The messages of complete and incomplete frames, up to the first invalid one.
 fn unframed(mut wire: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some((&[0, a, b, c, d], rest)) = wire.split_first_chunk::<5>() {

@@ -33,13 +33,13 @@ pub fn pieces(seed: u8, mut data: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// A whole line end of RESP at the front: what stands before it, and the rest.
+/// Splits at the first line end of RESP: the text before it, and the rest.
 pub fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.windows(2).position(|two| two == b"\r\n")?;
     Some((&bytes[..end], &bytes[end + 2..]))
 }
 
-/// As it may stand in a header: visible ASCII and spaces within.
+/// Whether it is valid in a header: visible ASCII, with spaces inside only.
 pub fn is_header_value(value: &str) -> bool {
     value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && value.trim() == value
 }

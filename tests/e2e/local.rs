@@ -255,7 +255,7 @@ mod failing {
                 (&entry["ratelimit_decision"], &entry["ratelimit_by"]),
                 (&"denied".into(), &"local".into())
             );
-            let words = "on_error: local counts them in this Envoy alone";
+            let words = "applying on_error: local (this Envoy counts them alone)";
             let lines = envoy.log().matches(words).count();
             assert!((1..=4).contains(&lines), "{lines} lines for 9 failures");
         }

@@ -26,7 +26,7 @@ class Prometheus:
             "rule_files": [str(self.dir / "rules.yaml")],
             "scrape_configs": [
                 {"job_name": "control-plane", "static_configs": [{"targets": [control_plane]}]},
-                {"job_name": "pods", "metrics_path": "/stats/prometheus",
+                {"job_name": "pods", "metrics_path": "/stats/prometheus", "honor_labels": True,
                  "file_sd_configs": [{"files": [str(self.dir / "targets.json")], "refresh_interval": "1s"}]}]}))
         process = cluster.start("prometheus", "prometheus", f"--config.file={self.dir}/prometheus.yaml", f"--web.listen-address={ADDRESS}",
                                 f"--storage.tsdb.path={self.dir}/data")

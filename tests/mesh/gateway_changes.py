@@ -74,7 +74,7 @@ def changes(report, mesh, form, prometheus):
     wait("the form", lambda: ask(pod, 1, "first")["kinds"].get("passed"), log=pod.log)
     wait("Redis", lambda: ask(pod, 1, "first") and redis_counted(pod, ADMIN), log=pod.log)
     on = Changes(report, mesh, form, pod)
-    prometheus.watch(pod, 19001, gateway="edge")
+    prometheus.watch(pod, 19001)
     with report.test(f"gateway_{form.lower()}_alerts_are_quiet_before"):
         time.sleep(5)
         expect(not prometheus.quiet(), f"alerts without a cause: {prometheus.quiet()}")
@@ -85,7 +85,7 @@ def changes(report, mesh, form, prometheus):
         return [one for one in mesh.conditions(*policy) if one[1] != "True"]
 
     with report.test(f"gateway_{name}_new_policy_loses_nothing"):
-        result, continues, _ = on.under_load("a new policy", lambda: on.policy(rate("120/minute")), limit=120)
+        result, continues, _ = on.under_load("a new policy", lambda: on.policy(rate("90/minute")), limit=90)
         nothing_lost(result, continues, "a new policy")
     on.policy()
     time.sleep(2)
@@ -125,17 +125,17 @@ def changes(report, mesh, form, prometheus):
     with report.test(f"gateway_{name}_registry_down"):
         mesh.cluster.registry_down()
         try:
-            result, continues, fresh = on.under_load("the registry is down, and a new policy", lambda: on.policy(rate("120/minute")), starts=True, limit=120)
+            result, continues, fresh = on.under_load("the registry is down, and a new policy", lambda: on.policy(rate("90/minute")), starts=True, limit=90)
             nothing_lost(result, continues, "the registry is down")
-            result, continues, fresh = on.under_load("the registry is down, and Envoy Gateway restarts", mesh.restart, seconds=14, starts=True, limit=120)
+            result, continues, fresh = on.under_load("the registry is down, and Envoy Gateway restarts", mesh.restart, seconds=14, starts=True, limit=90)
             if is_file:
                 nothing_lost(result, continues, "Envoy Gateway restarts")
         finally:
             mesh.cluster.registry_up()
-        mesh.restart()  # which fetches the image at once, and not when its back-off ends
-        on.policy()
-        wait("counting", lambda: ask(pod, 1, "again")["kinds"].get("passed"), 60)
-        time.sleep(2)
+            mesh.restart()  # which fetches the image at once, and not when its back-off ends
+            on.policy()
+            wait("counting", lambda: ask(pod, 1, "again")["kinds"].get("passed"), 60)
+            time.sleep(2)
 
     with report.test(f"gateway_{name}_new_version_loses_nothing"):
         # The next module beside this one, in the same ConfigMap, and in the running pod after the kubelet's sync.

@@ -147,6 +147,7 @@ class Pod:
         """The service itself: the upstream's program."""
         self.processes.append(self.cluster.start(f"app-{self.name}", "ip", "netns", "exec", self.net, sys.executable,
                                                  HERE / "upstream.py", port))
+        wait("the service", lambda: self.inside("curl", "-s", "-m", "2", f"http://127.0.0.1:{port}/", check=False))
 
     def end(self):
         self.cluster.stop(*self.processes)

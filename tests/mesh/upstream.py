@@ -1,6 +1,7 @@
 """The service behind the proxies: upstream.py PORT. Answers with the request's headers as JSON."""
 import http.server
 import json
+import socketserver
 import sys
 
 
@@ -20,4 +21,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1])), Handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 256
+
+    def server_bind(self):
+        socketserver.TCPServer.server_bind(self)  # HTTPServer's asks the DNS for its own name, which takes seconds
+
+
+Server(("0.0.0.0", int(sys.argv[1])), Handler).serve_forever()

@@ -3,7 +3,7 @@
 use crate::fixtures::*;
 use crate::server::{text, Client, Server};
 use headgate_core::limit::{Algorithm, Charge};
-use headgate_core::script::Reply;
+use headgate_core::script::ScriptReply;
 
 #[test]
 fn a_wrong_type_at_one_key_leaves_the_others_uncharged() {
@@ -83,7 +83,7 @@ fn a_shadow_limit_is_charged_up_to_its_quota_and_never_denies() {
         ..charge(COUNTER, 2, DAY)
     };
     let both = group(&[shadow, charge(GCRA, 4, DAY)]);
-    let replies: Vec<Reply> = (0..5).map(|_| client.count(&both)).collect();
+    let replies: Vec<ScriptReply> = (0..5).map(|_| client.count(&both)).collect();
     let allowed: Vec<[bool; 2]> = replies
         .iter()
         .map(|reply| [reply.verdicts[0].allowed, reply.verdicts[1].allowed])

@@ -4,7 +4,7 @@ use crate::fixtures::*;
 use crate::server::{Client, Server};
 use headgate_core::limit::{Charge, Verdict};
 use headgate_core::redis::resp::Value;
-use headgate_core::script::{Mode, Reply};
+use headgate_core::script::{Mode, ScriptReply};
 use std::time::Duration;
 
 const MINUTE: u64 = 60_000;
@@ -68,14 +68,14 @@ fn a_cost_from_the_response_is_owed_for_a_full_bucket_at_most() {
     let server = Server::start();
     let mut client = server.client();
     let later = Charge {
-        later: true,
+        charged_on_response: true,
         ..bucket(60)
     };
     let asked = group(std::slice::from_ref(&later));
     let charged = group(&[Charge { cost: 60, ..later }]);
     for calls in 1..=3 {
         let value = client.call(&charged, Mode::Charge);
-        assert!(Reply::decode(&charged, &value).is_ok(), "{value:?}");
+        assert!(ScriptReply::decode(&charged, &value).is_ok(), "{value:?}");
         let owed = client.count(&asked).verdicts[0];
         let (full, twice) = (calls * MINUTE, 2 * MINUTE - 1_000);
         let expected = full.min(twice);

@@ -3,7 +3,7 @@
 use crate::fixtures::*;
 use crate::server::{text, Client, Server};
 use headgate_core::limit::{Algorithm, Charge, Group};
-use headgate_core::script::{body, Mode, Reply};
+use headgate_core::script::{body, Mode, ScriptReply};
 
 /// Bytes before a log's entries, and bytes of each entry.
 const HEADER: i64 = headgate_core::store::LOG_HEADER as i64;
@@ -40,7 +40,7 @@ impl Clocked {
     /// Whether it was admitted, and what is left.
     fn count(&mut self, us: u64, group: &Group) -> (bool, u64) {
         self.add(us, group);
-        let reply = Reply::decode(group, &self.client.send()[1]).unwrap();
+        let reply = ScriptReply::decode(group, &self.client.send()[1]).unwrap();
         (reply.admitted, reply.verdicts[0].remaining)
     }
 
@@ -64,7 +64,7 @@ fn calls_of_the_same_time_are_entries_of_their_own() {
         clocked.add(us, &group);
     }
     for reply in clocked.client.send().chunks(2) {
-        assert!(Reply::decode(&group, &reply[1]).unwrap().admitted);
+        assert!(ScriptReply::decode(&group, &reply[1]).unwrap().admitted);
     }
     assert_eq!(clocked.count(NOW, &group), (false, 0));
     assert_eq!(clocked.length(), HEADER + 4_500 * ENTRY);

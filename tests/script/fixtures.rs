@@ -4,7 +4,7 @@ use crate::server::{text, Client};
 use headgate_core::fixtures;
 use headgate_core::limit::{Algorithm, Align, Charge, Group, LiveOverride};
 use headgate_core::redis::resp::Value;
-use headgate_core::script::{Mode, Reply};
+use headgate_core::script::{Mode, ScriptReply};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub const HASH: &str = "ratelimit:main:{api_key:k}";
@@ -68,7 +68,7 @@ pub fn stored(client: &mut Client) -> Vec<Value> {
     client.send()
 }
 
-pub fn left(reply: &Reply) -> Vec<u64> {
+pub fn left(reply: &ScriptReply) -> Vec<u64> {
     reply.verdicts.iter().map(|verdict| verdict.remaining).collect()
 }
 

@@ -9,7 +9,7 @@ use crate::traffic::{
 };
 use headgate_core::limit::{Algorithm, Group};
 use headgate_core::redis::resp::Value;
-use headgate_core::script::{LiveQuota, Mode, Reply};
+use headgate_core::script::{LiveQuota, Mode, ScriptReply};
 use headgate_sim::model::{Marks, Model};
 use headgate_sim::script::Call;
 use proptest::prelude::*;
@@ -26,7 +26,7 @@ struct Run<'c> {
     wire: Model,
     /// Whether N has changed at all: a bucket that drains more slowly than when its expiry was set outlives that.
     changed: bool,
-    admitted: Vec<(Group, Reply, Marks)>,
+    admitted: Vec<(Group, ScriptReply, Marks)>,
 }
 
 impl Run<'_> {
@@ -50,7 +50,7 @@ impl Run<'_> {
     }
 
     /// What the simulated Redis answers.
-    fn simulated(&mut self, group: &Group, mode: Mode<'_>) -> Reply {
+    fn simulated(&mut self, group: &Group, mode: Mode<'_>) -> ScriptReply {
         let call = Call::of(group, mode).expect("a call");
         let done = call.run(&mut self.wire, self.clock_us);
         decode(group, &Value::Bulk(Some(done.pack())))
@@ -162,8 +162,8 @@ const ALL: [Ask; 4] = [const {
     }
 }; 4];
 
-fn decode(group: &Group, value: &Value) -> Reply {
-    Reply::decode(group, value).unwrap_or_else(|error| match value {
+fn decode(group: &Group, value: &Value) -> ScriptReply {
+    ScriptReply::decode(group, value).unwrap_or_else(|error| match value {
         Value::Error(_) => panic!("{}", text(value)),
         _ => panic!("{error}: {value:?}"),
     })

@@ -2,7 +2,7 @@
 
 use headgate_core::limit::Group;
 use headgate_core::redis::resp::{array, bulk, command, Decoder, Value};
-use headgate_core::script::{arguments, Mode, Reply};
+use headgate_core::script::{arguments, Mode, ScriptReply};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -167,9 +167,9 @@ impl Client {
         self.send().remove(0)
     }
 
-    pub fn count(&mut self, group: &Group) -> Reply {
+    pub fn count(&mut self, group: &Group) -> ScriptReply {
         let value = self.call(group, Mode::Count);
-        Reply::decode(group, &value).unwrap_or_else(|error| panic!("{error}: {value:?}"))
+        ScriptReply::decode(group, &value).unwrap_or_else(|error| panic!("{error}: {value:?}"))
     }
 }
 

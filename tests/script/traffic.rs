@@ -190,7 +190,7 @@ pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
             } else {
                 dear
             },
-            later: ask.later && later,
+            charged_on_response: ask.later && later,
             enforced: ask.enforced,
             phase_ms: match limit.algorithm {
                 Algorithm::FixedWindow { align: Align::Client } => limit.phase_ms,

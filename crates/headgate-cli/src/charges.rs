@@ -23,7 +23,7 @@ pub fn granted(charge: &Charge) -> String {
 }
 
 pub fn cost(charge: &Charge) -> String {
-    match charge.later {
+    match charge.charged_on_response {
         true => "from the response".to_owned(),
         false => charge.cost.to_string(),
     }

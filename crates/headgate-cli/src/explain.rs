@@ -9,7 +9,8 @@ use super::{input, reasons, Failure, Output};
 use headgate_core::config::OnNoClient;
 use headgate_core::identify::{canonical, Headers, Identity};
 use headgate_core::limit::{
-    Charge, Exemption, Explained, Form, Group, Limit, NoClient, Plan, Planner, Quota, Readings, Standing,
+    Charge, Exemption, Explained, Form, Group, Limit, LimitStatus, NoClient, PathReadings, Plan, Planner,
+    Quota,
 };
 use headgate_core::model::{FilterState, StateName};
 use headgate_sim::request::Request;
@@ -88,7 +89,7 @@ impl<'a> Explanation<'a> {
         }
     }
 
-    fn limits(&self) -> impl Iterator<Item = (usize, &Limit, Standing)> {
+    fn limits(&self) -> impl Iterator<Item = (usize, &Limit, LimitStatus)> {
         let limits = self.loaded.policy.limits.iter().zip(&self.explained.limits);
         limits
             .enumerate()
@@ -104,16 +105,18 @@ impl<'a> Explanation<'a> {
     }
 
     /// Why a limit holds or does not.
-    fn reason(&self, index: usize, limit: &Limit, standing: Standing) -> String {
+    fn reason(&self, index: usize, limit: &Limit, standing: LimitStatus) -> String {
         match standing {
             _ if self.explained.exempt.is_full() => "the request is exempt".to_owned(),
-            Standing::NoMatch => reasons::no_match(self.loaded, index, limit, self.request, &self.identity),
-            Standing::NoClient(NoClient::Unknown) => "keys by client, and no source names one".to_owned(),
-            Standing::NoClient(NoClient::Ambiguous) => {
+            LimitStatus::NoMatch => {
+                reasons::no_match(self.loaded, index, limit, self.request, &self.identity)
+            }
+            LimitStatus::NoClient(NoClient::Unknown) => "keys by client, and no source names one".to_owned(),
+            LimitStatus::NoClient(NoClient::Ambiguous) => {
                 "keys by client, and a source has several values: the request is refused".to_owned()
             }
-            Standing::Replaced(by) => format!("replaced by {}", self.name(by)),
-            Standing::Holds {
+            LimitStatus::Replaced(by) => format!("replaced by {}", self.name(by)),
+            LimitStatus::Holds {
                 matched,
                 reading,
                 quota,
@@ -211,9 +214,9 @@ impl<'a> Explanation<'a> {
         }
         let mut table = Table::new(&["limit", "rate", "holds", "why"]);
         for (index, limit, standing) in self.limits() {
-            let holds = matches!(standing, Standing::Holds { .. }) && !self.explained.exempt.is_full();
+            let holds = matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full();
             let quota = match standing {
-                Standing::Holds { quota, .. } => quota,
+                LimitStatus::Holds { quota, .. } => quota,
                 _ => limit.quota,
             };
             let applies = if holds { "yes" } else { "no" };
@@ -279,11 +282,11 @@ impl<'a> Explanation<'a> {
             .map(|(index, limit, standing)| {
                 let mut value = json!({
                     "name": limit.name,
-                    "holds": matches!(standing, Standing::Holds { .. }) && !self.explained.exempt.is_full(),
+                    "holds": matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full(),
                     "why": self.reason(index, limit, standing),
                 });
                 if let (
-                    Standing::Holds {
+                    LimitStatus::Holds {
                         quota,
                         live,
                         enforced,
@@ -335,7 +338,7 @@ impl<'a> Explanation<'a> {
 fn readings(request: &Request) -> Vec<(u8, String)> {
     let target = request.header(":path").value().unwrap_or_default();
     let shown = |(number, path)| (number, String::from_utf8_lossy(path).into_owned());
-    Readings::of(&target).numbered().map(shown).collect()
+    PathReadings::of(&target).numbered().map(shown).collect()
 }
 
 #[cfg(test)]

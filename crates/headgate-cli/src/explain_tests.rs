@@ -34,8 +34,8 @@ proptest! {
         let explanation = Explanation::new(&loaded, &request);
         let holds = explanation.limits().filter_map(|(index, _, standing)| match standing {
             _ if explanation.explained.exempt.is_full() => None,
-            Standing::Holds { quota: Quota::Unlimited, live: false, .. } => None,
-            Standing::Holds { .. } => Some(index),
+            LimitStatus::Holds { quota: Quota::Unlimited, live: false, .. } => None,
+            LimitStatus::Holds { .. } => Some(index),
             _ => None,
         });
         let mut counted: Vec<usize> = explanation.groups.iter().flat_map(|g| &g.charges).map(|c| c.limit).collect();

@@ -2,7 +2,7 @@
 
 use super::policies::Loaded;
 use headgate_core::identify::{Client, ClientValue, Headers, Identity, Source};
-use headgate_core::limit::{bare_host, Limit, Match, Override, Readings};
+use headgate_core::limit::{bare_host, Limit, Match, Override, PathReadings};
 use headgate_sim::request::Request;
 use ipnet::IpNet;
 use serde_json::Value;
@@ -66,7 +66,7 @@ fn mismatch(condition: &Match, written: &Value, request: &Request, source: Optio
         return format!("methods {} has not {method}", show(written, "methods"));
     }
     let target = header(":path");
-    let paths = Readings::of(target.as_bytes());
+    let paths = PathReadings::of(target.as_bytes());
     if let Some(pattern) = &condition.path {
         if !paths.iter().any(|path| pattern.matches(path, condition.case)) {
             let path = String::from_utf8_lossy(paths.canonical());

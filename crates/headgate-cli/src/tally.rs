@@ -112,7 +112,7 @@ impl Observer for Tally<'_> {
                     Outcome::NoClient { .. } | Outcome::AmbiguousClient => self.no_client += 1,
                     _ => {}
                 }
-                let label = by.map_or(outcome.word(), CountedBy::word);
+                let label = by.map_or(outcome.as_str(), CountedBy::as_str);
                 *self.by.entry(label.to_owned()).or_default() += 1;
             }
             engine::Event::Counted {

@@ -3,7 +3,7 @@
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use headgate_core::config::Policy;
-use headgate_core::fixtures::{self, Request};
+use headgate_core::fixtures::{self, FakeHeaders};
 use headgate_core::identify::Hasher;
 use headgate_core::lease::LeaseBook;
 use headgate_core::limit::{Plan, Planner, Verdict};
@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 use std::hint::black_box;
 use std::time::Instant;
 
-const CALL: Request = Request(&[
+const CALL: FakeHeaders = FakeHeaders(&[
     (":method", "POST"),
     (":path", "/api/v1/users/7?x=y"),
     (":authority", "api.example.com"),
@@ -94,9 +94,9 @@ fn memory(c: &mut Criterion) {
             if verdicts.is_none() {
                 book.note(now, &groups);
             }
-            for taking in book.takings(now, &groups) {
+            for lease_request in book.lease_requests(now, &groups) {
                 call += 1;
-                book.sent(now, call, taking);
+                book.sent(now, call, lease_request);
                 book.settle(now, call, Ok(resp::Value::Array(Some(reply.to_vec()))));
             }
             verdicts

@@ -19,49 +19,49 @@ pub const IETF_POLICY: &str = "ratelimit-policy";
 pub const IETF_STATE: &str = "ratelimit";
 
 /// A header to set.
-pub type Header = (&'static str, Value);
+pub type Header = (&'static str, HeaderValue);
 
 /// What a header says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Value {
+pub enum HeaderValue {
     /// Written where it is sent.
     Number(u64),
     Text(Cow<'static, str>),
 }
 
-impl Value {
+impl HeaderValue {
     /// As it is sent; a number is written into `buffer`.
     pub fn as_str<'a>(&'a self, buffer: &'a mut itoa::Buffer) -> &'a str {
         match self {
-            Value::Number(number) => buffer.format(*number),
-            Value::Text(text) => text,
+            HeaderValue::Number(number) => buffer.format(*number),
+            HeaderValue::Text(text) => text,
         }
     }
 
     /// `None`: it is none.
     pub fn number(&self) -> Option<u64> {
         match self {
-            Value::Number(number) => Some(*number),
-            Value::Text(text) => text.parse().ok(),
+            HeaderValue::Number(number) => Some(*number),
+            HeaderValue::Text(text) => text.parse().ok(),
         }
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for HeaderValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str(&mut itoa::Buffer::new()))
     }
 }
 
-impl From<&'static str> for Value {
-    fn from(text: &'static str) -> Value {
-        Value::Text(Cow::Borrowed(text))
+impl From<&'static str> for HeaderValue {
+    fn from(text: &'static str) -> HeaderValue {
+        HeaderValue::Text(Cow::Borrowed(text))
     }
 }
 
-impl From<String> for Value {
-    fn from(text: String) -> Value {
-        Value::Text(Cow::Owned(text))
+impl From<String> for HeaderValue {
+    fn from(text: String) -> HeaderValue {
+        HeaderValue::Text(Cow::Owned(text))
     }
 }
 
@@ -105,9 +105,9 @@ pub fn quota(
     let mut headers = Vec::with_capacity(5);
     if let (true, Some(figures)) = (settings.x_ratelimit, decision.shown.as_ref()) {
         let reset = reset(settings.reset, figures.reset_ms, unix_ms);
-        headers.push((LIMIT, Value::Number(figures.quota)));
-        headers.push((REMAINING, Value::Number(figures.remaining)));
-        headers.push((RESET, Value::Number(reset)));
+        headers.push((LIMIT, HeaderValue::Number(figures.quota)));
+        headers.push((REMAINING, HeaderValue::Number(figures.remaining)));
+        headers.push((RESET, HeaderValue::Number(reset)));
     }
     if settings.ietf && decision.shown.is_some() {
         let (mut policy, mut state) = (String::new(), String::new());

@@ -84,24 +84,24 @@ pub fn stays(earlier: &[u8], later: &str, later_refuses: bool) -> bool {
 
 /// What is left of a limit, to compare which one is the tighter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RemainingQuota {
     pub remaining: u64,
     pub reset: u64,
     /// What a call like this one takes; at least 1.
     pub cost: u64,
 }
 
-impl Standing {
+impl RemainingQuota {
     /// Fewer further calls like this one; a tie: the longer reset.
-    pub fn tighter(&self, other: &Standing) -> bool {
-        let calls = |standing: &Standing| standing.remaining / standing.cost.max(1);
+    pub fn tighter(&self, other: &RemainingQuota) -> bool {
+        let calls = |standing: &RemainingQuota| standing.remaining / standing.cost.max(1);
         (calls(self), other.reset) < (calls(other), self.reset)
     }
 }
 
-fn standing(list: &[Header], cost: u64) -> Option<Standing> {
+fn standing(list: &[Header], cost: u64) -> Option<RemainingQuota> {
     let number = |name| list.iter().find(|(known, _)| *known == name)?.1.number();
-    Some(Standing {
+    Some(RemainingQuota {
         remaining: number(headers::REMAINING)?,
         reset: number(headers::RESET)?,
         cost,
@@ -115,7 +115,7 @@ fn family_of(name: &str) -> Option<Family> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::headers::Value;
+    use crate::headers::HeaderValue;
     use crate::identify::FakeRequest;
 
     fn figures(quota: u64, remaining: u64, reset: u64) -> Vec<Header> {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_shown_is_read_from_the_request_and_nothing_else_of_it() {
+    fn only_quota_headers_are_read_from_the_request() {
         let list = [figures(10, 9, 60), ietf("a")].concat();
         let request = |list: &[Header]| {
             let list: Vec<_> = list
@@ -203,9 +203,9 @@ mod tests {
 
     #[test]
     fn a_denial_shows_its_own_figures_or_none_at_all() {
-        let denial = [figures(100, 0, 60), vec![("retry-after", Value::Number(7))]].concat();
+        let denial = [figures(100, 0, 60), vec![("retry-after", HeaderValue::Number(7))]].concat();
         assert_eq!(merge(figures(10, 0, 99), denial.clone(), true), denial);
-        let hidden = vec![("retry-after", Value::Number(60))];
+        let hidden = vec![("retry-after", HeaderValue::Number(60))];
         assert_eq!(
             merge([figures(10, 0, 99), ietf("a")].concat(), hidden.clone(), true),
             hidden

@@ -6,7 +6,7 @@ use crate::headers::{self, Header};
 use crate::limit::Percent;
 use crate::model::{BodyFormat, Policy};
 use crate::protocol::Protocol;
-use crate::retry::Wait;
+use crate::retry::RetryDelay;
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -70,10 +70,10 @@ impl Reply {
             Outcome::Denied => {
                 let jitter = settings.retry_after_jitter;
                 let random = if jitter == Percent::NONE { 0.0 } else { random() };
-                let wait = Wait::of_denial(decision, jitter, random);
+                let wait = RetryDelay::of_denial(decision, jitter, random);
                 (DENIED, settings.status, Some(wait))
             }
-            Outcome::FailedClosed => (ERROR, settings.error_status, Some(Wait::OF_ERROR)),
+            Outcome::FailedClosed => (ERROR, settings.error_status, Some(RetryDelay::OF_ERROR)),
             Outcome::NoClient { refused: true } => (NO_CLIENT, 403, None),
             Outcome::AmbiguousClient => (AMBIGUOUS_CLIENT, 400, None),
             Outcome::Allowed | Outcome::FailedOpen | Outcome::Exempt | Outcome::NoClient { .. } => {

@@ -5,7 +5,7 @@
 //! clients `google.rpc.RetryInfo` in the status.
 
 use crate::decision::Decision;
-use crate::headers::{seconds, Header, Value};
+use crate::headers::{seconds, Header, HeaderValue};
 use crate::limit::Percent;
 use base64ct::{Base64Unpadded, Encoding};
 
@@ -17,7 +17,7 @@ const STATUS_DETAILS: &str = "grpc-status-details-bin";
 
 /// How long a caller is to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait {
+pub struct RetryDelay {
     /// Retry-After: whole seconds, at least 1.
     pub seconds: u64,
     /// In ms, for those who can wait for less than a second; never less than the limit asks for.
@@ -26,20 +26,20 @@ pub struct Wait {
     pub never: bool,
 }
 
-impl Wait {
+impl RetryDelay {
     /// Of a 503: what could not be counted may be counted in a second.
-    pub const OF_ERROR: Wait = Wait {
+    pub const OF_ERROR: RetryDelay = RetryDelay {
         seconds: 1,
         millis: 1_000,
         never: false,
     };
 
     /// Of a denial: the decision's wait, and up to `jitter` more; `random` is in [0, 1).
-    pub fn of_denial(decision: &Decision, jitter: Percent, random: f64) -> Wait {
+    pub fn of_denial(decision: &Decision, jitter: Percent, random: f64) -> RetryDelay {
         let more = f64::from(jitter.basis_points()) / 10_000.0 * random;
         let jittered = |wait: u64| wait as f64 * more;
         let whole = seconds(decision.retry_after_ms).max(1);
-        Wait {
+        RetryDelay {
             seconds: whole + jittered(whole).round() as u64,
             millis: decision.retry_after_ms.max(1) + jittered(decision.retry_after_ms).ceil() as u64,
             never: decision.never,
@@ -48,9 +48,9 @@ impl Wait {
 
     /// What every caller may read.
     pub fn headers(&self, out: &mut Vec<Header>) {
-        out.push((RETRY_AFTER, Value::Number(self.seconds)));
+        out.push((RETRY_AFTER, HeaderValue::Number(self.seconds)));
         if self.millis < 1_000 {
-            out.push((RETRY_AFTER_MS, Value::Number(self.millis)));
+            out.push((RETRY_AFTER_MS, HeaderValue::Number(self.millis)));
         }
         if self.never {
             out.push((SHOULD_RETRY, "false".into()));
@@ -62,7 +62,7 @@ impl Wait {
         let too_long = timeout_ms.is_some_and(|timeout| timeout < self.millis);
         let pushback = match self.never || too_long {
             true => "-1".into(),
-            false => Value::Number(self.millis),
+            false => HeaderValue::Number(self.millis),
         };
         out.push((PUSHBACK, pushback));
         if !self.never {

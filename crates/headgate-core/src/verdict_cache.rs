@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn another_cost_another_n_another_counter_and_a_shadow_are_not_denied_by_it() {
+    fn a_cached_denial_applies_only_to_the_same_counter_and_cost() {
         let (mut cache, denied, sent) = (cache(9), group("a"), Instant::now());
         cache.note(sent, &denied, &denied.charges[0], &spent(500));
         let changes: [fn(&mut Charge); 5] = [

@@ -1,9 +1,9 @@
 //! How often memory is asked for during one request, counted by an allocator of the test's own: of the parts that decide,
 //! and of the engine from a request's headers to its response's. What the host allocates is left out.
 
-use headgate_core::decision::{Counted, CountedBy, Decision};
-use headgate_core::engine::{Answer, CallId, Engine, Exchange, Now, Response, Step};
-use headgate_core::fixtures::{self, Request};
+use headgate_core::decision::{CountedBy, CounterResult, Decision};
+use headgate_core::engine::{Answer, CallId, Engine, Exchange, Now, RequestStatus, Response};
+use headgate_core::fixtures::{self, FakeHeaders};
 use headgate_core::headers::{self, Header};
 use headgate_core::identify::{Attributes, Hasher, Headers, TlsField};
 use headgate_core::limit::{Plan, Planner};
@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-struct Counting;
+struct CountingAllocator;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -30,7 +30,7 @@ fn count() {
 }
 
 // A growing `Vec` asks each time.
-unsafe impl GlobalAlloc for Counting {
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
         System.alloc(layout)
@@ -52,7 +52,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// How often `run` asks for memory.
 fn allocations<T>(run: impl FnOnce() -> T) -> (u64, T) {
@@ -92,7 +92,7 @@ fn reply(admitted: bool) -> Value {
 fn parts(admitted: bool) -> [u64; 6] {
     let policy = fixtures::policy(ONE);
     let planner = Planner::new(&policy, Hasher::new(Some(b"key")).remembering());
-    let request = Request(CALL);
+    let request = FakeHeaders(CALL);
     planner.identify(&request); // the digest is at hand afterwards
     let (identify, (identity, _name)) = allocations(|| {
         let identity = planner.identify(&request);
@@ -105,10 +105,10 @@ fn parts(admitted: bool) -> [u64; 6] {
     });
     let (call, _call) = allocations(|| script::call(&groups[0], script::Mode::Count));
     let value = reply(admitted);
-    let (decode, reply) = allocations(|| script::Reply::decode(&groups[0], &value).expect("a reply"));
+    let (decode, reply) = allocations(|| script::ScriptReply::decode(&groups[0], &value).expect("a reply"));
     let (decide, decision) = allocations(|| {
         let counted = groups[0].charges.iter().zip(&reply.verdicts);
-        let counted = counted.map(|(charge, verdict)| Counted {
+        let counted = counted.map(|(charge, verdict)| CounterResult {
             charge,
             verdict: Some(*verdict),
             by: CountedBy::Redis,
@@ -128,7 +128,7 @@ struct Plain;
 
 impl Headers for Plain {
     fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
-        Request(CALL)
+        FakeHeaders(CALL)
             .0
             .iter()
             .filter(|(known, _)| *known == name)
@@ -249,8 +249,8 @@ fn engine(policy: &str, admitted: bool) -> [u64; 3] {
             unix: Duration::from_secs(1_800_000_000),
         };
         let (request, id) = allocations(|| match engine.on_request(now, number, &mut Plain) {
-            Step::Pending(id, _) => id,
-            Step::Decided(answer) => panic!("{answer:?}"),
+            RequestStatus::Pending(id, _) => id,
+            RequestStatus::Decided(answer) => panic!("{answer:?}"),
         });
         let calls = std::mem::take(&mut engine.transport_mut().calls);
         let replies: [Option<Value>; 2] = calls

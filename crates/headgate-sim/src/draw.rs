@@ -30,8 +30,10 @@ pub fn draw(choices: &mut Choices) -> Scenario {
     let leased = policies
         .iter()
         .any(|policy| policy.limits.iter().any(|limit| limit.lease.is_some()));
-    let arrivals = arrivals(choices, &network, leased);
+    let mut arrivals = arrivals(choices, &network, leased);
     meet(choices, &mut faults, &arrivals);
+    arrivals.extend(afterwards(choices, &faults, &network));
+    arrivals.sort_by_key(|arrival| arrival.at);
     Scenario {
         // Early or late in windows.
         unix_us: 1_700_000_000 * SECOND + choices.below(20 * SECOND),
@@ -110,10 +112,28 @@ fn meet(choices: &mut Choices, faults: &mut [Planned], arrivals: &[Arrival]) {
         }
         *envoy = Which::One(arrival.envoy);
         let lasts = planned.until - planned.from;
-        planned.from = arrival.at + choices.below(6 * MS);
+        // Before it leaves the Envoy, on its way, or as its reply comes.
+        let within = *choices.pick(&[MS, 2 * MS, 6 * MS]);
+        planned.from = arrival.at + choices.below(within);
         planned.until = (planned.from + lasts).min(FAULTS_END);
     }
     faults.sort_by_key(|planned| planned.from);
+}
+
+/// Callers that come just as some faults end, when much happens at once.
+fn afterwards(choices: &mut Choices, faults: &[Planned], network: &Settings) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    for planned in faults.iter().filter(|planned| !planned.fault.is_moment()) {
+        if choices.percent(60) {
+            continue;
+        }
+        let place = choices.index(network.envoys * network.workers);
+        for _ in 0..4 + choices.below(12) {
+            let at = (planned.until + choices.below(250 * MS)).saturating_sub(100 * MS);
+            arrivals.push(arrival(choices, network, at, place, 2));
+        }
+    }
+    arrivals
 }
 
 /// Errors that a node answers with, and whether only to what would write.

@@ -34,7 +34,13 @@ impl Model {
     /// Whether the group's charges fit, and what each counter says before anything is charged. `lease`: what is taken is
     /// spent later.
     pub fn check(&self, group: &Group, clock_us: u64, lease: bool) -> (bool, Vec<Verdict>) {
-        let need = |charge: &Charge| if charge.later { 1 } else { charge.cost };
+        let need = |charge: &Charge| {
+            if charge.charged_on_response {
+                1
+            } else {
+                charge.cost
+            }
+        };
         let check = |charge: &Charge| {
             let Some(terms) = self.terms(group, charge, clock_us) else {
                 return Verdict::UNLIMITED;
@@ -65,7 +71,7 @@ impl Model {
         if admitted {
             let taken = if lease { Taken::InAdvance } else { Taken::AtOnce };
             for ((charge, verdict), mark) in group.charges.iter().zip(&mut verdicts).zip(&mut marks) {
-                if verdict.allowed && !charge.later {
+                if verdict.allowed && !charge.charged_on_response {
                     *mark = self.take(group, charge, clock_us, verdict, taken);
                 }
             }

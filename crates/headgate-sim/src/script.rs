@@ -168,7 +168,10 @@ impl Call {
             Mode::Count | Mode::Lease => {
                 let (admitted, verdicts) = model.check(&self.group, clock_us, self.mode == Mode::Lease);
                 let takes = |(charge, verdict): (&Charge, &Verdict)| {
-                    charge.cost > 0 && !charge.later && verdict.allowed && verdict.limit.is_some()
+                    charge.cost > 0
+                        && !charge.charged_on_response
+                        && verdict.allowed
+                        && verdict.limit.is_some()
                 };
                 admitted && self.group.charges.iter().zip(&verdicts).any(takes)
             }
@@ -320,7 +323,7 @@ impl Plan<'_> {
                 period: Period::from_millis(period as u64).ok_or(Malformed("period"))?,
             },
             cost: cost as u64,
-            later: way == 1,
+            charged_on_response: way == 1,
             enforced: shadow == 0,
             phase_ms: match algorithm.form() {
                 Form::Fixed => extra.max(0.0) as u64,

@@ -1,29 +1,29 @@
-//! The first seconds of a worker: Envoy may take requests already and not know the nodes of Redis yet.
+//! The first seconds of a worker: Envoy may accept requests before it knows the Redis nodes.
 //!
-//! `redis_proxy` answers `no upstream host` then. Nothing was sent to Redis, and in a few ms it will be, so the call is
-//! to be sent again, for as long as its caller waits. That is no failure of a shard. But where Redis is away when Envoy
-//! starts, the same answer comes for ever: after [`GRACE_PERIOD`] it is a failure like any other, by which circuit breakers
-//! open. So it is once anything else was answered: Envoy did know Redis, and knows it no more.
+//! `redis_proxy` answers `no upstream host` then. Nothing was sent to Redis, and a retry a few ms later may succeed, so
+//! the call is sent again until its deadline. This is not a failure of a shard. But if Redis is down when Envoy starts,
+//! `redis_proxy` gives the same answer forever. So after [`GRACE_PERIOD`], or after any other answer, it is a failure like
+//! any other and opens circuit breakers.
 
 use super::resp::Value;
 use std::time::{Duration, Instant};
 
-/// From the worker's first such answer on. Envoy resolves names and asks for the cluster's slots within a second, where
-/// it can; with TLS after a second try.
+/// Counted from the worker's first such answer. Envoy needs about a second to resolve names and to ask for the cluster's
+/// slots; with TLS it may need a second attempt.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// What `redis_proxy` answers where its cluster has no host.
+/// The error of `redis_proxy` if its cluster has no host.
 pub(super) const NO_HOST: &[u8] = b"no upstream host";
 
 #[derive(Debug, Default)]
 pub(super) struct Startup {
-    /// When that was answered first.
+    /// When the first answer came.
     since: Option<Instant>,
     over: bool,
 }
 
 impl Startup {
-    /// Whether the reply says no more than that Envoy does not know Redis yet.
+    /// Whether the reply only means that Envoy does not know the Redis nodes yet.
     pub fn is_early(&mut self, now: Instant, reply: &Value) -> bool {
         let no_host = matches!(reply, Value::Error(text) if text == NO_HOST);
         let since = *self.since.get_or_insert(now);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_patience_counts_from_the_first_call_and_not_from_the_start() {
+    fn the_grace_period_begins_with_the_first_answer() {
         let start = Instant::now();
         let mut startup = Startup::default();
         let late = start + GRACE_PERIOD * 100;

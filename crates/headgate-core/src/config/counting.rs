@@ -12,13 +12,13 @@ const LONGEST_LOG: u64 = 10_000;
 const MAX_PRODUCT: u128 = 1 << 53;
 
 /// What `algorithm`, `burst`, `align`, `cost` and `lease` come to.
-pub(super) struct Counting {
+pub(super) struct CountingRules {
     pub algorithm: Algorithm,
     pub cost: Cost,
     pub lease: Option<Percent>,
 }
 
-pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store: Store) -> Counting {
+pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store: Store) -> CountingRules {
     let is_live = overrides.contains(&Override::Redis);
     let largest = largest_limit(quota, overrides);
     let algorithm = read_algorithm(fields, quota, largest, is_live);
@@ -50,7 +50,7 @@ pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store:
     {
         node.fail("a cost from the response is not for a log; write algorithm: sliding_window_counter");
     }
-    Counting {
+    CountingRules {
         algorithm,
         cost,
         lease,
@@ -91,7 +91,10 @@ fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: 
     }
     match choice {
         // A log cannot take what comes later, nor any N.
-        None if !is_live && !is_charged_later(fields) && largest.is_some_and(|limit| limit <= AUTO_LOG) => {
+        None if !is_live
+            && !is_charged_on_response(fields)
+            && largest.is_some_and(|limit| limit <= AUTO_LOG) =>
+        {
             Algorithm::SlidingWindowLog
         }
         None => Algorithm::SlidingWindowCounter,
@@ -175,7 +178,7 @@ fn read_cost(node: &Node, most: u64) -> Option<Cost> {
 }
 
 /// Whether a charge comes later than the call, whatever else is wrong about it.
-fn is_charged_later(fields: &Fields) -> bool {
+fn is_charged_on_response(fields: &Fields) -> bool {
     let cost = fields.get("cost");
     cost.is_some_and(|node| node.get("response_header").is_some())
 }

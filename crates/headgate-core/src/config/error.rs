@@ -81,16 +81,16 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// What was found, and the paths to it. Readers walk with an index ([`Step`]), and only an error spells a path.
+/// What was found, and the paths to it. Readers walk with an index ([`PathStep`]), and only an error spells a path.
 #[derive(Default)]
 pub(super) struct Errors {
     found: Cell<Vec<ConfigError>>,
-    steps: Cell<Vec<Step>>,
+    steps: Cell<Vec<PathStep>>,
 }
 
 /// A step from a value into a part of it.
 #[derive(Debug)]
-struct Step {
+struct PathStep {
     /// Where it leads from: 0 is the root, n is the step before the n-th.
     from: usize,
     /// As in a path: `name`, `["odd name"]` or `[2]`.
@@ -101,7 +101,7 @@ impl Errors {
     /// Where a step leads to.
     pub fn step(&self, from: usize, text: String) -> usize {
         with(&self.steps, |steps| {
-            steps.push(Step { from, text });
+            steps.push(PathStep { from, text });
             steps.len()
         })
     }

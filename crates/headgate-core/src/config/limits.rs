@@ -1,6 +1,6 @@
 //! `limits`: one limit after the other, and the names by which they know each other.
 
-use crate::config::matching::Effect;
+use crate::config::matching::ConditionUse;
 use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
 use crate::config::scalar::NAME_REMEDY;
@@ -37,7 +37,7 @@ pub(super) const ON_ERROR: &[(&str, OnError)] = &[
 ];
 
 /// What a limit takes from the rest of the configuration.
-pub(super) struct Context<'c> {
+pub(super) struct LimitContext<'c> {
     pub sources: &'c [Source],
     pub rates: &'c Rates<'c>,
     pub store: Store,
@@ -47,7 +47,7 @@ pub(super) struct Context<'c> {
 }
 
 /// The limits in their order. Those that are broken are left out, so indices hold only without errors.
-pub(super) fn read(node: Option<Node>, context: &Context) -> Vec<Limit> {
+pub(super) fn read(node: Option<Node>, context: &LimitContext) -> Vec<Limit> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
     let entries: Vec<Option<Fields>> = items.iter().map(|item| item.fields(FIELDS)).collect();
     let mut indices = BTreeMap::new();
@@ -109,7 +109,7 @@ fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<Stri
 }
 
 /// All but its name and what it replaces.
-fn read_limit(fields: &Fields, context: &Context) -> Option<Limit> {
+fn read_limit(fields: &Fields, context: &LimitContext) -> Option<Limit> {
     let get = |name| fields.get(name);
     let rate = fields.required("rate", "write one such as 100/minute");
     let quota = rate.and_then(|node| context.rates.quota(&node));
@@ -119,7 +119,7 @@ fn read_limit(fields: &Fields, context: &Context) -> Option<Limit> {
     let matches = get("match")
         .map(|node| read_matches(&node, has_client, case.unwrap_or_default(), context))
         .unwrap_or_default();
-    let of = overrides::Of { quota, has_client };
+    let of = overrides::OverrideContext { quota, has_client };
     let overrides = overrides::read(get("overrides").as_ref(), &of, context);
     let on_error = get("on_error").and_then(|node| node.choice(ON_ERROR));
     let enforce = get("enforce").and_then(|node| read_enforce(&node));
@@ -152,14 +152,14 @@ fn read_ignore_case(node: &Node, has_match: bool) -> Option<Case> {
     Some(if ignored { Case::Ignored } else { Case::Exact })
 }
 
-fn read_matches(node: &Node, has_client: bool, case: Case, context: &Context) -> Vec<Match> {
+fn read_matches(node: &Node, has_client: bool, case: Case, context: &LimitContext) -> Vec<Match> {
     let items = node.one_or_items();
     if items.is_empty() {
         node.fail("an empty list matches nothing; leave match out to match every request");
     }
     let mut matches = Vec::new();
     for item in &items {
-        let Some(condition) = matching::read(item, context.sources, Effect::Limits(case)) else {
+        let Some(condition) = matching::read(item, context.sources, ConditionUse::Limits(case)) else {
             continue;
         };
         if !has_client && matching::asks_for_client(&condition) {

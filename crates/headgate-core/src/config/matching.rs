@@ -20,24 +20,24 @@ const FIELDS: &[&str] = &[
 
 /// What it leads to that a condition fits, with what is known of it from around it.
 #[derive(Clone, Copy)]
-pub(super) enum Effect {
+pub(super) enum ConditionUse {
     /// A limit holds; how its paths are compared where it does not say so itself.
     Limits(Case),
     /// The request is free of a limit.
     Frees,
 }
 
-impl Effect {
-    fn negated(self, case: Case) -> Effect {
+impl ConditionUse {
+    fn negated(self, case: Case) -> ConditionUse {
         match self {
-            Effect::Limits(_) => Effect::Frees,
-            Effect::Frees => Effect::Limits(case),
+            ConditionUse::Limits(_) => ConditionUse::Frees,
+            ConditionUse::Frees => ConditionUse::Limits(case),
         }
     }
 }
 
 /// A condition; `None` where an error leaves nothing to compare with.
-pub(super) fn read(node: &Node, known: &[Source], effect: Effect) -> Option<Match> {
+pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Option<Match> {
     let fields = node.fields(FIELDS)?;
     if fields.is_empty() {
         node.fail("names no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
@@ -52,8 +52,8 @@ pub(super) fn read(node: &Node, known: &[Source], effect: Effect) -> Option<Matc
         .as_ref()
         .and_then(|node| read_ignore_case(node, fields.get("path").as_ref(), effect))
         .unwrap_or(match effect {
-            Effect::Limits(case) => case,
-            Effect::Frees => Case::default(),
+            ConditionUse::Limits(case) => case,
+            ConditionUse::Frees => Case::default(),
         });
     let condition = Match {
         methods: distinct(&list("methods", "a method"), read_method),
@@ -89,14 +89,14 @@ pub(super) fn read(node: &Node, known: &[Source], effect: Effect) -> Option<Matc
 }
 
 /// How a path's literals are compared: refused where it would change nothing.
-fn read_ignore_case(node: &Node, path: Option<&Node>, effect: Effect) -> Option<Case> {
+fn read_ignore_case(node: &Node, path: Option<&Node>, effect: ConditionUse) -> Option<Case> {
     let ignored = node.flag()?;
     match path {
         None => node.fail("is about a path, and there is none here; write path, or leave this out"),
         Some(path) if path.value().is_object() => {
             node.fail("a regex is compared as it is written: begin it with (?i) to ignore case, and leave this out");
         }
-        Some(_) if ignored && matches!(effect, Effect::Frees) => node.fail(
+        Some(_) if ignored && matches!(effect, ConditionUse::Frees) => node.fail(
             "a path that frees requests (in exempt, or within not) is compared exactly; write each spelling, and \
              leave this out",
         ),

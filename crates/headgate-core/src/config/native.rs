@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_refused_with_its_remedy_and_a_password_is_never_shown() {
+    fn each_mistake_has_its_remedy_and_no_password_is_shown() {
         let native_of = |fields: Value| json!({ "native": fields });
         for (redis, expected) in [
             (json!(null), "configuration: redis is missing"),

@@ -3,8 +3,8 @@
 //! A configuration is the guard's if it says `role: redis_call`, or if it has `redis.key_prefix` and nothing else; any
 //! other is a filter's, and needs limits. Whether the host then uses it so is seen by what it calls.
 
-use crate::config::limits::{self, Context};
-use crate::config::matching::Effect;
+use crate::config::limits::{self, LimitContext};
+use crate::config::matching::ConditionUse;
 use crate::config::native::{self, Transport};
 use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
@@ -120,7 +120,7 @@ fn read_policy(fields: &Fields, transport: Transport) -> Policy {
     });
     let sources = sources::read(get("identify"));
     let rates = Rates::read(get("rates"));
-    let context = Context {
+    let context = LimitContext {
         sources: &sources,
         rates: &rates,
         store: store.unwrap_or(Store::Redis),
@@ -165,10 +165,10 @@ fn read_policy(fields: &Fields, transport: Transport) -> Policy {
     }
 }
 
-fn read_exempt(node: Option<Node>, context: &Context) -> Vec<Match> {
+fn read_exempt(node: Option<Node>, context: &LimitContext) -> Vec<Match> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
     items
         .iter()
-        .filter_map(|item| matching::read(item, context.sources, Effect::Frees))
+        .filter_map(|item| matching::read(item, context.sources, ConditionUse::Frees))
         .collect()
 }

@@ -7,7 +7,7 @@ use crate::config::sources;
 use crate::identify::Source;
 use crate::limit::Percent;
 use crate::model::{
-    BodyFormat, ClientValue, FilterState, LocalSettings, LogSettings, MetricsSettings, NamedClient,
+    BodyFormat, FilterState, LocalSettings, LogSettings, MetricsSettings, NamedClient, NamedClientValue,
     RedisSettings, ResetForm, ResponseSettings, StateName, UpstreamHeaders, VerdictCacheSettings,
 };
 use std::ops::RangeInclusive;
@@ -238,7 +238,7 @@ fn named_client(node: &Node, known: &[Source]) -> Option<NamedClient> {
     }
     let source = fields.required("source", "write one of identify's names");
     let source = source.and_then(|node| sources::known(&node, known));
-    let value: ClientValue = sources::client_value(&fields, source)?;
+    let value: NamedClientValue = sources::client_value(&fields, source)?;
     Some(NamedClient {
         name: name?.to_owned(),
         source: source?.name.clone(),

@@ -4,7 +4,7 @@ use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
 use crate::config::scalar::{is_name, is_token};
 use crate::identify::{network, Digest, DigestError, Extract, Source, SourceKind, TlsField};
-use crate::model::ClientValue;
+use crate::model::NamedClientValue;
 use std::net::IpAddr;
 
 const KINDS: [&str; 7] = ["header", "cookie", "query", "metadata", "tls", "all", "address"];
@@ -235,7 +235,7 @@ pub(super) fn known<'s>(node: &Node, sources: &'s [Source]) -> Option<&'s Source
 }
 
 /// A client as `value` or `hash` of a source says it; refuses what that source never yields.
-pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<ClientValue> {
+pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<NamedClientValue> {
     let (form, node) = fields.exactly_one(&["value", "hash"])?;
     if form == "hash" {
         let hash = node.text("32 hex digits, as `headgate hash` prints them")?;
@@ -246,7 +246,7 @@ pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<C
         if let Err(error) = digest {
             node.fail(&error.to_string());
         }
-        return digest.ok().map(ClientValue::Hash);
+        return digest.ok().map(NamedClientValue::Hash);
     }
     let value = node.text("a value")?;
     let kind = source.map(|source| &source.kind);
@@ -258,5 +258,5 @@ pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<C
     {
         node.fail("not an address; write one, or a prefix such as 2001:db8::/64");
     }
-    Some(ClientValue::Value(value.to_owned()))
+    Some(NamedClientValue::Value(value.to_owned()))
 }

@@ -1,32 +1,32 @@
-//! How much an engine holds, for tests of what must be bounded and of what must be nothing once all is quiet.
+//! The sizes of an engine's tables, for tests: all must be bounded, and most must be 0 when nothing happens.
 
 use super::{CallId, Engine};
 use crate::local::SharedData;
 use crate::redis::RedisCall;
 
-/// What an engine holds in memory. All but the denials are 0 some seconds after the last request.
+/// What an engine holds in memory. All but `denials` are 0 some seconds after the last request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Requests that wait, or whose decision is to be carried out.
+    /// Pending requests.
     pub requests: usize,
-    /// Calls that are to be sent again.
-    pub again: usize,
-    /// Denials that are remembered: at most `verdict_cache.entries`.
+    /// Calls that are to be retried.
+    pub retries: usize,
+    /// Cached denials: at most `verdict_cache.entries`.
     pub denials: usize,
     /// Counters that are watched for leases.
     pub leases: usize,
-    /// Calls for leases that are under way.
+    /// Lease requests in flight.
     pub lease_calls: usize,
     /// Events that the shell has not taken.
     pub events: usize,
 }
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// What is held now.
+    /// The current sizes.
     pub fn sizes(&self) -> Sizes {
         Sizes {
             requests: self.requests.len(),
-            again: self.again.len(),
+            retries: self.retries.len(),
             denials: self.verdicts.len(),
             leases: self.leases.len(),
             lease_calls: self.leases.calls(),

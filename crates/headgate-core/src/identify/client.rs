@@ -68,48 +68,48 @@ pub fn identify(
 ) -> Identity {
     for (index, source) in sources.iter().enumerate() {
         match source.read(attributes, hasher) {
-            Reading::Value(value) => {
+            SourceValue::Value(value) => {
                 return Identity::Client(Client {
                     source: source.name.clone(),
                     index,
                     value,
                 })
             }
-            Reading::Ambiguous if refuse_ambiguous => return Identity::Ambiguous(index),
-            Reading::Ambiguous | Reading::Nothing => {}
+            SourceValue::Ambiguous if refuse_ambiguous => return Identity::Ambiguous(index),
+            SourceValue::Ambiguous | SourceValue::Missing => {}
         }
     }
     Identity::Unknown
 }
 
 /// What a source yields for a request.
-enum Reading<T> {
+enum SourceValue<T> {
     Value(T),
-    Nothing,
+    Missing,
     /// What it reads is there more than once.
     Ambiguous,
 }
 
-impl<T> Reading<T> {
-    fn map<U>(self, map: impl FnOnce(T) -> U) -> Reading<U> {
+impl<T> SourceValue<T> {
+    fn map<U>(self, map: impl FnOnce(T) -> U) -> SourceValue<U> {
         match self {
-            Reading::Value(value) => Reading::Value(map(value)),
-            Reading::Nothing => Reading::Nothing,
-            Reading::Ambiguous => Reading::Ambiguous,
+            SourceValue::Value(value) => SourceValue::Value(map(value)),
+            SourceValue::Missing => SourceValue::Missing,
+            SourceValue::Ambiguous => SourceValue::Ambiguous,
         }
     }
 }
 
-impl<T> From<Option<T>> for Reading<T> {
-    fn from(value: Option<T>) -> Reading<T> {
-        value.map_or(Reading::Nothing, Reading::Value)
+impl<T> From<Option<T>> for SourceValue<T> {
+    fn from(value: Option<T>) -> SourceValue<T> {
+        value.map_or(SourceValue::Missing, SourceValue::Value)
     }
 }
 
-impl<'a> From<Lookup<'a>> for Reading<Cow<'a, [u8]>> {
-    fn from(values: Lookup<'a>) -> Reading<Cow<'a, [u8]>> {
+impl<'a> From<Lookup<'a>> for SourceValue<Cow<'a, [u8]>> {
+    fn from(values: Lookup<'a>) -> SourceValue<Cow<'a, [u8]>> {
         match values {
-            Lookup::Several(_) => Reading::Ambiguous,
+            Lookup::Several(_) => SourceValue::Ambiguous,
             one => one.value().into(),
         }
     }
@@ -143,7 +143,7 @@ impl Source {
         self.plain || matches!(self.kind, SourceKind::Address { .. })
     }
 
-    fn read(&self, attributes: &dyn Attributes, hasher: &Hasher) -> Reading<ClientValue> {
+    fn read(&self, attributes: &dyn Attributes, hasher: &Hasher) -> SourceValue<ClientValue> {
         match self.kind {
             SourceKind::Address {
                 ipv4_prefix,
@@ -168,7 +168,7 @@ impl Source {
     }
 
     /// The value as bytes, extracted; never empty, without white space around it.
-    fn text<'a>(&self, attributes: &'a dyn Attributes) -> Reading<Cow<'a, [u8]>> {
+    fn text<'a>(&self, attributes: &'a dyn Attributes) -> SourceValue<Cow<'a, [u8]>> {
         let owned = |value: Vec<u8>| narrow(value.into(), trimmed);
         let value = match &self.kind {
             SourceKind::Header(name) => attributes.header(name).into(),
@@ -186,7 +186,7 @@ impl Source {
                 .into(),
             SourceKind::All(parts) => joined(parts, attributes).map(Cow::Owned),
         };
-        let Reading::Value(value) = value else {
+        let SourceValue::Value(value) = value else {
             return value;
         };
         let value = match &self.extract {
@@ -217,7 +217,7 @@ pub(crate) fn query<'a>(attributes: &'a dyn Attributes, name: &str) -> Lookup<'a
 
 /// All parts' values, escaped and joined by commas. A part that yields nothing outweighs one that is ambiguous: then
 /// no value of the whole could be meant.
-fn joined(parts: &[Source], attributes: &dyn Attributes) -> Reading<Vec<u8>> {
+fn joined(parts: &[Source], attributes: &dyn Attributes) -> SourceValue<Vec<u8>> {
     let mut out = Vec::new();
     let mut ambiguous = false;
     for (i, part) in parts.iter().enumerate() {
@@ -225,14 +225,14 @@ fn joined(parts: &[Source], attributes: &dyn Attributes) -> Reading<Vec<u8>> {
             out.push(b',');
         }
         match part.text(attributes) {
-            Reading::Value(value) => push_escaped(&mut out, &value),
-            Reading::Ambiguous => ambiguous = true,
-            Reading::Nothing => return Reading::Nothing,
+            SourceValue::Value(value) => push_escaped(&mut out, &value),
+            SourceValue::Ambiguous => ambiguous = true,
+            SourceValue::Missing => return SourceValue::Missing,
         }
     }
     match ambiguous {
-        true => Reading::Ambiguous,
-        false => Reading::Value(out),
+        true => SourceValue::Ambiguous,
+        false => SourceValue::Value(out),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Turns secrets into digests, so that no API key ever stands in a Redis key, a log line or a metric.
 
-use super::known::Known;
+use super::digest_cache::DigestCache;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::cell::RefCell;
@@ -61,7 +61,7 @@ impl FromStr for Digest {
 pub struct Hasher {
     keyed: Option<Hmac<Sha256>>,
     /// Of all clones; `None`: each digest is worked out.
-    known: Option<Rc<RefCell<Known>>>,
+    known: Option<Rc<RefCell<DigestCache>>>,
 }
 
 impl Hasher {
@@ -76,7 +76,7 @@ impl Hasher {
     /// Keeps the digests of the last few thousand values at hand.
     pub fn remembering(self) -> Hasher {
         Hasher {
-            known: Some(Rc::new(RefCell::new(Known::new()))),
+            known: Some(Rc::new(RefCell::new(DigestCache::new()))),
             ..self
         }
     }

@@ -4,10 +4,10 @@
 mod address;
 mod attributes;
 mod client;
+mod digest_cache;
 mod escape;
 mod extract;
 mod hasher;
-mod known;
 mod metadata;
 mod values;
 

@@ -1,6 +1,6 @@
 //! One counter's permits in hand, and how busy it is. Knows nothing of what the counter is.
 
-use super::{Event, LEAST};
+use super::{LeaseEvent, LEAST};
 use crate::limit::Verdict;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -67,10 +67,10 @@ impl Account {
     }
 
     /// Drops what may no longer be spent.
-    pub fn expire(&mut self, now: Instant, events: &mut Vec<Event>) {
+    pub fn expire(&mut self, now: Instant, events: &mut Vec<LeaseEvent>) {
         while self.batches.front().is_some_and(|batch| batch.until <= now) {
             let calls = self.batches.pop_front().map_or(0, |batch| batch.calls);
-            events.push(Event::Unspent {
+            events.push(LeaseEvent::Unspent {
                 limit: self.limit,
                 permits: calls.saturating_mul(self.cost),
             });
@@ -141,14 +141,14 @@ impl Account {
         until: Instant,
         calls: u64,
         standing: &Verdict,
-        events: &mut Vec<Event>,
+        events: &mut Vec<LeaseEvent>,
     ) {
         self.taking = false;
         self.last = calls;
         self.standing = Some((sent, *standing));
         self.left = Some((standing.remaining, until));
         self.batches.push_back(Batch { calls, until });
-        events.push(Event::Taken {
+        events.push(LeaseEvent::Taken {
             limit: self.limit,
             permits: calls.saturating_mul(self.cost),
         });

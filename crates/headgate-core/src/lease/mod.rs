@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What operators are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum LeaseEvent {
     /// So many permits of the limit of this index were taken by one call.
     Taken { limit: usize, permits: u64 },
     /// So many ended without having been spent.
@@ -45,7 +45,7 @@ pub enum Event {
 
 /// A call to be made: the counter with what is to be taken from it, in [`Mode::Lease`](crate::script::Mode).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Taking {
+pub struct LeaseRequest {
     pub group: Group,
     id: Fingerprint,
     calls: u64,
@@ -60,8 +60,8 @@ pub struct LeaseBook {
     /// The counters of the request that was looked at last, in the order of its charges.
     looked_at: Vec<Fingerprint>,
     /// Calls under way, by the number that the caller gave them, with the time before they were sent.
-    under_way: ByNumber<(Instant, Taking)>,
-    events: Vec<Event>,
+    under_way: ByNumber<(Instant, LeaseRequest)>,
+    events: Vec<LeaseEvent>,
     sweep_at: Option<Instant>,
 }
 
@@ -125,8 +125,8 @@ impl LeaseBook {
 
     /// What is to be taken now for the counters of the request that was spent for or noted just now. Each is to be
     /// [`sent`](LeaseBook::sent) or [`unsent`](LeaseBook::unsent).
-    pub fn takings(&mut self, now: Instant, groups: &[Group]) -> Vec<Taking> {
-        let mut takings = Vec::new();
+    pub fn lease_requests(&mut self, now: Instant, groups: &[Group]) -> Vec<LeaseRequest> {
+        let mut lease_requests = Vec::new();
         for ((group, charge), at) in charges(groups).zip(0..) {
             let (Some(id), Some(bounds)) = (self.looked_at.get(at).copied(), self.bounds(charge)) else {
                 break;
@@ -145,20 +145,20 @@ impl LeaseBook {
                     keys: vec![key.clone()],
                     charges: vec![charge],
                 };
-                takings.push(Taking { group, id, calls });
+                lease_requests.push(LeaseRequest { group, id, calls });
             }
         }
-        takings
+        lease_requests
     }
 
     /// The taking is under way as `call`; `now`: when it was sent, or before.
-    pub fn sent(&mut self, now: Instant, call: u64, taking: Taking) {
-        self.under_way.insert(call, (now, taking));
+    pub fn sent(&mut self, now: Instant, call: u64, lease_request: LeaseRequest) {
+        self.under_way.insert(call, (now, lease_request));
     }
 
     /// The taking could not be sent.
-    pub fn unsent(&mut self, now: Instant, taking: &Taking) {
-        if let Some(account) = self.accounts.get_mut(&taking.id) {
+    pub fn unsent(&mut self, now: Instant, lease_request: &LeaseRequest) {
+        if let Some(account) = self.accounts.get_mut(&lease_request.id) {
             account.failed(now + PAUSE);
         }
     }
@@ -170,17 +170,17 @@ impl LeaseBook {
         call: u64,
         reply: Result<Value, CallError>,
     ) -> Option<GroupResult> {
-        let (sent, taking) = self.under_way.remove(&call)?;
-        let result = group_result(&taking.group, reply);
-        let charge = taking.group.charges.first()?;
+        let (sent, lease_request) = self.under_way.remove(&call)?;
+        let result = group_result(&lease_request.group, reply);
+        let charge = lease_request.group.charges.first()?;
         let life = self.life(charge)?;
-        let account = self.accounts.get_mut(&taking.id)?;
+        let account = self.accounts.get_mut(&lease_request.id)?;
         match &result {
             Ok(reply) => {
                 let verdict = reply.verdicts.first()?;
                 if reply.charged(0).is_some() {
                     let until = sent + life.min(window_left(charge, verdict).unwrap_or(life));
-                    account.taken(sent, until, taking.calls, verdict, &mut self.events);
+                    account.taken(sent, until, lease_request.calls, verdict, &mut self.events);
                     account.expire(now, &mut self.events);
                 } else {
                     account.refused(sent, verdict);
@@ -224,7 +224,7 @@ impl LeaseBook {
     }
 
     /// What happened since this was last asked.
-    pub fn events(&mut self) -> std::vec::Drain<'_, Event> {
+    pub fn events(&mut self) -> std::vec::Drain<'_, LeaseEvent> {
         self.events.drain(..)
     }
 
@@ -238,7 +238,8 @@ impl LeaseBook {
         let permits = capacity.saturating_mul(u64::from(share.basis_points()))
             / u64::from(Percent::FULL.basis_points());
         let most = permits.checked_div(charge.cost)?;
-        let leasable = !charge.later && charge.live.is_none() && charge.rate.limit > 0 && most >= LEAST;
+        let leasable =
+            !charge.charged_on_response && charge.live.is_none() && charge.rate.limit > 0 && most >= LEAST;
         let life = self.life(charge).filter(|life| leasable && !life.is_zero())?;
         Some(Bounds { most, life })
     }

@@ -12,7 +12,11 @@ impl Fingerprints {
             Algorithm::Gcra { burst } => burst,
             _ => 0,
         };
-        let need = if charge.later { 1 } else { charge.cost };
+        let need = if charge.charged_on_response {
+            1
+        } else {
+            charge.cost
+        };
         // In one piece: the hasher takes long about many small ones. The key's length says where the field began.
         let numbers = [
             key.len() as u64,

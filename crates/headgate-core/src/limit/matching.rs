@@ -1,6 +1,6 @@
 //! Whether a limit holds for a request: `match` and `exempt`, compiled once.
 
-use super::request::{Reads, Request};
+use super::request::{RequestContext, RequestInputs};
 use super::{Case, HostPattern, Match, PathPattern, ValuePattern};
 use crate::identify::{push_part, Hasher, Lookup, Source};
 
@@ -31,7 +31,7 @@ pub(crate) struct Matcher {
     /// How a path counts that fits: as a part of a key.
     path_part: Option<Vec<u8>>,
     hosts: Vec<HostPattern>,
-    /// Index in [`Reads`].
+    /// Index in [`RequestInputs`].
     headers: Vec<(usize, ValuePattern)>,
     route: Option<String>,
     /// Indices in `identify`; `None`: any caller.
@@ -40,7 +40,7 @@ pub(crate) struct Matcher {
 }
 
 impl Matcher {
-    pub fn new(condition: &Match, sources: &[Source], reads: &mut Reads, hasher: &Hasher) -> Matcher {
+    pub fn new(condition: &Match, sources: &[Source], reads: &mut RequestInputs, hasher: &Hasher) -> Matcher {
         let named = |name: &String| sources.iter().position(|source| source.name == *name);
         let headers = condition.headers.iter();
         Matcher {
@@ -72,7 +72,7 @@ impl Matcher {
     }
 
     /// Whether all fields that are given fit, in one reading of the path. What is cheap and often decides comes first.
-    pub fn fits(&self, request: &Request<'_>, path: &[u8], effect: Effect) -> bool {
+    pub fn fits(&self, request: &RequestContext<'_>, path: &[u8], effect: Effect) -> bool {
         let case = match effect {
             Effect::Limits => self.case,
             Effect::Frees => Case::Exact,
@@ -98,7 +98,7 @@ impl Matcher {
                 .is_some_and(|not| not.fits(request, path, effect.negated()))
     }
 
-    fn fits_client(&self, request: &Request<'_>) -> bool {
+    fn fits_client(&self, request: &RequestContext<'_>) -> bool {
         match &self.sources {
             None => true,
             Some(sources) => request
@@ -109,7 +109,7 @@ impl Matcher {
     }
 
     /// Servers answer HEAD by what answers GET, so a limit on GET holds for it.
-    fn fits_method(&self, request: &Request<'_>, effect: Effect) -> bool {
+    fn fits_method(&self, request: &RequestContext<'_>, effect: Effect) -> bool {
         let is = |method: &[u8]| self.methods.iter().any(|known| known.as_bytes() == method);
         self.methods.is_empty()
             || is(request.method())

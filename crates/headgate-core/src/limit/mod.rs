@@ -20,6 +20,6 @@ pub use crate::model::{
 };
 pub use keys::push_client;
 pub use plan::{Charge, Group, LiveOverride, NoClient, Plan};
-pub use planner::explain::{Exemption, Explained, Standing};
+pub use planner::explain::{Exemption, Explained, LimitStatus};
 pub use planner::Planner;
-pub use readings::Readings;
+pub use readings::PathReadings;

@@ -63,18 +63,18 @@ impl Group {
     }
 
     /// Whether a cost is still to come with the response.
-    pub fn has_later(&self) -> bool {
-        self.charges.iter().any(|charge| charge.later)
+    pub fn has_response_cost(&self) -> bool {
+        self.charges.iter().any(|charge| charge.charged_on_response)
     }
 
     /// The charges whose costs have come with the response, at the cost that `cost` says for the limit of an index;
     /// `None` where there is nothing to charge.
-    pub fn afterwards(&self, mut cost: impl FnMut(usize) -> u64) -> Option<Group> {
+    pub fn response_charges(&self, mut cost: impl FnMut(usize) -> u64) -> Option<Group> {
         let mut group = Group {
             keys: Vec::new(),
             charges: Vec::new(),
         };
-        for charge in self.charges.iter().filter(|charge| charge.later) {
+        for charge in self.charges.iter().filter(|charge| charge.charged_on_response) {
             let cost = cost(charge.limit);
             if cost == 0 {
                 continue;
@@ -111,7 +111,7 @@ impl Terms {
             algorithm: charge.algorithm,
             rate: charge.rate,
             phase_ms: charge.phase_ms,
-            overdraws: charge.later,
+            overdraws: charge.charged_on_response,
         }
     }
 }
@@ -152,7 +152,7 @@ pub struct Charge {
     /// 0 to N, or above N for what can never pass.
     pub cost: u64,
     /// The cost comes with the response: the call needs 1 left to pass, and takes nothing yet (`cost` is not used).
-    pub later: bool,
+    pub charged_on_response: bool,
     /// `false`: in shadow for this client.
     pub enforced: bool,
     /// Shift of a fixed window aligned by client, in ms, below the period; else 0.
@@ -176,8 +176,8 @@ mod tests {
     use crate::limit::Period;
 
     #[test]
-    fn what_is_charged_afterwards_is_the_later_costs_alone_with_their_keys() {
-        let charge = |limit, key, later| Charge {
+    fn only_response_costs_are_charged_on_response() {
+        let charge = |limit, key, charged_on_response| Charge {
             limit,
             matched: None,
             key,
@@ -188,7 +188,7 @@ mod tests {
                 period: Period::from_millis(1_000).unwrap(),
             },
             cost: 1,
-            later,
+            charged_on_response,
             enforced: true,
             phase_ms: 0,
             live: None,
@@ -202,16 +202,16 @@ mod tests {
             field: "o".into(),
             unlimited: false,
         });
-        assert!(group.has_later());
+        assert!(group.has_response_cost());
         let costs = |limit| [9, 7, 0][limit];
-        let after = group.afterwards(costs).unwrap();
+        let after = group.response_charges(costs).unwrap();
         assert_eq!(after.keys, [b"c".to_vec(), b"a".to_vec()]);
         assert_eq!(after.charges.len(), 1);
         let only = &after.charges[0];
         assert_eq!((only.limit, only.key, only.cost), (1, 0, 7));
         assert_eq!(only.live.as_ref().map(|live| live.key), Some(1));
         group.charges.truncate(1);
-        assert_eq!(group.afterwards(costs), None);
-        assert!(!group.has_later());
+        assert_eq!(group.response_charges(costs), None);
+        assert!(!group.has_response_cost());
     }
 }

@@ -11,9 +11,9 @@ use crate::model::path::{
 };
 use std::borrow::Cow;
 
-/// A path in each of its readings, the canonical one first. At most [`Readings::MOST`]; equal ones are there once.
+/// A path in each of its readings, the canonical one first. At most [`PathReadings::MOST`]; equal ones are there once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Readings<'a> {
+pub struct PathReadings<'a> {
     canonical: Cow<'a, [u8]>,
     /// By their numbers in the documentation: 2 to 11.
     others: Vec<(u8, Vec<u8>)>,
@@ -73,16 +73,16 @@ const PARAMETERS_FIRST: Spelling = Spelling {
     ..ALL
 };
 
-impl<'a> Readings<'a> {
+impl<'a> PathReadings<'a> {
     /// The most readings that a path can have.
     pub const MOST: usize = 11;
 
     /// Reads the path of a request target, in time linear in its length. A path without `%`, `;`, `\`, `//` and `/.`
     /// has one reading.
-    pub fn of(target: &'a [u8]) -> Readings<'a> {
+    pub fn of(target: &'a [u8]) -> PathReadings<'a> {
         let path = path_of(target);
         let (canonical, is_plain) = canonical(path);
-        let mut readings = Readings {
+        let mut readings = PathReadings {
             canonical,
             others: Vec::new(),
             third: None,

@@ -6,7 +6,7 @@ use crate::limit::fixtures::*;
 use crate::limit::{Enforce, Limit, Match, NoClient, Quota};
 
 #[test]
-fn a_limit_that_holds_replaces_unless_it_is_in_shadow_or_replaced_itself() {
+fn a_limit_in_shadow_or_replaced_itself_replaces_nothing() {
     let request = FakeRequest::new("10.0.0.1", &[]);
     let names = |limits: Vec<Limit>| names(&planner(sources(), limits.clone()), &limits, &request);
     let replacing = |name: &str, replaces: &[usize]| Limit {
@@ -48,7 +48,7 @@ fn a_limit_that_holds_replaces_unless_it_is_in_shadow_or_replaced_itself() {
 }
 
 #[test]
-fn a_limit_that_lacks_its_client_replaces_nothing_and_is_not_missed_where_it_is_replaced() {
+fn a_limit_without_its_client_replaces_nothing() {
     let no_source = |limits: Vec<Limit>| {
         let planner = planner(vec![header("x-api-key")], limits.clone());
         let request = FakeRequest::new("10.0.0.1", &[]);

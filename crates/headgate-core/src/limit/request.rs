@@ -1,7 +1,7 @@
 //! One request while it is planned: everything that is read of it is read, spelled and hashed once.
 
 use super::keys::{push_address, push_client};
-use super::readings::Readings;
+use super::readings::PathReadings;
 use super::{bare_host, KeyPart};
 use crate::identify::{canonical, cookie, cut_address, push_escaped, push_part, query};
 use crate::identify::{Attributes, Client, Digest, Hasher, Identity, Lookup, ShownAddress, Source};
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 /// What the limits of a policy read of requests: each header, query parameter and cookie once, by index.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reads {
+pub(crate) struct RequestInputs {
     headers: Vec<String>,
     secrets: Vec<KeyPart>,
     /// How an address is cut.
@@ -19,12 +19,12 @@ pub(crate) struct Reads {
     ipv6_prefix: u8,
 }
 
-impl Reads {
-    pub fn new(ipv4_prefix: u8, ipv6_prefix: u8) -> Reads {
-        Reads {
+impl RequestInputs {
+    pub fn new(ipv4_prefix: u8, ipv6_prefix: u8) -> RequestInputs {
+        RequestInputs {
             ipv4_prefix,
             ipv6_prefix,
-            ..Reads::default()
+            ..RequestInputs::default()
         }
     }
 
@@ -52,14 +52,14 @@ fn index_of<T: Borrow<Q>, Q: PartialEq + ?Sized>(
 }
 
 /// A view on a request that remembers what it has read.
-pub(crate) struct Request<'a> {
+pub(crate) struct RequestContext<'a> {
     pub identity: &'a Identity,
     pub hasher: &'a Hasher,
     attributes: &'a dyn Attributes,
-    reads: &'a Reads,
+    reads: &'a RequestInputs,
     headers: Vec<OnceCell<Lookup<'a>>>,
     secrets: Vec<OnceCell<Option<Digest>>>,
-    paths: OnceCell<Readings<'a>>,
+    paths: OnceCell<PathReadings<'a>>,
     method: OnceCell<Cow<'a, [u8]>>,
     host: OnceCell<Vec<u8>>,
     route: OnceCell<Option<Vec<u8>>>,
@@ -71,14 +71,14 @@ pub(crate) struct Request<'a> {
     address_lot: OnceCell<u64>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> RequestContext<'a> {
     pub fn new(
         attributes: &'a dyn Attributes,
         identity: &'a Identity,
-        reads: &'a Reads,
+        reads: &'a RequestInputs,
         hasher: &'a Hasher,
-    ) -> Request<'a> {
-        Request {
+    ) -> RequestContext<'a> {
+        RequestContext {
             identity,
             hasher,
             attributes,
@@ -102,12 +102,12 @@ impl<'a> Request<'a> {
     }
 
     /// What the upstream may take the path for.
-    pub fn paths(&self) -> &Readings<'a> {
+    pub fn paths(&self) -> &PathReadings<'a> {
         self.paths.get_or_init(|| {
             let mut target: Option<&[u8]> = None;
             self.attributes
                 .each_value(":path", &mut |value| target = target.or(Some(value)));
-            Readings::of(target.unwrap_or(b"/"))
+            PathReadings::of(target.unwrap_or(b"/"))
         })
     }
 
@@ -142,7 +142,7 @@ impl<'a> Request<'a> {
         self.route.get_or_init(|| self.attributes.route()).as_deref()
     }
 
-    /// A header by its index in [`Reads`].
+    /// A header by its index in [`RequestInputs`].
     pub fn header(&self, index: usize) -> &Lookup<'a> {
         let read = || {
             self.reads
@@ -202,7 +202,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Appends the hash of a secret value by its index in [`Reads`]; nothing where there is no single value.
+    /// Appends the hash of a secret value by its index in [`RequestInputs`]; nothing where there is no single value.
     pub fn push_secret(&self, index: usize, out: &mut Vec<u8>) {
         let read = || {
             let value = match self.reads.secrets.get(index)? {

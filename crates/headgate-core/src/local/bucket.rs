@@ -24,7 +24,7 @@ const DENY_UNTIL: usize = 8;
 
 /// When a counter matters, in unix ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Times {
+pub(super) struct CounterTimes {
     /// From then on nothing of it does.
     pub ends: u64,
     /// Its last use.
@@ -36,16 +36,16 @@ pub(super) struct Times {
 
 /// A counter as stored.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Slot<'a> {
+pub(super) struct StoredCounter<'a> {
     pub id: u64,
-    pub times: Times,
+    pub times: CounterTimes,
     form: u8,
     state: &'a [u8],
     /// All of it.
     pub bytes: &'a [u8],
 }
 
-impl Slot<'_> {
+impl StoredCounter<'_> {
     /// Nothing of it matters any more, or its version is not known.
     pub fn is_over(&self, now_ms: u64) -> bool {
         self.times.ends <= now_ms
@@ -67,7 +67,7 @@ impl Slot<'_> {
 }
 
 /// All slots of a bucket, in their order. One of an unknown version ends at once.
-pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone {
+pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = StoredCounter<'_>> + Clone {
     std::iter::from_fn(move || {
         let [low, high, version, form, ..] = *bytes else {
             return None;
@@ -76,7 +76,7 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone 
         let (slot, rest) = bytes.split_at_checked(size)?;
         let number = |at: usize| slot.get(at..at + 8).and_then(read_u64);
         bytes = rest;
-        let mut times = Times {
+        let mut times = CounterTimes {
             ends: 0,
             used: number(20)?,
             deny_until: 0,
@@ -87,7 +87,7 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone 
             times.deny_until = deny_until;
             (known, state) = (form, slot.get(HEADER + DENY_UNTIL..)?);
         }
-        Some(Slot {
+        Some(StoredCounter {
             id: number(4)?,
             times,
             form: known,
@@ -98,7 +98,7 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone 
 }
 
 /// Appends a slot.
-pub(super) fn push(out: &mut Vec<u8>, id: u64, times: Times, state: &State) {
+pub(super) fn push(out: &mut Vec<u8>, id: u64, times: CounterTimes, state: &State) {
     let start = out.len();
     out.extend_from_slice(&[0, 0, VERSION, state.form().number()]);
     let mut add = |number: u64| out.extend_from_slice(&number.to_le_bytes());
@@ -120,7 +120,7 @@ pub(super) fn read_u64(bytes: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::{Counter, Fixed, Gcra, Log};
+    use crate::limit::algorithm::{Fixed, Gcra, Log, SlidingCounter};
 
     fn states() -> [State; 4] {
         [
@@ -128,7 +128,7 @@ mod tests {
                 start_ms: 1,
                 count: 2,
             }),
-            State::Counter(Counter {
+            State::Counter(SlidingCounter {
                 window: 3,
                 current: 4,
                 previous: 5,
@@ -148,8 +148,8 @@ mod tests {
         bytes
     }
 
-    fn times(n: u64) -> Times {
-        Times {
+    fn times(n: u64) -> CounterTimes {
+        CounterTimes {
             ends: 100 + n,
             used: 50,
             deny_until: 60 * n,
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn what_was_pushed_is_read_and_no_other_form() {
         let bytes = bucket();
-        let read: Vec<Slot> = slots(&bytes).collect();
+        let read: Vec<StoredCounter> = slots(&bytes).collect();
         assert_eq!(read.len(), 4);
         for (n, (slot, state)) in read.iter().zip(states()).enumerate() {
             assert_eq!((slot.id, slot.times), (n as u64, times(n as u64)));
@@ -171,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_of_an_unknown_version_is_empty_and_over_and_the_others_stay() {
+    fn a_counter_of_an_unknown_version_is_over_and_the_others_stay() {
         let mut bytes = bucket();
         bytes[2] = VERSION + 1;
-        let read: Vec<Slot> = slots(&bytes).collect();
+        let read: Vec<StoredCounter> = slots(&bytes).collect();
         assert_eq!(read.len(), 4);
         assert!(read[0].is_over(0) && read[0].state(Form::Fixed).is_none());
         assert!(!read[1].is_over(0) && read[1].state(Form::Counter).is_some());

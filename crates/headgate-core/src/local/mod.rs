@@ -24,8 +24,8 @@ pub use shared::{Refused, SharedData, Version};
 use crate::limit::algorithm::{Mark, State, Terms};
 use crate::limit::{Algorithm, Charge, Group, OnError, Override, Percent, Quota, Verdict};
 use crate::model::{LocalSettings, Policy, Store};
-use crate::script::Reply;
-use bucket::Times;
+use crate::script::ScriptReply;
+use bucket::CounterTimes;
 use std::fmt;
 use table::Table;
 
@@ -55,21 +55,21 @@ pub struct LocalStore<H> {
 }
 
 /// One charge of a group, with its counter as it stands.
-struct Counter<'g> {
+struct ChargedCounter<'g> {
     charge: &'g Charge,
     /// `None`: nothing limits the client here.
     terms: Option<Terms>,
     id: u64,
     state: State,
     /// As it is stored.
-    kept: Option<Times>,
+    kept: Option<CounterTimes>,
     /// To be written, and as used now.
-    write: Option<Write>,
+    write: Option<PendingWrite>,
 }
 
 /// What is stored beside a state, in unix ms.
 #[derive(Clone, Copy)]
-struct Write {
+struct PendingWrite {
     ends: u64,
     deny_until: u64,
 }
@@ -94,15 +94,16 @@ impl<H: SharedData> LocalStore<H> {
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
-    ) -> Result<Reply, LocalError> {
+    ) -> Result<ScriptReply, LocalError> {
         self.update(group, counts, clock_us, &|counters| {
-            let check = |counter: &Counter<'_>| match &counter.terms {
+            let check = |counter: &ChargedCounter<'_>| match &counter.terms {
                 Some(terms) => counter.state.check(clock_us, terms, need(counter.charge)),
                 None => Verdict::UNLIMITED,
             };
             let mut verdicts: Vec<Verdict> = counters.iter().map(check).collect();
-            let denies =
-                |(counter, verdict): (&Counter<'_>, &Verdict)| counter.charge.enforced && !verdict.allowed;
+            let denies = |(counter, verdict): (&ChargedCounter<'_>, &Verdict)| {
+                counter.charge.enforced && !verdict.allowed
+            };
             let admitted = !counters.iter().zip(&verdicts).any(denies);
             for (counter, verdict) in counters.iter_mut().zip(&verdicts) {
                 counter.note_denial(clock_us, verdict);
@@ -110,12 +111,12 @@ impl<H: SharedData> LocalStore<H> {
             let mut marks = vec![Mark::default(); verdicts.len()];
             if admitted {
                 for ((counter, verdict), mark) in counters.iter_mut().zip(&mut verdicts).zip(&mut marks) {
-                    if verdict.allowed && !counter.charge.later {
+                    if verdict.allowed && !counter.charge.charged_on_response {
                         *mark = counter.take(clock_us, verdict);
                     }
                 }
             }
-            Reply::new(admitted, verdicts, marks)
+            ScriptReply::new(admitted, verdicts, marks)
         })
     }
 
@@ -128,15 +129,16 @@ impl<H: SharedData> LocalStore<H> {
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
-    ) -> Result<Reply, LocalError> {
+    ) -> Result<ScriptReply, LocalError> {
         self.update(group, counts, clock_us, &|counters| {
             let mut verdicts = vec![Verdict::UNLIMITED; counters.len()];
             for terms in counters.iter_mut().filter_map(|counter| counter.terms.as_mut()) {
                 terms.overdraws = true;
             }
-            let take = |(counter, verdict): (&mut Counter<'_>, &mut Verdict)| counter.take(clock_us, verdict);
+            let take =
+                |(counter, verdict): (&mut ChargedCounter<'_>, &mut Verdict)| counter.take(clock_us, verdict);
             let marks = counters.iter_mut().zip(&mut verdicts).map(take).collect();
-            Reply::new(true, verdicts, marks)
+            ScriptReply::new(true, verdicts, marks)
         })
     }
 
@@ -144,24 +146,28 @@ impl<H: SharedData> LocalStore<H> {
     ///
     /// # Errors
     /// Nothing was given back: too much stays counted.
-    pub fn give_back(&mut self, group: &Group, reply: &Reply, clock_us: u64) -> Result<(), LocalError> {
+    pub fn give_back(&mut self, group: &Group, reply: &ScriptReply, clock_us: u64) -> Result<(), LocalError> {
         let given = self.update(group, &|_| true, clock_us, &|counters| {
             for (index, counter) in counters.iter_mut().enumerate() {
-                let Charge { cost, later, .. } = *counter.charge;
+                let Charge {
+                    cost,
+                    charged_on_response,
+                    ..
+                } = *counter.charge;
                 let (Some(mark), Some(kept), Some(terms)) =
                     (reply.charged(index), counter.kept, &counter.terms)
                 else {
                     continue;
                 };
-                if cost > 0 && !later {
+                if cost > 0 && !charged_on_response {
                     counter.state.give_back(clock_us, terms, cost, mark);
-                    counter.write = Some(Write {
+                    counter.write = Some(PendingWrite {
                         ends: kept.ends,
                         deny_until: counter.deny_until(clock_us, terms),
                     });
                 }
             }
-            Reply::new(true, Vec::new(), Vec::new())
+            ScriptReply::new(true, Vec::new(), Vec::new())
         });
         given.map(|_| ())
     }
@@ -176,11 +182,11 @@ impl<H: SharedData> LocalStore<H> {
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
-        change: &dyn Fn(&mut [Counter<'_>]) -> Reply,
-    ) -> Result<Reply, LocalError> {
+        change: &dyn Fn(&mut [ChargedCounter<'_>]) -> ScriptReply,
+    ) -> Result<ScriptReply, LocalError> {
         let place = self.table.place(group);
         let counter = |charge: &'_ Charge| -> Option<Terms> { counts(charge).then(|| self.terms(charge))? };
-        let mut counters: Vec<Counter<'_>> = group
+        let mut counters: Vec<ChargedCounter<'_>> = group
             .charges
             .iter()
             .map(|charge| {
@@ -189,7 +195,7 @@ impl<H: SharedData> LocalStore<H> {
                     .as_ref()
                     .map_or(charge.algorithm, |terms| terms.algorithm)
                     .form();
-                Counter {
+                ChargedCounter {
                     charge,
                     terms,
                     id: self.table.id(&place, group, charge, form),
@@ -220,7 +226,7 @@ impl<H: SharedData> LocalStore<H> {
     }
 }
 
-impl Counter<'_> {
+impl ChargedCounter<'_> {
     /// Charges, and says what stands afterwards.
     fn take(&mut self, clock_us: u64, verdict: &mut Verdict) -> Mark {
         let Some(terms) = &self.terms else {
@@ -241,7 +247,7 @@ impl Counter<'_> {
         };
         if cost > 0 {
             let ends = after(clock_us, self.state.lasts_ms(clock_us, terms));
-            self.write = Some(Write {
+            self.write = Some(PendingWrite {
                 ends: self.kept.map_or(ends, |kept| kept.ends.max(ends)),
                 deny_until: self.deny_until(clock_us, terms),
             });
@@ -252,10 +258,10 @@ impl Counter<'_> {
     /// A stored counter that denies this call and is not known to deny: it let cheaper ones pass.
     fn note_denial(&mut self, clock_us: u64, verdict: &Verdict) {
         let now_ms = clock_us / 1000;
-        let unknown = |kept: &Times| kept.deny_until <= now_ms && kept.ends > now_ms;
+        let unknown = |kept: &CounterTimes| kept.deny_until <= now_ms && kept.ends > now_ms;
         if let (false, Some(kept)) = (verdict.allowed, self.kept.filter(unknown)) {
             let deny_until = denies_until(clock_us, verdict, need(self.charge));
-            self.write = (deny_until > 0).then_some(Write {
+            self.write = (deny_until > 0).then_some(PendingWrite {
                 ends: kept.ends,
                 deny_until,
             });
@@ -284,7 +290,7 @@ fn after(clock_us: u64, wait_ms: u64) -> u64 {
 }
 
 fn need(charge: &Charge) -> u64 {
-    match charge.later {
+    match charge.charged_on_response {
         true => 1,
         false => charge.cost,
     }

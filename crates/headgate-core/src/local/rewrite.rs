@@ -1,8 +1,8 @@
 //! One bucket: what it says of a call's counters, what is written of them, and which others are
 //! evicted where it grows too large.
 
-use super::bucket::{push, slots, Slot, Times};
-use super::{Counter, Write, TOUCH_MS};
+use super::bucket::{push, slots, CounterTimes, StoredCounter};
+use super::{ChargedCounter, PendingWrite, TOUCH_MS};
 use crate::limit::algorithm::State;
 
 /// In bytes.
@@ -19,7 +19,7 @@ pub(super) struct Delta {
 }
 
 /// Sets every counter to what the bucket says of it.
-pub(super) fn load(counters: &mut [Counter<'_>], bytes: &[u8]) {
+pub(super) fn load(counters: &mut [ChargedCounter<'_>], bytes: &[u8]) {
     for counter in counters.iter_mut() {
         let form = counter.state.form();
         counter.write = None;
@@ -31,14 +31,14 @@ pub(super) fn load(counters: &mut [Counter<'_>], bytes: &[u8]) {
 }
 
 /// Where nothing is to be written: notes that the counters were used, at times.
-pub(super) fn touch(counters: &mut [Counter<'_>], now_ms: u64) {
+pub(super) fn touch(counters: &mut [ChargedCounter<'_>], now_ms: u64) {
     if counters.iter().any(|counter| counter.write.is_some()) {
         return;
     }
     for counter in counters {
         if let Some(kept) = counter.kept {
             let due = now_ms.saturating_sub(kept.used) >= TOUCH_MS && kept.ends > now_ms;
-            counter.write = due.then_some(Write {
+            counter.write = due.then_some(PendingWrite {
                 ends: kept.ends,
                 deny_until: kept.deny_until,
             });
@@ -47,7 +47,7 @@ pub(super) fn touch(counters: &mut [Counter<'_>], now_ms: u64) {
 }
 
 /// The bucket with what is to be written, without what is over, and within its bounds.
-pub(super) fn rewrite(bytes: &[u8], counters: &[Counter<'_>], now_ms: u64) -> (Vec<u8>, Delta) {
+pub(super) fn rewrite(bytes: &[u8], counters: &[ChargedCounter<'_>], now_ms: u64) -> (Vec<u8>, Delta) {
     let mut out = Vec::with_capacity(bytes.len() + 64 * counters.len());
     let (mut added, mut over) = (0, 0);
     for slot in slots(bytes) {
@@ -62,8 +62,8 @@ pub(super) fn rewrite(bytes: &[u8], counters: &[Counter<'_>], now_ms: u64) -> (V
     }
     let others = out.len();
     for counter in counters {
-        if let Some(Write { ends, deny_until }) = counter.write {
-            let times = Times {
+        if let Some(PendingWrite { ends, deny_until }) = counter.write {
+            let times = CounterTimes {
                 ends,
                 used: now_ms,
                 deny_until,
@@ -81,7 +81,7 @@ fn trim(out: &mut Vec<u8>, mut others: usize, now_ms: u64) -> u64 {
     let mut evicted = 0;
     while out.len() > LARGEST {
         let old = out.get(..others).unwrap_or_default();
-        let Some(Slot { id, bytes, .. }) = victim(slots(old), |slot| slot.denies(now_ms)) else {
+        let Some(StoredCounter { id, bytes, .. }) = victim(slots(old), |slot| slot.denies(now_ms)) else {
             break;
         };
         let size = bytes.len();

@@ -21,11 +21,11 @@
 //! would hold for no client. Where the table as a whole is full, this holds of what is looked at: [`LOOKS`] buckets
 //! before one goes that denies.
 
-use super::bucket::{read_u64, slots, Slot};
+use super::bucket::{read_u64, slots, StoredCounter};
 use super::rewrite::{load, rewrite, touch, victim};
-use super::{Counter, LocalError, Refused, SharedData, Version};
+use super::{ChargedCounter, LocalError, Refused, SharedData, Version};
 use crate::limit::{Charge, Form, Group};
-use crate::script::Reply;
+use crate::script::ScriptReply;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::Hasher;
@@ -61,7 +61,7 @@ pub(super) struct Table<H> {
 }
 
 /// Where the counters of one hash tag lie.
-pub(super) struct Place {
+pub(super) struct TagLocation {
     bucket: u64,
     /// Knows the tag already.
     hasher: DefaultHasher,
@@ -70,7 +70,7 @@ pub(super) struct Place {
 }
 
 /// What is known of the table as a whole.
-struct Census {
+struct TableTotals {
     seed: [u64; 2],
     counters: u64,
     /// How many buckets were swept, ever.
@@ -100,7 +100,7 @@ impl<H: SharedData> Table<H> {
         table
     }
 
-    pub fn place(&self, group: &Group) -> Place {
+    pub fn place(&self, group: &Group) -> TagLocation {
         let key = group.keys.first().map(Vec::as_slice).unwrap_or_default();
         let tag_end = key.iter().position(|byte| *byte == b'}').unwrap_or(key.len());
         let mut hasher = DefaultHasher::new();
@@ -108,7 +108,7 @@ impl<H: SharedData> Table<H> {
             hasher.write_u64(word);
         }
         hasher.write(key.get(..tag_end).unwrap_or_default());
-        Place {
+        TagLocation {
             bucket: hasher.finish() % self.buckets,
             hasher,
             tag_end,
@@ -117,7 +117,7 @@ impl<H: SharedData> Table<H> {
 
     /// A counter's name in its bucket. Two of them are one with a probability of 2⁻⁶⁴, and nobody who lacks the seed
     /// can do anything for it.
-    pub fn id(&self, place: &Place, group: &Group, charge: &Charge, form: Form) -> u64 {
+    pub fn id(&self, place: &TagLocation, group: &Group, charge: &Charge, form: Form) -> u64 {
         let key = group.keys.get(charge.key).map(Vec::as_slice).unwrap_or_default();
         let mut hasher = place.hasher.clone();
         hasher.write(key.get(place.tag_end..).unwrap_or_default());
@@ -132,11 +132,11 @@ impl<H: SharedData> Table<H> {
     /// written meanwhile.
     pub fn update(
         &mut self,
-        place: &Place,
-        counters: &mut [Counter<'_>],
+        place: &TagLocation,
+        counters: &mut [ChargedCounter<'_>],
         now_ms: u64,
-        change: &dyn Fn(&mut [Counter<'_>]) -> Reply,
-    ) -> Result<Reply, LocalError> {
+        change: &dyn Fn(&mut [ChargedCounter<'_>]) -> ScriptReply,
+    ) -> Result<ScriptReply, LocalError> {
         for _ in 0..ATTEMPTS {
             let (bytes, version) = self.read(place.bucket);
             load(counters, &bytes);
@@ -171,13 +171,13 @@ impl<H: SharedData> Table<H> {
 
     /// Brings the census up to date, sweeps a bucket for each counter that was added, and evicts some where there
     /// are too many. `None`: the host does not keep it.
-    fn settle(&mut self, added: u64, mut gone: u64, now_ms: u64) -> Option<Census> {
+    fn settle(&mut self, added: u64, mut gone: u64, now_ms: u64) -> Option<TableTotals> {
         for _ in 0..ATTEMPTS {
             let (bytes, version) = match self.get("census") {
                 Some((bytes, version)) => (bytes, version),
                 None => (Vec::new(), Version::ABSENT),
             };
-            let mut census = Census::read(&bytes).unwrap_or(Census {
+            let mut census = TableTotals::read(&bytes).unwrap_or(TableTotals {
                 seed: self.seed,
                 counters: 0,
                 swept: 0,
@@ -220,8 +220,8 @@ impl<H: SharedData> Table<H> {
     fn evict(&mut self, turn: u64, now_ms: u64) -> u64 {
         let first = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
         let mut over = 0;
-        let mut seen: Vec<Seen> = Vec::with_capacity(2 * SAMPLE);
-        let first_victim = |seen: &[Seen]| victim(seen.iter(), |one| one.denies).copied();
+        let mut seen: Vec<EvictionCandidate> = Vec::with_capacity(2 * SAMPLE);
+        let first_victim = |seen: &[EvictionCandidate]| victim(seen.iter(), |one| one.denies).copied();
         for look in 0..LOOKS.min(self.buckets) {
             let bucket = (first + look) % self.buckets;
             let (bytes, version) = self.read(bucket);
@@ -229,7 +229,7 @@ impl<H: SharedData> Table<H> {
                 over += self.drop_from(bucket, &bytes, version, &|slot| slot.is_over(now_ms));
             }
             let lasting = slots(&bytes).filter(|slot| !slot.is_over(now_ms));
-            seen.extend(lasting.map(|slot| Seen {
+            seen.extend(lasting.map(|slot| EvictionCandidate {
                 used_ms: slot.times.used,
                 denies: slot.denies(now_ms),
                 bucket,
@@ -241,7 +241,7 @@ impl<H: SharedData> Table<H> {
                 break;
             }
         }
-        let (0, Some(Seen { bucket, id, .. })) = (over, first_victim(&seen)) else {
+        let (0, Some(EvictionCandidate { bucket, id, .. })) = (over, first_victim(&seen)) else {
             return over;
         };
         let (bytes, version) = self.read(bucket);
@@ -255,7 +255,7 @@ impl<H: SharedData> Table<H> {
         bucket: u64,
         bytes: &[u8],
         version: Version,
-        drops: &dyn Fn(&Slot<'_>) -> bool,
+        drops: &dyn Fn(&StoredCounter<'_>) -> bool,
     ) -> u64 {
         let mut out = Vec::with_capacity(bytes.len());
         let mut dropped = 0;
@@ -297,22 +297,22 @@ impl<H: SharedData> Table<H> {
 
 /// A counter that may be evicted.
 #[derive(Clone, Copy)]
-struct Seen {
+struct EvictionCandidate {
     used_ms: u64,
     denies: bool,
     bucket: u64,
     id: u64,
 }
 
-impl Census {
+impl TableTotals {
     /// `None`: there is none that this release knows.
-    fn read(bytes: &[u8]) -> Option<Census> {
+    fn read(bytes: &[u8]) -> Option<TableTotals> {
         let (VERSION, numbers) = bytes.split_first().map(|(version, rest)| (*version, rest))? else {
             return None;
         };
         let mut numbers = numbers.chunks_exact(8).filter_map(read_u64);
         let mut next = || numbers.next();
-        Some(Census {
+        Some(TableTotals {
             seed: [next()?, next()?],
             counters: next()?,
             swept: next()?,

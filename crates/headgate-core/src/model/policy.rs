@@ -141,11 +141,11 @@ pub struct MetricsSettings {
 pub struct NamedClient {
     pub name: String,
     pub source: String,
-    pub value: ClientValue,
+    pub value: NamedClientValue,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum ClientValue {
+pub enum NamedClientValue {
     Value(String),
     Hash(crate::identify::Digest),
 }

@@ -24,7 +24,7 @@
 //!
 //! All numbers are whole and at most 2⁵³, so that doubles hold them.
 
-use super::Reply;
+use super::ScriptReply;
 use crate::limit::algorithm::{EXACT, MAX_LOG};
 use crate::limit::{Charge, Form, Group};
 use crate::redis::resp::{bulk, bulk_int};
@@ -37,7 +37,7 @@ pub enum Mode<'a> {
     Count,
     /// Take off what a counting call charged, by its own reply. To be sent once: a repetition may take off what
     /// others were charged.
-    GiveBack(&'a Reply),
+    GiveBack(&'a ScriptReply),
     /// As [`Mode::Count`], for permits that are spent later ([`lease_ms`](crate::limit::algorithm::lease_ms)).
     Lease,
     /// Charge the costs, whether they fit or not: those that became known with the response.
@@ -48,7 +48,7 @@ const CHARGE_BYTES: usize = 3 + 5 * 2 + 4 * 8;
 
 /// Where the fields of one key stand: first those of its counters, then its live overrides.
 #[derive(Clone, Copy, Default)]
-struct Fields {
+struct KeyFields {
     counters: u16,
     overrides: u16,
     /// How many arguments stand before them.
@@ -96,8 +96,8 @@ fn is_log(charge: &Charge) -> bool {
     charge.algorithm.form() == Form::Log
 }
 
-fn count_fields(group: &Group) -> Vec<Fields> {
-    let mut fields = vec![Fields::default(); group.keys.len()];
+fn count_fields(group: &Group) -> Vec<KeyFields> {
+    let mut fields = vec![KeyFields::default(); group.keys.len()];
     for charge in &group.charges {
         if let Some(key) = fields.get_mut(charge.key).filter(|_| !is_log(charge)) {
             key.counters += 1;
@@ -114,7 +114,7 @@ fn count_fields(group: &Group) -> Vec<Fields> {
     fields
 }
 
-fn push_plan(group: &Group, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec<u8>) {
+fn push_plan(group: &Group, mode: Mode<'_>, fields: &mut [KeyFields], out: &mut Vec<u8>) {
     let length = 1 + 2 * fields.len() + CHARGE_BYTES * group.charges.len();
     out.push(b'$');
     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
@@ -133,11 +133,11 @@ fn push_plan(group: &Group, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec<u8>) {
+fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [KeyFields], out: &mut Vec<u8>) {
     let form = charge.algorithm.form().number();
     let parameter = charge.algorithm.script_parameter(charge.phase_ms);
     let way = match mode {
-        Mode::Count => u8::from(charge.later),
+        Mode::Count => u8::from(charge.charged_on_response),
         Mode::Lease => 2,
         Mode::GiveBack(_) | Mode::Charge => 0,
     };
@@ -169,9 +169,9 @@ fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [Fiel
     // More than any N: such a call never passes, and what it may overdraw is bounded.
     let most = if is_log(charge) { MAX_LOG } else { EXACT / period } + 1;
     let (cost, parameter) = match mode {
-        Mode::Count if charge.later => (0, parameter),
+        Mode::Count if charge.charged_on_response => (0, parameter),
         Mode::Count | Mode::Lease | Mode::Charge => (charge.cost, parameter),
-        Mode::GiveBack(_) if charge.later => (0, 0.0),
+        Mode::GiveBack(_) if charge.charged_on_response => (0, 0.0),
         Mode::GiveBack(reply) => reply
             .charged(index)
             .map_or((0, 0.0), |mark| (charge.cost, mark.0 as f64)),
@@ -245,7 +245,7 @@ mod tests {
         group.charges[1].algorithm = Algorithm::SlidingWindowLog;
         group.charges[1].key = 1;
         group.charges[2].key = 2;
-        group.charges[2].later = true;
+        group.charges[2].charged_on_response = true;
         group.charges[2].live = Some(LiveOverride {
             key: 0,
             field: "2:override".into(),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arguments_are_keys_plan_and_the_fields_in_the_order_of_the_keys() {
+    fn the_arguments_are_keys_then_plan_then_fields() {
         let parts = parts(&mixed(), Mode::Count);
         let texts: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part)).collect();
         assert_eq!(texts[..4], ["3", "hash", "log", "own"]);
@@ -299,11 +299,11 @@ mod tests {
     }
 
     #[test]
-    fn giving_back_names_the_marks_of_what_was_charged_and_costs_0_of_the_rest() {
+    fn giving_back_sends_marks_of_charges_and_0_for_the_rest() {
         let mut group = group(2);
         group.charges[0].cost = 4;
         let reply = packed(true, &[[1, 9, 5, 0, 0, 77], [0, 9, 0, 0, 60_000, 78]]);
-        let reply = Reply::decode(&group, &reply).unwrap();
+        let reply = ScriptReply::decode(&group, &reply).unwrap();
         assert_eq!(reply.charged(0), Some(Mark(77)));
         let plan = &parts(&group, Mode::GiveBack(&reply))[2];
         assert_eq!(plan[0], 1);

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_override_ends_with_the_ms_that_it_names_and_n_is_bounded_by_the_form() {
+    fn an_override_ends_at_its_ms_and_its_n_is_bounded() {
         let quota = LiveQuota::parse(b"2000000000 1000").unwrap();
         assert!(quota.holds(999) && !quota.holds(1000));
         let minute = Period::from_millis(60_000).unwrap();

@@ -10,7 +10,7 @@ pub use arguments::{arguments, call, Mode};
 pub use live::LiveQuota;
 #[cfg(test)]
 pub(crate) use reply::packed;
-pub use reply::{Reply, ReplyError};
+pub use reply::{ReplyError, ScriptReply};
 
 use crate::redis::Script;
 
@@ -86,7 +86,7 @@ mod tests {
                     algorithm: Algorithm::SlidingWindowCounter,
                     rate: Rate { limit: 10, period },
                     cost: 1,
-                    later: false,
+                    charged_on_response: false,
                     enforced: true,
                     phase_ms: 0,
                     live: None,

@@ -1,7 +1,7 @@
 //! Takes the engine's events: adds them up for the proxy's metrics, and keeps the sketch of who is rejected most.
 
 use super::meter::Meter;
-use super::metrics::{LimitCounted, Metrics};
+use super::metrics::{LimitResult, Metrics};
 use super::top::{Rejected, Top};
 use crate::earliest::earliest;
 use crate::engine::{Event, LogLine};
@@ -66,7 +66,7 @@ impl<M: Meter> Telemetry<M> {
                 enforced,
                 verdict,
                 by,
-            } => metrics.counted(&LimitCounted {
+            } => metrics.counted(&LimitResult {
                 limit,
                 enforced,
                 verdict,

@@ -13,12 +13,12 @@ const RACES: usize = 8;
 #[derive(Debug)]
 pub struct Denials {
     per_second: u32,
-    limits: Vec<Lines>,
+    limits: Vec<LimitLines>,
 }
 
 /// Of one limit.
 #[derive(Debug, Clone, Default)]
-struct Lines {
+struct LimitLines {
     /// The name of what is shared.
     name: String,
     second: u64,
@@ -30,7 +30,7 @@ struct Lines {
 
 /// What is shared of one limit: 24 bytes, little-endian.
 #[derive(Debug, Default)]
-struct Taken {
+struct SharedLines {
     second: u64,
     lines: u64,
     left_out: u64,
@@ -39,9 +39,9 @@ struct Taken {
 impl Denials {
     /// `per_second`: 0 for none; `limits`: their names.
     pub fn new<'a>(instance: &str, per_second: u32, limits: impl Iterator<Item = &'a str>) -> Denials {
-        let lines = |limit| Lines {
+        let lines = |limit| LimitLines {
             name: format!("headgate:denials:{instance}:{limit}"),
-            ..Lines::default()
+            ..LimitLines::default()
         };
         Denials {
             per_second,
@@ -66,7 +66,7 @@ impl Denials {
         lines.asked += 1;
         for _ in 0..RACES {
             let (bytes, version) = shared.get(&lines.name).unwrap_or((Vec::new(), Version::ABSENT));
-            let mut taken = Taken::read(&bytes);
+            let mut taken = SharedLines::read(&bytes);
             if taken.second < second {
                 (taken.second, taken.lines) = (second, 0);
             }
@@ -84,13 +84,13 @@ impl Denials {
     }
 }
 
-impl Taken {
-    fn read(bytes: &[u8]) -> Taken {
+impl SharedLines {
+    fn read(bytes: &[u8]) -> SharedLines {
         let number = |at: usize| {
             let bytes = bytes.get(at..at + 8)?.try_into().ok()?;
             Some(u64::from_le_bytes(bytes))
         };
-        Taken {
+        SharedLines {
             second: number(0).unwrap_or(0),
             lines: number(8).unwrap_or(0),
             left_out: number(16).unwrap_or(0),
@@ -108,7 +108,7 @@ impl Taken {
 /// What a line says, in its order; `None`: not known, and left out.
 #[derive(Debug, Default, Serialize)]
 #[serde(tag = "event", rename = "rate_limit_exceeded")]
-pub struct Line<'a> {
+pub struct DenialLine<'a> {
     pub instance: &'a str,
     /// `source:value or hash`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +130,7 @@ pub struct Line<'a> {
     pub left_out: u64,
 }
 
-impl Line<'_> {
+impl DenialLine<'_> {
     /// One line of JSON.
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
@@ -158,7 +158,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn all_workers_together_write_so_many_lines_a_second_and_none_left_out_is_forgotten() {
+    fn workers_share_the_line_quota_and_count_omitted_lines() {
         let shared = Memory::default();
         let worker = || Denials::new("main", 3, ["a", "b"].into_iter());
         let mut workers = [worker(), worker()];
@@ -182,10 +182,10 @@ mod tests {
 
     #[test]
     fn a_line_is_one_line_whatever_a_caller_sent() {
-        let line = Line {
+        let line = DenialLine {
             limit: "login",
             request_id: Some("a\n{\"event\": \"x\"}"),
-            ..Line::default()
+            ..DenialLine::default()
         };
         let json = line.json();
         assert_eq!(json.lines().count(), 1);

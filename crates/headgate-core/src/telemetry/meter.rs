@@ -3,7 +3,7 @@
 /// The kinds of the proxy-wasm ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Kind {
+pub enum MetricKind {
     Counter = 0,
     Gauge = 1,
     Histogram = 2,
@@ -12,7 +12,7 @@ pub enum Kind {
 /// What keeps the series. A name defined twice is one series.
 pub trait Meter {
     /// `None`: it cannot be had.
-    fn define(&self, kind: Kind, name: &str) -> Option<u32>;
+    fn define(&self, kind: MetricKind, name: &str) -> Option<u32>;
     /// Adds to a counter or a gauge.
     fn add(&self, id: u32, by: i64);
     /// Sets a gauge, or adds a value to a histogram.
@@ -21,16 +21,16 @@ pub trait Meter {
 
 /// A counter and what is not handed on yet.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Slot {
+pub(super) struct BufferedCounter {
     pub id: Option<u32>,
     pub pending: u64,
 }
 
-impl Slot {
+impl BufferedCounter {
     /// Defines its series, where that has not been done.
     pub fn define(&mut self, meter: &impl Meter, name: impl FnOnce() -> String) {
         if self.id.is_none() {
-            self.id = meter.define(Kind::Counter, &name());
+            self.id = meter.define(MetricKind::Counter, &name());
         }
     }
 
@@ -44,15 +44,15 @@ impl Slot {
 
 /// A gauge's part that is this worker's: a gauge is the sum of all workers'.
 #[derive(Debug, Default)]
-pub(super) struct Level {
+pub(super) struct BufferedGauge {
     id: Option<u32>,
     said: i64,
 }
 
-impl Level {
+impl BufferedGauge {
     /// `id`: the gauge; `None`: it could not be had.
-    pub fn new(id: Option<u32>) -> Level {
-        Level { id, said: 0 }
+    pub fn new(id: Option<u32>) -> BufferedGauge {
+        BufferedGauge { id, said: 0 }
     }
 
     pub fn differs(&self, now: usize) -> bool {

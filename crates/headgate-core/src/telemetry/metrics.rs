@@ -4,15 +4,15 @@
 //! The number of series depends on the configuration alone, never on callers or their paths. Counters are added up
 //! here and handed on a few times a second, so that a request costs no host call for them.
 
-use super::meter::{Kind, Level, Meter, Slot};
+use super::meter::{BufferedCounter, BufferedGauge, Meter, MetricKind};
 use super::names::series;
-pub use super::per_limit::LimitCounted;
+pub use super::per_limit::LimitResult;
 use super::per_limit::LimitSeries;
 use super::rejections::Rejections;
-use super::waits::Waits;
+use super::waits::WaitHistogram;
 use crate::decision::{CountedBy, Outcome};
 use crate::identify::Hasher;
-use crate::lease::Event;
+use crate::lease::LeaseEvent;
 use crate::model::Policy;
 pub use crate::redis::Gauges;
 use std::time::{Duration, Instant};
@@ -33,10 +33,10 @@ const OUTCOMES: [Outcome; 7] = [
 const ABANDONED: usize = OUTCOMES.len();
 const DECISIONS: usize = OUTCOMES.len() + 1;
 const BY: [&str; 5] = [
-    CountedBy::Redis.word(),
-    CountedBy::Local.word(),
-    CountedBy::Cache.word(),
-    CountedBy::Lease.word(),
+    CountedBy::Redis.as_str(),
+    CountedBy::Local.as_str(),
+    CountedBy::Cache.as_str(),
+    CountedBy::Lease.as_str(),
     "none",
 ];
 const REQUESTS: usize = DECISIONS * BY.len();
@@ -46,18 +46,18 @@ pub struct Metrics<M: Meter> {
     meter: M,
     instance: String,
     limits: LimitSeries,
-    requests: Vec<Slot>,
+    requests: Vec<BufferedCounter>,
     /// By the word of its outcome; the words are a handful of constants.
-    calls: Vec<(&'static str, Slot)>,
+    calls: Vec<(&'static str, BufferedCounter)>,
     rejections: Rejections,
-    waits: Waits,
-    gauges: [Level; 3],
+    waits: WaitHistogram,
+    gauges: [BufferedGauge; 3],
     /// Costs that were no number, or missing in a response; they count as 1.
-    broken_costs: Slot,
+    broken_costs: BufferedCounter,
     /// Calls that were cut into one a key, because a slot was moving: what they count is right, but not all or nothing.
-    split_calls: Slot,
+    split_calls: BufferedCounter,
     /// Counters that were forgotten before their time, because there were more than `local.max_counters`.
-    evicted: Slot,
+    evicted: BufferedCounter,
     due: Option<Instant>,
 }
 
@@ -65,8 +65,8 @@ impl<M: Meter> Metrics<M> {
     /// `version`: what tells configurations apart. Series that alerts ask for are there from the start, at zero.
     pub fn new(policy: &Policy, hasher: &Hasher, meter: M, version: u64) -> Metrics<M> {
         let instance = [("instance", policy.instance.as_str())];
-        let gauge = |name: &str| meter.define(Kind::Gauge, &series(name, &instance));
-        let level = |name: &str| Level::new(gauge(name));
+        let gauge = |name: &str| meter.define(MetricKind::Gauge, &series(name, &instance));
+        let level = |name: &str| BufferedGauge::new(gauge(name));
         let gauges = [
             level("headgate_streams_open"),
             level("headgate_calls_in_flight"),
@@ -76,21 +76,21 @@ impl<M: Meter> Metrics<M> {
             meter.record(id, version);
         }
         let wait = meter.define(
-            Kind::Histogram,
+            MetricKind::Histogram,
             &series("headgate_redis_wait_microseconds", &instance),
         );
-        let plain = |name: &str| Slot {
-            id: meter.define(Kind::Counter, name),
+        let plain = |name: &str| BufferedCounter {
+            id: meter.define(MetricKind::Counter, name),
             pending: 0,
         };
         let limits = policy.limits.iter().map(|limit| limit.name.clone()).collect();
         let mut metrics = Metrics {
             instance: policy.instance.clone(),
             limits: LimitSeries::new(&policy.instance, limits, &meter),
-            requests: vec![Slot::default(); REQUESTS],
+            requests: vec![BufferedCounter::default(); REQUESTS],
             calls: Vec::new(),
             rejections: Rejections::new(policy, hasher),
-            waits: Waits::new(wait),
+            waits: WaitHistogram::new(wait),
             gauges,
             broken_costs: plain("headgate_broken_costs_total"),
             split_calls: plain("headgate_split_calls_total"),
@@ -111,7 +111,9 @@ impl<M: Meter> Metrics<M> {
 
     /// One request was decided.
     pub fn decided(&mut self, now: Instant, outcome: Outcome, by: Option<CountedBy>) {
-        let at = OUTCOMES.iter().position(|known| known.word() == outcome.word());
+        let at = OUTCOMES
+            .iter()
+            .position(|known| known.as_str() == outcome.as_str());
         self.request(now, at.unwrap_or(0), by);
     }
 
@@ -124,12 +126,12 @@ impl<M: Meter> Metrics<M> {
     }
 
     /// One of a request's limits said something, or could not be asked.
-    pub fn counted(&mut self, counted: &LimitCounted) {
+    pub fn counted(&mut self, counted: &LimitResult) {
         self.limits.counted(counted);
     }
 
     /// Permits were taken in advance, or ended unspent.
-    pub fn leased(&mut self, now: Instant, event: Event) {
+    pub fn leased(&mut self, now: Instant, event: LeaseEvent) {
         self.limits.leased(event);
         self.due_soon(now);
     }
@@ -172,7 +174,9 @@ impl<M: Meter> Metrics<M> {
     pub fn called(&mut self, outcome: &'static str) {
         match self.calls.iter_mut().find(|(known, _)| *known == outcome) {
             Some((_, slot)) => slot.pending += 1,
-            None => self.calls.push((outcome, Slot { id: None, pending: 1 })),
+            None => self
+                .calls
+                .push((outcome, BufferedCounter { id: None, pending: 1 })),
         }
     }
 
@@ -225,7 +229,7 @@ impl<M: Meter> Metrics<M> {
                 "decision",
                 OUTCOMES
                     .get(at / BY.len())
-                    .map_or("abandoned", |outcome| outcome.word()),
+                    .map_or("abandoned", |outcome| outcome.as_str()),
             ),
             ("by", BY.get(at % BY.len()).copied().unwrap_or("none")),
         ];

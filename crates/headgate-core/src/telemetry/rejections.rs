@@ -1,10 +1,10 @@
 //! The series of rejections: by limit, endpoint and client. Only clients that the policy names have series of their own.
 
-use super::meter::{Meter, Slot};
+use super::meter::{BufferedCounter, Meter};
 use super::names::series;
 use crate::engine::OTHER_ENDPOINT;
 use crate::identify::{self, Hasher};
-use crate::model::{ClientValue, Policy};
+use crate::model::{NamedClientValue, Policy};
 use std::collections::BTreeMap;
 
 /// Series for each worker; what comes beyond is counted under `other`.
@@ -22,7 +22,7 @@ pub(super) struct Rejections {
     names: Vec<String>,
     endpoints: Vec<String>,
     /// A handful, as a rule, and so not worth a map's hashing at each denial.
-    rejected: Vec<(Key, Slot)>,
+    rejected: Vec<(Key, BufferedCounter)>,
 }
 
 impl Rejections {
@@ -36,9 +36,9 @@ impl Rejections {
         for client in &policy.metrics.clients {
             let source = policy.identify.iter().find(|source| source.name == client.source);
             let value = match (&client.value, source) {
-                (ClientValue::Hash(hash), _) => Some(identify::ClientValue::Digest(*hash)),
-                (ClientValue::Value(value), Some(source)) => source.client_value(value, hasher),
-                (ClientValue::Value(_), None) => None,
+                (NamedClientValue::Hash(hash), _) => Some(identify::ClientValue::Digest(*hash)),
+                (NamedClientValue::Value(value), Some(source)) => source.client_value(value, hasher),
+                (NamedClientValue::Value(_), None) => None,
             };
             if let Some(value) = value {
                 let shown = identify::Client {
@@ -74,7 +74,9 @@ impl Rejections {
         }
         match at.and_then(|at| self.rejected.get_mut(at)) {
             Some((_, slot)) => slot.pending += 1,
-            None => self.rejected.push((key, Slot { id: None, pending: 1 })),
+            None => self
+                .rejected
+                .push((key, BufferedCounter { id: None, pending: 1 })),
         }
     }
 

@@ -14,14 +14,14 @@ const SHOWN: usize = 10;
 
 #[derive(Debug, Default)]
 pub struct Top {
-    places: Vec<Place>,
+    places: Vec<SketchEntry>,
     /// No count is below it, and none before `next` is at it: counts only grow.
     least: u64,
     next: usize,
 }
 
 #[derive(Debug)]
-struct Place {
+struct SketchEntry {
     /// Of `client`: looked at first.
     end: u64,
     client: String,
@@ -53,14 +53,14 @@ impl Top {
     /// Counts one rejection.
     pub fn note(&mut self, client: &str, limit: usize) {
         let end = end(client);
-        let known = |place: &&mut Place| place.end == end && place.client == client;
+        let known = |place: &&mut SketchEntry| place.end == end && place.client == client;
         if let Some(place) = self.places.iter_mut().find(known) {
             place.rejected += 1;
             place.limit = limit;
             return;
         }
         if self.places.len() < PLACES {
-            self.places.push(Place {
+            self.places.push(SketchEntry {
                 end,
                 client: client.to_owned(),
                 limit,
@@ -81,12 +81,12 @@ impl Top {
 
     /// A place with the smallest count. Its count grows next, and so the search goes on behind it: of many callers
     /// with a rejection each, one in [`PLACES`] looks at all places.
-    fn least(&mut self) -> Option<&mut Place> {
-        let at_least = |place: &Place| place.rejected == self.least;
+    fn least(&mut self) -> Option<&mut SketchEntry> {
+        let at_least = |place: &SketchEntry| place.rejected == self.least;
         let mut found = (self.next..self.places.len()).find(|&at| self.places.get(at).is_some_and(at_least));
         if found.is_none() {
             self.least = self.places.iter().map(|place| place.rejected).min()?;
-            let at_least = |place: &Place| place.rejected == self.least;
+            let at_least = |place: &SketchEntry| place.rejected == self.least;
             found = self.places.iter().position(at_least);
         }
         self.next = found?;

@@ -5,7 +5,7 @@ use super::laws::{Pass, Store};
 use super::{Asked, Decided, Denial, Ledger};
 use crate::time::{Micros, MS};
 use crate::world::Decision;
-use headgate_core::decision::{Counted, CountedBy, Decision as Expected, Outcome};
+use headgate_core::decision::{CountedBy, CounterResult, Decision as Expected, Outcome};
 use headgate_core::headers;
 use headgate_core::limit::{Charge, Form, Group, OnError, Verdict};
 use headgate_core::model::Store as Counts;
@@ -42,7 +42,13 @@ impl Ledger {
         let key = (engine, group.keys[charge.key].clone(), charge.field.to_string());
         let alike = |denial: &&Denial| {
             let known = &denial.charge;
-            let need = |charge: &Charge| if charge.later { 1 } else { charge.cost };
+            let need = |charge: &Charge| {
+                if charge.charged_on_response {
+                    1
+                } else {
+                    charge.cost
+                }
+            };
             known.rate == charge.rate && known.algorithm == charge.algorithm && need(known) == need(charge)
         };
         let now = self.now;
@@ -109,7 +115,7 @@ impl Ledger {
             return self.compare_fallback(asked, decided);
         }
         if let Some(without) = &asked.without {
-            let same = decided.outcome == without.outcome.word() && decided.passes != without.refuses();
+            let same = decided.outcome == without.outcome.as_str() && decided.passes != without.refuses();
             return ensure(same, "decision", || format!("not {without:?} but {decided:?}"));
         }
         self.check_time(asked, decided)?;
@@ -130,9 +136,9 @@ impl Ledger {
                 self.compare_local(asked, decided, &verdicts)?;
             }
             _ => {
-                let same = decided.outcome == expected.outcome.word()
+                let same = decided.outcome == expected.outcome.as_str()
                     && decided.passes != expected.refuses()
-                    && decided.by == expected.by.map_or("", CountedBy::word);
+                    && decided.by == expected.by.map_or("", CountedBy::as_str);
                 ensure(same, "decision", || {
                     format!("not {expected:?} but {decided:?}, of {verdicts:?}")
                 })?;
@@ -327,9 +333,9 @@ pub(super) fn is_same(sent_in: &Group, sent: &Charge, group: &Group, charge: &Ch
         && (log || sent.field == charge.field)
 }
 
-fn counted<'a>(groups: &'a [Group], verdicts: &[Option<Verdict>]) -> Vec<Counted<'a>> {
+fn counted<'a>(groups: &'a [Group], verdicts: &[Option<Verdict>]) -> Vec<CounterResult<'a>> {
     let charges = groups.iter().flat_map(|group| &group.charges);
-    let all = charges.zip(verdicts).map(|(charge, verdict)| Counted {
+    let all = charges.zip(verdicts).map(|(charge, verdict)| CounterResult {
         charge,
         verdict: *verdict,
         by: CountedBy::Redis,

@@ -196,7 +196,9 @@ impl Ledger {
             _ => 0,
         };
         let groups = asked.groups.iter();
-        groups.filter_map(|group| group.afterwards(&mut cost)).collect()
+        groups
+            .filter_map(|group| group.response_charges(&mut cost))
+            .collect()
     }
 
     /// What a refused request was charged is given back, once, and nothing else is.

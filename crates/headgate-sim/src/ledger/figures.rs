@@ -13,10 +13,10 @@ pub(super) fn compare(
     decision: &Decision<'_>,
 ) -> Result<(), Complaint> {
     let request = decision.request;
-    let told = expected.told.as_ref();
-    let name = told.map_or("", |told| policy.limits[told.limit].name.as_str());
-    let figures = told.map_or((String::new(), String::new()), |told| {
-        (told.quota.to_string(), told.remaining.to_string())
+    let reported = expected.reported.as_ref();
+    let name = reported.map_or("", |reported| policy.limits[reported.limit].name.as_str());
+    let figures = reported.map_or((String::new(), String::new()), |reported| {
+        (reported.quota.to_string(), reported.remaining.to_string())
     });
     let found = (
         request.state("ratelimit_limit"),
@@ -25,7 +25,7 @@ pub(super) fn compare(
     let same = request.state("ratelimit_name") == name && found == (&figures.0, &figures.1);
     ensure(same, "figures", || {
         format!(
-            "{name} {figures:?} is told as {} {found:?}",
+            "{name} {figures:?} is reported as {} {found:?}",
             request.state("ratelimit_name")
         )
     })?;
@@ -39,7 +39,7 @@ pub(super) fn compare(
         "figures",
         || {
             format!(
-                "in shadow {shadow:?} is told as {}",
+                "in shadow {shadow:?} is reported as {}",
                 request.state("ratelimit_shadow")
             )
         },

@@ -54,7 +54,7 @@ impl Passes {
     /// Notes what one counter let pass.
     pub fn note(&mut self, pass: &Pass, group: &Group, charge: &Charge, limit: &Limit) {
         // What a live override or a later cost makes of a limit is not followed here.
-        if charge.later || charge.live.is_some() || !charge.enforced || charge.cost == 0 {
+        if charge.charged_on_response || charge.live.is_some() || !charge.enforced || charge.cost == 0 {
             return;
         }
         // A log with leases keeps its calls for longer, in Redis for the law's sake.

@@ -22,14 +22,14 @@ impl Told {
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::Decided { outcome, by } => {
-                let words = (outcome.word(), by.map_or("", |by| by.word()));
+                let words = (outcome.as_str(), by.map_or("", |by| by.as_str()));
                 *self.decided.entry(words).or_default() += 1;
             }
             Event::Denied { .. } => self.denied += 1,
             Event::Abandoned => self.abandoned += 1,
             Event::Waited { .. } => self.waited += 1,
-            Event::Lease(lease::Event::Taken { permits, .. }) => self.permits_taken += permits,
-            Event::Lease(lease::Event::Unspent { permits, .. }) => self.permits_unspent += permits,
+            Event::Lease(lease::LeaseEvent::Taken { permits, .. }) => self.permits_taken += permits,
+            Event::Lease(lease::LeaseEvent::Unspent { permits, .. }) => self.permits_unspent += permits,
             _ => {}
         }
     }

@@ -33,8 +33,9 @@ impl Network {
     /// A reply to a probe: what it says reaches the engine by the time that is noted.
     pub(super) fn note_probe(&mut self, place: PlaceId, shard: usize, reply: &[u8]) {
         let stream = self.stream(place.stream);
-        let (owner, sent) = (stream.owner, stream.probe(place.number));
-        let soon = sent.is_some_and(|sent| self.now < sent + SOON);
+        let (owner, opened, sent) = (stream.owner, stream.opened, stream.probe(place.number));
+        // One that had to wait for its stream may be late all the same.
+        let soon = sent.is_some_and(|sent| self.now < sent + SOON && opened + SOON < sent);
         if soon && reply.starts_with(b"-NOSCRIPT") {
             let known = self.now + 2 * self.settings.hop + 1;
             self.probed.insert((owner, shard), known);

@@ -28,6 +28,7 @@ pub struct Stream {
     pub last_out: u64,
     /// A place for each command that is not answered yet, or behind one that is not; with whether it carries a body.
     places: VecDeque<Place>,
+    pub opened: u64,
     /// The newest reply on it is a list, of the slots' owners.
     pub has_borders: bool,
     /// Of the cluster, when that was asked for last.
@@ -54,7 +55,7 @@ pub struct PlaceId {
 }
 
 impl Stream {
-    pub fn new(worker: usize, owner: usize, rules: Rc<Rules>) -> Stream {
+    pub fn new(now: u64, worker: usize, owner: usize, rules: Rc<Rules>) -> Stream {
         Stream {
             worker,
             owner,
@@ -67,6 +68,7 @@ impl Stream {
             last_in: 0,
             last_out: 0,
             places: VecDeque::new(),
+            opened: now,
             has_borders: false,
             version: 0,
             shard: None,

@@ -63,7 +63,7 @@ impl Network {
             true => Rc::clone(&self.other_rules),
             false => Rc::clone(&self.rules),
         };
-        self.streams.push(Stream::new(worker, owner, rules));
+        self.streams.push(Stream::new(self.now, worker, owner, rules));
         let id = self.streams.len() as u32;
         if self.suffers(worker, kills) {
             self.end(id, 14);

@@ -1,6 +1,6 @@
 use super::*;
 use headgate_core::fixtures::{charge, rate};
-use headgate_core::script::Reply;
+use headgate_core::script::ScriptReply;
 
 const NOW: u64 = 1_700_000_000_000_000;
 
@@ -55,7 +55,7 @@ fn a_reply_is_read_as_it_was_packed_and_given_back() {
     let call = read(&group, script::Mode::Count);
     assert!(call.writes(&model, NOW));
     let done = call.run(&mut model, NOW);
-    let reply = Reply::decode(&group, &Value::Bulk(Some(done.pack()))).unwrap();
+    let reply = ScriptReply::decode(&group, &Value::Bulk(Some(done.pack()))).unwrap();
     assert!(reply.admitted);
     assert_eq!(reply.verdicts, done.verdicts);
     assert_eq!(reply.verdicts[3], Verdict::UNLIMITED);
@@ -75,7 +75,7 @@ fn a_denied_call_writes_nothing() {
     call.run(&mut model, NOW);
     assert!(!call.writes(&model, NOW), "the bucket has 1 of 3 left");
     let done = call.run(&mut model, NOW);
-    let reply = Reply::decode(&group, &Value::Bulk(Some(done.pack()))).unwrap();
+    let reply = ScriptReply::decode(&group, &Value::Bulk(Some(done.pack()))).unwrap();
     assert!(!reply.admitted && !reply.verdicts[1].allowed && reply.verdicts[1].wait_ms > 0);
 }
 

@@ -3,7 +3,7 @@
 use super::{Caller, Decision, Happens, Observer, State, World};
 use crate::network::Delivery;
 use crate::request::Answered;
-use headgate_core::engine::{self, Answer, Now, Step};
+use headgate_core::engine::{self, Answer, Now, RequestStatus};
 use std::rc::Rc;
 
 /// Requests whose decisions are carried out in one call of a VM, as in the filter.
@@ -36,14 +36,14 @@ impl<O: Observer> World<O> {
             state: State::Over,
         });
         match step {
-            Step::Pending(id, fallback) => {
+            RequestStatus::Pending(id, fallback) => {
                 if let Some(known) = &mut self.callers[caller] {
                     known.state = State::Waiting(id, fallback);
                 }
                 self.observer.pending(self.now, caller, engine, id);
                 self.take_notes(engine, None);
             }
-            Step::Decided(answer) => {
+            RequestStatus::Decided(answer) => {
                 self.take_notes(engine, None);
                 self.carry_out(caller, answer);
             }

@@ -1,9 +1,9 @@
-//! The transport on Higress: the gateway's own Redis client, one command a call.
+//! The transport on Higress: the gateway's own Redis client, with one command per call.
 //!
-//! This file decides when the client is told its credentials, what is sent, and what becomes of a reply. There is one
-//! Redis here, or a proxy in front of a cluster, so one breaker; the client picks a host without looking at the key.
-//! Replies come by token, late ones too, since no call can be taken back. The host is a trait, so that all of it is
-//! tested natively.
+//! This file decides when credentials are sent to the client, which commands are sent, and how a reply is handled. The
+//! service is one Redis, or a proxy in front of a cluster: the client selects a host without regard to the key. So there
+//! is one circuit breaker. Replies are identified by a token. Calls cannot be cancelled, so late replies arrive too. The
+//! host is a trait, so that everything is tested natively.
 
 mod session;
 #[cfg(test)]
@@ -18,34 +18,36 @@ use session::Session;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How much longer than a caller the client may wait before it drops a connection. Its timer runs for the whole
-/// connection and fails every command on it, so a hiccup must not set it off: each caller has a deadline of its own.
+/// How much longer than a caller the gateway's client waits before it closes a connection. Its timer applies to the whole
+/// connection, and every command on it fails, so a short delay must not trigger it. Each caller has its own deadline.
 /// source: higress-group/envoy `source/extensions/filters/network/common/redis/raw_client_impl.cc`
 /// (onConnectOrOpTimeout); <https://github.com/alibaba/higress/issues/2763>
 pub const STALL: Duration = Duration::from_secs(2);
 
-/// A reply that has not come this long after the client should have given up never will: its place is free again.
+/// A call without a reply ends this long after the client's own timeout, so that it no longer counts as in flight.
 const FORGET_AFTER: Duration = Duration::from_secs(5);
 
-/// As the log calls it.
+/// The name in log lines.
 const SHARD_NAME: &str = "Redis";
 
-/// What the transport needs of the gateway.
+/// The host functions of the gateway that the transport needs.
 pub trait NativeHost {
-    /// Tells the client of the service the credentials, the database and its bounds. Up to Higress 2.2.1 that closes
-    /// its connections (<https://github.com/alibaba/higress/issues/4086>); never to be called from within a reply,
-    /// where the client still reads from the connection that would be closed.
+    /// Configures the service's client: credentials, database, timeout. Up to Higress 2.2.1 this closes the client's
+    /// connections (<https://github.com/alibaba/higress/issues/4086>). It must not be called while a reply is handled,
+    /// because the client still reads from the connection that would be closed.
+    ///
     /// source: higress-group/envoy `source/common/redis/async_client_impl.cc` (initialize, PendingRequest::onResponse)
     fn init(&self) -> Result<(), Refusal>;
-    /// Sends one command; the token of its reply.
+    /// Sends one command and returns the token of its reply.
     fn call(&self, command: &[u8]) -> Result<u32, Refusal>;
-    /// Whether there are credentials that can be given again.
+    /// Whether credentials are configured, so that [`NativeHost::init`] can send them again.
     fn has_credentials(&self) -> bool;
 }
 
-/// A call under way, and whether it was repeated after credentials were given again.
+/// A call in flight.
 struct InFlight<Id> {
     pending: Pending<Id>,
+    /// It was repeated after the credentials had been sent again.
     renewed: bool,
 }
 
@@ -56,19 +58,20 @@ pub struct Native<H, Id> {
     probe_key: String,
     health: Health,
     session: Session,
-    /// Not sent yet: the client is not ready.
+    /// Not sent yet, because the client is not ready.
     queue: VecDeque<InFlight<Id>>,
-    /// Sent, in that order. Replies mostly come in it, but from several hosts need not.
+    /// In the order in which they were sent. Replies of several hosts may come in another order.
     sent: VecDeque<(u32, InFlight<Id>)>,
-    /// How many of `sent` carry the body.
+    /// How many of `sent` contain the script's body.
     bodies: usize,
     finished: Finished<Id>,
     scratch: Vec<u8>,
-    /// What has been noticed and is said once.
+    /// Notices that are reported once only.
     notified: Vec<Notice>,
 }
 
 impl<H: NativeHost, Id> Native<H, Id> {
+    /// Sends nothing yet.
     pub fn new(mut rng: Rng, host: H, settings: Settings) -> Self {
         Native {
             host,
@@ -85,15 +88,16 @@ impl<H: NativeHost, Id> Native<H, Id> {
         }
     }
 
+    /// The host, for changes before [`Native::configure`].
     pub fn host_mut(&mut self) -> &mut H {
         &mut self.host
     }
 
-    /// Tells the client its credentials, once a configuration. A service that is not known yet, as may be while the
-    /// plugin is configured, is asked for again at the first call.
+    /// Sends the credentials to the client, once per configuration. If the gateway does not know the service yet, which
+    /// can happen while the plugin is configured, the first call tries again.
     ///
     /// # Errors
-    /// The gateway has no Redis call at all.
+    /// The gateway has no Redis functions.
     pub fn configure(&mut self, now: Instant) -> Result<(), Refusal> {
         match self.session.init(now, &self.host) {
             Err(Refusal::Unimplemented) => Err(Refusal::Unimplemented),
@@ -101,8 +105,8 @@ impl<H: NativeHost, Id> Native<H, Id> {
         }
     }
 
-    /// A reply (`None`: the connection broke, or the client waited in vain). One to a call that nobody knows any more
-    /// is dropped.
+    /// Handles a reply; `None`: the connection broke, or the client's timer expired. A reply to an unknown token is
+    /// dropped.
     pub fn on_reply(
         &mut self,
         now: Instant,
@@ -127,8 +131,8 @@ impl<H: NativeHost, Id> Native<H, Id> {
 
     fn answered(&mut self, now: Instant, mut call: InFlight<Id>, reply: Value) {
         if call.pending.is_to_be_repeated(now, &reply) {
-            // One body under way is enough: what is sent behind it finds the script there. Unless there are several
-            // hosts, each of which has to be told: then the second miss brings the body along.
+            // One body in flight is enough for one host: the calls sent after it find the script loaded. With several
+            // hosts, each needs the body: a call that fails a second time contains it.
             call.pending.with_body = self.bodies == 0 || call.pending.sends > 1;
             return self.send_or_queue(now, call);
         }
@@ -184,7 +188,7 @@ impl<H: NativeHost, Id> Native<H, Id> {
 
 impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
     fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
-        // Two commands in one call would give everybody on the connection somebody else's replies.
+        // Two commands in one call would shift the replies of all other calls on the connection.
         if !call.is_one_command() {
             self.notify_once(Notice::NotOneCommand);
             return Err(CallError::Unavailable);

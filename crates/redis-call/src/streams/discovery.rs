@@ -1,6 +1,7 @@
-//! Asks for the shards' slot_map, on a stream of its own: a question that a stuck node holds up delays no count.
+//! Asks Redis for the slot map with `CLUSTER SLOTS`, on its own stream: if the node that answers is stuck, no call is
+//! delayed.
 //!
-//! Asked for at the first call, then slowly while there are calls, and soon where something hints at a change.
+//! It asks at the first call, then every 10 to 15 s while there are calls, and sooner after a hint of a change.
 
 use super::slot_map::{SlotMap, SlotMapError};
 use super::{StreamHost, StreamId};
@@ -9,24 +10,24 @@ use crate::resp::{self, Decoder};
 use fastrand::Rng;
 use std::time::{Duration, Instant};
 
-/// Between two questions while nothing hints at a change: 10 s, and up to half as much again.
+/// The pause between two questions without a hint of a change; a random part of up to a half is added.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Between two questions whatever hints there are.
+/// The shortest pause between two questions.
 const SOON: Duration = Duration::from_millis(500);
 
-/// How long an answer may take.
+/// How long to wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Discovery {
     stream: Option<StreamId>,
     decoder: Decoder,
-    /// When the question under way was sent.
+    /// When the question was sent whose answer has not come yet.
     asked: Option<Instant>,
     latest: Option<Instant>,
-    /// When to ask next; `None`: no call was made yet.
+    /// When to ask next; `None`: no call has been made yet.
     next: Option<Instant>,
-    /// Whether a call or a hint asks for it.
+    /// A call or a hint requires a new slot map.
     wanted: bool,
     backoff: Backoff,
 }
@@ -48,19 +49,19 @@ impl Discovery {
         self.stream
     }
 
-    /// A call is made: the slot_map are in use.
+    /// A call is made: the slot map is in use.
     pub fn in_use(&mut self, now: Instant) {
         self.wanted |= *self.next.get_or_insert(now) <= now;
     }
 
-    /// Something may have moved.
+    /// Slots or masters may have changed.
     pub fn hint(&mut self, now: Instant) {
         self.wanted = true;
         let soonest = self.latest.map_or(now, |latest| latest + SOON);
         self.next = self.next.map(|next| next.min(soonest));
     }
 
-    /// When a tick is wanted.
+    /// When the next tick is needed.
     pub fn wakeup(&self) -> Option<Instant> {
         match (self.asked, self.wanted) {
             (Some(asked), _) => Some(asked + ANSWER_TIMEOUT),
@@ -89,7 +90,7 @@ impl Discovery {
         }
     }
 
-    /// A message on the stream; the answer, once it is whole.
+    /// Handles a message on the stream. Returns the answer when it is complete.
     pub fn on_message(
         &mut self,
         now: Instant,
@@ -105,7 +106,7 @@ impl Discovery {
                     self.retry_later(now);
                 } else {
                     self.backoff.succeeded();
-                    // A hint that came meanwhile may be about what this answer does not know yet.
+                    // A hint that came meanwhile may concern a change after this answer.
                     let pause = match self.wanted {
                         true => SOON,
                         false => self.backoff.spread(SLOW, SLOW / 2),
@@ -115,7 +116,7 @@ impl Discovery {
                 Some(answer)
             }
             Ok(None) => None,
-            // Larger than anything that is worth keeping, or no answer at all.
+            // Too large, or not an answer.
             _ => {
                 self.give_up(now, host);
                 Some(Err(SlotMapError::Unsupported))
@@ -135,7 +136,7 @@ impl Discovery {
         self.retry_later(now);
     }
 
-    /// The question failed: again, after longer and longer.
+    /// The question failed: asks again after a pause that grows with each failure.
     fn retry_later(&mut self, now: Instant) {
         if self.stream.is_none() {
             self.decoder = Decoder::default();

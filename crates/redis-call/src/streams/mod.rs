@@ -1,9 +1,9 @@
 //! The transport on stock Envoy: gRPC streams to an internal listener in front of `redis_proxy`.
 //!
-//! Each shard of the cluster has a stream and a breaker of its own, so that a stuck one delays and fails only the
-//! calls of its own slots. This file decides which shard a call belongs to, when streams are opened and when they
-//! end; [`stream`] keeps one stream's order, [`slot_map`] knows whose a slot is, and [`discovery`] asks. The host is
-//! a trait, so that all of it is tested natively.
+//! Each shard of the cluster has its own stream and its own circuit breaker, so a stuck shard delays and fails only the
+//! calls of its own slots. This file selects the shard of a call, and decides when streams are opened and when they end.
+//! [`stream`] keeps the order of the calls on one stream, [`slot_map`] maps slots to shards, and [`discovery`] asks Redis
+//! for the map. The host is a trait, so that everything is tested natively.
 
 mod discovery;
 mod shard;
@@ -20,30 +20,30 @@ use slot_map::{SlotMap, SlotMapError};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Ranges of slots while the slot_map are not known yet: the first calls need not wait for them.
+/// Ranges of slots until the slot map is known, so that the first calls need not wait for it.
 const RANGES_AT_START: u16 = 8;
 
-/// Ranges where nobody tells the slot_map (Envoy 1.36): 16,384 slots over 128 leave one range in 43 astride the border
-/// of two of three shards.
+/// Ranges of slots if `CLUSTER SLOTS` is not answered (Envoy 1.36). With three shards, 2 of 128 ranges contain slots of two
+/// shards.
 const RANGES_WITHOUT_MAP: u16 = 128;
 
-/// A stream whose oldest call has waited this much longer than any caller would is broken.
+/// A stream is stuck if its oldest call has had no reply for the timeout and this time.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// The least time between two warnings that the guard refuses calls.
+/// The shortest time between two warnings that the guard refuses calls.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
-/// What the streams need of the proxy.
+/// The host functions of the proxy that the transport needs.
 pub trait StreamHost {
-    /// Opens a stream; `None` where it cannot be opened now.
+    /// Opens a stream; `None`: it cannot be opened now.
     fn open(&self) -> Option<StreamId>;
-    /// Sends one message; `false`: the stream is gone.
+    /// Sends one message; `false`: the stream has ended.
     fn send(&self, stream: StreamId, message: &[u8]) -> bool;
-    /// Ends a stream; no event comes for it afterwards.
+    /// Ends a stream. The host must report no more events for it.
     fn cancel(&self, stream: StreamId);
 }
 
-/// The host's name for an open stream.
+/// The host's number of an open stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u32);
 
@@ -55,7 +55,7 @@ pub struct Streams<H, Id> {
     slot_map: SlotMap,
     /// In the order of `slot_map.shards`.
     shards: Vec<Shard<Id>>,
-    /// Shards that are no more; their streams end after their last reply.
+    /// Shards that are no longer in the slot map. Their streams end after the last reply.
     retired: Vec<Shard<Id>>,
     discovery: Discovery,
     startup: Startup,
@@ -64,12 +64,12 @@ pub struct Streams<H, Id> {
     scratch: Vec<u8>,
     finished: Finished<Id>,
     notices: VecDeque<Notice>,
-    /// When it was last noticed that the guard refuses calls.
+    /// When the last [`Notice::GuardRefuses`] was queued.
     warned: Option<Instant>,
 }
 
 impl<H: StreamHost, Id> Streams<H, Id> {
-    /// Opens nothing yet: streams are opened on ticks once there are calls.
+    /// Opens no stream yet; the first tick after a call does.
     pub fn new(now: Instant, mut rng: Rng, host: H, settings: Settings) -> Self {
         let mut streams = Streams {
             host,
@@ -91,7 +91,8 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         streams
     }
 
-    /// A message from Redis on `id`: one or more replies, or a part of one.
+    /// Handles a message on the stream `id`: one or more replies, or a part of one. Appends the calls that have ended to
+    /// `completed`.
     pub fn on_message(
         &mut self,
         now: Instant,
@@ -109,7 +110,8 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         });
     }
 
-    /// The host says that `id` has ended, with this gRPC status. What was under way on it is lost.
+    /// Handles the end of the stream `id`; `status` is the gRPC status that the host reports. Its calls are lost, and are
+    /// appended to `completed`.
     pub fn on_close(&mut self, now: Instant, id: StreamId, status: u32, completed: &mut Vec<Completed<Id>>) {
         if self.discovery.stream() == Some(id) {
             self.discovery.on_close(now);
@@ -120,7 +122,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         });
     }
 
-    /// Something happened on a stream, of a shard of today or of yesterday.
+    /// Handles an event on the stream of a current or a retired shard.
     fn on_shard(
         &mut self,
         now: Instant,
@@ -155,7 +157,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.warn_of_refusals(now, completed.get(before..).unwrap_or_default());
     }
 
-    /// Calls that the guard refused until their time was over.
+    /// Queues a notice if the guard refused calls until their deadline.
     fn warn_of_refusals(&mut self, now: Instant, completed: &[Completed<Id>]) {
         let is_refused = |done: &Completed<Id>| done.reply.as_ref().is_ok_and(is_refusal);
         let is_due = self.warned.is_none_or(|at| at + BETWEEN_WARNINGS <= now);
@@ -165,7 +167,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         }
     }
 
-    /// After an event at one shard.
+    /// Plans the next tick after an event of one shard.
     fn wake(&mut self, now: Instant, hint: bool, wakeup: Option<Instant>) {
         if hint {
             self.discovery.hint(now);
@@ -174,17 +176,17 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.wakeup = wakeups.into_iter().flatten().min();
     }
 
-    /// How many shards are told apart, or ranges where their slot_map are not known.
+    /// Number of shards; of ranges of slots if the shards are not known.
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
 
-    /// How many of them are left alone, because they do not answer.
+    /// Number of shards whose circuit breaker is open.
     pub fn breakers_open(&self) -> usize {
         self.shards.iter().filter(|shard| shard.is_open()).count()
     }
 
-    /// How many streams are open for calls, those included that end after their last reply.
+    /// Number of open streams for calls, including those that end after their last reply.
     pub fn open(&self) -> usize {
         let all = self.shards.iter().chain(&self.retired);
         all.filter(|shard| shard.stream.id().is_some()).count()
@@ -202,7 +204,8 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         }
     }
 
-    /// Gives each shard its stream: those that are known keep theirs, the others get new ones.
+    /// Creates the shards of the slot map. Shards that exist already keep their streams; those that are not in the map any
+    /// more retire.
     fn assign_shards(&mut self, now: Instant) {
         let mut old = std::mem::take(&mut self.shards);
         for name in &self.slot_map.shards {
@@ -218,7 +221,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.retired.append(&mut old);
     }
 
-    /// After an event at all of them.
+    /// Plans the next tick after an event of all shards.
     fn plan_ticks(&mut self) {
         let all = self.shards.iter().chain(&self.retired);
         let shards = all.filter_map(|shard| shard.wakeup(self.settings.timeout));
@@ -336,7 +339,7 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
     }
 }
 
-/// What one stream needs to send.
+/// The parts of the transport that a stream needs to send.
 struct Link<'a> {
     host: &'a dyn StreamHost,
     script: &'a Script,
@@ -344,7 +347,7 @@ struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Sends one call as one message; `false`: the stream is gone.
+    /// Sends one call as one message; `false`: the stream has ended.
     fn send<Id>(&mut self, stream: StreamId, pending: &Pending<Id>) -> bool {
         self.scratch.clear();
         pending.encode(self.script, self.scratch);

@@ -1,21 +1,21 @@
-//! Which hash slots belong together: those of one master, as `CLUSTER SLOTS` says, or fixed ranges where it is not
-//! answered. Decides no road and keeps no state of a shard.
+//! Maps hash slots to shards: by master, from the reply to `CLUSTER SLOTS`, or in fixed ranges if it is not answered. It
+//! holds no streams and no state of a shard.
 
 use crate::resp::Value;
 use crate::HashSlot;
 
-/// More masters than Redis Cluster is meant for.
+/// Most masters that are accepted; Redis Cluster is designed for up to 1,000 nodes.
 const MAX_SHARDS: usize = 1_000;
 
-/// In place of a shard's index.
+/// The index of slots that no node serves, while a reply is read.
 const UNSERVED: u16 = u16::MAX;
 
-/// What is known of one shard. Two are the same if their ids are.
+/// The identity of one shard. Two are equal if their ids are.
 #[derive(Debug, Clone)]
 pub(super) struct ShardName {
-    /// The master's node id, so that a replica that takes over is another shard; else what stands for it.
+    /// The master's node id: after a failover, the new master is another shard. Its address if there is no node id.
     id: String,
-    /// For people.
+    /// The name in log lines.
     pub shown: String,
 }
 
@@ -25,7 +25,7 @@ impl PartialEq for ShardName {
     }
 }
 
-/// All slots, and whose they are.
+/// All slots and their shards.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SlotMap {
     /// The last slot of each range, ascending, and the index of its shard. The last range ends at 16,383.
@@ -33,17 +33,17 @@ pub(super) struct SlotMap {
     pub shards: Vec<ShardName>,
 }
 
-/// Why there are no slot_map in a reply.
+/// Why a reply contains no slot map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotMapError {
-    /// The proxy or Redis does not know the question, and will not tomorrow.
+    /// The proxy or Redis does not support the command.
     Unsupported,
-    /// It may be answered another time.
+    /// A later attempt may succeed.
     NotNow,
 }
 
 impl SlotMap {
-    /// So many ranges of equal size.
+    /// `count` ranges of equal size.
     pub fn fixed(count: u16) -> SlotMap {
         let last = |n: u16| (u32::from(HashSlot::COUNT) * (u32::from(n) + 1) / u32::from(count) - 1) as u16;
         let ranges: Vec<(u16, u16)> = (0..count).map(|n| (last(n), n)).collect();
@@ -62,7 +62,7 @@ impl SlotMap {
         }
     }
 
-    /// One Redis that is no cluster.
+    /// One Redis that is not a cluster.
     pub fn single() -> SlotMap {
         let name = || "Redis".to_owned();
         SlotMap {
@@ -75,7 +75,7 @@ impl SlotMap {
     }
 
     /// Reads the reply to `CLUSTER SLOTS`: `[[first, last, [host, port, id, …], replicas…], …]` (Redis
-    /// documentation). Slots that unserved serves are a shard of their own, so that their failures are unserved's.
+    /// documentation). Slots that no node serves form a shard of their own, so that their failures open no other breaker.
     pub fn read(reply: &Value) -> Result<SlotMap, SlotMapError> {
         let rows = match reply {
             Value::Array(Some(rows)) if !rows.is_empty() => rows,
@@ -118,13 +118,13 @@ impl SlotMap {
     }
 
     fn read_error(text: &[u8]) -> Result<SlotMap, SlotMapError> {
-        let says = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
-        if says(b"cluster support disabled") {
+        let contains = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
+        if contains(b"cluster support disabled") {
             return Ok(SlotMap::single());
         }
-        // Envoy before 1.37 ("unknown command", "unsupported command"), or a user who may not ask.
+        // Envoy before 1.37 ("unknown command", "unsupported command"), or a Redis user without the permission.
         let unsupported: [&[u8]; 4] = [b"unknown", b"unsupported", b"NOPERM", b"invalid request"];
-        Err(match unsupported.into_iter().any(says) {
+        Err(match unsupported.into_iter().any(contains) {
             true => SlotMapError::Unsupported,
             false => SlotMapError::NotNow,
         })
@@ -137,7 +137,7 @@ impl SlotMap {
     }
 }
 
-/// The place of a shard in the list, put there where it is new. The rows of one master often follow each other.
+/// The index of a shard in the list; a new shard is appended. Searches backwards: rows of one master are often adjacent.
 fn index_of(shards: &mut Vec<ShardName>, name: ShardName) -> u16 {
     let known = shards.iter().rposition(|shard| *shard == name);
     known.unwrap_or_else(|| {
@@ -249,7 +249,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn slots_that_nobody_serves_are_nobodys_and_not_their_neighbours() {
+    fn slots_that_no_node_serves_are_a_shard_of_their_own() {
         let slot_map = SlotMap::read(&reply(&[(10, 100, 1), (200, 16000, 2)])).unwrap();
         for (slot, alone) in [
             (0, true),
@@ -270,7 +270,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_same_answer_is_the_same_and_another_master_or_border_is_not() {
+    fn maps_differ_only_if_a_master_or_a_border_differs() {
         let read = |rows: &[(u16, u16, u16)]| SlotMap::read(&reply(rows)).unwrap();
         let before = read(&[(0, 8000, 1), (8001, 16383, 2)]);
         assert_eq!(before, read(&[(0, 8000, 1), (8001, 16383, 2)]));
@@ -297,7 +297,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn errors_say_whether_to_ask_again_and_nonsense_is_no_map() {
+    fn errors_decide_whether_to_ask_again_and_nonsense_is_no_map() {
         let error = |text: &str| SlotMap::read(&Value::Error(text.as_bytes().to_vec()));
         assert_eq!(
             error("ERR This instance has cluster support disabled"),

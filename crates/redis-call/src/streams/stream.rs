@@ -1,8 +1,8 @@
-//! One stream: calls go out and replies come back in the same order.
+//! One stream: replies come in the order in which the calls were sent.
 //!
-//! A caller that has gone away keeps its place in that order; its reply finds nobody. Where a node does not know
-//! the script, one call on the stream carries the body and the others are sent again behind it. Where the guard at
-//! the other end does not take the script, or the stream is old, it ends after its last reply and calls go on the next.
+//! A call whose caller no longer waits keeps its place in that order, and its reply is ignored. If a node does not know
+//! the script, one call on the stream carries the body, and the others are sent again after it. If the guard does not
+//! accept the script, or the stream is old, the stream ends after its last reply and calls use the next one.
 
 use super::{Link, StreamId};
 use crate::backoff::{self, Backoff};
@@ -15,20 +15,20 @@ use std::time::{Duration, Instant};
 
 pub(super) struct Stream<Id> {
     id: Option<StreamId>,
-    /// How long a stream is used, and by chance up to a quarter more.
+    /// How long a stream is used; a random part of up to a quarter is added.
     life: Duration,
-    /// When another is to take its place.
+    /// When the next stream replaces it.
     replace_at: Option<Instant>,
     backoff: Backoff,
-    /// The host did not open it when it was asked last.
+    /// The host refused the last attempt to open it.
     refused: bool,
     /// Not sent yet, because the stream is not open.
     queue: VecDeque<Pending<Id>>,
-    /// Sent, in the order in which replies come. Outlives the stream until the next tick, which gives them up.
+    /// Sent, in the order of the expected replies. If the stream breaks, the next tick ends them.
     sent: VecDeque<Pending<Id>>,
-    /// How many of `sent` carry the body.
+    /// How many of `sent` contain the script's body.
     bodies: usize,
-    /// It is to end after its last reply, and what is not sent yet waits for the next one.
+    /// It ends after its last reply, and calls in `queue` wait for the next stream.
     leaving: bool,
     decoder: Decoder,
 }
@@ -53,12 +53,12 @@ impl<Id> Stream<Id> {
         self.id
     }
 
-    /// Nothing is under way, nor waits to be sent.
+    /// No call is queued or in flight.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.sent.is_empty()
     }
 
-    /// Ends an idle stream; no reply can be lost with it.
+    /// Ends an idle stream. No reply is lost.
     pub fn end(&mut self, link: &mut Link) {
         if let Some(id) = self.id.take() {
             link.host.cancel(id);
@@ -80,7 +80,7 @@ impl<Id> Stream<Id> {
         Ok(())
     }
 
-    /// When this stream wants a tick: to be opened, to give up what waits for that, or to be found stuck.
+    /// When the next tick is needed: to open the stream, to end calls that wait for it, or to find it stuck.
     pub fn wakeup(&self, stuck_after: Duration) -> Option<Instant> {
         let queue = self.queue.front().map(|first| match self.backoff.retry_at() {
             _ if self.leaving => first.deadline,
@@ -111,11 +111,11 @@ impl<Id> Stream<Id> {
             }
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
             if pending.is_to_be_sent_elsewhere(now, &reply) {
-                // However many calls the guard refuses, it is one stream that has failed.
+                // However many calls the guard refuses, it is one failure of the stream.
                 if !std::mem::replace(&mut self.leaving, true) {
                     self.backoff.failed(now);
                 }
-                self.queue.push_back(pending.anew(now));
+                self.queue.push_back(pending.unsent(now));
             } else if pending.is_to_be_repeated(now, &reply) {
                 pending.with_body = self.bodies == 0 && !self.leaving;
                 pending.since = now;
@@ -128,11 +128,11 @@ impl<Id> Stream<Id> {
                 return self.give_up(CallError::Lost, finished);
             }
         }
-        // What came is no answer to what was asked: nothing on this stream can be trusted any more.
+        // The bytes are not a reply to these calls: later replies on this stream cannot be assigned either.
         self.abandon(now, CallError::Unintelligible, link, finished);
     }
 
-    /// The host says that it ended, with this gRPC status.
+    /// The stream has ended; `status` is the gRPC status that the host reports.
     pub fn on_close(&mut self, now: Instant, status: u32, finished: &mut Finished<Id>) {
         self.id = None;
         self.backoff.failed(now);

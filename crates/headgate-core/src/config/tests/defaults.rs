@@ -118,7 +118,7 @@ fn everyone_but_some_can_be_unlimited() {
 }
 
 #[test]
-fn a_fixed_window_is_aligned_to_the_epoch_where_nothing_is_written() {
+fn a_fixed_window_is_aligned_to_the_epoch_by_default() {
     let align = Align::Epoch;
     assert_eq!(
         algorithm("{rate: 60/m, algorithm: fixed_window}"),

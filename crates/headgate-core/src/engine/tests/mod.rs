@@ -78,8 +78,8 @@ impl World {
         self.waits.push(None);
         self.admitted.push(None);
         match step {
-            Step::Decided(answer) => self.done(caller as usize, answer),
-            Step::Pending(id, _) => {
+            RequestStatus::Decided(answer) => self.done(caller as usize, answer),
+            RequestStatus::Pending(id, _) => {
                 self.waits[caller as usize] = Some(id);
                 self.engine.poll_timeout(self.now);
                 Done::Waits

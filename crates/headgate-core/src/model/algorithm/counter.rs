@@ -17,7 +17,7 @@ use super::{most, signed, Terms, Verdict};
 
 /// The latest window's count and the one before it. All zero: nothing counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counter {
+pub struct SlidingCounter {
     /// Which window: its start divided by the period.
     pub window: u64,
     /// Each count is at most 2⁵³ / period in ms.
@@ -25,7 +25,7 @@ pub struct Counter {
     pub previous: u64,
 }
 
-impl Counter {
+impl SlidingCounter {
     pub(super) fn check(&self, clock_ms: u64, terms: &Terms, need: u64) -> Verdict {
         let (limit, period) = (terms.rate.limit, terms.period_ms());
         let now = self.at(clock_ms, period);
@@ -34,8 +34,8 @@ impl Counter {
         let weight = now.previous.saturating_mul(rest.min(period)).div_ceil(period);
         let free = signed(limit) - signed(now.current);
         let reset = match now {
-            Counter { current: 1.., .. } => rest + period,
-            Counter { previous: 1.., .. } => rest,
+            SlidingCounter { current: 1.., .. } => rest + period,
+            SlidingCounter { previous: 1.., .. } => rest,
             _ => 0,
         };
         // `taken` calls of the window before weigh no more than `room` once no more than this is left of the window.
@@ -67,12 +67,12 @@ impl Counter {
     }
 
     /// The counts as they stand in the clock's window, or in the stored one where that is the next.
-    fn at(&self, clock_ms: u64, period: u64) -> Counter {
+    fn at(&self, clock_ms: u64, period: u64) -> SlidingCounter {
         let window = clock_ms / period;
         if self.window == window || self.window == window + 1 {
             return *self;
         }
-        Counter {
+        SlidingCounter {
             window,
             current: 0,
             previous: if window.checked_sub(1) == Some(self.window) {
@@ -92,8 +92,8 @@ mod tests {
 
     const START: u64 = 28_333_334 * 60_000;
 
-    fn state(current: u64, previous: u64) -> Counter {
-        Counter {
+    fn state(current: u64, previous: u64) -> SlidingCounter {
+        SlidingCounter {
             window: START / 60_000,
             current,
             previous,
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_was_charged_is_given_back_from_the_window_it_stands_in() {
         let terms = terms(Algorithm::SlidingWindowCounter, 10, 60_000);
-        let mut counter = Counter::default();
+        let mut counter = SlidingCounter::default();
         let mark = counter.charge(START, &terms, 4);
         counter.charge(START + 60_000, &terms, 3);
         counter.give_back(1, mark);
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn charges_after_the_fact_stop_where_arithmetic_is_exact() {
         let terms = terms(Algorithm::SlidingWindowCounter, 10, 60_000);
-        let mut counter = Counter::default();
+        let mut counter = SlidingCounter::default();
         counter.charge(START, &terms, u64::MAX);
         counter.charge(START, &terms, u64::MAX);
         assert_eq!(counter.current, (1 << 53) / 60_000);

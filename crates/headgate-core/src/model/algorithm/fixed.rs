@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_stays_in_the_window_and_one_far_back_starts_anew() {
+    fn a_clock_set_back_keeps_the_window_unless_it_is_far_back() {
         let terms = fixed(Align::FirstCall, 1);
         let mut state = Fixed::default();
         state.charge(1_700_000_000_000, &terms, 1);

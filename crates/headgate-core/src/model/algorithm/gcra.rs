@@ -43,7 +43,7 @@ pub struct Gcra {
 }
 
 /// The bucket as it is under a call's terms.
-struct Reading {
+struct BucketLevel {
     /// Unix ms; ahead of the clock where the stored time is.
     now_ms: u64,
     /// At most [`most`].
@@ -115,9 +115,9 @@ impl Gcra {
         empty_ms.saturating_sub(clock_ms)
     }
 
-    fn read(&self, clock_ms: u64, terms: &Terms, least: u64) -> Reading {
+    fn read(&self, clock_ms: u64, terms: &Terms, least: u64) -> BucketLevel {
         if self.time_ms > clock_ms.saturating_add(terms.period_ms()) {
-            return Reading {
+            return BucketLevel {
                 now_ms: clock_ms,
                 level: least,
                 skipped_ms: 0,
@@ -133,7 +133,7 @@ impl Gcra {
             Some(level) => (level, skipped_ms),
             None => (0, undrained.div_ceil(limit)),
         };
-        Reading {
+        BucketLevel {
             now_ms,
             level: level.max(least),
             skipped_ms,

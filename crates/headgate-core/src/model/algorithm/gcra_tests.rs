@@ -53,7 +53,7 @@ fn a_wait_that_no_double_holds_is_rounded_as_in_redis() {
 }
 
 #[test]
-fn a_burst_passes_at_once_and_then_one_call_for_each_share_of_the_period() {
+fn a_burst_passes_at_once_then_one_call_per_period_over_n() {
     let terms = of(60, 3);
     let mut bucket = Gcra::default();
     bucket.charge(NOW, &terms, 3, 0);
@@ -286,7 +286,7 @@ proptest! {
     }
 
     #[test]
-    fn overlapping_charges_that_are_given_back_free_no_more_than_their_sum(
+    fn overlapping_refunds_free_no_more_than_their_sum(
         (limit, burst) in (1_u64..600, 1_u64..20),
         calls in prop::collection::vec((0_u64..3, prop_oneof![Just(0), 0_u64..300, 0_u64..6_000], 1_u64..5), 1..60),
     ) {

@@ -178,7 +178,7 @@ proptest! {
         let [a, b, c, clock, limit, need, cost, mark] = numbers;
         let states = [
             State::Fixed(super::Fixed { start_ms: a, count: b }),
-            State::Counter(super::Counter { window: a, current: b, previous: c }),
+            State::Counter(super::SlidingCounter { window: a, current: b, previous: c }),
             State::Gcra(super::Gcra { time_ms: a, level: b }),
             State::Log(super::Log::default()),
         ];

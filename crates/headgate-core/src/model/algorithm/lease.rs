@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_with_leases_keeps_its_calls_for_a_lease_longer_and_nothing_else_does() {
+    fn only_a_log_keeps_its_calls_longer_for_a_lease() {
         let kept = |algorithm| leased_period(algorithm, terms(algorithm, 10, 60_000).rate).as_millis();
         assert_eq!(kept(Algorithm::SlidingWindowLog), 61_000);
         assert_eq!(kept(Algorithm::SlidingWindowCounter), 60_000);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_bucket_is_filled_by_what_drains_while_the_lease_lives_and_no_other() {
+    fn only_a_leased_bucket_starts_with_what_drains_meanwhile() {
         let terms = terms(Algorithm::Gcra { burst: 0 }, 600, 60_000);
         let now = 1_700_000_000_000_000;
         let mut state = State::new(terms.algorithm.form());

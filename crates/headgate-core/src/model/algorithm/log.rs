@@ -17,7 +17,7 @@ pub struct Log {
 }
 
 /// The entries that count now.
-struct Live<'a> {
+struct LiveEntries<'a> {
     /// The clock, or the newest entry where that is later.
     now_us: u64,
     times_us: &'a [u64],
@@ -83,14 +83,14 @@ impl Log {
         self.times_us.drain(first..first + count);
     }
 
-    fn live(&self, clock_us: u64, span: u64) -> Live<'_> {
+    fn live(&self, clock_us: u64, span: u64) -> LiveEntries<'_> {
         let believed = self
             .times_us
             .partition_point(|time| *time <= clock_us.saturating_add(span));
         let (times, ahead) = self.times_us.split_at_checked(believed).unwrap_or_default();
         let now_us = times.last().map_or(clock_us, |newest| clock_us.max(*newest));
         let expired = times.partition_point(|time| time.saturating_add(span) <= clock_us);
-        Live {
+        LiveEntries {
             now_us,
             times_us: times.get(expired..).unwrap_or_default(),
             expired,
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_ahead_counts_at_once_and_takes_no_other_entry_out_of_the_window() {
+    fn a_future_entry_counts_and_expires_no_other_entry() {
         let mut state = Log::from_times(vec![NOW, NOW + SPAN]).unwrap();
         assert_eq!(state.check(NOW + SPAN - 1, &log(3), 1).remaining, 1);
         assert_eq!(state.charge(NOW + SPAN - 1, &log(3), 1), NOW + SPAN, "in order");

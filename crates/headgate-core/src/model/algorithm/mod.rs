@@ -22,7 +22,7 @@ mod log;
 mod terms;
 mod verdict;
 
-pub use counter::Counter;
+pub use counter::SlidingCounter;
 pub use fixed::Fixed;
 pub use gcra::Gcra;
 pub use lease::{lease_ms, leased_period, LEASE_NEEDS};
@@ -165,7 +165,7 @@ impl Form {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Fixed(Fixed),
-    Counter(Counter),
+    Counter(SlidingCounter),
     Gcra(Gcra),
     Log(Log),
 }
@@ -175,7 +175,7 @@ impl State {
     pub fn new(form: Form) -> State {
         match form {
             Form::Fixed => State::Fixed(Fixed::default()),
-            Form::Counter => State::Counter(Counter::default()),
+            Form::Counter => State::Counter(SlidingCounter::default()),
             Form::Gcra => State::Gcra(Gcra::default()),
             Form::Log => State::Log(Log::default()),
         }
@@ -194,7 +194,7 @@ impl State {
     pub fn each_number(&self, take: &mut dyn FnMut(u64)) {
         match self {
             State::Fixed(Fixed { start_ms, count }) => [*start_ms, *count].into_iter().for_each(take),
-            State::Counter(Counter {
+            State::Counter(SlidingCounter {
                 window,
                 current,
                 previous,
@@ -212,7 +212,7 @@ impl State {
                 start_ms: next()?,
                 count: next()?,
             }),
-            Form::Counter => State::Counter(Counter {
+            Form::Counter => State::Counter(SlidingCounter {
                 window: next()?,
                 current: next()?,
                 previous: next()?,

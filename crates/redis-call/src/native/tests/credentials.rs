@@ -1,9 +1,9 @@
-//! Credentials: when they are given again, and which calls are repeated for it.
+//! Credentials: when they are sent again, and which calls are repeated then.
 
 use super::*;
 
 #[test]
-fn without_a_host_a_call_waits_for_one_and_no_credentials_are_given_again() {
+fn without_a_host_calls_wait_and_credentials_are_kept() {
     let mut bench = NativeBench::new();
     bench.host.borrow_mut().call_status = 10;
     bench.call(1).unwrap();
@@ -15,7 +15,7 @@ fn without_a_host_a_call_waits_for_one_and_no_credentials_are_given_again() {
 }
 
 #[test]
-fn a_cluster_that_went_away_is_told_its_credentials_when_it_is_back() {
+fn a_cluster_that_comes_back_gets_credentials() {
     let mut bench = NativeBench::new();
     bench.host.borrow_mut().call_status = 2;
     bench.call(1).unwrap();
@@ -25,7 +25,7 @@ fn a_cluster_that_went_away_is_told_its_credentials_when_it_is_back() {
 }
 
 #[test]
-fn after_noauth_credentials_are_given_once_not_within_the_reply_and_each_call_is_repeated_once() {
+fn noauth_sends_credentials_once_and_repeats_each_call_once() {
     let mut bench = NativeBench::new();
     bench.after(5_000);
     bench.call(1).unwrap();
@@ -49,7 +49,7 @@ fn after_noauth_credentials_are_given_once_not_within_the_reply_and_each_call_is
 }
 
 #[test]
-fn credentials_are_not_given_more_often_than_each_second() {
+fn credentials_are_sent_once_a_second_at_most() {
     let mut bench = NativeBench::new();
     bench.after(2_000);
     for _ in 0..200 {
@@ -64,7 +64,7 @@ fn credentials_are_not_given_more_often_than_each_second() {
 }
 
 #[test]
-fn a_call_that_was_sent_before_the_credentials_were_given_again_is_repeated_without_giving_them_once_more() {
+fn a_call_sent_before_the_credentials_is_only_repeated() {
     let mut bench = NativeBench::new();
     bench.after(5_000);
     bench.call(1).unwrap();

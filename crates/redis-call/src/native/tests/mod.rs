@@ -1,4 +1,4 @@
-//! The native transport against a gateway that is a plain struct: what it is told, what is sent, and who gets which reply.
+//! The native transport against a simulated gateway: credentials, what is sent, and which caller gets which reply.
 
 mod credentials;
 
@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Default)]
 struct Gateway {
     inits: u32,
-    /// What `init` and `call` answer.
+    /// What `init` and `call` return.
     init_status: u32,
     call_status: u32,
     tokens: u32,
@@ -56,7 +56,7 @@ struct NativeBench {
 }
 
 impl NativeBench {
-    /// A gateway that knows the service, and has been told the credentials.
+    /// A gateway that knows the service and has the credentials.
     fn new() -> NativeBench {
         let mut bench = NativeBench::unconfigured();
         bench.transport.configure(bench.now).unwrap();
@@ -113,13 +113,13 @@ impl NativeBench {
         self.host.borrow().sent.last().unwrap().1.clone()
     }
 
-    /// Whose calls have ended, and how.
+    /// The calls that have ended, and their replies.
     fn ended(&mut self) -> Vec<(u64, Result<Value, CallError>)> {
         let all = self.completed.drain(..);
         all.map(|done| (done.id, done.reply)).collect()
     }
 
-    /// What was noticed since this was last asked.
+    /// The notices since the last call of this function.
     fn notices(&mut self) -> Vec<Notice> {
         std::iter::from_fn(|| self.transport.poll_notice()).collect()
     }
@@ -130,7 +130,7 @@ fn error(text: &str) -> Result<Value, CallError> {
 }
 
 #[test]
-fn a_call_is_one_command_and_its_reply_finds_its_caller_in_whatever_order() {
+fn replies_reach_their_callers_in_any_order() {
     let mut bench = NativeBench::new();
     bench.call(1).unwrap();
     bench.call(2).unwrap();
@@ -159,11 +159,11 @@ fn what_is_not_one_command_is_not_sent() {
 }
 
 #[test]
-fn a_service_that_is_unknown_while_configuring_is_asked_for_at_the_first_call() {
+fn an_unknown_service_is_tried_again_at_the_first_call() {
     let mut bench = NativeBench::unconfigured();
     bench.host.borrow_mut().init_status = 2;
     bench.transport.configure(bench.now).unwrap();
-    assert_eq!(bench.notices(), [], "that is nothing unusual");
+    assert_eq!(bench.notices(), [], "this is not unusual");
     bench.now += Duration::from_millis(50);
     bench.host.borrow_mut().init_status = 0;
     bench.call(1).unwrap();
@@ -174,7 +174,7 @@ fn a_service_that_is_unknown_while_configuring_is_asked_for_at_the_first_call() 
 }
 
 #[test]
-fn a_service_that_stays_unknown_costs_a_caller_its_deadline_at_most_and_is_told_once() {
+fn calls_to_an_unknown_service_end_by_their_deadline() {
     let mut bench = NativeBench::unconfigured();
     bench.host.borrow_mut().init_status = 2;
     bench.transport.configure(bench.now).unwrap();
@@ -190,7 +190,7 @@ fn a_service_that_stays_unknown_costs_a_caller_its_deadline_at_most_and_is_told_
 }
 
 #[test]
-fn a_proxy_without_a_redis_call_is_refused_and_any_other_status_is_not() {
+fn only_a_proxy_without_redis_functions_is_refused() {
     for (status, refused) in [
         (0, false),
         (2, false),
@@ -206,7 +206,7 @@ fn a_proxy_without_a_redis_call_is_refused_and_any_other_status_is_not() {
 }
 
 #[test]
-fn moved_is_told_once_with_the_remedy_and_opens_no_breaker() {
+fn moved_is_reported_once_and_opens_no_breaker() {
     let mut bench = NativeBench::new();
     for nth in 1..=10 {
         bench.call(1).unwrap();
@@ -217,7 +217,7 @@ fn moved_is_told_once_with_the_remedy_and_opens_no_breaker() {
 }
 
 #[test]
-fn one_body_is_under_way_after_noscript_and_the_others_follow_by_name() {
+fn after_noscript_only_one_call_in_flight_carries_the_body() {
     let mut bench = NativeBench::new();
     for request in 1..=3 {
         bench.call(request).unwrap();
@@ -236,11 +236,11 @@ fn one_body_is_under_way_after_noscript_and_the_others_follow_by_name() {
     assert_eq!(bench.ended().len(), 3);
     bench.call(4).unwrap();
     bench.reply(7, "-NOSCRIPT No matching script.\r\n");
-    assert_eq!(bodies(&bench), 2, "the first body is not under way any more");
+    assert_eq!(bodies(&bench), 2, "the first body is no longer in flight");
 }
 
 #[test]
-fn a_call_that_meets_a_second_host_without_the_script_tells_it() {
+fn a_second_host_without_the_script_gets_the_body_too() {
     let mut bench = NativeBench::new();
     bench.call(1).unwrap();
     bench.call(2).unwrap();
@@ -250,12 +250,12 @@ fn a_call_that_meets_a_second_host_without_the_script_tells_it() {
     bench.reply(4, "-NOSCRIPT No matching script.\r\n");
     assert!(
         bench.last().contains(SCRIPT.body),
-        "although the other's is still under way"
+        "although the other host's body is still in flight"
     );
 }
 
 #[test]
-fn a_broken_connection_is_one_failure_a_reply_and_silence_opens_the_breaker_at_once() {
+fn a_timeout_opens_the_breaker_at_once_a_broken_call_does_not() {
     let mut bench = NativeBench::new();
     bench.call(1).unwrap();
     bench.fail(1);
@@ -274,7 +274,7 @@ fn a_broken_connection_is_one_failure_a_reply_and_silence_opens_the_breaker_at_o
 }
 
 #[test]
-fn a_late_reply_and_one_to_a_token_that_was_never_given_are_dropped() {
+fn a_late_reply_ends_its_call_unknown_tokens_are_dropped() {
     let mut bench = NativeBench::new();
     bench.call(1).unwrap();
     bench.after(150);
@@ -282,7 +282,7 @@ fn a_late_reply_and_one_to_a_token_that_was_never_given_are_dropped() {
     assert_eq!(
         bench.ended(),
         [(1, Ok(Value::Int(1)))],
-        "whoever waited has gone, and so has the request's number"
+        "the reply is passed on although it is late"
     );
     bench.reply(1, ":1\r\n");
     bench.reply(77, ":1\r\n");
@@ -290,7 +290,7 @@ fn a_late_reply_and_one_to_a_token_that_was_never_given_are_dropped() {
 }
 
 #[test]
-fn places_under_way_are_bounded_and_free_again_although_no_reply_ever_comes() {
+fn calls_in_flight_are_bounded_and_end_without_replies() {
     let mut bench = NativeBench::new();
     for request in 1..=8 {
         bench.call(request).unwrap();
@@ -303,7 +303,7 @@ fn places_under_way_are_bounded_and_free_again_although_no_reply_ever_comes() {
 }
 
 #[test]
-fn bytes_that_are_no_single_reply_are_told_apart() {
+fn bytes_that_are_not_one_reply_are_invalid() {
     let mut bench = NativeBench::new();
     for (nth, bytes) in [
         (1, ""),

@@ -1,4 +1,4 @@
-//! The streams against a host that is a plain struct: what is sent, in which order, and who gets which reply.
+//! The streams against a simulated host: what is sent, in which order, and which caller gets which reply.
 
 use super::*;
 use crate::pending::UNKNOWN_SHA1;
@@ -78,7 +78,7 @@ impl StreamBench {
         }
     }
 
-    /// A bench that knows that there is one Redis, whose stream 3 is open and knows the script.
+    /// A bench with a single Redis, whose stream 3 is open and which has loaded the script.
     fn warm() -> StreamBench {
         let mut bench = StreamBench::with("-ERR This instance has cluster support disabled\r\n");
         bench.call(0, "warm").unwrap();
@@ -88,7 +88,7 @@ impl StreamBench {
         bench
     }
 
-    /// A bench whose question for the slot_map was answered so.
+    /// A bench with this answer to `CLUSTER SLOTS`.
     fn with(answer: &str) -> StreamBench {
         let mut bench = StreamBench::new();
         bench.call(0, "warm").unwrap();
@@ -100,7 +100,7 @@ impl StreamBench {
         bench
     }
 
-    /// Forgets what has happened so far.
+    /// Clears the record of what was sent and what ended.
     fn forget(&mut self) {
         self.completed.clear();
         let mut proxy = self.host.borrow_mut();
@@ -147,7 +147,7 @@ impl StreamBench {
         calls.map(|(_, text)| read(text)).collect()
     }
 
-    /// How many messages with this text were sent, and on which stream the last of them.
+    /// The number of messages with this text, and the stream of the last one.
     fn sent_with(&self, part: &str) -> (usize, Option<StreamId>) {
         let proxy = self.host.borrow();
         let with: Vec<_> = proxy
@@ -180,7 +180,7 @@ fn slots(rows: &[(u16, u16, u16)]) -> String {
     text
 }
 
-/// Three masters; the second has one slot, in the middle of the first one's.
+/// Three masters; the second has one slot, between those of the first.
 const THREE: [(u16, u16, u16); 4] = [
     (0, 5000, 7001),
     (5001, 5001, 7002),

@@ -1,9 +1,9 @@
-//! Whose a slot is, and streams that move with it.
+//! The slot map, and the streams of shards that change.
 
 use super::*;
 
 #[test]
-fn a_master_has_one_stream_however_its_slots_lie() {
+fn a_master_with_scattered_slots_has_one_stream() {
     let mut bench = StreamBench::with(&slots(&THREE));
     assert_eq!(bench.streams.shards(), 3);
     for (request, number) in [(1, 0), (2, 5001), (3, 5002), (4, 11000), (5, 16383)] {
@@ -21,18 +21,18 @@ fn a_master_has_one_stream_however_its_slots_lie() {
 }
 
 #[test]
-fn where_nobody_tells_the_borders_the_ranges_are_narrow() {
+fn without_cluster_slots_there_are_128_ranges() {
     let bench = StreamBench::with("-ERR unknown command 'CLUSTER', with args beginning with: SLOTS\r\n");
     assert_eq!(bench.streams.shards(), usize::from(RANGES_WITHOUT_MAP));
 }
 
 #[test]
-fn the_borders_are_asked_for_slowly_while_there_are_calls_and_never_without() {
+fn cluster_slots_is_asked_slowly_and_only_while_there_are_calls() {
     let mut bench = StreamBench::with(&slots(&THREE));
     for _ in 0..600 {
         bench.after(100);
     }
-    assert_eq!(bench.sent_with("CLUSTER").0, 0, "nobody calls");
+    assert_eq!(bench.sent_with("CLUSTER").0, 0, "there are no calls");
     let mut asked = 0;
     for request in 0..600 {
         bench.call_slot(request, "k", slot(0)).unwrap();
@@ -48,7 +48,7 @@ fn the_borders_are_asked_for_slowly_while_there_are_calls_and_never_without() {
 }
 
 #[test]
-fn a_question_without_an_answer_is_asked_again_on_another_stream_and_counting_goes_on() {
+fn an_unanswered_question_is_repeated_on_another_stream() {
     let mut bench = StreamBench::new();
     bench.call(1, "a").unwrap();
     bench.tick();
@@ -63,7 +63,7 @@ fn a_question_without_an_answer_is_asked_again_on_another_stream_and_counting_go
 }
 
 #[test]
-fn calls_under_way_end_on_their_old_stream_and_it_ends_after_its_last_reply() {
+fn a_retired_shards_stream_ends_after_its_last_reply() {
     let mut bench = StreamBench::with(&slots(&THREE));
     bench.after(20_000);
     for request in 1..=2 {

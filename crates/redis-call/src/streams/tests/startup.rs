@@ -1,10 +1,10 @@
-//! A proxy that knows no node of Redis, from the start.
+//! A proxy that does not know the Redis nodes when it starts.
 
 use super::*;
 
 const NO_HOST: &str = "-no upstream host\r\n";
 
-/// A bench whose first call, on stream 1, got that answer.
+/// A bench whose first call, on stream 1, got the error `no upstream host`.
 fn started() -> StreamBench {
     let mut bench = StreamBench::new();
     bench.call(1, "a").unwrap();
@@ -14,7 +14,7 @@ fn started() -> StreamBench {
     bench
 }
 
-/// Sends calls and has each answered so; what the last one got.
+/// Sends `count` calls, answers each with `reply`, and returns the result of the last one.
 fn answer(bench: &mut StreamBench, count: u64, reply: &str) -> Result<Value, CallError> {
     for request in 0..count {
         bench.call(request, "a").unwrap();
@@ -26,7 +26,7 @@ fn answer(bench: &mut StreamBench, count: u64, reply: &str) -> Result<Value, Cal
 }
 
 #[test]
-fn for_five_seconds_calls_may_be_sent_again_and_then_the_breaker_opens() {
+fn calls_are_too_early_for_5_s_then_the_breaker_opens() {
     let mut bench = started();
     for _ in 0..49 {
         bench.after(100);
@@ -41,7 +41,7 @@ fn for_five_seconds_calls_may_be_sent_again_and_then_the_breaker_opens() {
 }
 
 #[test]
-fn once_redis_is_there_a_probe_closes_the_breaker_within_a_fifth_of_a_second() {
+fn a_probe_closes_the_breaker_200_ms_after_redis_starts() {
     let mut bench = started();
     bench.after(5_000);
     assert!(answer(&mut bench, 5, NO_HOST).is_ok());
@@ -57,7 +57,7 @@ fn once_redis_is_there_a_probe_closes_the_breaker_within_a_fifth_of_a_second() {
 }
 
 #[test]
-fn a_redis_that_was_there_and_is_gone_gets_no_patience() {
+fn a_redis_that_goes_away_has_no_grace_period() {
     let mut bench = started();
     assert_eq!(answer(&mut bench, 1, ":1\r\n"), Ok(Value::Int(1)));
     assert!(answer(&mut bench, 5, NO_HOST).is_ok());

@@ -9,15 +9,15 @@ const PAIRS: usize = 2_048;
 
 /// Each value has two places, which it shares with others: the last two of them are there. The values themselves, which
 /// are secrets, are not kept.
-pub struct Known {
+pub struct DigestCache {
     fingerprints: Fingerprints,
     /// Takes memory with the first value.
     pairs: Vec<[Option<(Fingerprint, Digest)>; 2]>,
 }
 
-impl Known {
-    pub fn new() -> Known {
-        Known {
+impl DigestCache {
+    pub fn new() -> DigestCache {
+        DigestCache {
             fingerprints: Fingerprints::new(),
             pairs: Vec::new(),
         }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_digest_is_worked_out_once_while_it_has_a_place() {
-        let (mut known, mut worked_out) = (Known::new(), 0);
+        let (mut known, mut worked_out) = (DigestCache::new(), 0);
         let mut ask = |value: u32| {
             known.digest(&value.to_le_bytes(), || {
                 worked_out += 1;
