@@ -12,7 +12,7 @@
 # make test-meshes   the manifests in real meshes: Istio's and Envoy Gateway's control planes on a Kubernetes API server,
 #             built once into .tools/mesh (Go, 10 GB, 20 minutes on two cores). MESH=istio, gateway, func-e, ratelimit or
 #             clients runs one part. Part of `make test-all`, unless SKIP_MESHES=1
-# make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
+# make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 200,000 histories, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
 #             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single.
@@ -172,9 +172,10 @@ chaos: setup build build-drill
 # A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.
 # Findings are in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
 TARGETS ?= resp frames config plan headers
+TARGETS ?= resp frames config plan headers world
 fuzz: setup-fuzz
 	@cd fuzz && for target in $(TARGETS); do \
-		case $$target in resp|frames) runs=10000000;; *) runs=2000000;; esac; \
+		case $$target in resp|frames) runs=10000000;; world) runs=200000;; *) runs=2000000;; esac; \
 		mkdir -p target/corpus/$$target; \
 		RUSTC_BOOTSTRAP=1 ../.tools/bin/cargo-fuzz fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target \
 			-- -runs=$(or $(RUNS),$$runs) -max_len=4096 -print_final_stats=1 || exit 1; \

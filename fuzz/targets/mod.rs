@@ -7,16 +7,19 @@ pub mod frames;
 pub mod headers;
 pub mod plan;
 pub mod resp;
+pub mod world;
 
-/// The name of a target's corpus, and the target.
-type Target = (&'static str, fn(&[u8]));
+/// The name of a target's corpus, the target, and how many mutations of the corpus `make test` tries.
+type Target = (&'static str, fn(&[u8]), usize);
 
-pub const TARGETS: [Target; 5] = [
-    ("resp", resp::run),
-    ("frames", frames::run),
-    ("config", config::run),
-    ("plan", plan::run),
-    ("headers", headers::run),
+pub const TARGETS: [Target; 6] = [
+    ("resp", resp::run, 4_000),
+    ("frames", frames::run, 4_000),
+    ("config", config::run, 4_000),
+    ("plan", plan::run, 4_000),
+    ("headers", headers::run, 4_000),
+    // A whole history each; thousands of random ones are a test of their own.
+    ("world", world::run, 300),
 ];
 
 /// The rest of `data` in pieces whose lengths its first byte draws.

@@ -3,6 +3,7 @@
 use crate::choices::Choices;
 use crate::draw::draw;
 use crate::ledger::{ends, Broken, Ledger};
+use crate::time::Micros;
 use crate::world::{Scenario, World};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -14,7 +15,7 @@ pub struct Outcome {
     /// What became of requests: how many of each.
     pub outcomes: BTreeMap<String, u64>,
     /// All that happened, where it was asked for.
-    pub lines: Vec<String>,
+    pub lines: Vec<(Micros, String)>,
 }
 
 /// Runs the history of a seed.
@@ -47,30 +48,48 @@ pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
 }
 
 /// Broken rules that are shown; often one thing breaks many.
-const MOST_LINES: usize = 6;
+const MOST_RULES: usize = 6;
 
-/// The rules that were broken, and the history's outline.
-pub fn report(seed: u64, outcome: &Outcome) -> String {
+/// Lines of a history that are shown.
+const MOST_LINES: usize = 120;
+
+/// The rules that were broken, and what the history is made of.
+pub fn outline(outcome: &Outcome) -> String {
     let scenario = &outcome.scenario;
-    let mut text = format!("HEADGATE_SIM_SEED={seed} cargo test -p headgate-sim replay -- --nocapture\n");
-    for broken in outcome.broken.iter().take(MOST_LINES) {
+    let mut text = String::new();
+    for broken in outcome.broken.iter().take(MOST_RULES) {
         text += &format!("  {broken}\n");
     }
-    let first = scenario.policies.first();
-    let limits = first.map(|policy| {
-        policy
-            .limits
-            .iter()
-            .map(|limit| limit.name.as_str())
-            .collect::<Vec<_>>()
-    });
     text += &format!(
-        "of {:?}, limits {limits:?}, {} requests\n",
+        "of {:?}, {} requests\n",
         scenario.network,
         scenario.arrivals.len()
     );
+    for policy in &scenario.policies {
+        let limits = policy.limits.iter().map(|limit| limit.name.as_str());
+        text += &format!("  limits {}\n", limits.collect::<Vec<_>>().join(", "));
+    }
     for fault in &scenario.faults {
         text += &format!("  {fault}\n");
     }
     text
+}
+
+/// The outline of a seed's history, and how it came to the first broken rule.
+pub fn report(seed: u64) -> String {
+    let outcome = of_seed(seed, true);
+    let mut text = format!("HEADGATE_SIM_SEED={seed} cargo test -p headgate-sim replay -- --nocapture\n");
+    text += &outline(&outcome);
+    if let Some(first) = outcome.broken.first() {
+        let until = outcome.lines.iter().take_while(|(at, _)| *at <= first.at).count();
+        let shown = &outcome.lines[until.saturating_sub(MOST_LINES)..until];
+        text += &shown_lines(shown);
+    }
+    text
+}
+
+/// Lines of a history with their times.
+pub fn shown_lines(lines: &[(Micros, String)]) -> String {
+    let line = |(at, line): &(Micros, String)| format!("{:>12.6} s  {line}\n", *at as f64 / 1e6);
+    lines.iter().map(line).collect()
 }

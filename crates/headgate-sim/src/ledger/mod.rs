@@ -140,7 +140,7 @@ pub struct Ledger {
     /// By engine and counter: what denied, since when, and until when it denies.
     denials: BTreeMap<(usize, Vec<u8>, String), Vec<Denial>>,
     /// Lines of the history, where they are wanted.
-    pub lines: Option<Vec<String>>,
+    pub lines: Option<Vec<(Micros, String)>>,
     /// What became of requests: how many of each.
     pub outcomes: BTreeMap<String, u64>,
 }
@@ -428,7 +428,7 @@ impl Observer for Ledger {
 
     fn line(&mut self, at: Micros, line: String) {
         if let Some(lines) = &mut self.lines {
-            lines.push(format!("{:>12.6} s  {line}", at as f64 / 1e6));
+            lines.push((at, line));
         }
     }
 }
