@@ -171,7 +171,6 @@ chaos: setup build build-drill
 
 # A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.
 # Findings are in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
-TARGETS ?= resp frames config plan headers
 TARGETS ?= resp frames config plan headers world
 fuzz: setup-fuzz
 	@cd fuzz && for target in $(TARGETS); do \
