@@ -12,10 +12,11 @@
 # make test-meshes   the manifests in real meshes: Istio's and Envoy Gateway's control planes on a Kubernetes API server,
 #             built once into .tools/mesh (Go, 10 GB, 20 minutes on two cores). MESH=istio, gateway, func-e, ratelimit or
 #             clients runs one part. Part of `make test-all`, unless SKIP_MESHES=1
-# make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 2 million for the others.
+# make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 200,000 histories, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
-#             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single
+#             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single.
+#             Where Go is at hand, envoyproxy/ratelimit is one of them: SETUPS=ratelimit
 # make bench-pairs BASE=path/to/other.wasm   what a change costs: that module and target/headgate.wasm in interleaved
 #             pairs, the ratios of Envoy's CPU time and of throughput with intervals; also in target/pairs.md. PAIRS=15,
 #             SECONDS=2 a measurement, SETUPS=headgate/paths (default: four others), CONNECTIONS=128, KEYS=1000,
@@ -55,6 +56,7 @@ test: lint deny build build-drill build-higress build-example build-cli test-siz
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
 test-all: lint deny build build-drill build-higress build-example build-cli test-size
+	@scripts/setup.sh sbom
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
@@ -90,7 +92,7 @@ test-valkey: setup build build-drill build-cli
 			--skip with_a_wrong_password_nothing $(addsuffix ::,$(VALKEY_TESTS)) || exit 1; \
 	done
 
-# The module for Higress in a gateway of the tests' own, and what must hold on both roads to Redis.
+# The module for Higress in a gateway of the tests' own, and the suite for both transports to Redis.
 test-higress: build build-higress
 	cargo test $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) -- $(THREADS)
 
@@ -117,7 +119,7 @@ lint: setup
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy $(LOCKED) $(ALL) --all-targets -- -D warnings
-	cargo clippy $(LOCKED) $(ALL) --test chaos --bench runner -- -D warnings
+	cargo clippy $(LOCKED) $(ALL) --test chaos --test mesh_clients --bench runner -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p headgate --features higress --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy $(LOCKED) -p redis-call --features proxy-wasm --lib --examples --target wasm32-wasip1 -- -D warnings
@@ -130,14 +132,12 @@ lint-apart: setup-bench
 	cargo clippy $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --all-targets -- -D warnings
 
-# As a cdylib alone it is an eighth smaller than beside an rlib; SHA-256 in a loop saves 7 KB, at no measurable cost to
-# a request. Small functions are inlined all the same: a tenth fewer instructions a request, for 5 KB. Panic messages in it
-# name no paths of this machine, and a crate's (crates.io's directory) by its name alone. With half of the usual stack the
-# addresses of values stay below a megabyte, and take a byte less each: 2 KB.
+# A cdylib alone: built beside an rlib it is larger. Small functions are inlined although the module
+# is optimised for size: a tenth fewer instructions a request. Panic messages in it name no paths of this machine, and a
+# crate's (crates.io's directory) by its name alone.
 WASM_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
 	--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/index.crates.io-1949cf8c6b5b557f= \
-	--remap-path-prefix=$(CURDIR)=. --cfg sha2_backend_soft=\"compact\" -Cllvm-args=-inline-threshold=30 \
-	-Clink-arg=-zstack-size=524288
+	--remap-path-prefix=$(CURDIR)=. -Cllvm-args=-inline-threshold=30
 WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 	cargo rustc $(LOCKED) -p headgate --release --lib --target wasm32-wasip1 --crate-type cdylib
 
@@ -150,7 +150,7 @@ build-higress: setup-run
 	$(WASM_RUSTC) --features higress --target-dir $(CARGO_OUT)/higress
 	@scripts/wasm.sh $(CARGO_OUT)/higress/wasm32-wasip1/release/headgate.wasm target/headgate-higress.wasm
 
-# For tests only: as if it were the next release (another script), and it dies when told to.
+# For tests only, with fault injection: it has the script of the next release, and panics on request.
 build-drill: setup-run
 	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
 	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
@@ -170,11 +170,11 @@ chaos: setup build build-drill
 	cargo test $(LOCKED) $(ALL) --test chaos
 
 # A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.
-# What is found stands in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
-TARGETS ?= resp frames config plan headers
+# Findings are in fuzz/artifacts/; inputs that reach new code are kept in fuzz/target/corpus/.
+TARGETS ?= resp frames config plan headers world
 fuzz: setup-fuzz
 	@cd fuzz && for target in $(TARGETS); do \
-		case $$target in resp|frames) runs=10000000;; *) runs=2000000;; esac; \
+		case $$target in resp|frames) runs=10000000;; world) runs=200000;; *) runs=2000000;; esac; \
 		mkdir -p target/corpus/$$target; \
 		RUSTC_BOOTSTRAP=1 ../.tools/bin/cargo-fuzz fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target \
 			-- -runs=$(or $(RUNS),$$runs) -max_len=4096 -print_final_stats=1 || exit 1; \

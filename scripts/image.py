@@ -16,7 +16,7 @@ import tarfile
 
 
 def layer_of(module: bytes) -> bytes:
-    """The layer as a tar, with nothing in it that says when or by whom it was made."""
+    """The layer as a tar, without the time and the user of the build."""
     entry = tarfile.TarInfo("plugin.wasm")
     entry.size, entry.mode = len(module), 0o644
     buffer = io.BytesIO()

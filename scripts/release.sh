@@ -19,7 +19,7 @@ check() {
         refuse "CHANGELOG.md has no entry \"## $version\"; write it, or FORCE=1"
 }
 
-# The image layout in one file, as `skopeo copy oci-archive:FILE` reads it; nothing says when or by whom it was made.
+# The image layout in one file, as `skopeo copy oci-archive:FILE` reads it; it contains neither the time nor the user of the build.
 pack() {
     tar --sort=name --format=ustar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -C "$1" -cf "$2" .
 }

@@ -136,7 +136,7 @@ start_redis() {
 }
 
 start_envoy() {
-    # the shipped file as it stands, or a copy with other ports where they were asked for
+    # the shipped file unchanged, or a copy with the requested ports
     config=envoy/$VARIANT.yaml
     sed -e "s/port_value: 10000\b/port_value: $PORT/" -e "s/port_value: 9901\b/port_value: $ADMIN_PORT/" \
         -e "s/port_value: 8080\b/port_value: $UPSTREAM_PORT/" \

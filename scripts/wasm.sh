@@ -3,10 +3,8 @@
 #
 # The module exports what src/entry/exports.rs defines and nothing else: a proxy calls every callback that is exported,
 # for each piece of a body, for each line of a log. wasm-opt takes off a quarter, the names of functions with it (a
-# backtrace then shows numbers): WASM_OPT_FLAGS=-g keeps them. -Oz is no slower than -O3 in a request. The first KB of
-# memory is the last of the stack (it comes first and grows down), so no pointer to a value leads there, which is all
-# that --low-memory-unused asks: 3 KB. The features are those that rustc uses anyway; older versions of wasm-opt need to
-# be told.
+# backtrace then shows numbers): WASM_OPT_FLAGS=-g keeps them. -Oz is no slower than -O3 in a request. The features are
+# those that rustc uses anyway; older versions of wasm-opt need the flags.
 set -eu
 from=$1 to=$2
 features="--enable-bulk-memory --enable-multivalue --enable-mutable-globals --enable-nontrapping-float-to-int \
@@ -15,8 +13,7 @@ features="--enable-bulk-memory --enable-multivalue --enable-mutable-globals --en
 # shellcheck disable=SC2086
 shrink() {
     command -v wasm-opt >/dev/null 2>&1 || return 1
-    wasm-opt --low-memory-unused -Oz --flatten --rereloop -Oz -Oz $features ${WASM_OPT_FLAGS:---strip-debug} \
-        "$from" -o "$to.next"
+    wasm-opt -Oz $features ${WASM_OPT_FLAGS:---strip-debug} "$from" -o "$to.next"
 }
 
 if [ ! -e "$to" ] || [ "$from" -nt "$to" ] || [ "$0" -nt "$to" ]; then

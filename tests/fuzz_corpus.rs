@@ -7,9 +7,6 @@ mod targets;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 
-/// For each target.
-const MUTATIONS: usize = 4_000;
-
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
@@ -51,7 +48,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) {
 #[test]
 fn no_input_breaks_what_must_hold_of_it() {
     let mut random = fastrand::Rng::with_seed(1);
-    for (name, run) in targets::TARGETS {
+    for (name, run, mutations) in targets::TARGETS {
         let corpus = corpus(name);
         assert!(!corpus.is_empty(), "no corpus for {name}");
         let check = |input: &[u8]| {
@@ -64,7 +61,7 @@ fn no_input_breaks_what_must_hold_of_it() {
         };
         corpus.iter().for_each(|input| check(input));
         let mut input = Vec::new();
-        for number in 0..MUTATIONS {
+        for number in 0..mutations {
             // Now and then from the corpus anew: in between mutations add up.
             if number % 4 == 0 {
                 input.clone_from(&corpus[random.usize(..corpus.len())]);

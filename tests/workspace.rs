@@ -1,11 +1,17 @@
-//! The shape of the workspace: which crate may know which, and what the core is kept free of.
+//! The structure of the workspace: which crates may depend on which, and what the core must not contain.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each may depend on those before it, for its tests as well.
-const ORDER: [&str; 4] = ["redis-call", "headgate-core", "headgate-cli", "headgate"];
+const ORDER: [&str; 5] = [
+    "redis-call",
+    "headgate-core",
+    "headgate-sim",
+    "headgate-cli",
+    "headgate",
+];
 
 /// What decides and what speaks to Redis: no unsafe code, no target, no host.
 const CORE: [&str; 2] = ["redis-call", "headgate-core"];

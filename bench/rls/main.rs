@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What tells callers apart.
+/// The descriptor that identifies callers.
 const DESCRIPTOR: &str = "api_key";
 
 struct Service {

@@ -1,8 +1,9 @@
-//! The setups: what stands side by side.
+//! The setups that are compared.
 
 use crate::host_calls::Asks;
 use crate::load::Callers;
 use crate::options::{Load, Options};
+use crate::ratelimit::{self, Quota};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub enum Kind {
     HostCalls(Asks),
     /// Envoy's own ratelimit with a rate-limit service.
     Service,
+    /// The same with envoyproxy/ratelimit and a descriptor for each quota.
+    Ratelimit { store: Store, quotas: &'static [Quota] },
     Headgate {
         store: Store,
         policy: String,
@@ -89,6 +92,7 @@ impl Setup {
 
 pub const NONE: &str = "none";
 pub const RLS: &str = "rls";
+pub const RATELIMIT: &str = "ratelimit";
 pub const REDIS_SINGLE: &str = "redis/single";
 pub const SINGLE: &str = "headgate/single";
 pub const FOUR: &str = "headgate/four";
@@ -111,7 +115,7 @@ pub const ALGORITHMS: [(&str, &str); 4] = [
 /// A rate that each client has spent after its first request.
 const SPENT: &str = "1/day";
 
-/// A rate that nobody spends.
+/// A rate that no caller reaches.
 const FREE: &str = "100000000/day";
 
 const PARTNER_SOURCE: &str = "identify: [{header: x-api-key}, {name: partner, header: x-partner}]\n";
@@ -133,6 +137,7 @@ pub fn setups(options: &Options) -> Vec<Setup> {
             Kind::Service,
         ),
     ];
+    all.extend(services());
     for (name, what, asks) in [
         (
             "nothing",
@@ -193,7 +198,7 @@ pub fn setups(options: &Options) -> Vec<Setup> {
         denied,
         PARTNER_SOURCE.to_owned() + &halved,
     ));
-    // what operators are told costs: the same with nothing told
+    // the cost of metrics and logs: the same policy without them
     let quiet = "metrics: {enabled: false}\nlog: {denials_per_second: 0}\n";
     for (end, what, rate) in [("", "all allowed", rate), ("/denied", "all denied", SPENT)] {
         all.push(
@@ -243,6 +248,35 @@ pub fn paired(options: &Options) -> Vec<Setup> {
     all
 }
 
+/// envoyproxy/ratelimit, each beside a setup of Headgate.
+fn services() -> [Setup; 4] {
+    let setup = |end: &str, what: &str, store, quotas| {
+        let what = format!("Envoy's ratelimit filter and envoyproxy/ratelimit: {what}");
+        Setup::new(
+            format!("{RATELIMIT}{end}"),
+            what,
+            Kind::Ratelimit { store, quotas },
+        )
+    };
+    [
+        setup(
+            "",
+            "one descriptor; the same single Redis as rls",
+            Store::Single,
+            ratelimit::ONE,
+        ),
+        setup("/cluster", "one descriptor", Store::Cluster, ratelimit::ONE),
+        setup("/four", "four descriptors", Store::Cluster, ratelimit::FOUR).with_few_keys(),
+        setup(
+            "/denied",
+            "one descriptor; all denied, from its local cache",
+            Store::Cluster,
+            ratelimit::SPENT,
+        )
+        .with_few_keys(),
+    ]
+}
+
 fn headgate(name: &str, what: &str, store: Store, policy: String, callers: Callers) -> Setup {
     Setup::new(
         name,
@@ -286,7 +320,7 @@ fn half(algorithm: &str, rate: &str) -> String {
     )
 }
 
-/// Four limits of constant size for each client; `last` stands for the fourth.
+/// Four limits of constant size for each client; `last` is the fourth.
 fn four(last: &[String]) -> String {
     format!(
         "limits:\n\

@@ -1,6 +1,6 @@
 //! The results as a picture: a row for each setup, a column of bars for each figure, on light and on dark pages.
 
-use crate::catalogue::{NONE, RLS};
+use crate::catalogue::{NONE, RATELIMIT, RLS};
 use crate::options::Load;
 use crate::report::grouped;
 use crate::results::{Metric, Results, P50, P99, RATE};
@@ -10,7 +10,7 @@ const ROW: f64 = 22.0;
 const TOP: f64 = 92.0;
 const NAMES: f64 = 272.0;
 const COLUMN: f64 = 226.0;
-/// The longest bar; the number stands behind it.
+/// The longest bar; the number is to the right of it.
 const BAR: f64 = 72.0;
 
 /// Colours are those of the page: dark on light, light on dark. The picture has no background of its own.
@@ -128,7 +128,7 @@ pub fn svg(results: &Results) -> String {
 
 fn bars(out: &mut String, results: &Results, column: &Column, names: &[&str], x: f64) {
     let value = |name: &str| results.median(name, column.load, column.metric);
-    // what Redis does alone may be off the scale of what stands behind an Envoy
+    // Redis alone may exceed the scale of the setups with an Envoy
     let scaled = names.iter().filter(|name| !name.starts_with("redis/"));
     let longest = scaled.filter_map(|name| value(name)).fold(0.0, f64::max);
     for (row, name) in names.iter().enumerate() {
@@ -160,7 +160,7 @@ fn bars(out: &mut String, results: &Results, column: &Column, names: &[&str], x:
 fn legend(out: &mut String, y: f64) {
     let entries = [
         ("floor", "none, local"),
-        ("other", "rls"),
+        ("other", "rls, ratelimit"),
         ("redis", "redis-benchmark"),
         ("headgate", "headgate"),
     ];
@@ -188,6 +188,7 @@ fn class(name: &str) -> &'static str {
     match name {
         NONE | "local" => "floor",
         RLS => "other",
+        name if name.starts_with(RATELIMIT) => "other",
         name if name.starts_with("redis/") => "redis",
         _ => "headgate",
     }

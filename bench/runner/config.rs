@@ -82,8 +82,8 @@ pub fn set_module(config: &mut Value, module: &Path) {
     }
 }
 
-/// Envoy's own limiter with a service on this port, asked for each `x-api-key`.
-pub fn add_service(config: &mut Value, port: u16) {
+/// Envoy's own limiter with a service on this port, asked with these `rate_limits`.
+pub fn add_service(config: &mut Value, port: u16, rate_limits: Value) {
     let filter = json!({
         "name": "envoy.filters.http.ratelimit",
         "typed_config": {
@@ -100,7 +100,7 @@ pub fn add_service(config: &mut Value, port: u16) {
     list(&mut hcm(config)["http_filters"]).insert(0, filter);
     let route = &mut hcm(config)["route_config"]["virtual_hosts"][0]["routes"][0]["route"];
     assert!(route.is_object(), "a route to the upstream");
-    route["rate_limits"] = json!([{"actions": [{"request_headers": {"header_name": "x-api-key", "descriptor_key": "api_key"}}]}]);
+    route["rate_limits"] = rate_limits;
     let mut cluster = json!({
         "name": "rls",
         "type": "STATIC",

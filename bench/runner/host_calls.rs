@@ -43,7 +43,7 @@ const STATE: [(&str, &str); 7] = [
 /// Filter state, of a denial besides.
 const STATE_OF_DENIAL: [(&str, &str); 2] = [("ratelimit_error", "true"), ("ratelimit_retry_after", "36000")];
 
-/// Writes the module into `dir`, by binaryen's assembler. An error says why it cannot be had.
+/// Writes the module into `dir` with binaryen's assembler. An error contains the reason.
 pub fn write(asks: Asks, dir: &Path) -> Result<PathBuf, String> {
     let (text, module) = (dir.join("host_calls.wat"), dir.join("host_calls.wasm"));
     std::fs::write(&text, self::text(asks)).map_err(|error| format!("{}: {error}", text.display()))?;

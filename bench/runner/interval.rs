@@ -1,6 +1,6 @@
 //! How sure a median is: an interval by ranks, which asks nothing of how the values are distributed.
 //!
-//! Each value lies below the true median with probability ½, independently of the others. So how many of n do is
+//! Each value is below the true median with probability ½, independently of the others. So how many of n do is
 //! binomial, and from the k-th smallest to the k-th largest the true median is missed only where fewer than k lie on one
 //! side of it: with probability 2·P(B(n, ½) < k). (David and Nagaraja, Order Statistics, section 7.1.)
 

@@ -1,4 +1,4 @@
-//! Load by `wrk`: one thread, so many connections, one request under way on each.
+//! Load by `wrk`: one thread, several connections, one request in flight on each.
 
 use crate::harness::root;
 use crate::options::Load;

@@ -1,12 +1,12 @@
-//! The benchmark: one machine, one Envoy binary, one load; the limiters side by side. `make bench` runs it. With the
-//! argument `pairs` it compares two modules instead, as [`pairs`] says.
+//! The benchmark compares limiters on one machine, with one Envoy binary and one load. `make bench` runs it. With the
+//! argument `pairs` it compares two modules instead: see [`pairs`].
 //!
 //! Every setup has an Envoy of its own (one worker) and all route to the same small upstream. A round measures each
 //! setup at each load, one after the other, with all other Envoys stopped; ratios are taken within a round, and the
-//! figures are medians over the rounds. So what drifts on the machine drifts for all.
+//! figures are medians over the rounds. So a slow change of the machine affects all setups.
 //!
 //! From the environment: `ROUNDS` (5), `SECONDS` for each measurement (3), `SETUPS` (all; `none,rls,headgate/log`: a
-//! name stands for what begins with it; `tail` is the tail at half load), `CONNECTIONS` (1,32,128), `KEYS`
+//! name selects all setups that begin with it; `tail` is the tail at half load), `CONNECTIONS` (1,32,128), `KEYS`
 //! (1000,100000), `UPSTREAM` (`envoy`: a direct response of the same Envoy, whose worker does that work too; `own`: a
 //! server of the runner), `PATH_SENT` (/; the path of the requests), `BENCH_OUT` (the folder of `results.md` and
 //! `results.svg`; bench).
@@ -24,6 +24,7 @@ mod load;
 mod machine;
 mod options;
 mod pairs;
+mod ratelimit;
 mod redis_benchmark;
 mod report;
 mod results;

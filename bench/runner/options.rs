@@ -31,7 +31,7 @@ pub enum Place {
     Envoy,
 }
 
-/// What comes at a setup: so many connections, each with one request under way, from so many clients in turn.
+/// The load on a setup: the number of connections, each with one request in flight, and of clients that take turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Load {
     pub keys: usize,

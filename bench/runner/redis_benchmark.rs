@@ -2,7 +2,7 @@
 //!
 //! Its keys are as Headgate's, of the same length, and lie on the node that is asked. One thing is not the same: the
 //! script's first argument is binary, and redis-benchmark passes arguments on up to their first zero byte only. So
-//! that argument stands in the script, in one line before its first.
+//! that argument is in the script, in one line before its first.
 
 use crate::harness::Node;
 use crate::load::{dies_with_runner, Outcome};
@@ -16,7 +16,7 @@ const RANDOM: &str = "__rand_int__";
 
 pub struct RedisBenchmark {
     shards: Vec<Shard>,
-    /// Calls a second by callers, as last seen: it is told a number of calls, not a time.
+    /// The latest rate in calls per second: redis-benchmark takes a number of calls, not a duration.
     rates: BTreeMap<usize, f64>,
 }
 
@@ -27,7 +27,7 @@ struct Shard {
 }
 
 impl RedisBenchmark {
-    /// Loads the script on the nodes; `owner` says on which of them a key lies. An error says what the policy wants
+    /// Loads the script on the nodes; `owner` returns the node of a key. An error says what the policy wants
     /// that is not built yet.
     pub fn prepare<'a>(
         nodes: &[&'a Node],

@@ -23,10 +23,11 @@ const HOW: &str = "\
 Written by `make bench`. Every setup has an Envoy of its own with one worker, made from `envoy/envoy.yaml` without its
 access log, and all route to the same small upstream. Within a round the setups follow each other under each load while
 all other Envoys are stopped. Figures are medians over the rounds; ratios are taken within a round, and then their
-median. Behind a figure stands its ratio to `none`, and behind that the one to `rls`. Latency is what `wrk` sees, each
-connection with one request under way; `p50 added` is over `none`, its ratio that to what `rls` adds. `Redis calls` says
+median. After a figure is its ratio to `none`, and after that the one to `rls`. Latency is what `wrk` sees, each
+connection with one request in flight; `p50 added` is over `none`, its ratio that to what `rls` adds. `Redis calls` shows
 whether every request was counted in Redis: `rls` asks twice (limitador reads, then adds, and so is not exact under
-concurrency), a denial from the verdict cache not at all.
+concurrency), `ratelimit` once for each descriptor, a denial from the verdict cache or from the local cache of `ratelimit`
+not at all.
 ";
 
 impl Report<'_> {

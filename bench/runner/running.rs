@@ -10,8 +10,10 @@ use crate::harness::{
 use crate::host_calls;
 use crate::load::{self, Callers};
 use crate::options::{Load, Options, Place};
+use crate::ratelimit::{self, Quota};
 use crate::redis_benchmark::RedisBenchmark;
 use crate::results::Sample;
+use serde_json::{json, Value};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -98,7 +100,7 @@ enum Started {
 }
 
 impl Running {
-    /// Starts it, and stops it at once: it goes on while it is measured. An error says why it cannot be had.
+    /// Starts it, and stops it at once: it continues while it is measured. An error contains the reason.
     pub fn start(setup: Setup, world: &World) -> Result<Running, String> {
         let (kind, store) = match &setup.kind {
             Kind::Floor => (envoy(world.floor())?, None),
@@ -109,6 +111,7 @@ impl Running {
                 (envoy(world.floor().edit(add))?, None)
             }
             Kind::Service => (service(world)?, Some(Store::Single)),
+            Kind::Ratelimit { store, quotas } => (ratelimit(world, *store, quotas)?, Some(*store)),
             Kind::Headgate {
                 store,
                 policy,
@@ -142,10 +145,14 @@ impl Running {
         self.signal(libc::SIGCONT);
         let nodes = self.store.map(|store| world.nodes(store)).unwrap_or_default();
         let load = self.setup.load(load);
+        let counted: &[&str] = match self.setup.kind {
+            Kind::Ratelimit { .. } => &[ratelimit::COUNTED],
+            _ => &COUNTED,
+        };
         let calls = || {
             nodes
                 .iter()
-                .flat_map(|node| COUNTED.iter().map(|name| node.calls(name)))
+                .flat_map(|node| counted.iter().map(|name| node.calls(name)))
                 .sum::<u64>() as f64
         };
         let envoy = Meter::start(self.envoy().map(Envoy::id).into_iter().collect());
@@ -246,7 +253,7 @@ fn script(world: &World, store: Store, policy: &str) -> Result<Started, String> 
     RedisBenchmark::prepare(&world.nodes(store), owner, policy).map(Started::Script)
 }
 
-/// The service with a quota that nobody spends, and an Envoy that asks it.
+/// The service with a quota that no caller reaches, and an Envoy that asks it.
 fn service(world: &World) -> Result<Started, String> {
     let (port, redis) = (free_port(), format!("redis://127.0.0.1:{}", world.single.port));
     let Some(binary) = option_env!("CARGO_BIN_EXE_rls") else {
@@ -258,9 +265,21 @@ fn service(world: &World) -> Result<Started, String> {
     wait_for("the rate-limit service", Duration::from_secs(10), || {
         listens(port).then_some(())
     });
+    let client = json!({"request_headers": {"header_name": "x-api-key", "descriptor_key": "api_key"}});
+    asking(world, service, port, json!([{"actions": [client]}]))
+}
+
+fn ratelimit(world: &World, store: Store, quotas: &[Quota]) -> Result<Started, String> {
+    let redis: Vec<u16> = world.nodes(store).iter().map(|node| node.port).collect();
+    let (service, port) = ratelimit::start(store, &redis, quotas)?;
+    asking(world, service, port, ratelimit::rate_limits(quotas))
+}
+
+/// An Envoy whose own limiter asks this service on this port.
+fn asking(world: &World, service: Process, port: u16, rate_limits: Value) -> Result<Started, String> {
     let envoy = world
         .floor()
-        .edit(move |config| config::add_service(config, port))
+        .edit(move |config| config::add_service(config, port, rate_limits.clone()))
         .try_start()?;
     Ok(Started::Envoy {
         envoy: Box::new(envoy),

@@ -1,7 +1,7 @@
 //! The counting call that Headgate sends for a policy, taken from its own code.
 
 use headgate_core::config::{parse_value, Plugin, Policy};
-use headgate_core::fixtures::Request;
+use headgate_core::fixtures::FakeHeaders;
 use headgate_core::identify::Hasher;
 use headgate_core::limit::{Group, Plan, Planner};
 use headgate_core::script::{self, Mode};
@@ -15,7 +15,7 @@ pub struct Call {
     pub arguments: Vec<Vec<u8>>,
 }
 
-/// What the policy (YAML) counts for one caller; an error says what is not built yet.
+/// The script call of the policy (YAML) for one caller. An error names what is not built yet.
 pub fn call(policy: &str) -> Result<Call, String> {
     let value = crate::harness::config::parse(policy);
     let policy = match parse_value(&value) {
@@ -37,7 +37,7 @@ pub fn call(policy: &str) -> Result<Call, String> {
 
 fn group(policy: &Policy) -> Group {
     let planner = Planner::new(policy, Hasher::new(Some(b"bench")));
-    let caller = Request(&[(":method", "GET"), (":path", "/"), ("x-api-key", "client-000001")]);
+    let caller = FakeHeaders(&[(":method", "GET"), (":path", "/"), ("x-api-key", "client-000001")]);
     let identity = planner.identify(&caller);
     match planner.plan(&caller, &identity) {
         Plan::Count { mut groups, .. } if groups.len() == 1 => groups.remove(0),

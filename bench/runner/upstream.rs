@@ -1,4 +1,4 @@
-//! The service behind all Envoys: one thread that says `ok` to everything, for a few microseconds each.
+//! The service behind all Envoys: one thread that answers every request with `ok`, in a few microseconds.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,5 +1,5 @@
--- The load: GETs from so many clients in turn, told apart by x-api-key; with "half", every second request is of
--- the same number of other clients, told apart by x-partner. Prints one line of JSON.
+-- The load: GETs from several clients in turn, identified by x-api-key; with "half", every second request is of
+-- the same number of other clients, identified by x-partner. Prints one line of JSON.
 --
 --   wrk … -s wrk.lua URL -- KEYS PATH [half]
 

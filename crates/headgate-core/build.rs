@@ -1,5 +1,5 @@
-//! Readies the counting script for the module: its text without comments and indentation, and the SHA-1 of that, by which
-//! EVALSHA calls it. Lines stay lines, so that Redis's errors name those of the source.
+//! Prepares the counting script for the module: its text without comments and indentation, and the SHA-1 of that text
+//! for EVALSHA. Line numbers are kept, so that Redis's errors name the lines of the source.
 
 use sha1::{Digest as _, Sha1};
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::{env, fs, io};
 
 const SOURCE: &str = "src/script/counting.lua";
 
-/// The scripts of releases, as they were made then: what their filters send.
+/// The scripts of earlier releases, unchanged: what their filters send.
 const RELEASED: &str = "src/script/released";
 
-/// What `--features drill` adds, for another body.
+/// What the feature `drill` adds, to get another body.
 const NEXT_RELEASE: &str = "-- the next release\n";
 
 fn main() -> io::Result<()> {

@@ -1,4 +1,4 @@
-// The time range and the refresh: chosen by the reader, kept in the address, so that a link says what was seen.
+// The time range and the refresh interval. They are kept in the address, so that a link shows the same charts.
 
 import { seconds } from "./format.js";
 

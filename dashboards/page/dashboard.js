@@ -1,4 +1,4 @@
-// Reads Grafana's JSON, the one place where panels and queries stand, into what the page draws.
+// Reads Grafana's JSON, the only definition of panels and queries, into what the page draws.
 
 /** @returns {Promise<{title: string, from: string, refresh: string, panels: Panel[]}>} panels in reading order */
 export async function loadDashboard(path) {

@@ -22,7 +22,7 @@ export function ticks(values, unit) {
   return values.map((value) => (value === 0 && unit !== "percentunit" ? "0" : (value / divisor).toFixed(decimals) + suffix));
 }
 
-/** What stands over an axis whose ticks do not say it. */
+/** The label of an axis whose ticks do not contain the unit. */
 export const axisUnit = (unit) => (unit === "reqps" ? UNITS.reqps : "");
 
 function parts(value, unit, like, decimals) {

@@ -22,7 +22,7 @@ export class Prometheus {
     return { ...best, scrapeInterval: seconds(best.scrapeInterval) };
   }
 
-  /** What is asked for: aligned to its step, so that lines stand still between refreshes. All in seconds. */
+  /** The queried range, aligned to its step so that lines do not move between refreshes. All in seconds. */
   window(range, scrapeInterval) {
     const step = Math.max(scrapeInterval, Math.ceil(range / POINTS));
     const end = Math.floor(Date.now() / 1000 / step) * step;

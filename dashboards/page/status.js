@@ -22,7 +22,7 @@ export function say(state, reason) {
     blind: `Prometheus cannot read Envoy's metrics: ${reason}. Is Envoy running?${seen}`,
     unreachable: `Prometheus does not answer on ${reason}. \`make dashboard\` starts it.${seen}`,
   }[state];
-  // told to a screen reader only when it changes
+  // announced to a screen reader only when it changes
   if (banner.textContent !== text) banner.textContent = text;
   banner.hidden = !text;
 }

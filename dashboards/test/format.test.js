@@ -23,7 +23,7 @@ it("gives three figures and the unit", () => {
   assert.equal(format(124.4, "short", 0), "124");
 });
 
-it("tells the ticks of an axis apart, in one scale", () => {
+it("formats the ticks of an axis distinctly, in one scale", () => {
   assert.deepEqual(ticks([0, 0.25, 0.5, 0.75, 1], "reqps"), ["0", "0.25", "0.50", "0.75", "1.00"]);
   assert.deepEqual(ticks([0, 10, 20], "reqps"), ["0", "10", "20"]);
   assert.deepEqual(ticks([0, 10_000, 20_000], "reqps"), ["0", "10k", "20k"]);

@@ -35,12 +35,12 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
   const status = (state) => page.locator(`#status[data-state="${state}"]`).waitFor(PATIENCE);
   const panel = (title) => page.locator(".panel").filter({ has: page.getByRole("heading", { name: title, exact: true }) });
 
-  it("is not started without an Envoy to look at, and says so in one line", async () => {
+  it("is not started without an Envoy, with one line that explains it", async () => {
     const { code, stderr } = await stand.run("dashboard");
     assert.deepEqual([code, stderr], [1, "run: Envoy does not run; start it by: make run\n"]);
   });
 
-  it("can be started twice, and tells its address", async () => {
+  it("can be started twice, and prints its address", async () => {
     const started = await stand.run("start");
     assert.equal(started.code, 0, started.stderr);
     stopCallers = callers(stand.api);
@@ -107,7 +107,7 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
     }
   });
 
-  it("asks for the range that is chosen, and keeps it in its address", async () => {
+  it("queries the chosen range, and keeps it in its address", async () => {
     const ranges = new Set();
     page.on("request", (request) => {
       const { pathname, searchParams } = new URL(request.url());
@@ -138,7 +138,7 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
     }
   }
 
-  it("says when there is no data yet", async () => {
+  it("shows that there is no data yet", async () => {
     const nothing = { status: "success", data: { result: [] } };
     await page.route(/api\/v1\/query/, (route) => route.fulfill({ json: nothing }));
     await page.getByRole("button", { name: "Refresh now" }).click();
@@ -149,7 +149,7 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
     await page.unrouteAll();
   });
 
-  it("says which query is refused, in its own panel", async () => {
+  it("shows a refused query in its own panel", async () => {
     const refused = { status: "error", error: "parse error: unexpected end" };
     await page.route(/api\/v1\/query_range.*near_limit/, (route) => route.fulfill({ json: refused }));
     await page.getByRole("button", { name: "Refresh now" }).click();
@@ -158,7 +158,7 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
     await page.unrouteAll();
   });
 
-  it("says when Prometheus cannot read Envoy's metrics, and why", async () => {
+  it("shows why Prometheus cannot read Envoy's metrics", async () => {
     const down = { health: "down", lastError: "connection refused", scrapeInterval: "2s" };
     const answer = { status: "success", data: { activeTargets: [down] } };
     await page.route(/api\/v1\/targets/, (route) => route.fulfill({ json: answer }));
@@ -168,7 +168,7 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
     await page.unrouteAll();
   });
 
-  it("says when Prometheus does not answer, and comes back by itself", async () => {
+  it("shows that Prometheus does not answer, and recovers", async () => {
     await page.getByLabel("Refresh", { exact: true }).selectOption("2s");
     await page.route(/api\/v1/, (route) => route.fulfill({ status: 502, body: "no" }));
     await page.getByRole("button", { name: "Refresh now" }).click();
@@ -180,12 +180,12 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
     assert.equal(await page.locator("#banner").isVisible(), false);
   });
 
-  it("has thrown nothing and loaded nothing from elsewhere", () => {
+  it("throws no errors and loads nothing from other origins", () => {
     assert.deepEqual(wrong.filter((text) => !text.includes("502")), []); // the browser's own line for that answer
     assert.deepEqual(elsewhere, []);
   });
 
-  it("ends with the rest", async () => {
+  it("is stopped by make stop", async () => {
     assert.equal((await stand.run("stop")).code, 0);
     await assert.rejects(fetch(stand.prometheus));
   });

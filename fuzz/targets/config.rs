@@ -11,7 +11,7 @@ const LONGEST: usize = 64 << 10;
 pub fn run(data: &[u8]) {
     match parse(data) {
         Err(errors) => {
-            assert!(errors.iter().next().is_some(), "an error that says nothing");
+            assert!(errors.iter().next().is_some(), "an error without a reason");
             let text = errors.to_string();
             assert!(text.len() <= LONGEST, "{} bytes", text.len());
             for line in text.lines() {

@@ -1,5 +1,5 @@
-//! The way in to Redis: what comes out of the guard is only what is allowed, in its place, however it is cut. The
-//! output is read by a parser of its own, which shares nothing with the guard's.
+//! The guard: only allowed commands come out, in their order, however the stream is split. The
+//! output is read by a second parser, which shares no code with the guard's.
 
 use super::{line, pieces};
 use redis_call::guard::{frame_header, Inbound, Rules};
@@ -67,7 +67,7 @@ fn pass(pieces: Vec<&[u8]>) -> (Vec<u8>, bool) {
     (out, false)
 }
 
-/// The messages of whole and unfinished frames, up to the first that is none.
+/// The messages of complete and incomplete frames, up to the first invalid one.
 fn unframed(mut wire: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some((&[0, a, b, c, d], rest)) = wire.split_first_chunk::<5>() {

@@ -1,9 +1,9 @@
-//! Headers: whatever a caller sends as a path, its readings are paths; whatever Redis says of the counters, all headers
-//! of the answer are valid, and a wait is one.
+//! Headers: for any path of a request, its normalized forms are paths; for any counters from Redis, all headers
+//! of the answer are valid, and the wait is too.
 
 use super::is_header_value;
 use headgate_core::config::Policy;
-use headgate_core::decision::{Counted, CountedBy, Decision, Outcome};
+use headgate_core::decision::{CountedBy, CounterResult, Decision, Outcome};
 use headgate_core::fixtures;
 use headgate_core::headers;
 use headgate_core::instances::{self, Shown};
@@ -22,7 +22,7 @@ const RESPONSES: [&str; 3] = [
     r#"{"headers": ["x-ratelimit"], "reset": "delta", "format": "problem_json"}"#,
 ];
 
-/// In ms: some 1,000 years. What Redis says is no longer than N periods.
+/// In ms: about 1,000 years. Times from Redis are at most N periods long.
 const LONGEST: u64 = 1 << 45;
 
 pub fn run(data: &[u8]) {
@@ -44,7 +44,7 @@ fn check(policy: &Policy, decision: &Decision, unix_ms: u64, random: f64) {
     check_headers(&figures);
     let sent = texts(&figures);
     let request: Vec<_> = sent.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let shown = instances::shown(&fixtures::Request(&request));
+    let shown = instances::shown(&fixtures::FakeHeaders(&request));
     assert_eq!(texts(&shown), sent, "handed over");
     let shown = Shown {
         headers: figures,
@@ -118,7 +118,7 @@ fn decision(limits: &[Limit], data: &mut Numbers) -> Decision {
     let charges: Vec<(Charge, Option<Verdict>)> = (0..limits.len())
         .map(|limit| counted(limits, limit, data))
         .collect();
-    let counted = charges.iter().map(|(charge, verdict)| Counted {
+    let counted = charges.iter().map(|(charge, verdict)| CounterResult {
         charge,
         verdict: *verdict,
         by: CountedBy::Redis,
@@ -149,7 +149,7 @@ fn counted(limits: &[Limit], limit: usize, data: &mut Numbers) -> (Charge, Optio
     (charge, verdict)
 }
 
-/// Numbers out of bytes: each byte says how many follow; 0 where they are used up.
+/// Reads numbers from bytes: each byte is the length of the next number; 0 after the last byte.
 struct Numbers<'a>(&'a [u8]);
 
 impl Numbers<'_> {

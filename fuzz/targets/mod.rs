@@ -7,16 +7,19 @@ pub mod frames;
 pub mod headers;
 pub mod plan;
 pub mod resp;
+pub mod world;
 
-/// The name of a target's corpus, and the target.
-type Target = (&'static str, fn(&[u8]));
+/// The name of a target's corpus, the target, and how many mutations of the corpus `make test` tries.
+type Target = (&'static str, fn(&[u8]), usize);
 
-pub const TARGETS: [Target; 5] = [
-    ("resp", resp::run),
-    ("frames", frames::run),
-    ("config", config::run),
-    ("plan", plan::run),
-    ("headers", headers::run),
+pub const TARGETS: [Target; 6] = [
+    ("resp", resp::run, 4_000),
+    ("frames", frames::run, 4_000),
+    ("config", config::run, 4_000),
+    ("plan", plan::run, 4_000),
+    ("headers", headers::run, 4_000),
+    // A whole history each; thousands of random ones are a test of their own.
+    ("world", world::run, 300),
 ];
 
 /// The rest of `data` in pieces whose lengths its first byte draws.
@@ -33,13 +36,13 @@ pub fn pieces(seed: u8, mut data: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// A whole line end of RESP at the front: what stands before it, and the rest.
+/// Splits at the first line end of RESP: the text before it, and the rest.
 pub fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.windows(2).position(|two| two == b"\r\n")?;
     Some((&bytes[..end], &bytes[end + 2..]))
 }
 
-/// As it may stand in a header: visible ASCII and spaces within.
+/// Whether it is valid in a header: visible ASCII, with spaces inside only.
 pub fn is_header_value(value: &str) -> bool {
     value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && value.trim() == value
 }

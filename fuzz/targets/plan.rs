@@ -1,10 +1,10 @@
-//! Clients and paths: whatever a request says, each key has exactly one hash tag and no secret in it, no two clients
-//! share one, and one call's keys lie in one slot.
+//! Clients and paths: for any request, each key has exactly one hash tag and contains no secret, no two clients
+//! share one, and all keys of one call are in one slot.
 
 use headgate_core::config::Policy;
 use headgate_core::fixtures;
 use headgate_core::identify::{trimmed, Attributes, Hasher, Headers, TlsField};
-use headgate_core::limit::{normalise, Group, Plan, Planner, Readings};
+use headgate_core::limit::{normalise, Group, PathReadings, Plan, Planner};
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
@@ -76,8 +76,11 @@ pub fn check(planner: &Planner, policy: &Policy, data: &[u8]) {
         assert!(!tags.contains(&tag), "one tag, one group");
         tags.push(tag);
         for key in &group.keys {
-            let says = |needle: &str| key.windows(needle.len()).any(|part| part == needle.as_bytes());
-            assert!(request.open.contains(MARK) || !says(MARK), "a secret in clear");
+            let contains = |needle: &str| key.windows(needle.len()).any(|part| part == needle.as_bytes());
+            assert!(
+                request.open.contains(MARK) || !contains(MARK),
+                "a secret in clear"
+            );
         }
     }
 }
@@ -120,9 +123,9 @@ fn check_group<'a>(group: &'a Group, start: &[u8], policy: &Policy) -> &'a [u8] 
 
 /// Whatever a path is, its readings are few, each is a path in its canonical spelling, and none is there twice.
 pub fn check_readings(target: &[u8]) {
-    let readings = Readings::of(target);
+    let readings = PathReadings::of(target);
     let all: Vec<(u8, &[u8])> = readings.numbered().collect();
-    assert!(all.len() <= Readings::MOST);
+    assert!(all.len() <= PathReadings::MOST);
     assert_eq!(readings.canonical(), &normalise(target)[..]);
     assert!(readings.iter().any(|path| path == readings.counted()));
     for (n, (number, path)) in all.iter().enumerate() {
@@ -223,7 +226,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// The fields stand one after the other, with 0xFE between them; an empty one is not there. 0xFD in a header
+    /// The fields are separated by 0xFE; an empty one is absent. 0xFD in a header
     /// sends it twice.
     fn cut(data: &[u8]) -> Fields {
         const NAMES: [&str; 12] = [

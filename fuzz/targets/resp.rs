@@ -4,7 +4,7 @@ use super::pieces;
 use headgate_core::fixtures::{charge, group, rate};
 use headgate_core::limit::Algorithm;
 use headgate_core::redis::resp::{Decoder, RespError, Value};
-use headgate_core::script::Reply;
+use headgate_core::script::ScriptReply;
 
 /// In bytes; small, so that the bound is met.
 const MAX_REPLY: usize = 512;
@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
     for charges in 0..3 {
         let group = group("a", vec![charge.clone(); charges]);
         for value in &values {
-            if let Ok(reply) = Reply::decode(&group, value) {
+            if let Ok(reply) = ScriptReply::decode(&group, value) {
                 assert_eq!(reply.verdicts.len(), charges);
             }
         }

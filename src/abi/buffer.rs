@@ -1,9 +1,9 @@
-//! The data that the host keeps for the callback under way: a connection's bytes, a message, the configuration.
+//! The buffers that the host keeps for the current callback: a connection's bytes, a message, the configuration.
 
 use super::{owned, Status, OK};
 use std::ptr::null_mut;
 
-/// Whose data.
+/// One of the host's buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Buffer {
@@ -19,7 +19,7 @@ pub enum Buffer {
     RedisCallResponse = 9,
 }
 
-/// The stream of a connection's lower end.
+/// The number of the downstream side of a connection.
 const DOWNSTREAM: u32 = 2;
 
 #[link(wasm_import_module = "env")]
@@ -43,7 +43,7 @@ extern "C" {
 }
 
 impl Buffer {
-    /// Its first bytes, `size` at most.
+    /// The first bytes of the buffer, `size` at most.
     pub fn read(self, size: usize) -> Option<Vec<u8>> {
         let (mut data, mut got) = (null_mut(), 0);
         // SAFETY: the host writes a buffer that it allocated through the module's allocator, and its size.
@@ -53,7 +53,7 @@ impl Buffer {
         }
     }
 
-    /// Puts `bytes` in place of its first `size` bytes; `false`: they are as they were.
+    /// Replaces the first `size` bytes by `bytes`; `false`: the buffer is unchanged.
     #[cfg(not(feature = "higress"))]
     pub fn replace(self, size: usize, bytes: &[u8]) -> bool {
         // SAFETY: the host reads the bytes during the call only.

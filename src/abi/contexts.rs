@@ -1,9 +1,9 @@
-//! The contexts that the host has named: root contexts, one for each configuration of a worker, and streams, which are
-//! requests or connections. Which of the two a stream is, the host says only by what it calls first.
+//! The table of contexts: root contexts, one per configuration of a worker, and streams, which are requests or
+//! connections. The first callback for a stream shows which of the two it is.
 //!
-//! The host may call the module again while a callback waits for a host function: closing a connection deletes its
-//! context on the same stack. So a callback gets its context as an `Rc`, and nothing of the table is borrowed while it
-//! runs. Numbers that the table does not know are no error: there is then nothing to call.
+//! The host may call the module while a callback is inside a host function: closing a connection deletes its context on
+//! the same stack. So a callback gets its context as an `Rc`, and the table is not borrowed while it runs. Unknown numbers
+//! are ignored.
 
 use crate::by_number::ByNumber;
 use std::cell::RefCell;
@@ -32,8 +32,8 @@ impl<R, S> Default for Contexts<R, S> {
 }
 
 impl<R, S> Contexts<R, S> {
-    /// The host has a new context: a stream of the root context `parent`, or a root context where that is 0. One that is
-    /// known stays what it is, since the host names a root context again that it starts again.
+    /// Adds a context: a stream of the root context `parent`, or a root context if `parent` is 0. A number that exists is
+    /// left unchanged, because the host creates a root context again when it restarts it.
     pub fn create(&self, id: u32, parent: u32, new_root: impl FnOnce() -> R) {
         if self.all.borrow().contains_key(&id.into()) {
             return;
@@ -49,13 +49,13 @@ impl<R, S> Contexts<R, S> {
         }
     }
 
-    /// The context has ended. What it was goes as soon as no callback of it is under way.
+    /// Removes a context. Its value is dropped when its last running callback ends.
     pub fn delete(&self, id: u32) {
-        // What is dropped may look into the table, so that is not borrowed any more.
+        // Dropping the value may use the table, which must not be borrowed then.
         let _context = self.all.borrow_mut().remove(&id.into());
     }
 
-    /// A root context by its own number.
+    /// The root context with this number.
     pub fn root(&self, id: u32) -> Option<Rc<R>> {
         match self.all.borrow().get(&id.into())? {
             Context::Root(root) => Some(root.clone()),
@@ -63,8 +63,7 @@ impl<R, S> Contexts<R, S> {
         }
     }
 
-    /// The host uses the stream for the first time, which makes it what `open` makes of it and its root context. One
-    /// that is in use already stays what it is.
+    /// Returns a stream. If the host uses it for the first time, `open` creates its value from the root context.
     pub fn open(&self, id: u32, open: impl FnOnce(&R) -> S) -> Option<Rc<S>> {
         let root = match self.all.borrow().get(&id.into())? {
             Context::Stream {
@@ -95,31 +94,31 @@ mod tests {
     use std::cell::Cell;
 
     /// A configuration, and whether it limits requests.
-    type Root = (&'static str, bool);
+    type TestRoot = (&'static str, bool);
 
     #[derive(Debug, PartialEq)]
-    enum Stream {
+    enum TestStream {
         Request(&'static str),
         Connection(&'static str),
         Refused,
     }
 
-    fn request((name, limits): &Root) -> Stream {
+    fn request((name, limits): &TestRoot) -> TestStream {
         match limits {
-            true => Stream::Request(name),
-            false => Stream::Refused,
+            true => TestStream::Request(name),
+            false => TestStream::Refused,
         }
     }
 
-    fn connection((name, limits): &Root) -> Stream {
+    fn connection((name, limits): &TestRoot) -> TestStream {
         match limits {
-            true => Stream::Refused,
-            false => Stream::Connection(name),
+            true => TestStream::Refused,
+            false => TestStream::Connection(name),
         }
     }
 
     /// 1 is a filter, 2 is the guard; 10 and 11 are streams of the one, 20 and 21 of the other.
-    fn contexts() -> Contexts<Root, Stream> {
+    fn contexts() -> Contexts<TestRoot, TestStream> {
         let contexts = Contexts::default();
         contexts.create(1, 0, || ("filter", true));
         contexts.create(2, 0, || ("guard", false));
@@ -130,22 +129,25 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_calls_first_makes_a_stream_what_it_is() {
+    fn the_first_callback_decides_what_a_stream_is() {
         let contexts = contexts();
         assert_eq!(contexts.stream(10), None, "not used yet");
         let opened = contexts.open(10, request).unwrap();
-        assert_eq!(*opened, Stream::Request("filter"));
+        assert_eq!(*opened, TestStream::Request("filter"));
         assert!(Rc::ptr_eq(&opened, &contexts.stream(10).unwrap()));
-        assert_eq!(contexts.open(11, connection).as_deref(), Some(&Stream::Refused));
+        assert_eq!(
+            contexts.open(11, connection).as_deref(),
+            Some(&TestStream::Refused)
+        );
         let opened = contexts.open(20, connection);
-        assert_eq!(opened.as_deref(), Some(&Stream::Connection("guard")));
-        assert_eq!(contexts.open(21, request).as_deref(), Some(&Stream::Refused));
+        assert_eq!(opened.as_deref(), Some(&TestStream::Connection("guard")));
+        assert_eq!(contexts.open(21, request).as_deref(), Some(&TestStream::Refused));
         let again = contexts.open(10, |_| panic!("it is a request already"));
-        assert_eq!(again.as_deref(), Some(&Stream::Request("filter")));
+        assert_eq!(again.as_deref(), Some(&TestStream::Request("filter")));
     }
 
     #[test]
-    fn unknown_numbers_are_answered_by_nothing() {
+    fn unknown_numbers_are_ignored() {
         let contexts = contexts();
         for id in [0, 3, 99, u32::MAX] {
             assert_eq!((contexts.root(id), contexts.stream(id)), (None, None), "{id}");
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_context_is_no_stream_and_a_stream_no_root_context() {
+    fn root_contexts_and_streams_are_distinct() {
         let contexts = contexts();
         assert_eq!((contexts.open(1, request), contexts.stream(1)), (None, None));
         assert_eq!(contexts.root(10), None);
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_that_is_named_again_stays_what_it_is() {
+    fn a_context_that_is_created_again_is_unchanged() {
         let contexts = contexts();
         let (root, stream) = (contexts.root(1).unwrap(), contexts.open(10, request).unwrap());
         contexts.create(1, 0, || ("another", false));
@@ -189,13 +191,13 @@ mod tests {
         assert_eq!(contexts.root(1), None);
         assert_eq!(
             contexts.open(10, request).as_deref(),
-            Some(&Stream::Request("filter"))
+            Some(&TestStream::Request("filter"))
         );
         contexts.delete(10);
         assert_eq!((contexts.stream(10), contexts.open(10, request)), (None, None));
     }
 
-    /// A stream whose end is counted, and that looks into the table then.
+    /// A stream whose drop is counted and uses the table.
     struct Ending<'a> {
         ended: &'a Cell<u32>,
         contexts: &'a Contexts<(), Ending<'a>>,
@@ -210,8 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn a_context_deleted_within_its_callback_ends_after_it() {
-        // They outlive each other: the table is leaked, as a VM's is.
+    fn a_context_deleted_within_its_callback_is_dropped_after_it() {
+        // Both refer to each other, so both are leaked.
         let ended: &Cell<u32> = Box::leak(Box::default());
         let contexts: &Contexts<(), Ending> = Box::leak(Box::default());
         contexts.create(1, 0, || ());
@@ -219,13 +221,13 @@ mod tests {
         let callback = contexts.open(2, |()| Ending { ended, contexts }).unwrap();
         // A host function of the callback calls the module back.
         contexts.delete(2);
-        assert!(contexts.stream(2).is_none(), "later callbacks find nothing");
+        assert!(contexts.stream(2).is_none(), "later callbacks do not find it");
         assert_eq!(ended.get(), 0, "the callback still has its context");
         drop(callback);
         assert_eq!(ended.get(), 1);
         contexts.open(3, |()| Ending { ended, contexts });
         contexts.delete(3);
-        assert_eq!(ended.get(), 2, "at once where no callback is under way");
+        assert_eq!(ended.get(), 2, "at once, because no callback runs");
     }
 
     #[test]

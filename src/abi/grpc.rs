@@ -1,4 +1,4 @@
-//! gRPC streams. The host opens them for the root context, whatever context speaks, and names that one in their events.
+//! gRPC streams. The host opens them for the root context, whichever context is effective, and reports their events to it.
 //! Source: proxy-wasm-cpp-host `src/exports.cc` (grpc_stream).
 
 use super::{Status, OK};
@@ -21,7 +21,7 @@ extern "C" {
     fn proxy_grpc_cancel(token: u32) -> Status;
 }
 
-/// Opens a stream to `service`, an `envoy.config.core.v3.GrpcService` in protobuf; its number in events.
+/// Opens a stream to `service`, an `envoy.config.core.v3.GrpcService` in protobuf. Returns its number, which events use.
 pub fn open(service: &[u8], service_name: &str, method: &str) -> Option<u32> {
     let mut token = 0;
     // SAFETY: the host reads the texts and writes the token during the call only; no metadata is null and empty.
@@ -41,13 +41,13 @@ pub fn open(service: &[u8], service_name: &str, method: &str) -> Option<u32> {
     (status == OK).then_some(token)
 }
 
-/// Sends one message, and leaves the stream open; `false`: the stream is gone.
+/// Sends one message and keeps the stream open; `false`: the stream has ended.
 pub fn send(token: u32, message: &[u8]) -> bool {
     // SAFETY: the host reads the message during the call only.
     unsafe { proxy_grpc_send(token, message.as_ptr(), message.len(), 0) == OK }
 }
 
-/// Resets the stream; no event comes for it afterwards.
+/// Resets the stream. The host reports no more events for it.
 pub fn cancel(token: u32) {
     // SAFETY: no memory is involved.
     unsafe {

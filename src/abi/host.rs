@@ -1,12 +1,12 @@
-//! What is asked of the host about requests, and what all workers share: headers, properties, replies, ticks, metrics
-//! and shared data. What the host refuses is a `None` or a `false`, whatever its status.
+//! Host functions for requests and for data that workers share: headers, properties, replies, ticks, metrics and shared
+//! data. An error of the host is a `None` or a `false`, whatever its status.
 
 use super::{owned, Status, OK};
 use crate::headers::Header;
 use crate::identify::Headers;
 use crate::local::{Refused, SharedData, Version};
 use crate::reply::Reply;
-use crate::telemetry::meter::{Kind, Meter};
+use crate::telemetry::meter::{Meter, MetricKind};
 use log::Level;
 use std::ptr::null_mut;
 
@@ -64,7 +64,7 @@ extern "C" {
     ) -> Status;
 }
 
-/// Whose headers.
+/// The message whose headers are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Map {
@@ -74,7 +74,7 @@ pub enum Map {
     ResponseTrailers = 3,
 }
 
-/// All headers of one message, read in place from the host's one answer.
+/// All headers of one message, from one host call.
 pub struct HeaderMap(Vec<u8>);
 
 impl HeaderMap {
@@ -103,7 +103,7 @@ impl Headers for HeaderMap {
     fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
         let mut headers = self.iter();
         while let Some((header, length)) = headers.step() {
-            // Most names differ in their lengths already.
+            // Most names have different lengths, which is the cheaper comparison.
             if length != name.len() {
                 continue;
             }
@@ -119,16 +119,16 @@ impl Headers for HeaderMap {
     }
 }
 
-/// The headers of a [`HeaderMap`], from here on.
+/// Iterates over the headers of a [`HeaderMap`].
 pub struct HeaderIter<'a> {
-    /// Of each name and its value, in two words.
+    /// The lengths of each name and its value, as two 32-bit words.
     sizes: &'a [[[u8; 4]; 2]],
-    /// Names and values, with a NUL behind each.
+    /// Names and values, each followed by a NUL.
     text: &'a [u8],
 }
 
 impl<'a> HeaderIter<'a> {
-    /// The next header's text, and how long its name is, in bytes.
+    /// The text of the next header, and the length of its name in bytes.
     fn step(&mut self) -> Option<(&'a [u8], usize)> {
         let ([name, value], sizes) = self.sizes.split_first()?;
         let (name, value) = (
@@ -141,7 +141,7 @@ impl<'a> HeaderIter<'a> {
     }
 }
 
-/// A header's text as its name, so many bytes long, and its value.
+/// Splits a header's text into its name, of `name` bytes, and its value.
 fn split(header: &[u8], name: usize) -> Option<(&[u8], &[u8])> {
     let (name, value) = header.split_at_checked(name)?;
     Some((name, value.strip_prefix(b"\0")?.strip_suffix(b"\0")?))
@@ -165,7 +165,7 @@ pub fn set_header(map: Map, (name, value): &Header) {
     }
 }
 
-/// For a header that is known to be absent: the host need not look for it.
+/// Adds a header that is known to be absent: the host does not search for it.
 pub fn add_header(map: Map, (name, value): &Header) {
     let mut buffer = itoa::Buffer::new();
     let value = value.as_str(&mut buffer);
@@ -182,7 +182,7 @@ pub fn remove_header(map: Map, name: &str) {
     }
 }
 
-/// A property; its path's parts are joined by NUL. `None`: there is none.
+/// A property; the parts of its path are separated by NUL. `None`: the property does not exist.
 pub fn property(path: &[u8]) -> Option<Vec<u8>> {
     let (mut data, mut size) = (null_mut(), 0);
     // SAFETY: as for the headers.
@@ -200,8 +200,8 @@ pub fn set_filter_state(name: &str, value: &[u8]) {
     }
 }
 
-/// Answers the request of the effective context. Envoy takes the gRPC status for a caller of gRPC, and the HTTP status
-/// for all others.
+/// Answers the request of the effective context. Envoy sends the gRPC status to gRPC callers, and the HTTP status to all
+/// others.
 pub fn reply(reply: &Reply) -> bool {
     let Reply { details, body, .. } = reply;
     let headers = serialize(&reply.headers);
@@ -220,7 +220,7 @@ pub fn reply(reply: &Reply) -> bool {
     }
 }
 
-/// The host's form of a header map: count, sizes, then names and values, each with a NUL.
+/// Encodes headers for the host: count, sizes, then names and values, each followed by a NUL.
 fn serialize(headers: &[Header]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4 + headers.len() * 48);
     bytes.extend_from_slice(&(headers.len() as u32).to_le_bytes());
@@ -240,13 +240,13 @@ fn serialize(headers: &[Header]) -> Vec<u8> {
     bytes
 }
 
-/// Makes host calls speak for another context; `false`: it has gone.
-pub fn speak_for(context: u32) -> bool {
+/// Makes the following host calls apply to `context`; `false`: it has been deleted.
+pub fn set_effective_context(context: u32) -> bool {
     // SAFETY: no memory is involved.
     unsafe { proxy_set_effective_context(context) == OK }
 }
 
-/// Lets the paused request of the effective context go on.
+/// Resumes the paused request of the effective context.
 pub fn resume_request() {
     // SAFETY: no memory is involved. 0 is the request's stream.
     unsafe {
@@ -254,7 +254,7 @@ pub fn resume_request() {
     }
 }
 
-/// Ticks of the root context, in ms; 0: none.
+/// Sets the tick period of the root context, in ms; 0: no ticks.
 pub fn set_tick_period(millis: u32) {
     // SAFETY: no memory is involved.
     unsafe {
@@ -266,7 +266,7 @@ pub fn set_tick_period(millis: u32) {
 pub struct Metrics;
 
 impl Meter for Metrics {
-    fn define(&self, kind: Kind, name: &str) -> Option<u32> {
+    fn define(&self, kind: MetricKind, name: &str) -> Option<u32> {
         let mut id = 0;
         // SAFETY: the host reads the name and writes the id during the call only.
         let status = unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) };
@@ -288,7 +288,7 @@ impl Meter for Metrics {
     }
 }
 
-/// Values that all workers share whose VMs have one `vm_id`.
+/// Values that all workers with the same `vm_id` share.
 #[derive(Debug, Clone, Copy)]
 pub struct SharedValues;
 
@@ -315,8 +315,8 @@ impl SharedData for SharedValues {
     }
 }
 
-/// Logs a line once for all workers: the VM of the main thread is configured before theirs.
-pub fn say_once(level: Level, text: &str) {
+/// Logs a line once for all workers. The first VM that has the line, usually the one of the main thread, writes it.
+pub fn log_once(level: Level, text: &str) {
     if SharedValues.get(text).is_none() {
         log::log!(level, "{text}");
         let _unsaid = SharedValues.replace(text, b"said", Version::ABSENT);

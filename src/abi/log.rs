@@ -1,4 +1,4 @@
-//! Log lines, and the last one of a VM that panics.
+//! Log lines, including the one of a panic.
 
 use super::Status;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -12,7 +12,7 @@ extern "C" {
     fn proxy_log(level: u32, text: *const u8, text_size: usize) -> Status;
 }
 
-/// Has `log`'s macros and panics write into the host's log. The first thing that a VM does.
+/// Makes the macros of `log` and panics write into the host's log. Call it first in a VM.
 pub fn install() {
     if log::set_logger(&Logger).is_ok() {
         log::set_max_level(LevelFilter::Info);

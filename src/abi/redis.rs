@@ -1,6 +1,6 @@
 //! The Redis client of Higress.
-//! Source: higress-group/proxy-wasm-cpp-host `include/proxy-wasm/exports.h`, `src/exports.cc`. Both functions act for
-//! the root context of the effective context; they are there for modules of ABI 0.2.1 (`src/wasm.cc`).
+//! Source: higress-group/proxy-wasm-cpp-host `include/proxy-wasm/exports.h`, `src/exports.cc`. Both functions apply to the
+//! root context of the effective context. They are available to modules of ABI 0.2.1 (`src/wasm.cc`).
 
 use super::Status;
 
@@ -24,7 +24,7 @@ extern "C" {
     ) -> Status;
 }
 
-/// Tells the client of `service` who calls and how long it may wait; the host's status.
+/// Configures the client of `service`: credentials, and its timeout in ms. Returns the host's status.
 pub fn init(service: &str, username: &str, password: &str, timeout_ms: u32) -> Status {
     // SAFETY: the host reads the three texts during the call only.
     unsafe {
@@ -40,7 +40,7 @@ pub fn init(service: &str, username: &str, password: &str, timeout_ms: u32) -> S
     }
 }
 
-/// Sends one command; the host's status, and the token of the reply where that is 0.
+/// Sends one command. Returns the host's status and, if that is 0, the token of the reply.
 pub fn call(service: &str, command: &[u8]) -> (Status, u32) {
     let mut token = 0;
     // SAFETY: the host reads both and writes the token during the call only.

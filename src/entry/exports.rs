@@ -1,5 +1,5 @@
-//! The functions that the host calls, each with the number of the context that it is about. What is not exported here,
-//! the host does not call: pieces of bodies, a connection's end, a request's log line.
+//! The functions that the host calls, each with the number of a context. The host does not call functions that are not
+//! exported here, such as those for bodies, the end of a connection, or a request's log line.
 //! Source: <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>, proxy-wasm-cpp-host `src/context.cc`.
 
 use super::{Root, Stream};
@@ -16,14 +16,14 @@ fn root(id: u32) -> Option<Rc<Root>> {
     CONTEXTS.with(|contexts| contexts.root(id))
 }
 
-/// Calls the worker of a root context.
+/// Calls `call` with the worker of a root context.
 fn with_worker(id: u32, call: impl FnOnce(&Worker)) {
     if let Some(worker) = root(id).as_deref().and_then(Root::worker) {
         call(worker);
     }
 }
 
-/// Calls a request that is in use.
+/// Calls `call` with a request that has been opened.
 fn with_request(id: u32, call: impl FnOnce(&Request)) {
     if let Some(Stream::Request(request)) = CONTEXTS.with(|contexts| contexts.stream(id)).as_deref() {
         call(request);
@@ -31,7 +31,7 @@ fn with_request(id: u32, call: impl FnOnce(&Request)) {
 }
 
 extern "C" {
-    /// What runs before `main` in a program: of the C library, and nothing of ours.
+    /// The constructors that run before `main` in a program. All are of the C library.
     fn __wasm_call_ctors();
 }
 
@@ -43,7 +43,7 @@ extern "C" fn _initialize() {
     panic_hook::install();
 }
 
-/// By its name the host knows the version of the interface.
+/// The name of this function declares the version of the ABI to the host.
 #[no_mangle]
 extern "C" fn proxy_abi_version_0_2_1() {}
 
@@ -108,8 +108,8 @@ extern "C" fn proxy_on_new_connection(id: u32) -> FilterStatus {
     }
 }
 
-/// Nothing goes on to Redis but by a guard: not from a connection that was refused, and not from one that is closed and
-/// whose context has gone already.
+/// Data reaches Redis only through a guard: not from a connection that was refused, and not from a closed one whose context
+/// has been deleted.
 #[no_mangle]
 extern "C" fn proxy_on_downstream_data(id: u32, _size: usize, _end_of_stream: u32) -> FilterStatus {
     match CONTEXTS.with(|contexts| contexts.stream(id)).as_deref() {

@@ -1,28 +1,27 @@
-//! The shell of the network role: moves bytes between Envoy's buffers and the guard, counts and logs what is
-//! refused.
+//! The network role: moves bytes between Envoy's buffers and the guard, and counts and logs refused commands.
 
 use crate::abi::buffer::{close_downstream, Buffer};
 use crate::abi::host;
 use crate::abi::FilterStatus;
 use crate::redis::Script;
-use crate::telemetry::meter::{Kind, Meter as _};
+use crate::telemetry::meter::{Meter as _, MetricKind};
 use redis_call::guard::{frame_header, Inbound, Refused, Rules, Throttle};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// A buffer larger than this, in bytes, is given back after use.
+/// A buffer with a larger capacity than this, in bytes, is shrunk after use.
 const KEPT_BUFFER: usize = 64 << 10;
 
-/// What the connections of one Redis call listener share on one worker.
+/// The state that the connections of one Redis call listener share on one worker.
 pub struct Listener {
     rules: Rc<Rules>,
     reports: Rc<Reports>,
 }
 
 impl Listener {
-    /// `key_prefix` is without its colon; `scripts` are those that may be called. Defines the metrics: call it from
+    /// `key_prefix` does not include the colon; `scripts` may be called. Defines the metrics, so call it in
     /// `on_configure`.
     pub fn new(key_prefix: &str, scripts: &'static [Script]) -> Listener {
         Listener {
@@ -41,7 +40,7 @@ impl Listener {
     }
 }
 
-/// Counters and log lines, for all connections.
+/// Counters and log lines of all connections.
 struct Reports {
     refused: Report,
     closed: Report,
@@ -49,7 +48,7 @@ struct Reports {
 }
 
 struct Report {
-    /// The counter's id; `None` if Envoy gave none.
+    /// The counter's id; `None`: Envoy did not define it.
     counter: Option<u32>,
     throttle: RefCell<Throttle>,
 }
@@ -84,12 +83,12 @@ impl Reports {
 impl Report {
     fn new(name: &str) -> Report {
         Report {
-            counter: host::Metrics.define(Kind::Counter, name),
+            counter: host::Metrics.define(MetricKind::Counter, name),
             throttle: RefCell::default(),
         }
     }
 
-    /// `Some`: a line is due, and so many events went without one.
+    /// Counts `events`. `Some`: write a log line; the number of other events since the previous line.
     fn count(&self, events: u32, started: Instant) -> Option<u64> {
         if let Some(id) = self.counter {
             host::Metrics.add(id, i64::from(events));
@@ -101,16 +100,16 @@ impl Report {
     }
 }
 
-/// One connection. Closing it makes the host call back, so that it is changed by cells alone.
+/// One connection. The host calls the module while it closes a connection, so all fields are cells.
 pub struct Connection {
-    /// `None` once the connection is to be closed: nothing goes through any more.
+    /// `None` after the decision to close the connection: no more data is forwarded.
     inbound: Cell<Option<Inbound>>,
     reports: Rc<Reports>,
     out: Cell<Vec<u8>>,
 }
 
 impl Connection {
-    /// Lets nothing more through, whatever still comes before Envoy has closed.
+    /// Closes the connection. Data that still arrives is dropped.
     fn close(&self, size: usize, why: &dyn fmt::Display) -> FilterStatus {
         self.reports.closed(why);
         Buffer::Downstream.replace(size, &[]);
@@ -122,7 +121,7 @@ impl Connection {
         if size == 0 {
             return FilterStatus::Continue;
         }
-        // Where this returns early, it is not put back.
+        // An early return does not put it back.
         let Some(mut inbound) = self.inbound.take() else {
             Buffer::Downstream.replace(size, &[]);
             return FilterStatus::StopIteration;
@@ -131,7 +130,7 @@ impl Connection {
             return self.close(size, &"its data cannot be read");
         };
         #[cfg(feature = "drill")]
-        crate::drill::trap_on(&bytes, b"headgate-drill-redis-call");
+        crate::fault_injection::panic_on(&bytes, b"headgate-drill-redis-call");
         let mut out = self.out.take();
         out.clear();
         match inbound.receive(&bytes, &mut out) {

@@ -1,15 +1,15 @@
-//! What Envoy loads: a root context for each configuration, which is one of the two roles, and the streams that it is
-//! used for. A stream that its configuration is not for is refused: a request is answered, a connection is closed.
+//! The entry points of the module: a root context per configuration, which has one of the two roles, and its streams. A
+//! stream that does not fit the role is refused: a request is answered with 503, a connection is closed.
 
 mod exports;
 #[cfg(not(feature = "higress"))]
 mod listener;
 
 use crate::abi::buffer::{close_downstream, Buffer};
-use crate::abi::host::{self, say_once};
+use crate::abi::host::{self, log_once};
 use crate::config::{self, Plugin, Policy, Transport};
 #[cfg(not(feature = "higress"))]
-use crate::drill;
+use crate::fault_injection;
 use crate::filter::{panic_hook, Request, Worker};
 use crate::headers::ENVOY_RATELIMITED;
 use crate::identify::Hasher;
@@ -20,26 +20,27 @@ use listener::{Connection, Listener};
 use log::Level;
 use redis_call::guard::Throttle;
 use std::cell::{OnceCell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// How this module reaches Redis.
+/// The transport to Redis of this artifact.
 const TRANSPORT: Transport = match cfg!(feature = "higress") {
     true => Transport::Native,
     false => Transport::Streams,
 };
 
-/// The environment variable with the key that hides secrets; the same for all Envoys.
+/// The environment variable with the key for hashing secrets; it must be the same for all Envoys.
 const HASH_KEY: &str = "HEADGATE_HASH_KEY";
 
-const NO_HASH_KEY: &str = "headgate: HEADGATE_HASH_KEY is not set: secrets are hashed without a key, and values that can be guessed \
-     can be found out from Redis keys and logs. Set it in Envoy's environment, the same for all Envoys, and name it in \
+const NO_HASH_KEY: &str = "headgate: HEADGATE_HASH_KEY is not set: secrets are hashed without a key, so short or common ones can be \
+     recovered from Redis keys and logs. Set it in Envoy's environment, to the same value for all Envoys, and list it in \
      vm_config.environment_variables";
 
 /// https://grpc.github.io/grpc/core/md_doc_statuscodes.html
 const UNAVAILABLE: u32 = 14;
 
-/// A stream refused for its configuration, in the log: at most one line a second.
+/// The log texts for streams that are refused because of the configuration; at most one line a second.
 const REQUEST_REFUSED: &str =
     "request answered with 503: an HTTP filter has the configuration of the Redis call (role: \
      redis_call, or redis.key_prefix alone); write limits, and leave out role";
@@ -49,7 +50,7 @@ const CONNECTION_REFUSED: &str =
 
 /// A root context.
 struct Root {
-    /// None before it is configured. The host configures it again only with the same configuration.
+    /// Empty before it is configured. The host configures a root context again only with the same configuration.
     role: OnceCell<Role>,
     refused: RefCell<Throttle>,
     created: Instant,
@@ -61,12 +62,12 @@ enum Role {
     RedisCall(Listener),
 }
 
-/// What the host uses a configuration for.
+/// A stream of a root context.
 enum Stream {
     Request(Request),
     #[cfg(not(feature = "higress"))]
     Connection(Connection),
-    /// What the configuration is not for.
+    /// The configuration has the other role.
     Refused,
 }
 
@@ -80,27 +81,34 @@ impl Default for Root {
     }
 }
 
-/// Hides secrets under the key from the environment; an empty one counts as no key.
+/// Hashes secrets with the key from the environment; an empty key is no key.
 fn hasher() -> Hasher {
     let key = std::env::var_os(HASH_KEY).map(std::ffi::OsString::into_encoded_bytes);
     Hasher::new(key.as_deref().filter(|key| !key.is_empty())).remembering()
 }
 
-fn say_what_is_approximated(policy: &Policy) {
+/// Logs why a configuration is refused, in one line. Always `false`, the result for the host.
+fn refuse(reasons: &dyn fmt::Display) -> bool {
+    let reasons = reasons.to_string().replace('\n', "; ");
+    log::error!("headgate: configuration refused: {reasons}");
+    false
+}
+
+fn log_approximated_limits(policy: &Policy) {
     let names = local::approximated(policy);
     if !names.is_empty() {
         let text = format!(
-            "headgate: a log of more than {} calls is not kept in Envoy's memory: where this Envoy counts by itself, these \
-             limits are counted as sliding_window_counter: {}",
+            "headgate: Envoy's memory keeps no sliding window log of more than {} requests: when this Envoy counts locally, \
+             these limits are counted as sliding_window_counter: {}",
             local::LONGEST_LOG,
             names.join(", ")
         );
-        say_once(Level::Info, &text);
+        log_once(Level::Info, &text);
     }
 }
 
 impl Root {
-    /// `size`: the configuration's, in bytes. `false`: it is refused.
+    /// `size` is the size of the configuration in bytes. `false`: the configuration is refused.
     fn on_configure(&self, size: usize) -> bool {
         if self.role.get().is_some() {
             return true;
@@ -110,34 +118,29 @@ impl Root {
             Ok(Plugin::Filter(policy)) => {
                 let hasher = hasher();
                 if !hasher.is_keyed() && policy.holds_secrets() {
-                    say_once(Level::Warn, NO_HASH_KEY);
+                    log_once(Level::Warn, NO_HASH_KEY);
                 }
-                say_what_is_approximated(&policy);
+                log_approximated_limits(&policy);
                 let worker = Rc::new(Worker::new(*policy, hasher, config::version(&bytes)));
                 panic_hook::remember(&worker);
                 #[cfg(feature = "higress")]
                 if let Err(errors) = worker.connect() {
-                    log::error!("headgate: the configuration is refused:\n{errors}");
-                    return false;
+                    return refuse(&errors);
                 }
                 Role::Filter(worker)
             }
             #[cfg(feature = "higress")]
             Ok(Plugin::RedisCall { .. }) => {
-                log::error!(
-                    "headgate: the configuration is refused:\nrole redis_call, or redis.key_prefix alone: headgate.wasm \
-                     has this role, headgate-higress.wasm needs none; write limits"
+                return refuse(
+                    &"role: redis_call (or redis.key_prefix alone) is a role of headgate.wasm; headgate-higress.wasm does \
+                      not need it; write limits",
                 );
-                return false;
             }
             #[cfg(not(feature = "higress"))]
             Ok(Plugin::RedisCall { key_prefix }) => {
-                Role::RedisCall(Listener::new(&key_prefix, drill::ACCEPTED))
+                Role::RedisCall(Listener::new(&key_prefix, fault_injection::ACCEPTED))
             }
-            Err(errors) => {
-                log::error!("headgate: the configuration is refused:\n{errors}");
-                return false;
-            }
+            Err(errors) => return refuse(&errors),
         };
         self.role.set(role).is_ok()
     }

@@ -1,4 +1,4 @@
-//! The request and the response of the effective context, as the engine sees them. What costs a host call is asked once.
+//! The request and the response of the effective context, as the engine sees them. Results of host calls are kept.
 
 use super::host::{self, HeaderMap};
 use crate::engine::{Exchange, Response};
@@ -7,7 +7,7 @@ use crate::identify::{metadata_text, Attributes, Headers, TlsField};
 use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 
-/// A request. Its headers are read when they are asked for: most that have waited go on without.
+/// A request. Its headers are read on first use: most requests that have waited do not need them again.
 pub struct HostRequest {
     headers: OnceCell<HeaderMap>,
     address: OnceCell<Option<IpAddr>>,
@@ -25,11 +25,11 @@ impl HostRequest {
         self.headers.get_or_init(|| HeaderMap::read(host::Map::Request))
     }
 
-    /// In builds for tests: the module dies where a header says so.
+    /// In builds for tests: panics if a header requests it.
     #[cfg(feature = "drill")]
-    pub fn trap_if_told(&self) {
+    pub fn panic_if_requested(&self) {
         if let Some(value) = self.header("x-headgate-drill").value() {
-            crate::drill::trap_on(&value, b"headgate-drill-filter");
+            crate::fault_injection::panic_on(&value, b"headgate-drill-filter");
         }
     }
 }
@@ -57,7 +57,7 @@ impl Attributes for HostRequest {
     }
 
     fn metadata(&self, path: &[String]) -> Option<Vec<u8>> {
-        // What the name of a filter alone leads to is an object.
+        // A path that is only the name of a filter leads to an object, not to a text.
         let (key, holder) = path.split_last().filter(|(_, holder)| !holder.is_empty())?;
         metadata_text(metadata(path)?, key, || metadata(holder))
     }
@@ -131,7 +131,7 @@ fn metadata(path: &[String]) -> Option<Vec<u8>> {
     host::property(&property)
 }
 
-/// Removes the headers of `all`, which were read from `map`, whose names fit. One named twice goes with its first removal.
+/// Removes the headers whose names fit; `all` are the headers of `map`. The host removes all values of a name at once.
 pub fn remove_from(map: host::Map, all: &HeaderMap, fits: impl Fn(&[u8]) -> bool) {
     for (name, _) in all.iter().filter(|(name, _)| fits(name)) {
         if let Ok(name) = std::str::from_utf8(name) {

@@ -1,4 +1,4 @@
-//! gRPC streams of the host, as the transport needs them.
+//! The transport to Redis over gRPC streams of the host.
 
 use super::worker::Worker;
 use crate::abi::buffer::Buffer;
@@ -15,9 +15,9 @@ pub struct GrpcStreams {
 }
 
 /// The transport of this artifact.
-pub type HostTransport = Streams<GrpcStreams, CallId>;
+pub type StreamTransport = Streams<GrpcStreams, CallId>;
 
-pub fn transport(policy: &Policy, now: Instant, random: Rng, settings: Settings) -> HostTransport {
+pub fn transport(policy: &Policy, now: Instant, random: Rng, settings: Settings) -> StreamTransport {
     let streams = GrpcStreams {
         service: grpc_service(&policy.redis.cluster),
     };
@@ -25,7 +25,7 @@ pub fn transport(policy: &Policy, now: Instant, random: Rng, settings: Settings)
 }
 
 impl Worker {
-    /// A message of `size` bytes, which the host keeps during the callback only.
+    /// Handles a message of `size` bytes. The host keeps it only during the callback.
     pub fn on_message(&self, stream: u32, size: usize) {
         if let Some(message) = Buffer::GrpcReceive.read(size) {
             self.on_transport(move |streams, now, completed| {

@@ -1,8 +1,8 @@
-//! The HTTP role on proxy-wasm: a shell that moves data between Envoy and the engine, which decides.
+//! The HTTP role on proxy-wasm: a shell that moves data between Envoy and the engine. The engine decides.
 //!
-//! [`worker`] feeds the engine of one worker and carries out what it returns; [`request`] is one request on its way;
-//! [`exchange`] is a request and a response as the engine sees them; [`panic_hook`] answers those who wait where the VM
-//! dies. The transport to Redis differs by artifact: `grpc` by streams, `native` by the functions of Higress.
+//! [`worker`] passes events to the engine of one worker and carries out what it returns. [`request`] is the context of one
+//! request. [`exchange`] gives the engine access to a request and a response. [`panic_hook`] answers the waiting requests
+//! if the VM panics. The transport to Redis differs by artifact: `grpc` uses streams, `native` the functions of Higress.
 
 mod exchange;
 #[cfg(not(feature = "higress"))]
@@ -15,9 +15,9 @@ mod worker;
 
 use crate::abi::host;
 #[cfg(not(feature = "higress"))]
-use grpc as transport;
+use grpc::{self as transport, StreamTransport as HostTransport};
 #[cfg(feature = "higress")]
-use native as transport;
+use native::{self as transport, NativeTransport as HostTransport};
 
 pub use request::Request;
 pub use worker::Worker;

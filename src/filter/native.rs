@@ -1,4 +1,4 @@
-//! The gateway's own Redis functions (Higress), as the transport needs them, and the replies that come back.
+//! The transport to Redis over the gateway's own Redis functions (Higress).
 
 use super::worker::Worker;
 use crate::abi::buffer::Buffer;
@@ -11,15 +11,15 @@ use crate::telemetry::refusal_text;
 use fastrand::Rng;
 use std::time::Instant;
 
-/// The callback's status for a reply, be it an error's; anything else is a broken connection or a time-out.
+/// The callback's status for a reply, including error replies. Any other status is a broken connection or a timeout.
 /// source: higress-group/proxy-wasm-cpp-sdk `proxy_wasm_enums.h` (RedisStatus)
 const REPLIED: u32 = 0;
 
-/// One service of the gateway, as one user.
+/// One Redis service of the gateway, with the credentials of one user.
 pub struct RedisService {
     service: String,
     username: String,
-    /// Empty: none.
+    /// Empty: no password.
     password: String,
     timeout_ms: u32,
 }
@@ -45,9 +45,9 @@ impl NativeHost for RedisService {
 }
 
 /// The transport of this artifact.
-pub type HostTransport = Native<RedisService, CallId>;
+pub type NativeTransport = Native<RedisService, CallId>;
 
-pub fn transport(policy: &Policy, _: Instant, random: Rng, settings: Settings) -> HostTransport {
+pub fn transport(policy: &Policy, _: Instant, random: Rng, settings: Settings) -> NativeTransport {
     let redis = &policy.redis;
     let timeout_ms = (redis.timeout + NATIVE_STALL).as_millis() as u32;
     let service = RedisService {
@@ -64,10 +64,10 @@ pub fn transport(policy: &Policy, _: Instant, random: Rng, settings: Settings) -
 }
 
 impl Worker {
-    /// Tells the gateway's client who calls, once a configuration.
+    /// Sends the credentials to the gateway's client, once per configuration.
     ///
     /// # Errors
-    /// No such environment variable, or no such gateway.
+    /// An environment variable is not set, or the gateway has no Redis functions.
     pub fn connect(&self) -> Result<(), ConfigErrors> {
         let native = self.policy.redis.native.as_ref();
         let Some(native) = native.filter(|_| self.policy.store == Store::Redis) else {
@@ -88,10 +88,10 @@ impl Worker {
         }
     }
 
-    /// The end of a call, with a reply of `size` bytes that the host keeps during the callback only.
+    /// Handles the end of a call, with a reply of `size` bytes. The host keeps it only during the callback.
     pub fn on_redis_call_response(&self, token: u32, status: u32, size: usize) {
         let reply = match status {
-            // Empty, and so none, where the host has none.
+            // Empty bytes are an invalid reply.
             REPLIED => Some(Buffer::RedisCallResponse.read(size).unwrap_or_default()),
             _ => None,
         };

@@ -1,5 +1,5 @@
-//! Should the VM ever die of a panic: those who wait in it are answered by the failure policy first. Envoy fails the
-//! request that brought the panic about and starts a new VM, but would leave the others paused for ever.
+//! If the VM panics, the waiting requests are first answered by their failure policy. Envoy fails the request that caused
+//! the panic and starts a new VM, but would leave the other requests paused forever.
 
 use super::worker::Worker;
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ thread_local! {
     static WORKERS: RefCell<Vec<Weak<Worker>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Adds to what a panic already does, which is to be logged.
+/// Extends the existing panic hook, which logs the panic.
 pub fn install() {
     let log = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -26,7 +26,7 @@ pub fn install() {
     }));
 }
 
-/// The requests of this worker are to be answered.
+/// Registers a worker, so that its waiting requests are answered after a panic.
 pub fn remember(worker: &Rc<Worker>) {
     WORKERS.with(|workers| {
         if let Ok(mut workers) = workers.try_borrow_mut() {

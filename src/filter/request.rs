@@ -1,4 +1,4 @@
-//! One request on its way: handed to the engine with its headers, and again with its response or its end.
+//! The context of one request: passes its headers to the engine, and later its response or its end.
 
 use super::exchange::{remove_from, HostRequest, HostResponse};
 use super::host::{self, HeaderMap};
@@ -10,7 +10,7 @@ use crate::model::UpstreamHeaders;
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// The HTTP context. The host may call it while one of its callbacks runs, so that it is changed by cells alone.
+/// The HTTP context. The host may call it while one of its callbacks runs, so all changing fields are cells.
 pub struct Request {
     context: u32,
     worker: Rc<Worker>,
@@ -34,7 +34,7 @@ impl Request {
         }
         let mut request = HostRequest::new();
         #[cfg(feature = "drill")]
-        request.trap_if_told();
+        request.panic_if_requested();
         match self.worker.on_request(self.context, &mut request) {
             Outcome::Pass(admitted) => {
                 self.admitted.set(Some(admitted));
@@ -68,14 +68,14 @@ impl Request {
         }
     }
 
-    /// No instance says anything in trailers: what stands there of quotas is the caller's.
+    /// Removes rate limit headers from the trailers. Headgate never writes trailers, so they come from the caller.
     pub fn on_request_trailers(&self) {
         if self.worker.policy.enabled {
             strip_trailers(host::Map::RequestTrailers);
         }
     }
 
-    /// And here it is the upstream's.
+    /// Removes rate limit headers from the trailers, which come from the upstream, if those are to be replaced.
     pub fn on_response_trailers(&self) {
         let policy = &self.worker.policy;
         if policy.enabled && policy.response.upstream_headers == UpstreamHeaders::Replace {
@@ -83,7 +83,8 @@ impl Request {
         }
     }
 
-    /// What is left to do, once; `None` as well where the request still waits or was refused.
+    /// Takes what is left to do for an admitted request. `None`: it was taken before, the request still waits, or it was
+    /// refused.
     fn take_admitted(&self) -> Option<Admitted> {
         if let Some(admitted) = self.admitted.take() {
             return Some(admitted);
@@ -97,7 +98,7 @@ impl Request {
     }
 }
 
-/// The host deletes the context as soon as the request is done: that is told once.
+/// The host deletes the context when the request has ended. The engine is informed exactly once.
 impl Drop for Request {
     fn drop(&mut self) {
         if let Some(admitted) = self.take_admitted() {

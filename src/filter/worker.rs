@@ -1,13 +1,15 @@
-//! One worker under one configuration: its engine, what its host calls bring in, and the requests that wait.
+//! One worker under one configuration: its engine, its host calls, and the waiting requests.
 
 use super::exchange::HostRequest;
 use super::host;
-use super::transport::{transport, HostTransport};
-use crate::drill;
+use super::transport::transport;
+use super::HostTransport;
 use crate::earliest::earliest;
 use crate::engine::{
-    Admitted, Answer, CallId, Engine, Fallback, LogLine, Now, Owed, Ready, Step, SHORTEST_TIMEOUT,
+    Admitted, Answer, CallId, Engine, Fallback, LogLine, Now, Ready, RequestStatus, ResponseCharges,
+    SHORTEST_TIMEOUT,
 };
+use crate::fault_injection;
 use crate::identify::Hasher;
 use crate::model::Policy;
 use crate::redis::{Completed, Level, Script, Settings};
@@ -17,17 +19,17 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Requests that are resumed or answered in one call of the VM; the others in the next, within a millisecond.
+/// Most requests that are resumed or answered in one call of the VM. The others follow in the next one, within a
+/// millisecond.
 ///
-/// The host acts after a call of the VM has returned. A reply then passes the filter's own callbacks, and at the end of
-/// those the host already takes up the next action: each stands on the stack of the one before. 306 replies at once (273
-/// of a route's own, which answers as soon as a request goes on) found no stack left in Envoy 1.40, and the VM had to go.
-/// This is a fifth of the stack.
+/// The host carries out the actions after the call has returned. A local reply runs the filter's own callbacks, and at
+/// their end the host starts the next action on the same stack. In Envoy 1.40, 306 local replies at once (273 if the route
+/// itself answers the request) overflowed the stack, and the VM failed. This limit uses a fifth of the stack.
 const AT_ONCE: usize = 64;
 
 type HostEngine = Engine<HostTransport, host::SharedValues>;
 
-/// Something for the engine that came while it was in use.
+/// An event for the engine that came while the engine was in use.
 type Queued = Box<dyn FnOnce(&mut HostEngine, Now)>;
 
 /// The shared state of one worker under one configuration.
@@ -36,16 +38,16 @@ pub struct Worker {
     engine: RefCell<HostEngine>,
     telemetry: RefCell<Telemetry<host::Metrics>>,
     queued: RefCell<VecDeque<Queued>>,
-    /// By the numbers of their contexts.
+    /// By context number.
     waiting: RefCell<HashMap<u64, Rc<Waiting>>>,
-    /// When the host was asked to tick.
+    /// The time of the next tick that was requested from the host.
     tick: Cell<Option<Instant>>,
 }
 
-/// A request that waits: kept outside of the engine, so that it can be answered should that be lost.
+/// A waiting request. It is kept outside of the engine, so that it can be answered if the VM panics in the engine.
 pub struct Waiting {
     fallback: Fallback,
-    /// What is left to do once it was let through.
+    /// What is left to do after it was admitted.
     pub admitted: Cell<Option<Admitted>>,
 }
 
@@ -61,13 +63,19 @@ impl Worker {
     pub fn new(policy: Policy, hasher: Hasher, version: u64) -> Worker {
         let policy = Rc::new(policy);
         let mut random = fastrand::Rng::new();
-        let telemetry = Telemetry::new(policy.clone(), &hasher, host::Metrics, version, drill::TOP_EVERY);
+        let telemetry = Telemetry::new(
+            policy.clone(),
+            &hasher,
+            host::Metrics,
+            version,
+            fault_injection::TOP_EVERY,
+        );
         let mut settings = Settings::new(&policy.redis.key_prefix);
-        settings.script = drill::ACCEPTED.first().copied().unwrap_or(Script::NONE);
+        settings.script = fault_injection::ACCEPTED.first().copied().unwrap_or(Script::NONE);
         settings.max_in_flight = policy.redis.max_in_flight;
         settings.timeout = policy.redis.timeout;
         #[cfg(not(feature = "higress"))]
-        if let Some(life) = drill::STREAM_LIFE {
+        if let Some(life) = fault_injection::STREAM_LIFE {
             settings.stream_life = life;
         }
         let transport = transport(&policy, Instant::now(), random.fork(), settings);
@@ -82,10 +90,10 @@ impl Worker {
         }
     }
 
-    /// The headers of the request of this context have come.
+    /// Handles the headers of the request of this context.
     pub fn on_request(&self, context: u32, request: &mut HostRequest) -> Outcome {
-        // No host call below calls the module back, so that the engine is free; were it in use, the request would have
-        // to pass, as it does without the filter.
+        // The engine is free here, because no host call below calls the module. If it were in use, the request would pass,
+        // as without the filter.
         let Ok(mut engine) = self.engine.try_borrow_mut() else {
             return Outcome::Pass(Admitted::default());
         };
@@ -93,12 +101,12 @@ impl Worker {
         let step = engine.on_request(now, context.into(), request);
         drop(engine);
         let outcome = match step {
-            Step::Decided(Answer::Pass(admitted)) => Outcome::Pass(admitted),
-            Step::Decided(Answer::Reply(reply)) => {
+            RequestStatus::Decided(Answer::Pass(admitted)) => Outcome::Pass(admitted),
+            RequestStatus::Decided(Answer::Reply(reply)) => {
                 host::reply(&reply);
                 Outcome::Replied
             }
-            Step::Pending(id, fallback) => {
+            RequestStatus::Pending(id, fallback) => {
                 let waiting = Rc::new(Waiting {
                     fallback,
                     admitted: Cell::new(None),
@@ -111,26 +119,26 @@ impl Worker {
         outcome
     }
 
-    /// The request of this context, which waited, has ended.
+    /// The waiting request of this context has ended.
     pub fn on_left(&self, context: u32, id: crate::engine::RequestId) {
         if self.waiting.borrow_mut().remove(&context.into()).is_some() {
             self.enter(move |engine, _| engine.on_left(id));
         }
     }
 
-    /// Reads the engine: it is not in use between two calls of the host.
+    /// Reads the engine. `None`: it is in use, which does not happen between two calls of the host.
     pub fn with_engine<R>(&self, read: impl FnOnce(&HostEngine) -> R) -> Option<R> {
         self.engine.try_borrow().ok().map(|engine| read(&engine))
     }
 
-    /// For the transport's configuration.
+    /// Changes the transport, for its configuration.
     #[cfg(feature = "higress")]
     pub fn with_transport<R>(&self, change: impl FnOnce(&mut HostTransport) -> R) -> Option<R> {
         let mut engine = self.engine.try_borrow_mut().ok()?;
         Some(change(engine.transport_mut()))
     }
 
-    /// Something came on the transport.
+    /// Handles an event of the transport.
     pub fn on_transport(
         &self,
         event: impl FnOnce(&mut HostTransport, Instant, &mut Vec<Completed<CallId>>) + 'static,
@@ -138,7 +146,7 @@ impl Worker {
         self.enter(move |engine, now| engine.on_transport(now, event));
     }
 
-    pub fn charge(&self, owed: Owed) {
+    pub fn charge(&self, owed: ResponseCharges) {
         self.enter(move |engine, now| engine.charge(now, owed));
     }
 
@@ -150,7 +158,7 @@ impl Worker {
         }
     }
 
-    /// Hands something to the engine, and carries out what that leads to.
+    /// Passes an event to the engine, and carries out the resulting actions.
     pub fn enter(&self, event: impl FnOnce(&mut HostEngine, Now) + 'static) {
         self.enter_at(now(), false, event);
     }
@@ -165,7 +173,7 @@ impl Worker {
         self.after(now, is_tick.then_some(now.monotonic));
     }
 
-    /// Carries out what the engine says after an event; `tick`: the moment, where the host has ticked.
+    /// Carries out the engine's actions after an event. `tick` is the time of the event if it was a tick.
     fn after(&self, now: Now, tick: Option<Instant>) {
         while let Some(event) = self.next_queued() {
             event(&mut self.engine.borrow_mut(), now);
@@ -181,7 +189,7 @@ impl Worker {
             }
         }
         if let Some(tick) = tick {
-            if let Some(line) = telemetry.on_timeout(tick, engine.levels()) {
+            if let Some(line) = telemetry.on_timeout(tick, engine.gauges()) {
                 log::info!("{line}");
             }
         }
@@ -193,7 +201,7 @@ impl Worker {
         self.queued.borrow_mut().pop_front()
     }
 
-    /// Asks the host for a tick at this moment, or sooner.
+    /// Requests a tick at this time, unless an earlier one is requested already.
     fn set_tick(&self, now: Instant, at: Option<Instant>) {
         let Some(at) = at else { return };
         if self.tick.get().is_some_and(|tick| tick <= at) {
@@ -201,11 +209,11 @@ impl Worker {
         }
         let wait = at.saturating_duration_since(now).max(SHORTEST_TIMEOUT);
         self.tick.set(Some(now + wait));
-        // Up to the next whole millisecond: a tick before its deadline would find nothing to do.
+        // Rounded up to a whole millisecond: a tick before the deadline would find nothing to do.
         host::set_tick_period(wait.as_micros().div_ceil(1_000) as u32);
     }
 
-    /// Carries out what was decided, as much of it as may be in one call of the VM.
+    /// Carries out decisions, at most [`AT_ONCE`] in one call of the VM.
     fn release(&self, now: Now) {
         let mut actions = 0;
         while actions < AT_ONCE {
@@ -215,11 +223,11 @@ impl Worker {
         }
     }
 
-    /// `false`: the caller has gone away.
+    /// Resumes or answers one request; `false`: it has ended.
     fn carry_out(&self, now: Now, Ready { id, caller }: Ready) -> bool {
         let waiting = self.waiting.borrow_mut().remove(&caller);
         let context = caller as u32;
-        if !host::speak_for(context) {
+        if !host::set_effective_context(context) {
             self.engine.borrow_mut().on_left(id);
             return false;
         }
@@ -242,19 +250,19 @@ impl Worker {
         true
     }
 
-    /// Ends the waiting of all requests, by their failure policy: for a VM that dies. It gets no calls any more, and so
-    /// there is no bound to how many. The engine may be in the middle of something, and is left alone.
+    /// Ends all waiting requests by their failure policy, after a panic. The VM gets no more calls, so [`AT_ONCE`] does not
+    /// apply. The engine is not used, because it may be in an inconsistent state.
     pub fn give_up_all(&self) {
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else {
             return;
         };
         let now = now();
         for (context, waiting) in waiting.drain() {
-            if !host::speak_for(context as u32) {
+            if !host::set_effective_context(context as u32) {
                 continue;
             }
             let (outcome, reply) = waiting.fallback.decide(&self.policy, now);
-            host::set_filter_state("ratelimit_decision", outcome.word().as_bytes());
+            host::set_filter_state("ratelimit_decision", outcome.as_str().as_bytes());
             match reply {
                 Some(reply) => {
                     host::set_filter_state("ratelimit_error", b"true");
@@ -273,12 +281,12 @@ fn write(line: &LogLine) {
         Level::Warn => log::Level::Warn,
     };
     match line.once {
-        true => host::say_once(level, &line.text),
+        true => host::log_once(level, &line.text),
         false => log::log!(level, "{}", line.text),
     }
 }
 
-/// What became of a request whose headers have come.
+/// The result for a request after its headers.
 pub enum Outcome {
     Pass(Admitted),
     Replied,

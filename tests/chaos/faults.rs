@@ -1,11 +1,11 @@
-//! The faults: how each begins and how it ends. Between them, and after them, the suite watches the traffic.
+//! The faults: how each begins and how it ends. The suite watches the traffic between and after them.
 
 use crate::harness::{Envoy, Node, RedisCluster};
 use redis::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What faults are done to.
+/// The systems that faults affect.
 pub struct Lab {
     pub cluster: RedisCluster,
     pub envoys: Vec<Envoy>,
@@ -23,7 +23,7 @@ pub struct Fault {
 }
 
 impl Lab {
-    /// Nodes that are masters now, by their own word.
+    /// Nodes that report themselves as masters now.
     pub fn masters(&self) -> Vec<&Node> {
         let nodes = self.cluster.nodes.iter();
         nodes
@@ -65,7 +65,8 @@ impl Lab {
         self.cluster.wait_until_ready();
     }
 
-    /// Moves slots with their keys, slowly enough that calls meet each state: from the first master to the second.
+    /// Moves slots with their keys, slowly enough that there are calls in each state: from the first master to the
+    /// second.
     fn move_slots(&self) {
         let masters = self.masters();
         let (from, to) = (masters[0], masters[1]);
@@ -126,7 +127,7 @@ impl Lab {
         assert!(moved > 20, "{moved} slots scattered");
     }
 
-    /// Loads its own data again, slowly: it says LOADING meanwhile.
+    /// Loads its own data again, slowly: it answers LOADING meanwhile.
     fn reload_data(&self) {
         let node = self.victim();
         for (name, value) in [

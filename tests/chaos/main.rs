@@ -26,7 +26,7 @@ const AFTER: Duration = Duration::from_millis(2_500);
 
 const HEAD: &str = "| fault | on_error | requests | wrongly denied | wrongly allowed | uncounted | refused | charged in vain | errors | p50 / p99 ms before | during | after | without: during |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
 
-/// The machine's clock is not this suite's to turn back.
+/// The suite may not set the machine's clock.
 const SIMULATED: &str = "| a Redis host's clock steps back | | simulated in virtual time for each algorithm: `tests/script` | | 0 | | | | | | | | |\n";
 
 #[tokio::main]
@@ -114,7 +114,7 @@ fn lab() -> Lab {
         builder
             .access_log("{decision: '%FILTER_STATE(wasm.ratelimit_decision:PLAIN)%', by: '%FILTER_STATE(wasm.ratelimit_by:PLAIN)%', status: '%RESPONSE_CODE%', key: '%REQ(x-api-key)%'}")
             .edit(|config| {
-                // Callers cannot see who counted; this one must.
+                // Callers cannot see which store counted; this test must.
                 let by = serde_json::json!({"key": "x-test-by", "value": "%FILTER_STATE(wasm.ratelimit_by:PLAIN)%"});
                 harness::config::hcm(config)["route_config"]["response_headers_to_add"] = serde_json::json!([{"header": by}]);
             })
@@ -130,8 +130,8 @@ fn lab() -> Lab {
     }
 }
 
-/// Every pass without a count is marked in filter state and counted in a metric, and nothing else is. The marks of
-/// callers that have hung up are nobody's; a repeated request may have left one more.
+/// Every pass without a count is marked in filter state and counted in a metric, and nothing else is. Callers that
+/// hung up do not see their marks; a repeated request may have left one more.
 fn marks(envoy: &Envoy, uncounted: u64, repeated: u64) -> Result<String, String> {
     let log = envoy.access_log(0);
     let marked = |own: bool| {
@@ -273,7 +273,7 @@ fn check(fault: &Fault, mode: &str, tally: &Tally, failures: &mut Vec<String>) {
         tally.errors == 0,
         &format!("{} errors, the first: {:?}", tally.errors, tally.first_error),
     );
-    hold(tally.wrongly_denied == 0, "callers were denied who had room");
+    hold(tally.wrongly_denied == 0, "callers were denied below their limit");
     hold(
         fault.loses || tally.wrongly_allowed == 0,
         "callers passed over their limits, and no data was lost",

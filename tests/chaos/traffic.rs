@@ -1,7 +1,7 @@
 //! Steady traffic of several hundred clients with known limits, and what every answer must be.
 //!
-//! A client's requests follow each other on one connection, so that what its limit allows is known exactly: whoever
-//! was counted N times is over, and whoever cannot have been charged N times is not.
+//! A client's requests follow each other on one connection, so that what its limit allows is known exactly: a client that
+//! was counted N times must be denied, and a client that cannot have been charged N times must pass.
 
 use crate::harness::RawConnection;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ pub struct Tally {
     pub requests: u64,
     pub wrongly_denied: u64,
     pub wrongly_allowed: u64,
-    /// Passed without a count, and says so.
+    /// Passed without a count, and marked as such.
     pub uncounted: u64,
     /// 503: refused because it could not be counted.
     pub refused: u64,
@@ -182,12 +182,14 @@ fn judge(
         let (_, value) = pairs.find(|(name, _)| *name == wanted)?;
         Some(value.to_owned())
     };
-    let told = header("x-ratelimit-limit");
+    let shown = header("x-ratelimit-limit");
     let locally = header("x-test-by").is_some_and(|by| by == "local");
     let body = String::from_utf8_lossy(body);
-    match (status, told) {
+    match (status, shown) {
         (200, _) if !body.contains(&format!("\"{key}\"")) => tally.error(format!("{key} got {body}")),
-        (200 | 429, Some(told)) if told != limit.to_string() => tally.error(format!("{key} was told {told}")),
+        (200 | 429, Some(shown)) if shown != limit.to_string() => {
+            tally.error(format!("{key} got the limit {shown}"))
+        }
         (200, Some(_)) if !locally => {
             client.counted += 1;
             tally.wrongly_allowed += u64::from(client.counted > limit);

@@ -1,4 +1,4 @@
-//! A request waits whole: nothing of it reaches the upstream before the decision, however Envoy is told to handle
+//! A request waits as a whole: nothing of it reaches the upstream before the decision, however Envoy is set to handle
 //! requests that a plugin stops at their headers, and all of it does afterwards.
 
 use crate::harness::*;
@@ -41,8 +41,8 @@ fn trailers() -> HeaderMap {
     HeaderMap::from_iter([("x-checksum".parse().unwrap(), HeaderValue::from_static("7"))])
 }
 
-/// A request of each kind that a body can have, by number: with a length, large, chunked, in HTTP/2 with trailers, and a
-/// gRPC stream of messages.
+/// A request of each kind that a body can have, by number: with a length, large, chunked, in HTTP/2 with trailers, and
+/// a gRPC stream of messages.
 fn request(envoy: &Envoy, http2: &Client, kind: usize) -> (Request, Body) {
     let message = [&[0, 0, 0, 0x10, 0], bytes(0x1000).as_ref()].concat();
     let (body, over_http2) = match kind % 5 {

@@ -9,7 +9,7 @@ use std::time::Duration;
 const STREAMS: u64 = 3 + 8;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_keys_are_counted_right_on_all_nodes_without_a_detour() {
+async fn a_thousand_keys_are_counted_on_their_nodes_without_redirects() {
     let cluster = RedisCluster::start(3, 0);
     let policy = "{redis: {timeout: 5s}, limits: [{name: x, rate: 5/hour}, {name: ceiling, rate: 100000/hour, key: [address]}]}";
     let envoy = Envoy::with(&cluster).concurrency(1).policy(policy).start();
@@ -47,7 +47,7 @@ async fn a_thousand_keys_are_counted_right_on_all_nodes_without_a_detour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flushed_scripts_are_sent_again_once_a_stream_and_nothing_is_lost() {
+async fn flushed_scripts_are_sent_again_once_for_each_stream() {
     if !envoy_has(Capability::ClusterSlots) {
         return;
     }
@@ -95,7 +95,7 @@ async fn flushed_scripts_are_sent_again_once_a_stream_and_nothing_is_lost() {
 
 /// What docs/capacity.md reckons with.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_envoy_holds_a_connection_a_worker_to_each_master_and_one_for_discovery_to_each_node() {
+async fn an_envoy_holds_one_connection_per_worker_and_master() {
     const ENVOYS: usize = 2;
     const WORKERS: usize = 2;
     let cluster = RedisCluster::start(3, 1);

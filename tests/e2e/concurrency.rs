@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_five_hundred_at_once_over_four_workers_exactly_a_hundred_pass() {
+async fn of_five_hundred_over_four_workers_exactly_a_hundred_pass() {
     for (algorithm, builder) in ALGORITHMS
         .into_iter()
         .flat_map(|algorithm| Envoy::of_each_store().map(|builder| (algorithm, builder)))
@@ -24,7 +24,7 @@ async fn of_five_hundred_at_once_over_four_workers_exactly_a_hundred_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_envoys_on_one_cluster_let_exactly_a_hundred_pass_together() {
+async fn two_envoys_on_one_cluster_pass_exactly_the_limit_together() {
     let builder =
         Envoy::with(RedisCluster::shared()).policy("{redis: {timeout: 5s}, limits: [{rate: 100/hour}]}");
     let [one, two] = [builder.clone().start(), builder.start()];
@@ -63,7 +63,7 @@ async fn ten_thousand_keys_from_one_address_meet_the_ceiling() {
 
 /// Calls that are given up half way, between others that are not: every one that stays gets its own reply.
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_that_hang_up_take_nobodys_reply_and_leave_nothing_behind() {
+async fn callers_that_hang_up_do_not_affect_other_replies() {
     let kinds = [("small", 1_000_003), ("middle", 1_000_033), ("large", 1_000_037)];
     let limits: Vec<String> = kinds
         .iter()

@@ -1,4 +1,4 @@
-//! Configurations that Envoy refuses to start with, and why it says it does.
+//! Configurations that Envoy refuses to start with, and the reasons that it logs.
 
 use crate::harness::*;
 
@@ -60,7 +60,7 @@ async fn a_running_envoy_keeps_its_policy_when_the_next_is_broken() {
 }
 
 #[test]
-fn the_redis_call_of_higress_is_refused_with_the_name_of_the_module_that_has_it() {
+fn the_redis_call_of_higress_is_refused_and_its_module_named() {
     let policy = "{redis: {native: {service: redis.dns:6379}}, limits: [{rate: 1/s}]}";
     let log = Envoy::alone().policy(policy).refused();
     assert!(

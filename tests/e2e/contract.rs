@@ -1,4 +1,5 @@
-//! Every field of the configuration is met by a test in real Envoy. Says that one is there, not that it suffices.
+//! Every field of the configuration is met by a test in real Envoy. This checks that such a test exists, not that it is
+//! sufficient.
 
 use crate::harness::*;
 use serde_json::Value;
@@ -79,7 +80,7 @@ fn every_field_and_word_of_the_contract_is_used_by_a_test() {
     fields(&whole, &mut wanted);
     assert!(wanted.len() > 50, "{wanted:?}");
     let sources = sources();
-    // A field as it stands in YAML: `name: ` or `name: {`, after a brace, a comma, a dash or at a line's begin.
+    // A field as it is written in YAML: `name: ` or `name: {`, after a brace, a comma, a dash or at a line's begin.
     let used = |name: &&String| {
         sources.match_indices(&format!("{name}: ")).any(|(at, _)| {
             let before = sources[..at].chars().next_back();

@@ -5,7 +5,7 @@ use crate::harness::*;
 const ORIGIN: &str = "https://app.example.com";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_may_read_a_denial_and_its_headers_and_preflights_cost_nothing() {
+async fn a_page_may_read_a_denial_and_preflights_cost_nothing() {
     let policy = "{exempt: [{methods: [OPTIONS], headers: {access-control-request-method: '*'}}], limits: [{rate: 2/hour}]}";
     let envoy = Envoy::with(RedisCluster::shared())
         .file("envoy/cors.yaml")
@@ -53,22 +53,22 @@ async fn a_page_may_read_a_denial_and_its_headers_and_preflights_cost_nothing() 
     );
     let exposed = denied.header("access-control-expose-headers").unwrap_or_default();
     let exposed: Vec<&str> = exposed.split(", ").collect();
-    let said = denied
+    let shown = denied
         .headers
         .keys()
         .filter(|name| name.as_str().contains("ratelimit-") || *name == "retry-after");
-    let said: Vec<&str> = said
+    let shown: Vec<&str> = shown
         .map(|name| name.as_str())
         .filter(|name| !name.starts_with("x-envoy"))
         .collect();
-    assert_eq!(said.len(), 4, "{said:?}");
+    assert_eq!(shown.len(), 4, "{shown:?}");
     let of_others = [
         "ratelimit",
         "ratelimit-policy",
         "retry-after-ms",
         "x-should-retry",
     ];
-    for name in said.into_iter().chain(of_others) {
+    for name in shown.into_iter().chain(of_others) {
         assert!(exposed.contains(&name), "a page may read {name}, of {exposed:?}");
     }
     let log = envoy.access_log(8);

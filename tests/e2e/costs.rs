@@ -1,4 +1,4 @@
-//! What a request costs: a number, a header of the caller's, or what the upstream says afterwards.
+//! What a request costs: a number, a header of the caller's, or the cost in the upstream's response.
 
 use crate::harness::*;
 use std::time::Duration;
@@ -69,7 +69,7 @@ async fn a_cost_is_taken_at_once_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cost_from_the_response_is_charged_afterwards_and_refuses_only_what_comes_next() {
+async fn a_response_cost_is_charged_afterwards_and_denies_later_calls() {
     for builder in Envoy::of_each_store() {
         let envoy = builder.policy(COSTS).start();
         let answering = |headers: &str| {
@@ -80,7 +80,7 @@ async fn a_cost_from_the_response_is_charged_afterwards_and_refuses_only_what_co
         let left = async |headers: &str| {
             let response = answering(headers).send().await;
             assert_eq!(response.status, 200, "{headers}: {response:?}");
-            // What is charged when nobody waits for it is in Redis some moments later.
+            // A charge on response is in Redis some moments after the response.
             tokio::time::sleep(Duration::from_millis(100)).await;
             response.number("x-ratelimit-remaining")
         };
@@ -114,7 +114,7 @@ async fn a_cost_from_the_response_is_charged_afterwards_and_refuses_only_what_co
         assert_eq!(
             envoy.upstream.requests(),
             7,
-            "the denied call cost nothing and reached nobody"
+            "the denied call cost nothing and did not reach the upstream"
         );
         let other = envoy.get("/tokens").header("x-api-key", "b").send().await;
         assert_eq!(other.number("x-ratelimit-remaining"), Some(100));
@@ -157,7 +157,7 @@ async fn the_least_that_a_call_may_cost_is_charged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_before_the_response_pays_for_it() {
+async fn a_caller_that_leaves_before_the_response_is_charged() {
     const CALLS: u64 = 20;
     for builder in Envoy::of_each_store() {
         let envoy = builder

@@ -1,9 +1,9 @@
-//! A master killed: how soon its clients are counted again after Redis has elected another.
+//! After a master is killed: how soon its clients are counted again once Redis has elected another.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
 
-/// Names of nodes that say that they are masters.
+/// Names of nodes that report themselves as masters.
 fn masters(cluster: &RedisCluster) -> Vec<u16> {
     let says = |node: &&Node| {
         let role = node.try_call::<String>(&["INFO", "replication"]);
@@ -33,7 +33,7 @@ async fn kill(cluster: &'static RedisCluster, envoy: &Envoy, round: usize) -> (D
             let role = node.try_call::<String>(&["INFO", "replication"]);
             role.is_ok_and(|text| text.contains("role:master"))
         }) {
-            assert!(start.elapsed() < Duration::from_secs(20), "nobody is elected");
+            assert!(start.elapsed() < Duration::from_secs(20), "no master is elected");
             std::thread::sleep(Duration::from_millis(5));
         }
         Instant::now()
@@ -63,7 +63,7 @@ async fn kill(cluster: &'static RedisCluster, envoy: &Envoy, round: usize) -> (D
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Kills one master after the other, until `enough` says so of what it took after the elections.
+/// Kills one master after the other, until `enough` accepts the times that it took after the elections.
 async fn kill_masters(enough: impl Fn(&[Duration]) -> bool) -> Vec<Duration> {
     let cluster: &'static RedisCluster = Box::leak(Box::new(RedisCluster::start(3, 3)));
     let policy = "{on_error: allow, limits: [{rate: 1000000/day}]}";
@@ -80,7 +80,7 @@ mod quiet {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn after_a_master_is_killed_counting_is_back_within_a_second_of_the_election() {
+    async fn counting_resumes_within_a_second_of_a_failover_election() {
         // Once more on a machine that has had other things to do.
         let after = kill_masters(|after| {
             after

@@ -1,4 +1,4 @@
-//! Redis away, stuck or back: nobody waits longer than the deadline, and counting goes on by itself.
+//! Redis stops, hangs or returns: no caller waits longer than the deadline, and counting resumes by itself.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ mod quiet {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn with_redis_away_calls_pass_or_get_503_in_time_and_are_counted_again_when_it_is_back() {
+    async fn without_redis_on_error_applies_in_time_and_counting_resumes() {
         let redis = SingleRedis::start();
         let allow = Envoy::with(&redis)
             .policy("{on_error: allow, limits: [{rate: 3/hour}]}")
@@ -105,7 +105,7 @@ mod quiet {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn beyond_the_calls_in_flight_the_failure_policy_answers_at_once() {
+    async fn above_the_maximum_of_pending_requests_on_error_is_immediate() {
         let redis = SingleRedis::start();
         let policy = "{redis: {timeout: 1s, max_in_flight: 8}, on_error: deny, limits: [{rate: 9000/hour}]}";
         let envoy = Envoy::with(&redis).concurrency(1).policy(policy).start();
@@ -131,7 +131,7 @@ mod quiet {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stall_of_envoy_itself_opens_no_breaker_and_costs_none_but_those_under_way() {
+    async fn a_stall_of_envoy_itself_opens_no_circuit_breaker() {
         let redis = SingleRedis::start();
         let policy = "{on_error: deny, limits: [{rate: 100000000/hour}]}";
         let envoy = Envoy::with(&redis).concurrency(1).policy(policy).start();
@@ -163,7 +163,7 @@ mod quiet {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_frozen_master_costs_its_own_callers_the_deadline_and_the_others_nothing() {
+    async fn a_frozen_master_delays_only_its_own_callers() {
         let cluster = RedisCluster::start(3, 0);
         let policy = "{on_error: deny, limits: [{name: x, rate: 100000000/hour}]}";
         let envoy = Envoy::with(&cluster).concurrency(2).policy(policy).start();

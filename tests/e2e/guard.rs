@@ -1,5 +1,5 @@
-//! The way in to Redis: only Headgate's own calls pass it. Driven directly, by a client that speaks gRPC frames to
-//! the listener `redis_call` on a TCP port.
+//! The guard in front of Redis: only Headgate's own calls pass it. The tests drive it directly, with a client that
+//! speaks gRPC frames to the listener `redis_call` on a TCP port.
 
 use crate::harness::*;
 use headgate_core::fixtures;
@@ -42,7 +42,7 @@ impl Caller {
         }
     }
 
-    /// A call of Headgate's; the N in its reply is the number, and tells which call it belongs to.
+    /// A call of Headgate's; the N in its reply is the number, which identifies the call.
     fn call(&self, number: i64) -> Vec<u8> {
         self.call_as("EVALSHA", script::sha1_hex(), number)
     }
@@ -143,7 +143,7 @@ const REFUSED: &str = "wasmcustom.headgate_redis_call_refused_total";
 const CLOSED: &str = "wasmcustom.headgate_redis_call_closed_total";
 
 #[test]
-fn what_is_not_headgates_own_is_refused_in_its_place_on_every_envoy() {
+fn the_guard_refuses_foreign_commands_in_order_on_every_envoy() {
     let redis = SingleRedis::start();
     redis.call::<()>(&["SET", "canary", "alive"]);
     for version in envoy_versions() {
@@ -215,7 +215,7 @@ fn the_last_releases_script_passes_by_name_and_by_body() {
 }
 
 #[test]
-fn thousands_of_calls_get_their_own_replies_between_refused_ones() {
+fn thousands_of_calls_between_refused_ones_get_their_replies() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis).expose_redis_call().start();
     let mut caller = Caller::to(&envoy, &redis);
@@ -243,7 +243,7 @@ fn thousands_of_calls_get_their_own_replies_between_refused_ones() {
 }
 
 #[test]
-fn the_map_of_slots_can_be_asked_for_where_envoy_knows_the_command() {
+fn the_slot_map_can_be_requested_where_envoy_supports_it() {
     if !envoy_has(Capability::ClusterSlots) {
         return;
     }
@@ -279,7 +279,7 @@ fn a_call_that_comes_byte_by_byte_passes() {
 }
 
 #[test]
-fn what_is_no_stream_of_commands_ends_its_connection_and_no_other() {
+fn invalid_input_closes_its_own_connection_and_no_other() {
     let redis = SingleRedis::start();
     for version in envoy_versions() {
         let envoy = Envoy::with(&redis).version(version).expose_redis_call().start();
@@ -297,7 +297,7 @@ fn what_is_no_stream_of_commands_ends_its_connection_and_no_other() {
             ("an array too long", frame(b"*1000000000\r\n")),
             ("a nested array", frame(b"*1\r\n*1\r\n$8\r\nFLUSHALL\r\n")),
             ("the null bulk string", frame(b"*1\r\n$-1\r\n")),
-            ("a length that lies", frame(b"*1\r\n$3\r\nFLUSHALL\r\n")),
+            ("a wrong length", frame(b"*1\r\n$3\r\nFLUSHALL\r\n")),
         ];
         for (what, wire) in &violations {
             let mut caller = Caller::to(&envoy, &redis);
@@ -316,7 +316,7 @@ fn what_is_no_stream_of_commands_ends_its_connection_and_no_other() {
 }
 
 #[test]
-fn hostile_input_neither_fills_the_log_nor_puts_bytes_of_its_own_there() {
+fn hostile_input_neither_floods_the_log_nor_appears_in_it() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis).concurrency(1).expose_redis_call().start();
     let mut caller = Caller::to(&envoy, &redis);

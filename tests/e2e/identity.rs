@@ -1,4 +1,4 @@
-//! Who is calling: the first source that is there, and addresses as Envoy trusts them.
+//! How a caller is identified: by the first source that is present, and by addresses as Envoy trusts them.
 
 use crate::harness::*;
 
@@ -16,16 +16,16 @@ async fn keys_and_addresses_have_counters_of_their_own() {
     assert_eq!(left(with("a")).await, Some(7));
     assert_eq!(left(with("b")).await, Some(8));
     assert_eq!(left(envoy.get("/")).await, Some(8), "by address");
-    assert_eq!(left(with("")).await, Some(7), "an empty header is none");
+    assert_eq!(left(with("")).await, Some(7), "an empty header is ignored");
     assert_eq!(
         left(envoy.get("/").header("x-api-key", "a").header("x-api-key", "a")).await,
         Some(6),
-        "sent twice: none"
+        "sent twice: ignored"
     );
     assert_eq!(
         left(with("127.0.0.1")).await,
         Some(8),
-        "a key that looks like an address is none"
+        "a key that looks like an address is not an address"
     );
     let keys = RedisCluster::shared().keys(&format!("{}:*", envoy.key_prefix));
     assert!(
@@ -41,7 +41,7 @@ async fn keys_and_addresses_have_counters_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forged_forwarded_for_header_changes_nothing_and_a_trusted_hop_does() {
+async fn only_a_trusted_hop_may_change_the_client_address() {
     let policy = "limits: [{rate: 9/minute}]";
     let strict = Envoy::with(RedisCluster::shared()).policy(policy).start();
     assert_eq!(
@@ -105,7 +105,7 @@ async fn secrets_are_keyed_by_the_environment_and_plain_ones_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_without_a_client_is_refused_where_the_policy_says_so() {
+async fn a_request_without_a_client_is_refused_if_configured() {
     let policy = |what| {
         format!("{{on_no_client: {what}, identify: [{{header: x-api-key}}], limits: [{{rate: 9/minute}}]}}")
     };

@@ -1,4 +1,4 @@
-//! Two instances in one chain, in one VM and in two: counters of their own, one set of headers and one story for logs.
+//! Two instances in one chain, in one VM and in two: counters of their own, one set of headers and one entry in logs.
 
 use crate::harness::*;
 use serde_json::{json, Value};
@@ -79,13 +79,13 @@ async fn the_caller_sees_the_tightest_of_both_or_the_denial_of_either() {
             Some(5),
             "the first denies: the second is not asked"
         );
-        // The second knows no client, or the first is exempt: the other alone is shown.
+        // The second identifies no client, or the first is exempt: only the other is shown.
         assert_eq!(seen(get("/b", "")).await, (200, Some(5), Some(4)));
         assert_eq!(seen(get("/free", "u")).await, (200, Some(3), Some(2)));
         assert_eq!(seen(get("/free", "")).await, (200, None, None));
 
         let log = envoy.access_log(9);
-        let told = |at: usize| {
+        let logged = |at: usize| {
             let entry: &Value = &log[at];
             let text = |field: &str| {
                 entry[format!("ratelimit_{field}")]
@@ -101,13 +101,13 @@ async fn the_caller_sees_the_tightest_of_both_or_the_denial_of_either() {
                 text("by"),
             ]
         };
-        assert_eq!(told(0), ["allowed", "user", "2", "user:u", "redis"]);
-        assert_eq!(told(3), ["denied", "user", "0", "user:u", "redis"]);
-        assert_eq!(told(4), ["allowed", "edge", "0", "user:v", "redis"]);
-        assert_eq!(told(5), ["denied", "edge", "0", "address:127.0.0.1", "redis"]);
-        assert_eq!(told(6), ["allowed", "edge", "4", "address:127.0.0.1", "redis"]);
-        assert_eq!(told(7), ["allowed", "user", "2", "user:u", "redis"]);
-        assert_eq!(told(8)[..3], ["no_client", "-", "-"]);
+        assert_eq!(logged(0), ["allowed", "user", "2", "user:u", "redis"]);
+        assert_eq!(logged(3), ["denied", "user", "0", "user:u", "redis"]);
+        assert_eq!(logged(4), ["allowed", "edge", "0", "user:v", "redis"]);
+        assert_eq!(logged(5), ["denied", "edge", "0", "address:127.0.0.1", "redis"]);
+        assert_eq!(logged(6), ["allowed", "edge", "4", "address:127.0.0.1", "redis"]);
+        assert_eq!(logged(7), ["allowed", "user", "2", "user:u", "redis"]);
+        assert_eq!(logged(8)[..3], ["no_client", "-", "-"]);
         let keys = RedisCluster::shared()
             .keys(&format!("{}:*", envoy.key_prefix))
             .join("\n");
@@ -118,7 +118,7 @@ async fn the_caller_sees_the_tightest_of_both_or_the_denial_of_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shadows_of_both_are_told_and_a_hidden_denial_hides_the_figures_of_the_first() {
+async fn both_shadows_are_reported_and_a_hidden_denial_hides_figures() {
     let envoy = pair(EDGE, USER, "headgate");
     for round in 0..2 {
         let response = envoy.get("/dark").header("x-user", "u").send().await;
@@ -141,7 +141,7 @@ async fn shadows_of_both_are_told_and_a_hidden_denial_hides_the_figures_of_the_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edge_that_counts_in_memory_goes_with_a_second_that_counts_in_redis() {
+async fn an_instance_in_memory_works_before_one_in_redis() {
     let edge = "{instance: edge, store: local, limits: [{name: edge, rate: 3/hour}]}";
     let envoy = pair(edge, USER, "headgate");
     for expected in [(200, Some(3), Some(2)), (200, Some(3), Some(1))] {
@@ -157,24 +157,24 @@ async fn an_edge_that_counts_in_memory_goes_with_a_second_that_counts_in_redis()
         (429, Some(3), Some(0))
     );
     let log = envoy.access_log(4);
-    let told = |at: usize| {
+    let logged = |at: usize| {
         (
             log[at]["ratelimit_by"].clone(),
             log[at]["ratelimit_decision"].clone(),
         )
     };
     assert_eq!(
-        told(0),
+        logged(0),
         ("local".into(), "allowed".into()),
         "the less certain of both"
     );
-    assert_eq!(told(3), ("local".into(), "denied".into()));
+    assert_eq!(logged(3), ("local".into(), "denied".into()));
 }
 
 const LISTS: &str = "response: {headers: [x-ratelimit, ietf]}";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lists_of_the_draft_are_one_and_the_upstreams_own_headers_are_the_seconds_affair() {
+async fn draft_headers_merge_and_the_second_keeps_the_upstreams_own() {
     let edge = format!("{{instance: edge, {LISTS}, limits: [{{name: edge, rate: 2/hour}}]}}");
     let user: &'static str = Box::leak(
         format!(
@@ -210,13 +210,13 @@ async fn the_lists_of_the_draft_are_one_and_the_upstreams_own_headers_are_the_se
     assert_eq!(
         kept.header("x-ratelimit-limit").as_deref(),
         Some("77"),
-        "as the second, next to the upstream, says"
+        "the values of the second instance, next to the upstream"
     );
     assert_eq!(kept.header("x-ratelimit-remaining"), None);
 }
 
-/// The shipped file, with keys of an issuer that the tests can sign for, and a ceiling that does not slide under them and is the
-/// tightest limit of the edge.
+/// The shipped file, with keys of an issuer that the tests can sign for, and a ceiling that does not slide under them
+/// and is the tightest limit of the edge.
 #[tokio::test(flavor = "multi_thread")]
 async fn before_and_after_authentication_as_shipped() {
     let envoy = Envoy::with(RedisCluster::shared())

@@ -24,7 +24,7 @@ fn script_calls(redis: &SingleRedis) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hot_key_costs_a_fraction_of_a_call_and_every_pass_is_counted() {
+async fn a_hot_key_costs_a_fraction_of_a_call_and_is_fully_counted() {
     let redis = SingleRedis::start();
     let policy = "limits: [\
         {name: hot, rate: 9000000/hour, algorithm: fixed_window, align: first_call, cost: 3, lease: 10%}, \
@@ -88,7 +88,7 @@ async fn a_hot_key_costs_a_fraction_of_a_call_and_every_pass_is_counted() {
     let counted = 9_000_000 - next.number("x-ratelimit-remaining").unwrap() as u64;
     assert_eq!(counted, taken + 3 * (plain + 1));
 
-    // A request that meets a limit without leases asks Redis, and takes none for nothing.
+    // A request with a limit without leases asks Redis, and takes no lease in vain.
     redis.reset_stats();
     let report = load("/both", 200).await;
     assert_eq!(script_calls(&redis), report.status(200));
@@ -252,7 +252,7 @@ fn no_law_is_broken(passes: &BTreeMap<&'static str, Vec<Pass>>) {
         let mut ends: Vec<u64> = bucket[at..].iter().map(|pass| pass.1).collect();
         ends.sort_unstable();
         for (count, end) in (1..).zip(ends) {
-            // a ms more than there is, as the bucket counts whole ones
+            // one ms of tolerance, as the bucket counts whole ms
             let drained = N * (end - from + 1_000) / PERIOD_US;
             assert!(count <= N + drained, "{count} in {} us", end - from);
             most = most.max(count - drained.min(count));

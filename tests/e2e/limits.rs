@@ -1,4 +1,4 @@
-//! What a caller sees of a limit: so many pass, then 429 with headers, and again after the window.
+//! A limit from a caller's view: N calls pass, then 429 with headers, and N calls again after the window.
 
 use crate::harness::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ fn unix_now() -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_pass_and_the_next_is_denied_with_all_headers_while_another_key_passes() {
+async fn a_hundred_pass_and_the_next_is_denied_with_all_headers() {
     // A log of a hundred is more than Envoy's memory keeps.
     for (builder, n) in Envoy::of_each_store().into_iter().zip([100, 64]) {
         so_many_pass_and_the_next_is_denied(builder, n).await;
@@ -50,11 +50,12 @@ async fn so_many_pass_and_the_next_is_denied(builder: EnvoyBuilder, n: i64) {
         Ok(n),
         "a denied call never reaches the upstream"
     );
-    assert_eq!(envoy.get("/").header("x-api-key", "b").send().await.status, 200);
+    let other = envoy.get("/").header("x-api-key", "b").send().await;
+    assert_eq!(other.status, 200, "another key passes: {other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_algorithm_lets_its_quota_pass_and_again_after_the_window() {
+async fn each_algorithm_grants_its_quota_again_after_the_window() {
     for (algorithm, builder) in ALGORITHMS
         .into_iter()
         .flat_map(|algorithm| Envoy::of_each_store().map(|builder| (algorithm, builder)))
@@ -87,7 +88,7 @@ async fn each_algorithm_lets_its_quota_pass_and_again_after_the_window() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_waits_as_told_passes() {
+async fn a_caller_that_waits_as_asked_passes() {
     for builder in Envoy::of_each_store() {
         let envoy = builder.policy("limits: [{rate: 2/2s}]").start();
         for _ in 0..2 {
@@ -101,7 +102,7 @@ async fn a_caller_that_waits_as_told_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_denies_leaves_the_others_of_the_client_uncharged() {
+async fn a_limit_that_denies_charges_no_other_limit_of_the_client() {
     let policy =
         "limits: [{name: wide, rate: 100/minute, algorithm: fixed_window, align: first_call}, {name: narrow, rate: 2/minute}]";
     let envoy = Envoy::with(RedisCluster::shared()).policy(policy).start();
@@ -145,7 +146,7 @@ async fn a_limit_that_denies_leaves_the_others_of_the_client_uncharged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forged_rate_limit_headers_of_a_caller_never_reach_the_upstream() {
+async fn forged_rate_limit_headers_never_reach_the_upstream() {
     let policy = "{on_no_client: allow, identify: [{header: x-api-key}], limits: [{rate: 100/minute}]}";
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(policy)
@@ -239,7 +240,7 @@ async fn the_response_is_as_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_and_decision_stand_in_the_access_log() {
+async fn the_access_log_has_the_figures_and_the_decision() {
     for builder in Envoy::of_each_store() {
         let store = builder.store();
         let envoy = builder.policy("limits: [{name: one, rate: 1/minute}]").start();

@@ -1,4 +1,4 @@
-//! Counting in Envoy's own memory: what is its own beside what holds of each store, and `on_error: local`.
+//! Counting in Envoy's own memory: what differs from Redis, and `on_error: local`.
 
 use crate::harness::*;
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn passed(envoy: &Envoy, key: &str, calls: usize) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_redis_every_limit_of_the_shipped_file_holds_on_every_supported_envoy() {
+async fn the_file_without_redis_limits_on_every_supported_envoy() {
     for version in envoy_versions() {
         let envoy = Envoy::local().concurrency(4).version(version).start();
         let responses = envoy
@@ -43,7 +43,7 @@ async fn without_redis_every_limit_of_the_shipped_file_holds_on_every_supported_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_keys_from_one_address_meet_the_ceiling_and_forget_nobody() {
+async fn ten_thousand_keys_reach_the_ceiling_and_evict_no_client() {
     let policy = "limits: [{rate: 2/hour}, {name: ceiling, rate: 3000/hour, key: [address]}]";
     let envoy = Envoy::local().concurrency(4).policy(policy).start();
     assert_eq!(passed(&envoy, "me", 3).await, 2);
@@ -67,7 +67,7 @@ async fn ten_thousand_keys_from_one_address_meet_the_ceiling_and_forget_nobody()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beyond_max_counters_the_longest_unused_is_forgotten_and_counted() {
+async fn above_max_counters_the_least_recently_used_is_evicted() {
     let policy = "{local: {max_counters: 3}, limits: [{rate: 1/hour}]}";
     let envoy = Envoy::local().policy(policy).start();
     for key in ["a", "b", "c"] {
@@ -134,7 +134,7 @@ async fn made_up_api_keys_do_not_evict_another_clients_spent_counter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_envoy_grants_its_share_and_says_so() {
+async fn each_envoy_grants_its_share_and_reports_it() {
     let policy = "{local: {share: 25%}, limits: [{rate: 10/hour, match: {source: [api_key]}}, {name: few, rate: 3/hour, key: [address]}]}";
     let envoy = Envoy::local().policy(policy).start();
     let first = call(&envoy, "a").await;
@@ -150,7 +150,7 @@ async fn each_envoy_grants_its_share_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_denies_leaves_those_of_its_tag_and_of_others_uncharged() {
+async fn a_local_limit_that_denies_charges_no_other_limit() {
     let policy =
         "limits: [{name: wide, rate: 50/minute, algorithm: fixed_window}, {name: narrow, rate: 2/minute}, \
                   {name: address, rate: 40/minute, key: [address], algorithm: gcra}]";
@@ -208,7 +208,7 @@ mod failing {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn without_redis_each_envoy_grants_its_share_and_then_denies_and_says_who_counted() {
+    async fn without_redis_each_envoy_grants_its_share_and_reports_it() {
         let redis = SingleRedis::start();
         let policy = "{redis: {timeout: 200ms}, on_error: local, local: {share: 50%}, limits: [{name: x, rate: 10/hour}]}";
         let builder = Envoy::with(&redis).policy(policy);
@@ -255,7 +255,7 @@ mod failing {
                 (&entry["ratelimit_decision"], &entry["ratelimit_by"]),
                 (&"denied".into(), &"local".into())
             );
-            let words = "on_error: local counts them in this Envoy alone";
+            let words = "applying on_error: local (this Envoy counts them alone)";
             let lines = envoy.log().matches(words).count();
             assert!((1..=4).contains(&lines), "{lines} lines for 9 failures");
         }
@@ -282,7 +282,7 @@ mod failing {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_limits_that_fail_the_strictest_decides_deny_then_local_then_allow() {
+    async fn of_failed_limits_deny_wins_over_local_and_local_over_allow() {
         let limit = |name: &str, rate: u32, on_error: &str, source: &str| {
             format!(
                 "{{name: {name}, rate: {rate}/hour, on_error: {on_error}, match: {{source: [{source}]}}}}"
@@ -338,7 +338,7 @@ mod failing {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn with_redis_stuck_those_that_wait_and_those_that_are_too_many_are_counted_together() {
+    async fn with_redis_stuck_waiting_and_excess_requests_share_a_count() {
         let redis = SingleRedis::start();
         let policy = "{redis: {timeout: 1s, max_in_flight: 4}, limits: [{name: x, rate: 10/hour}]}";
         let envoy = Envoy::with(&redis).concurrency(2).policy(policy).start();
@@ -350,7 +350,11 @@ mod failing {
             })
             .await;
         redis.thaw();
-        assert_eq!(passes(&responses), 10);
+        assert_eq!(
+            passes(&responses),
+            10,
+            "waiting and excess requests are counted together"
+        );
         let log = envoy.access_log(41);
         assert!(
             log[1..].iter().all(|entry| entry["ratelimit_by"] == "local"),
@@ -359,7 +363,7 @@ mod failing {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn in_shadow_a_local_count_is_told_and_denies_nothing() {
+    async fn in_shadow_a_local_count_is_reported_and_denies_nothing() {
         let policy = "{redis: {timeout: 100ms}, limits: [{name: x, rate: 1/hour, enforce: false}]}";
         let envoy = Envoy::alone().policy(policy).start();
         for limited in [None, Some("true".to_owned())] {

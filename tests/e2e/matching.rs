@@ -1,4 +1,4 @@
-//! Which limits hold for a request, under which counters, and how a request is read.
+//! Which limits apply to a request, with which counters, and how a request is read.
 
 use crate::harness::*;
 use serde_json::json;
@@ -44,7 +44,7 @@ const FORMS: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_form_of_match_holds_for_what_it_says_and_for_nothing_else() {
+async fn each_form_of_match_applies_exactly_where_it_should() {
     for builder in Envoy::of_each_store() {
         let envoy = builder.policy(FORMS).edit(named_routes).start();
         let cases: &[(&str, &str, Headers, &[&str])] = &[
@@ -126,7 +126,7 @@ const KEYS: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_key_says_what_shares_a_counter() {
+async fn each_kind_of_key_decides_what_shares_a_counter() {
     let policy = KEYS.replace(
         r#"{path: ["/routed/**", "/route"]}"#,
         r#"[{path: "/routed/**"}, {path: /route}]"#,

@@ -1,4 +1,4 @@
-//! Memory stays where it is, however many clients come, however much they say, and while Redis keeps them waiting.
+//! Memory does not grow, however many clients there are, whatever they send, and while they wait for Redis.
 
 use crate::harness::*;
 use std::ops::Range;
@@ -112,7 +112,7 @@ async fn headers_of_55_kb_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_whom_redis_keeps_waiting_cost_no_more_than_the_calls_in_flight() {
+async fn waiting_callers_use_only_the_memory_of_pending_requests() {
     const CALLERS: usize = 800;
     let redis = SingleRedis::start();
     let policy = "{redis: {timeout: 1s, max_in_flight: 500}, on_error: deny, limits: [{rate: 1000000/day}]}";

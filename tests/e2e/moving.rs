@@ -1,4 +1,5 @@
-//! What `docs/migrate-*.md` say comes after a move, in real Envoy; what was before, where it is Envoy's own.
+//! Migrations as `docs/migrate-*.md` describe them, in real Envoy: the policy after each, and Envoy's own filter
+//! before.
 
 use crate::harness::*;
 
@@ -19,7 +20,7 @@ fn blocks(page: &str, word: &str) -> Vec<String> {
         .collect()
 }
 
-/// Windows from the first call on, so that none ends in the middle of a test.
+/// Windows start with the first call, so that no window ends during a test.
 fn unaligned(policy: &str) -> String {
     policy.replace(
         "algorithm: fixed_window",
@@ -45,7 +46,7 @@ async fn passes(count: usize, request: impl Fn(usize) -> Request) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_ratelimit_before_and_after_grant_the_same_to_all_callers_together() {
+async fn moving_from_local_ratelimit_grants_the_same_in_total() {
     let before = Envoy::local()
         .policy("{store: local, enabled: false, limits: [{rate: 1/hour}]}")
         .after(&only("local-ratelimit", "Before"))

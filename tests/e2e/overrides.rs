@@ -20,7 +20,7 @@ const OVERRIDES: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_override_that_fits_says_what_a_client_is_granted() {
+async fn the_first_override_that_fits_decides_what_is_granted() {
     let digest = "9f86d081884c7d659a2feaa0c55ad015"; // of `test`
     for builder in Envoy::of_each_store() {
         let envoy = builder
@@ -62,7 +62,7 @@ async fn the_first_override_that_fits_says_what_a_client_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_override_holds_from_the_next_call_on_and_survives_idle_times() {
+async fn a_live_override_applies_at_once_and_survives_idle_times() {
     let redis = RedisCluster::shared();
     let policy = "limits: [{name: live, rate: 2/s, overrides: [{from: redis}]}, {name: log, rate: 100/m}]";
     let envoy = Envoy::with(redis).policy(policy).start();
@@ -106,7 +106,11 @@ async fn a_live_override_holds_from_the_next_call_on_and_survives_idle_times() {
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     assert_eq!(limit().await, (200, Some(2)));
     let other = envoy.get("/").header("x-api-key", "other").send().await;
-    assert_eq!(other.number("x-ratelimit-limit"), Some(2), "nobody else is meant");
+    assert_eq!(
+        other.number("x-ratelimit-limit"),
+        Some(2),
+        "other clients are not affected"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! What Django services throttle by, row by row of the README's table, said by a policy and held by real Envoy.
+//! What Django services throttle by, row by row of the tables in docs/django.md, written as a policy and checked in
+//! real Envoy.
 
 use crate::harness::*;
 use serde_json::json;
@@ -17,7 +18,7 @@ async fn statuses(count: usize, request: impl Fn() -> Request) -> Vec<u16> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn middleware_api_key_else_address_with_the_quota_on_the_request_and_before_authentication() {
+async fn middleware_api_key_else_address_before_authentication() {
     let envoy = Envoy::with(RedisCluster::shared())
         .after(&jwt::filter().replace(r#"{"allow_missing":{}}"#, r#"{"provider_name":"issuer"}"#))
         .policy("limits: [{rate: 100/60s}]")
@@ -54,7 +55,7 @@ async fn middleware_api_key_else_address_with_the_quota_on_the_request_and_befor
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn django_ratelimit_keys_ip_header_get_parameter_user_or_ip_and_callable() {
+async fn django_ratelimit_keys_ip_header_parameter_user_and_callable() {
     let envoy = start(
         r#"
         identify:
@@ -92,7 +93,7 @@ async fn django_ratelimit_keys_ip_header_get_parameter_user_or_ip_and_callable()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn django_ratelimit_rates_in_every_notation_always_deny_and_no_limit() {
+async fn django_ratelimit_rates_in_every_notation() {
     let envoy = start(
         "limits: [{rate: 4/h, match: {path: /h}}, {rate: 3/10s, match: {path: /s}}, {rate: 0/s, match: {path: /never}}, \
          {name: none, rate: unlimited, match: {path: /always}}, {rate: 2/5minutes, match: {path: /m}}, {rate: 5/day, match: {path: /d}}]",
@@ -113,7 +114,7 @@ async fn django_ratelimit_rates_in_every_notation_always_deny_and_no_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn django_ratelimit_methods_groups_and_several_decorators_on_one_view() {
+async fn django_ratelimit_methods_groups_and_several_decorators() {
     let envoy = start(
         r#"limits:
         - {name: writes, rate: 2/h, match: {path: /view, methods: [POST, PUT]}}
@@ -159,7 +160,7 @@ async fn django_ratelimit_block_false_only_marks_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn django_ratelimit_fail_open_or_closed_cache_enable_and_key_prefix() {
+async fn django_ratelimit_failure_modes_cache_and_key_prefix() {
     let redis = RedisCluster::shared();
     let limits = "limits: [{rate: 1/h}]";
     let nowhere = "redis: {cluster: nowhere}";
@@ -200,7 +201,7 @@ const THROTTLES: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drf_anon_user_and_scoped_throttles_with_named_rates_and_overrides_of_the_defaults() {
+async fn drf_anon_user_and_scoped_throttles_with_named_rates() {
     let envoy = Envoy::with(RedisCluster::shared())
         .before(&jwt::filter())
         .policy(THROTTLES)
@@ -280,7 +281,7 @@ async fn drf_wait_is_retry_after_and_windows_slide_or_are_fixed() {
         assert_eq!(
             envoy.get(path).send().await.status,
             200,
-            "{path}: who waits as told passes"
+            "{path}: a caller passes after the wait"
         );
     }
 }

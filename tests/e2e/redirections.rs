@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const N: i64 = 1_000_000;
 
-/// Nodes that listen on IPv4 alone, as `localhost`, which is an IPv6 address as well.
+/// Nodes that listen on IPv4 only, under the name `localhost`, which also has an IPv6 address.
 fn named_cluster() -> RedisCluster {
     let names = [
         ["--cluster-announce-hostname", "localhost"],
@@ -96,7 +96,7 @@ async fn while_a_slot_of_named_nodes_moves_every_call_is_counted() {
         second().await;
         assert!(
             cluster.errors("ASK") > 0,
-            "{version}: the load meets the moving slot"
+            "{version}: the load uses the moving slot"
         );
         moving.end();
         second().await;
@@ -107,7 +107,7 @@ async fn while_a_slot_of_named_nodes_moves_every_call_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_dns_cache_config_named_redirections_fail_and_the_log_says_so() {
+async fn without_dns_cache_config_redirects_to_names_are_logged() {
     let cluster = named_cluster();
     let remove = |config: &mut Value| {
         let settings = &mut config::redis_proxy(config)["settings"];

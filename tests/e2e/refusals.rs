@@ -1,5 +1,5 @@
-//! Every refusal is read as one, whatever its caller speaks and whatever is in front of the filter. Compared with what
-//! Envoy's own local_ratelimit gives in the same place.
+//! Callers of every protocol understand a refusal, whatever is in front of the filter. Compared with Envoy's own
+//! local_ratelimit in the same place.
 
 use crate::harness::*;
 use prost::Message;
@@ -148,7 +148,7 @@ async fn a_refusal_is_what_local_ratelimit_gives_in_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_callers_are_told_when_to_come_again() {
+async fn grpc_callers_get_the_time_of_the_next_try() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(
             r#"{limits: [{name: slow, rate: 2/hour, match: {path: /a/Slow}},
@@ -264,7 +264,7 @@ async fn a_unary_connect_call_gets_a_connect_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_access_log_says_who_refused() {
+async fn the_access_log_shows_what_refused() {
     let redis = RedisCluster::shared();
     let details = r#"{details: "%RESPONSE_CODE_DETAILS%"}"#;
     for (policy, expected) in [

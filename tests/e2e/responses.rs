@@ -1,4 +1,4 @@
-//! What is said to callers and how: headers of both kinds, bodies, waits, and next to an upstream's own headers.
+//! Responses to callers: both kinds of headers, bodies, waits, and the upstream's own headers.
 
 use crate::harness::*;
 use serde_json::json;
@@ -13,7 +13,7 @@ fn shown(response: &Response) -> Vec<Option<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_kinds_of_headers_waits_as_deltas_and_a_problem_for_a_body() {
+async fn a_denial_has_both_kinds_of_headers_and_a_problem_body() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(
             "{limits: [{name: a, rate: 2/hour}, {name: b, rate: 9/5m, algorithm: fixed_window, align: first_call}], \
@@ -53,7 +53,7 @@ async fn both_kinds_of_headers_waits_as_deltas_and_a_problem_for_a_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_without_headers_shows_none_but_retry_after_with_its_jitter() {
+async fn a_policy_without_headers_sends_only_retry_after_with_jitter() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy("{limits: [{rate: 0/10s}], response: {headers: [], retry_after_jitter: 100%}}")
         .start();
@@ -74,7 +74,7 @@ async fn a_policy_without_headers_shows_none_but_retry_after_with_its_jitter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_upstream_says_of_quotas_gives_way_or_stays_and_is_never_mixed_with_ours() {
+async fn quota_headers_of_the_upstream_never_mix_with_headgates() {
     let redis = RedisCluster::shared();
     let limits = "exempt: [{path: /exempt}], limits: [{name: a, rate: 7/minute}]";
     let replace = Envoy::with(redis).policy(&format!("{{{limits}}}")).start();
@@ -110,7 +110,7 @@ async fn what_the_upstream_says_of_quotas_gives_way_or_stays_and_is_never_mixed_
     assert_eq!(
         response.number("x-ratelimit-limit"),
         Some(7),
-        "the upstream says nothing of this kind"
+        "the upstream sends no such header"
     );
     assert_eq!(response.header("ratelimit").as_deref(), Some("up"));
     for _ in 0..9 {

@@ -1,5 +1,5 @@
-//! What calls the module decides what it is: a new connection wants the guard, request headers want the filter. A
-//! configuration for the other of the two is answered by refusals and a log line, and never by the end of the VM.
+//! The kind of filter that runs the module decides its role: a network filter is the guard, an HTTP filter is the
+//! limiter. A configuration for the other role leads to refusals and a log line, and never ends the VM.
 
 use crate::harness::*;
 use serde_json::{json, Value};

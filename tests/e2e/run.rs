@@ -1,4 +1,4 @@
-//! `make run`: it says that it works once a call was counted, and otherwise why not.
+//! `make run`: it reports success once a call was counted, and otherwise the reason.
 
 use crate::harness::*;
 use std::path::PathBuf;
@@ -90,8 +90,12 @@ async fn a_port_that_is_taken_is_named() {
     let _taken = std::net::TcpListener::bind(("127.0.0.1", example.port)).expect("a free port");
     let output = example.run("start", &[]);
     assert!(!output.status.success());
-    let says = format!("port {} is taken; another: make run PORT=", example.port);
-    assert!(text(&output.stderr).contains(&says), "{}", text(&output.stderr));
+    let expected = format!("port {} is taken; another: make run PORT=", example.port);
+    assert!(
+        text(&output.stderr).contains(&expected),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

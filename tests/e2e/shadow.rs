@@ -1,11 +1,11 @@
-//! Limits that deny nobody (shadow), deny a share (canary), or are never shown (hidden).
+//! Limits that never deny (shadow), deny a share (canary), or are never shown (hidden).
 
 use crate::harness::*;
 
 const LIMITED: &str = "x-ratelimit-limited";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_in_shadow_reports_to_the_upstream_and_stands_in_nobodys_way() {
+async fn a_limit_in_shadow_reports_to_the_upstream_and_never_denies() {
     for builder in Envoy::of_each_store() {
         let envoy = builder
             .policy(
@@ -60,7 +60,7 @@ async fn a_limit_in_shadow_reports_to_the_upstream_and_stands_in_nobodys_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_policy_in_shadow_denies_nobody_and_a_share_always_the_same() {
+async fn a_policy_in_shadow_never_denies_and_a_share_is_stable() {
     let redis = RedisCluster::shared();
     let shadow = Envoy::with(redis)
         .policy("{enforce: false, limits: [{rate: 1/hour}]}")
@@ -158,6 +158,6 @@ async fn nothing_of_a_hidden_limit_is_anywhere_that_a_caller_can_see() {
             assert!(!sent.contains("secret"), "{sent}");
         }
         let log = envoy.access_log(5);
-        assert_eq!(log[2]["ratelimit_name"], "secret", "operators are told");
+        assert_eq!(log[2]["ratelimit_name"], "secret", "operators see it");
     }
 }

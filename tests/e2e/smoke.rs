@@ -4,7 +4,7 @@ use crate::harness::*;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_answers_through_envoy_with_the_request_as_it_came() {
+async fn the_upstream_echoes_the_request_through_envoy() {
     let envoy = Envoy::alone().without_filter().start();
     let response = envoy
         .get("/a?b=c")
@@ -21,7 +21,7 @@ async fn the_upstream_answers_through_envoy_with_the_request_as_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_answers_as_told_over_both_protocols() {
+async fn the_upstream_answers_as_configured_over_both_protocols() {
     let envoy = Envoy::alone().without_filter().start();
     envoy
         .upstream
@@ -66,7 +66,7 @@ async fn a_load_reports_every_request() {
 }
 
 #[test]
-fn envoy_that_refuses_its_configuration_says_why() {
+fn envoy_logs_why_it_refuses_its_configuration() {
     let log = Envoy::alone()
         .without_filter()
         .edit(|config| config["nonsense"] = json!(1))
@@ -95,7 +95,7 @@ fn a_cluster_serves_every_slot_and_knows_where_keys_lie() {
 }
 
 #[test]
-fn a_frozen_node_answers_again_when_thawed_and_a_killed_one_when_restarted() {
+fn a_frozen_or_killed_node_answers_once_it_is_back() {
     let redis = SingleRedis::start();
     redis.freeze();
     assert!(redis.try_call::<String>(&["PING"]).is_err());

@@ -1,4 +1,4 @@
-//! Who is calling, by every kind of source: what Envoy has verified, and what callers claim.
+//! Every kind of source that identifies a caller: verified by Envoy, or claimed by the caller.
 
 use crate::harness::*;
 use serde_json::json;
@@ -15,7 +15,7 @@ fn clients(envoy: &Envoy, requests: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_cookies_queries_and_composites_tell_callers_apart() {
+async fn headers_cookies_queries_and_composites_identify_callers() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(
             r#"
@@ -73,7 +73,7 @@ async fn headers_cookies_queries_and_composites_tell_callers_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_of_a_token_that_envoy_has_verified_tell_callers_apart() {
+async fn claims_of_a_verified_token_identify_callers() {
     let claim = |name: &str, path: &str| {
         format!("{{name: {name}, metadata: [envoy.filters.http.jwt_authn, payload, {path}], as: plain}}")
     };
@@ -163,7 +163,7 @@ fn certificates(dir: &Path) {
 
 const CLIENTS: [&str; 3] = ["uri", "dns", "subject"];
 
-/// The limited listener takes verified peers alone. In front of it a plain port for each client's certificate, so
+/// The limited listener accepts only verified peers. In front of it a plain port for each client's certificate, so
 /// that the test itself needs no TLS.
 fn mutual_tls(config: &mut serde_json::Value, dir: &Path, ports: [u16; 3]) {
     let pair = |name: &str| {
@@ -207,7 +207,7 @@ fn mutual_tls(config: &mut serde_json::Value, dir: &Path, ports: [u16; 3]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_is_told_apart_by_its_verified_certificate() {
+async fn a_peer_is_identified_by_its_verified_certificate() {
     let dir = new_dir("mtls");
     certificates(&dir);
     let ports = [free_port(), free_port(), free_port()];
@@ -231,7 +231,7 @@ async fn a_peer_is_told_apart_by_its_verified_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_client_the_other_limits_hold_all_the_same_unless_it_is_refused_uncounted() {
+async fn without_a_client_the_limits_of_other_keys_still_hold() {
     let start = |word: &str| {
         Envoy::with(RedisCluster::shared())
             .policy(&format!(

@@ -1,4 +1,5 @@
-//! What must survive: a new configuration or module under load, the death of a VM, a slot that moves.
+//! Events that must lose no request and no count: a new configuration or module under load, the end of a VM, a slot
+//! that moves.
 
 use crate::harness::*;
 use serde_json::json;
@@ -11,7 +12,7 @@ const MILLION: u64 = 1_000_000;
 
 pub const HALF: Duration = Duration::from_millis(500);
 
-/// Every call is counted, and none is let through without.
+/// Every call is counted, and no call passes uncounted.
 pub const STRICT: &str = "{on_error: deny, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}]}";
 
 /// Load from 8 clients.
@@ -29,13 +30,13 @@ impl Steady {
     /// The same with so many requests a connection.
     pub async fn through(envoy: &Envoy, per_connection: usize) -> Steady {
         let done = Arc::new(AtomicBool::new(false));
-        let told = done.clone();
+        let stop = done.clone();
         let load = Load::on(envoy.port)
             .connections(8)
             .pause(Duration::from_millis(3))
             .per_connection(per_connection)
             .duration(Duration::from_secs(120))
-            .until(move || told.load(Ordering::Relaxed))
+            .until(move || stop.load(Ordering::Relaxed))
             .source(|connection, _| Load::get("/", &[("x-api-key", &format!("key-{connection}"))]));
         let load = tokio::spawn(load.run());
         tokio::time::sleep(HALF).await;
@@ -67,7 +68,7 @@ fn streams(envoy: &Envoy) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_has_one_stream_for_each_master_and_one_to_ask_for_them() {
+async fn a_worker_has_one_stream_per_master_and_one_for_discovery() {
     if !envoy_has(Capability::ClusterSlots) {
         return;
     }
@@ -95,7 +96,7 @@ async fn a_worker_has_one_stream_for_each_master_and_one_to_ask_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn updates_and_another_module_under_load_lose_no_request_and_no_count() {
+async fn updates_under_load_lose_no_request_and_no_count() {
     // Each time another, or the plugin of before would still be there, and take over.
     let policy = |round: usize| {
         let entries = format!("{{verdict_cache: {{entries: {}}}, ", 1_000 + round);
@@ -107,13 +108,13 @@ async fn updates_and_another_module_under_load_lose_no_request_and_no_count() {
         .dynamic()
         .option("--drain-time-s", "3")
         .start();
-    // Connections end before their listener's drain time does, when Envoy closes what is left of it, with this filter or
-    // without; and so each update meets new ones at every moment.
+    // Connections end before their listener's drain time does, when Envoy closes what is left of it, with this filter
+    // or without; and so each update affects new ones at every moment.
     let load = Steady::through(&envoy, 20).await;
     for round in 0..6 {
         // Every other update is a module with another script, for both roles.
         envoy.reload_as(|builder| match round % 2 {
-            0 => builder.policy(&policy(round + 1)).drill(),
+            0 => builder.policy(&policy(round + 1)).fault_injection(),
             _ => builder.policy(&policy(round + 1)),
         });
         tokio::time::sleep(HALF).await;
@@ -138,14 +139,14 @@ async fn updates_and_another_module_under_load_lose_no_request_and_no_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_of_the_way_to_redis_that_is_replaced_ends_with_no_call_under_way() {
+async fn replacing_the_listener_to_redis_loses_no_pending_call() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis)
         .concurrency(1)
         .policy(STRICT)
         .dynamic()
         .option("--drain-time-s", "4")
-        .drill() // whose streams live for a second, and a quarter of it at most
+        .fault_injection() // whose streams live for a second, and a quarter of it at most
         .start();
     let call = || envoy.get("/").header("x-api-key", "a").send();
     let calls = async |time: Duration| {
@@ -178,7 +179,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
     let envoy = Envoy::with(RedisCluster::shared())
         .concurrency(1)
         .policy(STRICT)
-        .drill()
+        .fault_injection()
         .start();
     let load = Steady::on(&envoy).await;
     for _ in 0..3 {
@@ -210,14 +211,14 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_network_roles_vm_dies_calls_fail_as_configured_and_are_counted_again() {
+async fn when_the_guards_vm_dies_on_error_applies_until_it_is_back() {
     let policy = "{on_error: allow, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}, \
         {name: headgate-drill-redis-call, rate: 9/day, match: {path: /drill}}]}";
     let envoy = Envoy::with(RedisCluster::shared())
         .impatient()
         .concurrency(1)
         .policy(policy)
-        .drill()
+        .fault_injection()
         .start();
     let load = Steady::on(&envoy).await;
     for _ in 0..3 {
@@ -252,7 +253,7 @@ async fn when_the_network_roles_vm_dies_calls_fail_as_configured_and_are_counted
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_slot_moves_a_client_with_several_keys_is_counted_key_by_key() {
+async fn while_a_slot_moves_several_keys_are_counted_one_by_one() {
     let cluster = RedisCluster::start(3, 0);
     let policy =
         "{redis: {timeout: 2s}, on_error: deny, limits: [{name: a, rate: 50/hour, algorithm: fixed_window}, \
@@ -300,7 +301,7 @@ mod quiet {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "slow"]
-    async fn two_hundred_updates_of_a_large_configuration_leave_memory_as_after_the_first_few() {
+    async fn two_hundred_updates_of_a_large_configuration_leak_no_memory() {
         let policy = |round: usize| {
             let limit = |n: usize| {
                 format!("{{name: limit-{n}, rate: {}/day, algorithm: fixed_window, match: {{path: /a/rather/long/path/so/that/it/fills/{n}/**}}}}", 1_000_000 + round)
@@ -318,7 +319,7 @@ mod quiet {
         for round in 1..=200 {
             envoy.reload(&policy(round));
             let path = "/a/rather/long/path/so/that/it/fills/7/x";
-            // a connection of its own: the others meet the end of their listener
+            // a connection of its own: the others end with their listener
             assert_eq!(Client::http1(envoy.port).get(path).send().await.status, 200);
             if round % 20 == 0 {
                 tokio::time::sleep(Duration::from_millis(1_500)).await; // the drain of the last ones

@@ -1,4 +1,4 @@
-//! The shipped tags on spans, as Envoy's OpenTelemetry tracer sends them, and what callers' own traces become.
+//! The shipped tags on spans, as Envoy's OpenTelemetry tracer sends them, and traces that callers have started.
 
 use crate::harness::*;
 use bytes::Bytes;
@@ -136,7 +136,7 @@ async fn ask(envoy: &Envoy) -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_requests_span_carries_the_decision_within_the_callers_trace() {
+async fn the_requests_span_has_the_decision_in_the_callers_trace() {
     if !envoy_has(Capability::TagsByFormat) {
         return;
     }
@@ -211,17 +211,17 @@ async fn a_denial_is_an_error_of_a_client_span() {
         ask(&envoy).await;
     }
     let spans = receiver.spans(SpanKind::Client, 2);
-    let told: Vec<_> = spans
+    let tags: Vec<_> = spans
         .iter()
         .map(|span| (status(span), attributes(span).get("error").copied()))
         .collect();
     let expected = [(StatusCode::Unset, None), (StatusCode::Error, Some("true"))];
-    assert_eq!(told, expected, "{spans:#?}");
+    assert_eq!(tags, expected, "{spans:#?}");
 }
 
-/// There filter state cannot be read by tags: what the upstream is told is all that a span can say.
+/// There tags cannot read filter state: a span has only the values of the headers to the upstream.
 #[tokio::test(flavor = "multi_thread")]
-async fn on_the_oldest_envoy_spans_carry_what_stands_in_request_headers() {
+async fn on_the_oldest_envoy_spans_carry_values_of_request_headers() {
     let (port, receiver) = Receiver::start().await;
     let builder = Envoy::with(RedisCluster::shared())
         .version("1.36.2")
@@ -231,16 +231,16 @@ async fn on_the_oldest_envoy_spans_carry_what_stands_in_request_headers() {
         ask(&envoy).await;
     }
     let spans = receiver.spans(SpanKind::Server, 3);
-    let told = |tag: &str| -> Vec<_> {
+    let tags = |tag: &str| -> Vec<_> {
         spans
             .iter()
             .map(|span| attributes(span).get(tag).copied())
             .collect()
     };
-    assert_eq!(told("rate.limit.max"), [Some("2"), Some("2"), None]);
-    assert_eq!(told("rate.limit.remaining"), [Some("1"), Some("0"), None]);
-    assert_eq!(told("rate.limit.shadow_denied"), [None, Some("true"), None]);
-    assert_eq!(told("http.status_code"), [Some("200"), Some("200"), Some("429")]);
+    assert_eq!(tags("rate.limit.max"), [Some("2"), Some("2"), None]);
+    assert_eq!(tags("rate.limit.remaining"), [Some("1"), Some("0"), None]);
+    assert_eq!(tags("rate.limit.shadow_denied"), [None, Some("true"), None]);
+    assert_eq!(tags("http.status_code"), [Some("200"), Some("200"), Some("429")]);
     assert!(spans
         .iter()
         .all(|span| hex(&span.trace_id) == TRACE && status(span) == StatusCode::Unset));
@@ -274,7 +274,7 @@ fn with(mut request: Request, headers: &[(&str, &str)]) -> Request {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trace_and_correlation_ids_reach_the_upstream_as_they_were() {
-    // Envoy itself replaces an x-request-id from outside, unless told otherwise
+    // Envoy itself replaces an x-request-id from outside, unless it is configured otherwise
     let envoy = Envoy::with(RedisCluster::shared())
         .policy("limits: [{rate: 1000/minute}]")
         .edit(|config| config::hcm(config)["preserve_external_request_id"] = json!(true))

@@ -1,4 +1,4 @@
-//! What stands in trailers of quotas is forged, or another's: it goes, and other trailers stay.
+//! Quotas in trailers are forged, or belong to another limiter: they are removed, and other trailers stay.
 
 use crate::harness::*;
 use serde_json::json;
@@ -59,7 +59,7 @@ fn trailers(message: &str) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_trailers_say_of_quotas_goes_both_ways_unless_the_upstream_may_speak() {
+async fn quota_trailers_are_removed_unless_the_upstream_may_send_them() {
     let [seen, got] = exchange("limits: [{rate: 9/hour}]").await;
     assert_eq!(trailers(&seen), ["x-other: stays"], "{seen}");
     assert_eq!(trailers(&got), ["x-other: stays"], "{got}");

@@ -1,4 +1,4 @@
-//! Redis that Envoy cannot use: what the log says, so that an operator knows where to look, and how long requests wait.
+//! Redis that Envoy cannot use: the log line that shows the operator the cause, and how long requests wait.
 
 use crate::harness::*;
 use crate::shipped::secured;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 const POLICY: &str = "{redis: {timeout: 300ms}, on_error: allow, limits: [{name: x, rate: 5/hour}]}";
 
-/// What the log says of requests that were not counted.
+/// The log's text about requests that were not counted.
 const UNCOUNTED: &str = "Redis did not count";
 
-/// An Envoy whose requests are not counted, and the line with these words that says why.
+/// An Envoy whose requests are not counted, and the line with this text that gives the reason.
 struct Uncounted {
     envoy: Envoy,
     line: String,
@@ -189,7 +189,7 @@ async fn a_name_that_does_not_resolve_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_of_one_node_without_an_address_is_named_with_the_remedy() {
+async fn a_single_node_without_an_address_is_logged_with_the_remedy() {
     let redis = Node::start(&["--cluster-enabled", "yes"], None);
     redis.call::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     wait_for("the cluster", Duration::from_secs(10), || {
@@ -228,7 +228,7 @@ async fn an_internal_listener_that_does_not_exist_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_redis_is_told_from_one_that_answers_errors() {
+async fn a_frozen_redis_and_one_that_answers_errors_are_distinct() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis).policy(POLICY).start();
     let call = || envoy.get("/").header("x-api-key", "a").send();
@@ -239,9 +239,9 @@ async fn a_frozen_redis_is_told_from_one_that_answers_errors() {
     }
     redis.thaw();
     let line = envoy.wait_for_log(UNCOUNTED);
-    let says = ["no reply within redis.timeout", "upstream failure"];
+    let texts = ["no reply within redis.timeout", "upstream failure"];
     assert!(
-        says.iter().any(|words| line.contains(words)) && line.contains("frozen"),
+        texts.iter().any(|text| line.contains(text)) && line.contains("frozen"),
         "{line}"
     );
     envoy.wait_for_log("circuit breaker opened for ");
@@ -312,7 +312,7 @@ mod quiet {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_redis_cluster_that_is_away_at_the_start_is_given_up_after_5_s() {
+    async fn a_redis_cluster_unreachable_at_start_is_given_up_after_5_s() {
         let redis = RedisCluster::start(3, 0);
         redis.nodes.iter().for_each(Node::kill);
         let envoy = Envoy::with(&redis).concurrency(1).policy(POLICY).start();

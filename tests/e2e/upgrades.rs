@@ -24,7 +24,7 @@ async fn an_upgrade_of_the_guard_first_loses_nothing() {
         .dynamic()
         .option("--drain-time-s", "600") // Envoy's own default, longer than a stream lives
         .start();
-    // Connections end soon, so that each update meets new ones.
+    // Connections end soon, so that each update affects new ones.
     let load = Steady::through(&envoy, 20).await;
     envoy.reload_as(|builder| builder.edit(next_release(config::redis_call)));
     tokio::time::sleep(HALF).await;
@@ -32,7 +32,7 @@ async fn an_upgrade_of_the_guard_first_loses_nothing() {
     envoy.reload(&STRICT.replacen('{', "{verdict_cache: {entries: 1000}, ", 1));
     tokio::time::sleep(2 * HALF).await;
     let both_releases = counted(&envoy).await;
-    envoy.reload_as(|builder| builder.drill());
+    envoy.reload_as(|builder| builder.fault_injection());
     tokio::time::sleep(2 * HALF).await;
     let report = load.end().await;
     let answered = report.latencies.len() as u64;
@@ -48,7 +48,7 @@ async fn an_upgrade_of_the_guard_first_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_of_the_filter_first_takes_on_error_and_says_why() {
+async fn upgrading_the_filter_first_applies_on_error_and_logs_why() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis)
         .impatient()
@@ -82,7 +82,7 @@ async fn an_upgrade_of_the_filter_first_takes_on_error_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_whose_script_the_guard_does_not_know_yet_counts_as_soon_as_it_does() {
+async fn a_filter_counts_as_soon_as_the_guard_knows_its_script() {
     let redis = RedisCluster::start(3, 0); // whose nodes know no script
     let policy = "{on_error: deny, limits: [{name: x, rate: 9/hour}]}";
     let envoy = Envoy::with(&redis)
@@ -97,7 +97,7 @@ async fn a_filter_whose_script_the_guard_does_not_know_yet_counts_as_soon_as_it_
         (envoy.stat(REFUSED) > 0).then_some(())
     })
     .await;
-    envoy.reload_as(|builder| builder.drill());
+    envoy.reload_as(|builder| builder.fault_injection());
     let response = early.await.unwrap();
     assert_eq!(
         (response.status, response.number("x-ratelimit-remaining")),

@@ -1,9 +1,9 @@
-//! The verdict cache: known denials cost Redis nothing, and nobody waits longer for it.
+//! The verdict cache: known denials cost Redis nothing, and no caller waits longer because of it.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
 
-/// One worker, so that all calls meet one cache.
+/// One worker, so that all calls use one cache.
 fn envoy(redis: &SingleRedis, policy: &str) -> Envoy {
     Envoy::with(redis).concurrency(1).policy(policy).start()
 }
@@ -42,12 +42,12 @@ async fn a_known_denial_is_answered_like_the_first_and_without_redis() {
     assert_eq!(
         call(&envoy, "b").await.number("x-ratelimit-remaining"),
         Some(1),
-        "nobody else is denied by it"
+        "other clients are not denied by it"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wait_ends_when_redis_said_it_would() {
+async fn the_wait_ends_at_the_time_that_redis_gave() {
     let redis = SingleRedis::start();
     let envoy = envoy(&redis, "{verdict_cache: {max_age: 10s}, limits: [{rate: 1/2s}]}");
     let start = Instant::now();

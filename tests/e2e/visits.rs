@@ -48,7 +48,7 @@ async fn visit(envoy: &Envoy, host: &str) -> Option<i64> {
     response.number("x-visits")
 }
 
-/// A connection to the guard, as whoever reaches its listener has one.
+/// A connection to the guard, as any client that reaches its listener has.
 struct Intruder(TcpStream);
 
 impl Intruder {

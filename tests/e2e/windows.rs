@@ -1,4 +1,4 @@
-//! The algorithms as callers meet them: where windows begin, and how a bucket fills again.
+//! The algorithms from a caller's view: where windows begin, and how a bucket fills again.
 
 use crate::harness::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -56,7 +56,7 @@ async fn a_bucket_gives_its_burst_at_once_and_then_its_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_a_limit_of_another_key_denies_leave_a_bucket_as_it_was() {
+async fn calls_that_another_keys_limit_denies_do_not_change_a_bucket() {
     let policy = "{verdict_cache: {entries: 0}, limits: [\
          {name: bucket, rate: 60000/minute, algorithm: gcra, cost: {header: x-cost, max: 40000}}, \
          {name: spent, rate: 1/day, algorithm: fixed_window, key: [address], match: {path: /spent}}]}";
@@ -82,7 +82,7 @@ async fn calls_that_a_limit_of_another_key_denies_leave_a_bucket_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fixed_window_begins_with_the_clock_with_the_first_call_or_with_a_phase_of_the_clients_own() {
+async fn a_fixed_window_starts_by_clock_first_call_or_own_phase() {
     for builder in Envoy::of_each_store() {
         let envoy = builder
         .policy(

@@ -1,14 +1,14 @@
-//! Contexts that the host uses otherwise than they are meant, and callbacks for contexts that it has never named.
+//! Contexts that the host uses for the wrong role, and callbacks for unknown contexts.
 
 use crate::gateway::{Gateway, Request};
 
 const CONTINUE: Option<u32> = Some(0);
 const STOP: Option<u32> = Some(1);
 
-/// A gateway that needs no Redis: two requests an hour.
+/// A gateway that needs no Redis and allows two requests per hour.
 fn start() -> Gateway {
     let gateway = Gateway::builder().start("{store: local, limits: [{name: a, rate: 2/hour}]}");
-    gateway.expect("a configuration that is taken")
+    gateway.expect("an accepted configuration")
 }
 
 /// Two requests pass, the third is denied.
@@ -26,7 +26,7 @@ fn callbacks_for_unknown_contexts_do_nothing() {
         for context in [0, 77, u32::MAX] {
             let numbers: Vec<u32> = std::iter::once(context).chain([5; 3]).take(count).collect();
             let expected = match name.as_str() {
-                // Nothing is let through to Redis that no guard has seen.
+                // No data reaches Redis without a guard.
                 "proxy_on_downstream_data" => STOP,
                 _ => CONTINUE,
             };
@@ -41,7 +41,7 @@ fn callbacks_for_unknown_contexts_do_nothing() {
 }
 
 #[test]
-fn a_root_context_named_again_keeps_its_counters() {
+fn a_root_context_created_again_keeps_its_counters() {
     let mut gateway = start();
     assert_eq!(
         gateway.send(Request::get("/").header("x-api-key", "a")).status,
@@ -66,7 +66,7 @@ fn a_connection_is_closed_and_deleted_within_its_callback() {
         assert_eq!(gateway.state().closed.len(), number);
         assert_eq!(gateway.state().closed.last(), Some(&context));
         let data = gateway.callback("proxy_on_downstream_data", &[context, 9, 0]);
-        assert_eq!(data, STOP, "its context is gone, and its bytes go nowhere");
+        assert_eq!(data, STOP, "its context is deleted, and its bytes are dropped");
     }
     let log = gateway.log();
     let why = "headgate: connection closed: a network filter has the configuration of an HTTP filter";
@@ -75,7 +75,7 @@ fn a_connection_is_closed_and_deleted_within_its_callback() {
 }
 
 #[test]
-fn a_request_without_its_headers_is_no_request() {
+fn a_request_without_headers_is_not_counted() {
     let mut gateway = start();
     gateway.callback("proxy_on_context_create", &[500, 1]);
     for (name, count) in gateway.callbacks() {

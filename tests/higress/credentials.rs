@@ -1,4 +1,4 @@
-//! Who calls: what the gateway's client is told, what of it it forgets, and what is refused before it is told.
+//! Credentials: what the gateway's client gets, when it gets them again, and which configurations are refused.
 
 use crate::faults::{get, left, patient, until_counted};
 use crate::gateway::{Gateway, Request, SERVICE};
@@ -12,7 +12,7 @@ fn secured() -> String {
     )
 }
 
-/// A Redis that lets nobody in without the password: a user with the shipped rights, and the test's own.
+/// A Redis that requires a password: one user with the shipped rights, and one for the test.
 fn secured_redis() -> Node {
     let shipped = std::fs::read_to_string(root().join("envoy/redis-users.acl")).expect("the shipped users");
     let (_, rights) = shipped.split_once(">change-me ").expect("the shipped user");
@@ -23,14 +23,14 @@ fn secured_redis() -> Node {
     Node::start(&users.split(' ').collect::<Vec<_>>(), Some("harness"))
 }
 
-/// A gateway whose environment has this password.
+/// A gateway with this password in its environment.
 fn gateway(redis: &Node, secret: &str, config: &str) -> Gateway {
     let gateway = Gateway::builder().service(SERVICE, &[redis.port]);
     gateway.env("SECRET", secret).start(config).unwrap()
 }
 
 #[test]
-fn the_client_is_told_once_who_calls_and_to_send_at_once() {
+fn the_client_gets_credentials_and_settings_once() {
     let redis = secured_redis();
     let mut gateway = gateway(&redis, "s3cret", &secured());
     assert_eq!(left(&get(&mut gateway, "/deny")), Some("49"));
@@ -47,7 +47,7 @@ fn the_client_is_told_once_who_calls_and_to_send_at_once() {
     );
     assert!(
         init.timeout >= Duration::from_millis(2_100),
-        "{:?}: the client's timer is not a caller's",
+        "{:?}: the client's timer must be longer than a caller's timeout",
         init.timeout
     );
     let in_third: String = redis.call(&["INFO", "keyspace"]);
@@ -59,7 +59,7 @@ fn the_client_is_told_once_who_calls_and_to_send_at_once() {
 }
 
 #[test]
-fn what_this_artifact_cannot_do_is_refused_with_the_remedy() {
+fn unsupported_configurations_are_refused_with_the_remedy() {
     let refused = |config: &str| Gateway::builder().service(SERVICE, &[]).refused(config);
     for (config, expected) in [
         (
@@ -71,8 +71,8 @@ fn what_this_artifact_cannot_do_is_refused_with_the_remedy() {
             "{redis: {cluster: c}, limits: [{rate: 1/s}]}",
             "native is missing",
         ),
-        ("{role: redis_call}", "headgate.wasm has this role"),
-        ("{redis: {key_prefix: a}}", "headgate.wasm has this role"),
+        ("{role: redis_call}", "is a role of headgate.wasm"),
+        ("{redis: {key_prefix: a}}", "is a role of headgate.wasm"),
     ] {
         let log = refused(config);
         assert!(log.contains(expected), "{config}: {log}");
@@ -82,7 +82,7 @@ fn what_this_artifact_cannot_do_is_refused_with_the_remedy() {
         .unimplemented()
         .refused(&patient(""));
     assert!(
-        log.contains("redis.native: this proxy has no Redis call of its own; load headgate.wasm"),
+        log.contains("redis.native: this proxy does not implement a Redis call; load headgate.wasm"),
         "{log}"
     );
     Gateway::builder()
@@ -91,7 +91,7 @@ fn what_this_artifact_cannot_do_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn after_an_update_of_the_service_credentials_are_given_again_and_no_call_is_lost() {
+fn after_an_update_of_the_service_no_call_is_lost() {
     let redis = secured_redis();
     let mut gateway = gateway(&redis, "s3cret", &secured());
     assert_eq!(left(&get(&mut gateway, "/deny")), Some("49"));
@@ -109,11 +109,15 @@ fn after_an_update_of_the_service_credentials_are_given_again_and_no_call_is_los
         "{}",
         gateway.log()
     );
-    assert_eq!(gateway.state().inits.len(), 2, "once for all of them");
+    assert_eq!(
+        gateway.state().inits.len(),
+        2,
+        "credentials are sent once for all calls"
+    );
 }
 
 #[test]
-fn with_a_wrong_password_credentials_are_given_once_a_second_and_the_failure_policy_decides() {
+fn a_wrong_password_is_sent_once_a_second_and_on_error_applies() {
     let redis = secured_redis();
     let mut gateway = gateway(&redis, "wrong", &secured());
     let start = Instant::now();
@@ -129,7 +133,7 @@ fn with_a_wrong_password_credentials_are_given_once_a_second_and_the_failure_pol
 }
 
 #[test]
-fn a_cluster_that_goes_away_and_comes_back_is_told_who_calls() {
+fn a_cluster_that_comes_back_gets_the_credentials() {
     let redis = secured_redis();
     let mut gateway = gateway(&redis, "s3cret", &secured().replace("5s", "1s"));
     assert_eq!(get(&mut gateway, "/deny").status, 200);
@@ -137,11 +141,15 @@ fn a_cluster_that_goes_away_and_comes_back_is_told_who_calls() {
     assert_eq!(get(&mut gateway, "/deny").status, 503);
     gateway.update_service(&[redis.port]);
     until_counted(&mut gateway);
-    assert_eq!(redis.errors("NOAUTH"), 0, "before anything was sent");
+    assert_eq!(
+        redis.errors("NOAUTH"),
+        0,
+        "credentials come before the first command"
+    );
 }
 
 #[test]
-fn the_shipped_plugin_counts_as_it_stands() {
+fn the_shipped_plugin_counts_unchanged() {
     let redis = secured_redis();
     redis.call::<()>(&[
         "ACL",

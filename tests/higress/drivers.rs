@@ -1,17 +1,17 @@
-//! Two ways to put one policy in front of one Redis: the native road in a gateway of the test's own, and streams in
-//! Envoy. The suite knows neither.
+//! Two drivers for the suite: the native transport in a simulated gateway, and streams in Envoy. The suite does not depend
+//! on either.
 
 use crate::gateway::{Gateway, Request, SERVICE};
 use crate::harness::{config, Envoy, SingleRedis};
 use serde_json::{json, Value};
 use tokio::runtime::Runtime;
 
-/// A request as the suite makes it.
+/// A request of the suite.
 #[derive(Debug, Clone, Default)]
 pub struct Call {
     pub path: String,
     pub key: String,
-    /// Headers that the upstream answers with.
+    /// Headers of the upstream's response.
     pub answer: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
 }
@@ -21,7 +21,7 @@ pub struct Answer {
     pub status: u32,
     pub headers: Vec<(String, String)>,
     pub body: String,
-    /// The headers that reached the upstream, if the request did.
+    /// The request headers that reached the upstream; `None`: the request did not.
     pub upstream: Option<Vec<(String, String)>>,
 }
 
@@ -35,7 +35,7 @@ impl Answer {
         self.header(name)?.parse().ok()
     }
 
-    /// A header of the request, as the upstream saw it.
+    /// A request header that reached the upstream.
     pub fn upstream(&self, name: &str) -> Option<&str> {
         value(self.upstream.as_ref()?, name)
     }
@@ -49,13 +49,13 @@ fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 pub trait Driver {
-    /// Sends them at once; answers in their order.
+    /// Sends the requests at once. The answers are in the same order.
     fn send(&mut self, calls: &[Call]) -> Vec<Answer>;
-    /// What the access log would show of the latest request of the driver, as filter state `wasm.ratelimit_…`.
+    /// The filter state `wasm.ratelimit_…` of the driver's latest request, as the access log would show it.
     fn latest(&mut self, name: &str) -> String;
 }
 
-/// The native road.
+/// The native transport.
 pub struct Native {
     gateway: Gateway,
     latest: Vec<(String, String)>,
@@ -69,7 +69,7 @@ impl Native {
             .service(SERVICE, &[redis.port])
             .start(&policy.to_string());
         Native {
-            gateway: gateway.expect("a configuration that is taken"),
+            gateway: gateway.expect("an accepted configuration"),
             latest: Vec::new(),
         }
     }

@@ -1,11 +1,11 @@
-//! What only the native road can meet: every fault of the gateway's client that can be brought about. Those about
-//! credentials are in `credentials`.
+//! Faults of the gateway's Redis client, which only the native transport can meet. Those of credentials are in
+//! `credentials`.
 
 use crate::gateway::{Gateway, Request, Response, SERVICE};
 use crate::harness::{free_port, RedisCluster, SingleRedis};
 use std::time::{Duration, Instant};
 
-/// `redis` and more fields of it, then a limit for each failure policy.
+/// A configuration with more fields of `redis`, and one limit per failure policy.
 pub fn policy(redis: &str) -> String {
     format!(
         "{{redis: {{native: {{service: redis.dns:6379}}, timeout: 300ms{redis}}}, limits: [\
@@ -14,7 +14,7 @@ pub fn policy(redis: &str) -> String {
     )
 }
 
-/// The same, but a caller waits as long as a busy machine may need.
+/// The same with a long timeout, for a busy machine.
 pub fn patient(redis: &str) -> String {
     policy(redis).replace("300ms", "5s")
 }
@@ -22,7 +22,7 @@ pub fn patient(redis: &str) -> String {
 /// A gateway whose service has these ports.
 fn start(ports: &[u16], policy: &str) -> Gateway {
     let gateway = Gateway::builder().service(SERVICE, ports).start(policy);
-    gateway.expect("a configuration that is taken")
+    gateway.expect("an accepted configuration")
 }
 
 pub fn get(gateway: &mut Gateway, path: &str) -> Response {
@@ -51,7 +51,7 @@ pub fn until_counted(gateway: &mut Gateway) {
 }
 
 #[test]
-fn a_service_that_is_unknown_while_configuring_is_counted_in_once_it_is_there() {
+fn a_service_that_is_unknown_at_first_is_used_once_it_exists() {
     let redis = SingleRedis::start();
     let mut gateway = Gateway::builder()
         .start(&policy(""))
@@ -91,7 +91,7 @@ fn without_a_host_the_failure_policy_decides_until_there_is_one() {
 }
 
 #[test]
-fn a_caller_waits_for_its_deadline_and_not_for_the_clients_timer_and_the_late_reply_finds_nobody() {
+fn a_caller_waits_for_its_deadline_and_a_late_reply_is_dropped() {
     let redis = SingleRedis::start();
     let mut gateway = start(&[redis.port], &policy(""));
     assert_eq!(left(&get(&mut gateway, "/deny")), Some("49"));
@@ -111,24 +111,27 @@ fn a_caller_waits_for_its_deadline_and_not_for_the_clients_timer_and_the_late_re
     assert!(
         gateway
             .log()
-            .contains("circuit breaker opened for Redis after 1 failure(s)"),
+            .contains("circuit breaker opened for Redis after 1 failure ("),
         "{}",
         gateway.log()
     );
     let next = gateway.open(Request::get("/deny").header("x-api-key", "a"));
-    assert!(gateway.is_decided(next), "the breaker is open: nobody waits");
+    assert!(
+        gateway.is_decided(next),
+        "the breaker is open: the request does not wait"
+    );
     gateway.wait(next);
     redis.thaw();
     until_counted(&mut gateway);
     assert_eq!(
         left(&get(&mut gateway, "/deny")),
         Some("46"),
-        "the late call was charged, its reply was nobody's"
+        "the late call was charged, and its reply reached no caller"
     );
 }
 
 #[test]
-fn a_hung_up_caller_is_forgotten_and_its_reply_goes_to_nobody_else() {
+fn the_reply_of_a_caller_that_hung_up_reaches_no_other() {
     let redis = SingleRedis::start();
     let mut gateway = start(&[redis.port], &patient(""));
     get(&mut gateway, "/deny");
@@ -141,7 +144,7 @@ fn a_hung_up_caller_is_forgotten_and_its_reply_goes_to_nobody_else() {
 }
 
 #[test]
-fn a_connection_that_breaks_fails_its_callers_at_once_and_counting_is_back_with_redis() {
+fn a_broken_connection_fails_its_callers_at_once() {
     let redis = SingleRedis::start();
     let mut gateway = start(&[redis.port], &patient(""));
     get(&mut gateway, "/deny");
@@ -155,7 +158,7 @@ fn a_connection_that_breaks_fails_its_callers_at_once_and_counting_is_back_with_
         assert_eq!(response.status, 503);
         assert!(
             response.elapsed < Duration::from_secs(4),
-            "status 1 ends the wait: {:?}",
+            "status 1 does not end the wait: {:?}",
             response.elapsed
         );
     }
@@ -164,20 +167,20 @@ fn a_connection_that_breaks_fails_its_callers_at_once_and_counting_is_back_with_
 }
 
 #[test]
-fn a_stall_drops_the_connection_with_all_its_calls_and_the_next_one_counts() {
+fn after_a_stall_the_next_connection_counts_again() {
     let redis = SingleRedis::start();
     let mut gateway = start(&[redis.port], &policy(""));
     get(&mut gateway, "/deny");
     redis.freeze();
     assert_eq!(get(&mut gateway, "/deny").status, 503);
     gateway.run_for(Duration::from_millis(2_700));
-    assert!(gateway.redis().stalls > 0, "the client has given up");
+    assert!(gateway.redis().stalls > 0, "the client has closed the connection");
     redis.thaw();
     until_counted(&mut gateway);
 }
 
 #[test]
-fn a_redis_cluster_is_told_apart_by_its_moved_once_and_with_the_remedy() {
+fn a_redis_cluster_is_reported_once_with_the_remedy() {
     let cluster = RedisCluster::shared();
     let ports = [cluster.masters()[0].port];
     let mut gateway = start(&ports, &patient(""));
@@ -189,15 +192,15 @@ fn a_redis_cluster_is_told_apart_by_its_moved_once_and_with_the_remedy() {
         })
         .collect();
     assert!(statuses.contains(&200) && statuses.contains(&503), "{statuses:?}");
-    let told = gateway.log().matches("Redis answers MOVED").count();
-    assert_eq!(told, 1, "{}", gateway.log());
+    let lines = gateway.log().matches("Redis answers MOVED").count();
+    assert_eq!(lines, 1, "{}", gateway.log());
     assert!(gateway
         .log()
         .contains("Load headgate.wasm in place of headgate-higress.wasm"));
 }
 
 #[test]
-fn behind_several_proxies_each_reply_finds_its_caller() {
+fn with_several_proxies_each_reply_reaches_its_caller() {
     let nodes = [SingleRedis::start(), SingleRedis::start()];
     let ports = [nodes[0].port, nodes[1].port];
     let mut gateway = start(&ports, &patient(""));
@@ -214,7 +217,7 @@ fn behind_several_proxies_each_reply_finds_its_caller() {
 }
 
 #[test]
-fn more_calls_than_may_be_under_way_are_not_sent() {
+fn calls_above_max_in_flight_are_not_sent() {
     let redis = SingleRedis::start();
     let mut gateway = start(&[redis.port], &patient(", max_in_flight: 5"));
     get(&mut gateway, "/deny");
@@ -237,7 +240,7 @@ fn a_refused_connection_is_a_failure_like_any_other() {
 }
 
 #[test]
-fn a_new_configuration_takes_nobodys_replies() {
+fn a_new_configuration_gets_only_its_own_replies() {
     let redis = SingleRedis::start();
     let before = patient("");
     let mut gateway = start(&[redis.port], &before);
@@ -248,7 +251,7 @@ fn a_new_configuration_takes_nobodys_replies() {
     let response = gateway.wait(cut);
     assert_eq!(
         response.status, 503,
-        "telling the client who calls closed the connection"
+        "sending the credentials closed the connection"
     );
     assert!(
         response.elapsed < Duration::from_secs(4),

@@ -1,4 +1,4 @@
-//! The module for Higress: the suite that both roads to Redis must pass, and what only the native one can meet.
+//! The module for Higress: the suite that both transports to Redis must pass, and the faults of the native transport.
 
 #[path = "../e2e/harness/mod.rs"]
 mod harness;

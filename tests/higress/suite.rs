@@ -1,5 +1,5 @@
-//! What callers see must not depend on the road to Redis: each behaviour, in order, once over streams in Envoy and once
-//! over the native call.
+//! What callers observe must not depend on the transport to Redis: each behaviour is checked once over streams in Envoy and
+//! once over the native transport.
 
 use crate::drivers::{Answer, Call, Driver, Native, Streams};
 use crate::harness::{wait_for, SingleRedis};
@@ -48,7 +48,7 @@ impl Bench<'_> {
         self.driver.send(&[call]).remove(0)
     }
 
-    /// Statuses and what is left, of so many calls in a row.
+    /// Sends `count` calls one after another. Returns their statuses and the remaining quotas.
     fn calls(&mut self, path: &str, count: usize) -> Vec<(u32, Option<i64>)> {
         let mut seen = Vec::new();
         for _ in 0..count {
@@ -61,7 +61,7 @@ impl Bench<'_> {
 
 type Behaviour = fn(&mut Bench);
 
-/// In order, since the last ones take Redis away.
+/// In this order, because the last ones stop Redis.
 const BEHAVIOURS: &[(&str, Behaviour)] = &[
     (
         "a limit grants its rate and denies the rest, each algorithm",
@@ -71,23 +71,26 @@ const BEHAVIOURS: &[(&str, Behaviour)] = &[
         "the tightest of several limits is shown, on the response and to the upstream",
         several_limits,
     ),
-    ("a denial says how long to wait", a_denial),
+    ("a denial contains the time to wait", a_denial),
     ("a known denial is answered without Redis", verdict_cache),
-    ("clients are counted apart", clients_apart),
-    ("a limit in shadow denies nothing and says so upstream", shadow),
-    ("a live override holds from the next call on", live_override),
-    ("a cost is taken at once or not at all", cost),
-    ("a cost of the response is charged afterwards", response_cost),
-    ("what a refused call charged elsewhere is given back", give_back),
-    ("calls at once are counted exactly", at_once),
-    ("a caller of gRPC is told in its own words", grpc),
-    ("a hot key costs a fraction of a call", leases),
+    ("clients are counted separately", clients_apart),
     (
-        "a node that forgot the script is told it by one call",
-        script_flush,
+        "a limit in shadow denies nothing and is reported upstream",
+        shadow,
     ),
+    ("a live override holds from the next call on", live_override),
+    ("a cost is charged completely or not at all", cost),
+    ("a cost of the response is charged afterwards", response_cost),
     (
-        "each limit's failure policy holds while Redis is away, and counting is back with it",
+        "what a denied call charged to other limits is refunded",
+        give_back,
+    ),
+    ("concurrent calls are counted exactly", at_once),
+    ("a gRPC caller gets a gRPC status", grpc),
+    ("a hot key costs a fraction of a call", leases),
+    ("after SCRIPT FLUSH one call sends the script again", script_flush),
+    (
+        "each limit's failure policy applies while Redis is down, and counting resumes afterwards",
         failures,
     ),
 ];
@@ -100,7 +103,7 @@ fn run(driver: &mut dyn Driver, redis: &SingleRedis) {
 }
 
 #[test]
-fn every_behaviour_holds_on_the_native_road() {
+fn every_behaviour_holds_over_the_native_transport() {
     let redis = SingleRedis::start();
     run(&mut Native::start(&redis, POLICY), &redis);
 }
@@ -246,9 +249,9 @@ fn give_back(bench: &mut Bench) {
     assert_eq!(
         bench.call("/tags", "other").status,
         429,
-        "the key is the path, whoever calls"
+        "the key is the path, for every caller"
     );
-    // before the verdict is known, the third was charged to its own limit as well
+    // before the denial is cached, the third call was charged to its own limit too
     let mut left = None;
     for _ in 0..100 {
         left = bench.call("/own", "other").number("x-ratelimit-remaining");
@@ -346,7 +349,7 @@ fn failures(bench: &mut Bench) {
     assert_eq!(bench.call("/deny", "a").status, 503);
     assert!(
         start.elapsed() < Duration::from_millis(500),
-        "the breaker is open: nobody waits"
+        "the breaker is open: no request waits"
     );
     bench.redis.restart();
     wait_for("counting", Duration::from_secs(10), || {

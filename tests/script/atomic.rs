@@ -1,9 +1,9 @@
-//! All or nothing: what stops a call leaves nothing half charged.
+//! All or nothing: a call that fails or is denied charges no limit.
 
 use crate::fixtures::*;
 use crate::server::{text, Client, Server};
 use headgate_core::limit::{Algorithm, Charge};
-use headgate_core::script::Reply;
+use headgate_core::script::ScriptReply;
 
 #[test]
 fn a_wrong_type_at_one_key_leaves_the_others_uncharged() {
@@ -68,14 +68,14 @@ fn all_limits_are_charged_or_none() {
         let allowed: Vec<bool> = reply.verdicts.iter().map(|verdict| verdict.allowed).collect();
         assert_eq!(allowed, (0..4).map(|at| at != denying).collect::<Vec<_>>());
         assert!(!reply.admitted);
-        assert_eq!(left(&reply), [9; 4], "as they stand, uncharged");
+        assert_eq!(left(&reply), [9; 4], "unchanged and uncharged");
         assert_eq!(stored(&mut client), before);
         charges[denying].cost = 1;
     }
 }
 
 #[test]
-fn a_shadow_limit_is_charged_while_it_has_room_and_never_stands_in_the_way() {
+fn a_shadow_limit_is_charged_up_to_its_quota_and_never_denies() {
     let server = Server::start();
     let mut client = server.client();
     let shadow = Charge {
@@ -83,7 +83,7 @@ fn a_shadow_limit_is_charged_while_it_has_room_and_never_stands_in_the_way() {
         ..charge(COUNTER, 2, DAY)
     };
     let both = group(&[shadow, charge(GCRA, 4, DAY)]);
-    let replies: Vec<Reply> = (0..5).map(|_| client.count(&both)).collect();
+    let replies: Vec<ScriptReply> = (0..5).map(|_| client.count(&both)).collect();
     let allowed: Vec<[bool; 2]> = replies
         .iter()
         .map(|reply| [reply.verdicts[0].allowed, reply.verdicts[1].allowed])

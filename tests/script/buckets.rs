@@ -1,10 +1,10 @@
-//! A bucket in Redis under terms that change, and what a call that another limit denied leaves in it.
+//! A bucket in Redis whose N changes, and its state after a call that another limit denied.
 
 use crate::fixtures::*;
 use crate::server::{Client, Server};
 use headgate_core::limit::{Charge, Verdict};
 use headgate_core::redis::resp::Value;
-use headgate_core::script::{Mode, Reply};
+use headgate_core::script::{Mode, ScriptReply};
 use std::time::Duration;
 
 const MINUTE: u64 = 60_000;
@@ -22,7 +22,7 @@ fn spend(client: &mut Client, charge: &Charge) {
     assert!(client.count(&spent).admitted);
 }
 
-/// What a bucket of 21 a minute says of a call, that was filled by a larger N.
+/// The verdict of a bucket of 21 a minute on a call, after a larger N filled it.
 fn is_that_of_a_full_bucket(verdict: &Verdict) {
     assert_eq!((verdict.allowed, verdict.limit), (false, Some(21)));
     assert!(
@@ -68,14 +68,14 @@ fn a_cost_from_the_response_is_owed_for_a_full_bucket_at_most() {
     let server = Server::start();
     let mut client = server.client();
     let later = Charge {
-        later: true,
+        charged_on_response: true,
         ..bucket(60)
     };
     let asked = group(std::slice::from_ref(&later));
     let charged = group(&[Charge { cost: 60, ..later }]);
     for calls in 1..=3 {
         let value = client.call(&charged, Mode::Charge);
-        assert!(Reply::decode(&charged, &value).is_ok(), "{value:?}");
+        assert!(ScriptReply::decode(&charged, &value).is_ok(), "{value:?}");
         let owed = client.count(&asked).verdicts[0];
         let (full, twice) = (calls * MINUTE, 2 * MINUTE - 1_000);
         let expected = full.min(twice);

@@ -36,7 +36,7 @@ fn info(client: &mut Client, section: &str, name: &str) -> f64 {
     figure.expect("a figure").trim().parse().expect("a number")
 }
 
-/// Bytes a client after so many calls of each, one by one as they come: what `MEMORY USAGE` says of its keys, and all
+/// Bytes a client after so many calls of each, one by one as they come: `MEMORY USAGE` of its keys, and all
 /// that Redis has grown by, with its tables of keys and of expiries.
 fn memory(
     client: &mut Client,
@@ -154,7 +154,7 @@ fn capacity_in_calls() {
         _ => vec![(name.to_string(), *algorithms, 1)],
     });
     for (name, algorithms, used) in rows {
-        // each call passes: the dear case
+        // each call passes: the expensive case
         let groups: Vec<Group> = (0..CLIENTS)
             .map(|at| group(at, algorithms, 10_000, HOUR))
             .collect();

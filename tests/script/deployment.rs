@@ -1,10 +1,10 @@
-//! How the script stands with Redis: its name, NOSCRIPT, the rights it needs, cluster mode.
+//! The script in Redis: its name, NOSCRIPT, the rights it needs, cluster mode.
 
 use crate::fixtures::*;
 use crate::server::{text, texts, Client, Server};
 use headgate_core::limit::Charge;
 use headgate_core::redis::resp::Value;
-use headgate_core::script::{body, sha1_hex, Mode, Reply, ACCEPTED, COMMANDS};
+use headgate_core::script::{body, sha1_hex, Mode, ScriptReply, ACCEPTED, COMMANDS};
 use std::time::Duration;
 
 #[test]
@@ -15,7 +15,7 @@ fn the_name_is_what_redis_calls_the_script() {
 }
 
 #[test]
-fn after_noscript_the_same_arguments_serve_eval_and_then_evalsha_again() {
+fn after_noscript_the_same_arguments_serve_eval_and_evalsha() {
     let server = Server::start();
     let mut client = server.client();
     let group = group(&[charge(COUNTER, 10, DAY)]);
@@ -24,7 +24,7 @@ fn after_noscript_the_same_arguments_serve_eval_and_then_evalsha_again() {
     client.add_call("EVALSHA", sha1_hex(), &group, Mode::Count);
     let replies = client.send();
     assert!(text(&replies[0]).starts_with("NOSCRIPT"));
-    let left = |reply| left(&Reply::decode(&group, reply).unwrap());
+    let left = |reply| left(&ScriptReply::decode(&group, reply).unwrap());
     assert_eq!((left(&replies[1]), left(&replies[2])), (vec![9], vec![8]));
 }
 
@@ -37,12 +37,12 @@ fn two_releases_count_in_the_same_counters() {
         let script = &ACCEPTED[call % ACCEPTED.len()];
         client.add_call("EVAL", script.body, &group, Mode::Count);
         let value = client.send().remove(0);
-        let reply = Reply::decode(&group, &value).unwrap_or_else(|error| panic!("{error}: {value:?}"));
+        let reply = ScriptReply::decode(&group, &value).unwrap_or_else(|error| panic!("{error}: {value:?}"));
         assert_eq!(left(&reply), [9 - call as u64; 4], "call {call}");
         // Each takes back what it counted itself.
         client.add_call("EVAL", script.body, &group, Mode::Count);
         let value = client.send().remove(0);
-        let reply = Reply::decode(&group, &value).expect("a reply");
+        let reply = ScriptReply::decode(&group, &value).expect("a reply");
         client.add_call("EVAL", script.body, &group, Mode::GiveBack(&reply));
         assert_eq!(client.send(), [Value::Bulk(Some(vec![1]))], "call {call}");
     }
@@ -58,7 +58,7 @@ fn every_way(client: &mut Client) {
         client.count(&group);
     }
     let value = client.call(&group, Mode::Charge);
-    assert!(Reply::decode(&group, &value).is_ok(), "{value:?}");
+    assert!(ScriptReply::decode(&group, &value).is_ok(), "{value:?}");
 }
 
 #[test]

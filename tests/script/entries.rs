@@ -3,9 +3,9 @@
 use crate::fixtures::*;
 use crate::server::{text, Client, Server};
 use headgate_core::limit::{Algorithm, Charge, Group};
-use headgate_core::script::{body, Mode, Reply};
+use headgate_core::script::{body, Mode, ScriptReply};
 
-/// What stands before a log's entries, and what each takes.
+/// Bytes before a log's entries, and bytes of each entry.
 const HEADER: i64 = headgate_core::store::LOG_HEADER as i64;
 const ENTRY: i64 = headgate_core::store::LOG_ENTRY as i64;
 
@@ -40,7 +40,7 @@ impl Clocked {
     /// Whether it was admitted, and what is left.
     fn count(&mut self, us: u64, group: &Group) -> (bool, u64) {
         self.add(us, group);
-        let reply = Reply::decode(group, &self.client.send()[1]).unwrap();
+        let reply = ScriptReply::decode(group, &self.client.send()[1]).unwrap();
         (reply.admitted, reply.verdicts[0].remaining)
     }
 
@@ -64,7 +64,7 @@ fn calls_of_the_same_time_are_entries_of_their_own() {
         clocked.add(us, &group);
     }
     for reply in clocked.client.send().chunks(2) {
-        assert!(Reply::decode(&group, &reply[1]).unwrap().admitted);
+        assert!(ScriptReply::decode(&group, &reply[1]).unwrap().admitted);
     }
     assert_eq!(clocked.count(NOW, &group), (false, 0));
     assert_eq!(clocked.length(), HEADER + 4_500 * ENTRY);
@@ -88,14 +88,14 @@ fn a_log_is_as_long_as_its_entries_need_and_never_longer_than_n() {
     let one = of_cost(1, 100);
     for calls in 1..=100 {
         assert_eq!(clocked.count(NOW + calls, &one), (true, 100 - calls));
-        let room = (clocked.length() - HEADER) / ENTRY;
+        let capacity = (clocked.length() - HEADER) / ENTRY;
         let calls = i64::try_from(calls).unwrap();
         assert!(
-            (calls..=(calls + calls / 2 + 2).min(100)).contains(&room),
-            "{room} for {calls}"
+            (calls..=(calls + calls / 2 + 2).min(100)).contains(&capacity),
+            "{capacity} for {calls}"
         );
     }
-    // A window later one call stands in it, and the room of a hundred is given up.
+    // A window later it has one entry, and the memory of a hundred is freed.
     assert_eq!(clocked.count(NOW + 60_000_100, &one), (true, 99));
     assert_eq!(clocked.length(), HEADER + 3 * ENTRY);
 }

@@ -55,7 +55,7 @@ fn an_expiry_is_never_shortened() {
 }
 
 #[test]
-fn a_hash_with_a_live_override_does_not_expire_and_one_that_lost_it_does() {
+fn a_hash_expires_only_without_a_live_override() {
     let server = Server::start();
     let mut client = server.client();
     let overridden = live(charge(COUNTER, 3, 60_000));

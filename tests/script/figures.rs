@@ -1,10 +1,10 @@
-//! What callers are told, in real time: waits, overrides, what is given back and what is charged afterwards.
+//! The figures that callers get, in real time: waits, overrides, permits given back and charges on response.
 
 use crate::fixtures::*;
 use crate::server::Server;
 use headgate_core::limit::Charge;
 use headgate_core::redis::resp::Value;
-use headgate_core::script::{Mode, Reply};
+use headgate_core::script::{Mode, ScriptReply};
 use std::time::Duration;
 
 #[test]
@@ -68,7 +68,7 @@ fn a_charge_after_the_fact_may_overdraw_and_extends_the_expiry() {
     for form in [FIXED, COUNTER, GCRA] {
         client.run(&["FLUSHALL"]);
         let later = Charge {
-            later: true,
+            charged_on_response: true,
             ..charge(form, 10, hour)
         };
         let asked = group(std::slice::from_ref(&later));
@@ -76,7 +76,7 @@ fn a_charge_after_the_fact_may_overdraw_and_extends_the_expiry() {
         assert_eq!(client.int(&["EXISTS", HASH]), 0);
         let charged = group(&[Charge { cost: 25, ..later }]);
         let value = client.call(&charged, Mode::Charge);
-        let verdict = Reply::decode(&charged, &value).unwrap().verdicts[0];
+        let verdict = ScriptReply::decode(&charged, &value).unwrap().verdicts[0];
         assert!(verdict.allowed && verdict.remaining == 0, "{form:?}: {verdict:?}");
         let reset = i64::try_from(verdict.reset_ms).unwrap();
         assert!(

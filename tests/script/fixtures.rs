@@ -4,7 +4,7 @@ use crate::server::{text, Client};
 use headgate_core::fixtures;
 use headgate_core::limit::{Algorithm, Align, Charge, Group, LiveOverride};
 use headgate_core::redis::resp::Value;
-use headgate_core::script::{Mode, Reply};
+use headgate_core::script::{Mode, ScriptReply};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub const HASH: &str = "ratelimit:main:{api_key:k}";
@@ -21,11 +21,11 @@ pub const FORMS: [Algorithm; 4] = [FIXED, COUNTER, GCRA, Algorithm::SlidingWindo
 /// Long enough that no window ends while a test runs.
 pub const DAY: u64 = 86_400_000;
 
-/// A limit of N a period; a log stands at its own key, all else in the client's hash.
+/// A limit of N a period; a log has its own key, all other counters are in the client's hash.
 pub fn charge(algorithm: Algorithm, limit: u64, period_ms: u64) -> Charge {
     Charge {
         key: usize::from(algorithm == Algorithm::SlidingWindowLog),
-        field: format!("{}:{period_ms}", algorithm.form().word()).into(),
+        field: format!("{}:{period_ms}", algorithm.form().as_str()).into(),
         ..fixtures::charge(0, algorithm, fixtures::rate(limit, period_ms))
     }
 }
@@ -68,7 +68,7 @@ pub fn stored(client: &mut Client) -> Vec<Value> {
     client.send()
 }
 
-pub fn left(reply: &Reply) -> Vec<u64> {
+pub fn left(reply: &ScriptReply) -> Vec<u64> {
     reply.verdicts.iter().map(|verdict| verdict.remaining).collect()
 }
 

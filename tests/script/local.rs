@@ -3,13 +3,13 @@
 //! Its clock does not step back here: a counter that is over may be forgotten, as in Redis; that a stored time ahead
 //! of the clock holds is tested beside the store.
 
-use crate::model::{Marks, Model};
 use crate::traffic::{any_algorithm, asked, asks, fixed, gcra, limit, step, tick, Limit, Step, START_MS};
 use headgate_core::config::LocalSettings;
 use headgate_core::fixtures;
 use headgate_core::limit::{Algorithm, Charge, Group, Percent, Verdict};
 use headgate_core::local::{LocalStore, Memory};
-use headgate_core::script::Reply;
+use headgate_core::script::ScriptReply;
+use headgate_sim::model::{Marks, Model};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -39,7 +39,7 @@ fn store_and_model_agree(algorithm: impl Strategy<Value = Algorithm>) {
         let mut stores = [[1, 2], [3, 4]].map(|seed| LocalStore::new(&host, "s", &settings, seed));
         let mut model = Model::default();
         let mut clock_us = START_MS * 1000;
-        let mut admitted: Vec<(Group, Reply, Marks)> = Vec::new();
+        let mut admitted: Vec<(Group, ScriptReply, Marks)> = Vec::new();
         for (turn, ((thousandths, us), step)) in steps.iter().enumerate() {
             let store = &mut stores[turn % 2];
             let by = u128::from(limits[0].period_ms) * u128::from(thousandths.unsigned_abs());
@@ -58,7 +58,7 @@ fn apply(
     model: &mut Model,
     limits: &[Limit],
     clock_us: u64,
-    admitted: &mut Vec<(Group, Reply, Marks)>,
+    admitted: &mut Vec<(Group, ScriptReply, Marks)>,
     step: &Step,
 ) {
     match step {
@@ -81,7 +81,7 @@ fn apply(
             let Some(mut group) = asked(limits, asks, false) else {
                 return;
             };
-            // A cost that comes later is no log's.
+            // A log has no charge on response.
             group
                 .charges
                 .retain(|charge| charge.algorithm != Algorithm::SlidingWindowLog);
@@ -93,7 +93,7 @@ fn apply(
             store.give_back(&group, &reply, clock_us).unwrap();
             model.give_back(&group, clock_us, &marks);
         }
-        // N changes by configuration, and live overrides stand in Redis.
+        // N changes by configuration, and live overrides are in Redis.
         Step::Lease(_) | Step::GiveBack(_) | Step::Change(..) | Step::Override(..) => {}
     }
 }
@@ -153,7 +153,7 @@ fn what_denies_is_not_evicted_while_others_call_once() {
         let denies = |(verdict, charge): (&Verdict, &Charge)| {
             let passes_one_day = verdict
                 .limit
-                .is_some_and(|limit| charge.cost <= limit || charge.later);
+                .is_some_and(|limit| charge.cost <= limit || charge.charged_on_response);
             (charge.enforced && !verdict.allowed && passes_one_day).then_some(verdict.wait_ms)
         };
         let pairs = denied.verdicts.iter().zip(&group.charges);

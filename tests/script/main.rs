@@ -1,4 +1,4 @@
-//! The counting script on a real Redis: it does what the algorithms' laws say, and keeps its promises.
+//! The counting script on a real Redis: it follows the algorithms' definitions and keeps its guarantees.
 
 mod atomic;
 mod buckets;
@@ -9,7 +9,6 @@ mod expiry;
 mod figures;
 mod fixtures;
 mod local;
-mod model;
 mod sequences;
 mod server;
 mod speed;

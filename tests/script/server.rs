@@ -2,7 +2,7 @@
 
 use headgate_core::limit::Group;
 use headgate_core::redis::resp::{array, bulk, command, Decoder, Value};
-use headgate_core::script::{arguments, Mode, Reply};
+use headgate_core::script::{arguments, Mode, ScriptReply};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -62,7 +62,7 @@ impl Server {
         panic!("{program} does not start on any of 20 free ports");
     }
 
-    /// Waits until it answers; `false` if it ends first: somebody was quicker to take the port.
+    /// Waits until it answers; `false` if it ends first: another process has taken the port.
     fn answers(&mut self) -> bool {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(10) {
@@ -161,15 +161,15 @@ impl Client {
         }
     }
 
-    /// A script as it stands, by EVAL.
+    /// Runs a script's body, by EVAL.
     pub fn call(&mut self, group: &Group, mode: Mode<'_>) -> Value {
         self.add_call("EVAL", headgate_core::script::body(), group, mode);
         self.send().remove(0)
     }
 
-    pub fn count(&mut self, group: &Group) -> Reply {
+    pub fn count(&mut self, group: &Group) -> ScriptReply {
         let value = self.call(group, Mode::Count);
-        Reply::decode(group, &value).unwrap_or_else(|error| panic!("{error}: {value:?}"))
+        ScriptReply::decode(group, &value).unwrap_or_else(|error| panic!("{error}: {value:?}"))
     }
 }
 

@@ -12,14 +12,14 @@ pub const PIPELINE: usize = 16;
 const ROUNDS: usize = 6;
 pub const CALLS: usize = 20_000;
 
-/// A fixed window as it is found in many places, with what a caller is told.
+/// A common fixed window, with the figures for the caller.
 const REFERENCE: &str = "local t = redis.call('TIME') \
     local n = redis.call('INCRBY', KEYS[1], ARGV[2]) \
     local ttl = redis.call('PTTL', KEYS[1]) \
     if ttl < 0 then ttl = ARGV[3] - t[1] * 1000 % ARGV[3] redis.call('PEXPIRE', KEYS[1], ttl) end \
     return {n <= tonumber(ARGV[1]) and 1 or 0, ARGV[1] - n, ttl}";
 
-/// One client's limits of N a period of so many ms, as they stand in Redis.
+/// One client's limits of N a period of so many ms, as they are stored in Redis.
 pub fn group(client: usize, algorithms: &[Algorithm], limit: u64, period_ms: u64) -> Group {
     let hash = format!("ratelimit:main:{{api_key:{client:032x}}}");
     let mut keys = vec![hash.clone().into_bytes()];
@@ -29,7 +29,7 @@ pub fn group(client: usize, algorithms: &[Algorithm], limit: u64, period_ms: u64
     }
     let mut charges = Vec::new();
     for (at, algorithm) in algorithms.iter().enumerate() {
-        let field = format!("limit-{at}:{}:{period_ms}", algorithm.form().word());
+        let field = format!("limit-{at}:{}:{period_ms}", algorithm.form().as_str());
         let mut key = 0;
         if is_log(algorithm) {
             key = keys.len();
@@ -44,7 +44,7 @@ pub fn group(client: usize, algorithms: &[Algorithm], limit: u64, period_ms: u64
     Group { keys, charges }
 }
 
-/// What Redis says of the time of a call, in µs, after each client's `first` one.
+/// Redis's own time of a call, in µs, after each client's `first` one.
 pub fn usec_per_call(
     client: &mut Client,
     first: impl Fn(&mut Client, usize),

@@ -158,10 +158,10 @@ pub fn tick() -> impl Strategy<Value = Tick> {
 pub const HASH: &str = "ratelimit:main:{api_key:k}";
 
 fn field(at: usize, limit: &Limit) -> String {
-    format!("l{at}:{}:{}", limit.algorithm.form().word(), limit.period_ms)
+    format!("l{at}:{}:{}", limit.algorithm.form().as_str(), limit.period_ms)
 }
 
-/// What one call asks of the limits that it meets; `None`: of none.
+/// The charges of one call, for each limit; `None`: the limit is not charged.
 pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
     let mut keys = vec![HASH.as_bytes().to_vec()];
     let mut charges = Vec::new();
@@ -190,7 +190,7 @@ pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
             } else {
                 dear
             },
-            later: ask.later && later,
+            charged_on_response: ask.later && later,
             enforced: ask.enforced,
             phase_ms: match limit.algorithm {
                 Algorithm::FixedWindow { align: Align::Client } => limit.phase_ms,

@@ -8,7 +8,7 @@ const caller = query.get("caller") ?? crypto.randomUUID();
 const at = (id) => document.getElementById(id);
 const counts = { done: 0, waiting: 0, refused: 0 };
 
-/** The browser's fetch, watched: what the server says of the quota is shown as it comes. */
+/** The browser's fetch; shows the quota of each answer. */
 async function watchedFetch(...args) {
   const response = await fetch(...args);
   if (response.status === 429) counts.refused += 1;

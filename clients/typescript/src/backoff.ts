@@ -10,7 +10,7 @@ export interface Backoff {
 
 /**
  * Exponential backoff with full jitter (Brooker, "Exponential Backoff And Jitter", 2015) on top of the floor that
- * the server set: never earlier than it said, and callers who were told the same second don't come in the same.
+ * the server set: never earlier than that, and callers with the same Retry-After are spread.
  *
  * @param attempt 0 before the first retry
  * @param floor ms, from Retry-After

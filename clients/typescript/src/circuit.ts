@@ -1,12 +1,12 @@
-// The circuit breaker of one origin: after refusals in a row it fails calls at once, and lets one through as a probe
+// The circuit breaker of one origin: after consecutive refusals it fails calls at once, and sends one as a probe
 // from time to time.
 
 export interface CircuitOptions {
-  /** Refusals in a row after which it opens. */
+  /** Consecutive refusals after which it opens. */
   failures: number;
   /** Ms until the first probe; doubles while probes fail. */
   cooldown: number;
-  /** Ms; no cooldown is longer, whatever Retry-After says. */
+  /** Ms; the longest cooldown, whatever Retry-After is. */
   maxCooldown: number;
 }
 
@@ -46,14 +46,14 @@ export class Circuit {
   }
 
   success(sentAt: number): void {
-    if (this.open && sentAt < this.openedAt) return; // old news
+    if (this.open && sentAt < this.openedAt) return; // sent before it opened
     this.failures = 0;
     this.opens = 0;
     this.probing = false;
   }
 
   /**
-   * Counts a refusal. Calls that were under way together are one piece of news, not many.
+   * Counts a refusal. Refusals of calls that were in flight together count as one.
    *
    * @param floor ms, from Retry-After
    * @returns whether the circuit opens with it, for the first time or again

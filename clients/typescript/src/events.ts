@@ -1,4 +1,4 @@
-// What a page is told, as DOM events on one EventTarget.
+// The events for the page: DOM events on one EventTarget.
 
 export interface RateLimitDetail {
   /** Of the call that brought the news. */
@@ -25,7 +25,7 @@ export interface RetryingDetail extends RateLimitDetail {
 }
 
 export interface RecoveredDetail extends RateLimitDetail {
-  /** A call has passed. False: the wait is over, but nobody has called since. */
+  /** A call has passed. False: the wait is over, but there was no call since. */
   confirmed: boolean;
 }
 

@@ -1,4 +1,4 @@
-// The road of one call: its turn, the answer, and what follows a refusal.
+// How one call is handled: it waits for its turn, it is sent, and it is retried after a refusal.
 
 import { RetryBudget, retryDelay } from "./backoff.js";
 import { marked, storable } from "./cache.js";
@@ -12,7 +12,7 @@ import type { Ticket } from "./pacing/queue.js";
 
 export interface RateLimitFetch {
   (input: string | URL | Request, init?: RequestInit): Promise<Response>;
-  /** Tells of `limited`, `retrying`, `recovered` and `circuit-open`. */
+  /** Dispatches `limited`, `retrying`, `recovered` and `circuit-open`. */
   readonly events: RateLimitEvents;
 }
 
@@ -22,7 +22,7 @@ const MAX_ORIGINS = 256;
 /**
  * Wraps `fetch` so that it keeps to rate limits.
  *
- * Wrap once for each credential and share the result: only calls that go through one wrapper know of each other.
+ * Wrap once for each credential and share the result: only calls of the same wrapper are paced together.
  *
  * @throws RangeError for an option out of its range
  */
@@ -168,7 +168,7 @@ class Session {
 /** Bytes; so much is read to the end, which keeps the connection. */
 const SHORT = 65_536;
 
-/** Frees the connection of an answer that nobody will read. */
+/** Frees the connection of an answer that is not read. */
 function discard(response: Response): void {
   const length = Number(response.headers.get("content-length") ?? Infinity);
   const done = length <= SHORT ? response.arrayBuffer() : response.body?.cancel();

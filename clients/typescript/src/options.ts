@@ -25,7 +25,7 @@ export interface PacingOptions {
 export interface RateLimitFetchOptions {
   /** The fetch to wrap. Default: the global one. */
   fetch?: typeof globalThis.fetch | undefined;
-  /** Ms that one call may wait in all, whatever a server says. Default 30,000. */
+  /** Ms that one call waits at most in total, whatever the server sends. Default 30,000. */
   maxWait?: number | undefined;
   /** Default: 3 retries, waits of 500 ms at first and 20 s at most on top of Retry-After. `false`: none. */
   retry?: Partial<RetryOptions> | false | undefined;

@@ -1,4 +1,4 @@
-// What one origin has told us: its queue, its circuit, and whether a page believes it limited.
+// The state of one origin: its queue, its circuit breaker, and whether the page was notified of a limit.
 
 import { background } from "./clock.js";
 import { Circuit } from "./circuit.js";
@@ -48,7 +48,7 @@ export class Origin {
   end(): void {
     this.pending -= 1;
     if (this.pending > 0 || !this.limited) return;
-    // Nobody is left whose answer could tell the page that the wait is over.
+    // No call is left whose answer could show that the wait is over.
     const { clock } = this.settings;
     const wait = Math.max(this.queue.heldUntil - clock.now(), this.circuit?.untilProbe(clock.now()) ?? 0, 0);
     this.timer = background(clock.setTimeout(() => this.recovered(this.lastUrl, false), wait));
@@ -97,7 +97,7 @@ export class Origin {
   }
 
   private refused(call: Call, ticket: Ticket, quotas: Quota[], { status, floor }: Refusal, now: number): void {
-    // What a server says for longer than we would wait is tried again sooner: it may be broken.
+    // If the server demands a longer wait than maxWait, a call is tried sooner: the server may be broken.
     const hold = Math.min(floor, this.settings.maxWait);
     const url = call.url.href;
     const opens = this.circuit?.failure(ticket.sentAt, now, floor) ?? false;

@@ -10,7 +10,7 @@ describe("a retry's delay", () => {
   const ms = fc.nat({ max: 100_000_000 });
   const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 
-  it("is never below the server's floor, never above what the call may wait, and spread by full jitter between", () => {
+  it("is between the server's floor and the longest wait, with jitter", () => {
     fc.assert(
       fc.property(ms, ms, fc.nat({ max: 2_000 }), ms, ms, random, (base, cap, attempt, floor, left, number) => {
         const delay = retryDelay({ base, cap }, attempt, floor, left, () => number);
@@ -30,7 +30,7 @@ describe("a retry's delay", () => {
 });
 
 describe("the session's budget", () => {
-  it("never lets more retries through than the burst and the share of the calls", () => {
+  it("allows at most the burst and the share of the calls", () => {
     fc.assert(
       fc.property(fc.array(fc.boolean(), { maxLength: 500 }), fc.constantFrom(0, 0.1, 0.2, 0.25, 1), fc.nat({ max: 20 }), (steps, share, burst) => {
         const budget = new RetryBudget(share, burst);
@@ -69,7 +69,7 @@ describe("the circuit", () => {
     return circuit;
   };
 
-  it("opens after so many refusals in a row, and not before", () => {
+  it("opens after the configured number of consecutive refusals", () => {
     const circuit = new Circuit(options, () => 1);
     assert.equal(circuit.failure(0, 1, 0), false);
     assert.equal(circuit.failure(2, 3, 0), false);
@@ -80,7 +80,7 @@ describe("the circuit", () => {
     assert.equal(circuit.failure(9, 10, 0), true);
     assert.equal(circuit.admit(11), "refuse");
   });
-  it("takes refusals of calls that were under way together for one", () => {
+  it("counts refusals of calls in flight together as one", () => {
     const circuit = new Circuit(options, () => 1);
     for (let i = 0; i < 50; i++) assert.equal(circuit.failure(0, 5 + i, 0), false);
     assert.equal(circuit.open, false);
@@ -93,7 +93,7 @@ describe("the circuit", () => {
     circuit.success(1_030);
     assert.equal(circuit.admit(1_032), "pass");
   });
-  it("waits twice as long after every probe that fails, up to the longest cooldown", () => {
+  it("doubles the wait after each failed probe, up to the longest", () => {
     const circuit = opened();
     let now = 30;
     for (const cooldown of [1_000, 2_000, 4_000, 4_000]) {

@@ -82,7 +82,7 @@ describe("the demo page", { skip }, () => {
     await picture("recovered");
   });
 
-  it("does the same when the server refuses: here because of others who call in its name", async () => {
+  it("does the same when the server refuses because of other callers", async () => {
     const caller = crypto.randomUUID();
     await page.goto(`${demo.url}&caller=${caller}`);
     const others = Array.from({ length: 8 }, () => fetch(target.url, { headers: { "x-demo": caller } }));

@@ -72,7 +72,7 @@ describe("stale answers", () => {
 });
 
 describe("events", () => {
-  it("tell of limited, retrying, recovered, with url, delay and what is left", async () => {
+  it("are limited, retrying, recovered, with url, delay and quota", async () => {
     const { clock, fetch, events } = world([refuse(429, "3", left(0, 100, 10)), okWith(left(60, 100, 10))]);
     const seen: string[] = [];
     fetch.events.addEventListener("limited", (event) => seen.push(`${event.detail.reason} ${event.detail.status}`));
@@ -85,15 +85,15 @@ describe("events", () => {
     assert.deepEqual(recovered, { ...common, delay: 0, remaining: 60, confirmed: true });
     assert.deepEqual(seen, ["denied 429"]);
   });
-  it("tell once of calls that are held back for a second or more", async () => {
-    const { clock, fetch, events, told } = world([okWith(left(0, 100, 10))], { pacing: { maxDelay: 5_000 } });
+  it("report calls that are held back for a second or more once", async () => {
+    const { clock, fetch, events, eventTypes } = world([okWith(left(0, 100, 10))], { pacing: { maxDelay: 5_000 } });
     await clock.until(fetch(URL_));
     await clock.until(Promise.all([1, 2, 3].map(() => fetch(URL_).catch(() => undefined))));
     const limited = events.filter((event) => event.type === "limited");
     assert.deepEqual(limited.map(({ detail }) => detail.reason), ["paced"]);
-    assert.equal(told().at(-1), "recovered");
+    assert.equal(eventTypes().at(-1), "recovered");
   });
-  it("tell of the wait's end also when nobody calls again", async () => {
+  it("report the end of the wait also without another call", async () => {
     const { clock, fetch, events } = world([refuse(429, "3")], { retry: false });
     await clock.until(fetch(URL_));
     await clock.advance(2_900);
@@ -155,7 +155,7 @@ describe("otherwise it is fetch", () => {
     assert.throws(() => createRateLimitFetch({ retry: { share: Number.NaN } }), /retry\.share is NaN/);
     assert.throws(() => createRateLimitFetch({ circuit: { failures: 0 } }), RangeError);
   });
-  it("keeps no more than it must of very many origins: what it knows of the oldest is forgotten", async () => {
+  it("evicts the least recently used of very many origins", async () => {
     const { clock, fetch } = world([okWith(left(0, 100, 3_600))]);
     await fetch(URL_);
     assert.ok((await clock.until(fetch(URL_))) > 1_000);

@@ -33,7 +33,7 @@ describe("X-RateLimit", () => {
   const three = (reset: string) => ({ "x-ratelimit-limit": "100", "x-ratelimit-remaining": "12", "x-ratelimit-reset": reset });
   const expected = { policy: "limit 100", limit: 100, remaining: 12, window: undefined };
 
-  it("tells a Unix time from seconds and from milliseconds", () => {
+  it("distinguishes a Unix time, seconds and milliseconds", () => {
     assert.deepEqual(quotas(three("30")), [{ ...expected, reset: 30_000 }]);
     assert.deepEqual(quotas(three(String(NOW / 1000 + 30))), [{ ...expected, reset: 30_000 }]);
     assert.deepEqual(quotas(three(String(NOW + 30_000))), [{ ...expected, reset: 30_000 }]);

@@ -6,7 +6,7 @@ import { createRateLimitFetch, readQuotas, readRetryAfter, type RateLimitEvent }
 import type { Form } from "./support/policy.js";
 import { startTarget, type Target } from "./support/target.js";
 
-/** A caller that nobody has been yet. */
+/** A new caller. */
 const caller = (limit: string) => ({ [`x-${limit}`]: crypto.randomUUID() });
 
 const answers = (form: Form) =>
@@ -15,7 +15,7 @@ const answers = (form: Form) =>
     before(async () => (target = await startTarget(form)));
     after(() => target?.stop());
 
-    it("tell what is left, and when it is back", async () => {
+    it("contain what is left, and when it is reset", async () => {
       const headers = caller("short");
       for (const left of [4, 3, 2, 1, 0]) {
         const response = await fetch(target.url, { headers });

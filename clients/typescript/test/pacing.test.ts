@@ -47,7 +47,7 @@ describe("under other limits, and for other numbers of clients", () => {
   it("holds for 2 and for 10", async () => {
     for (const clients of [2, 10]) await holds({ clients, lag: 5, duration: 60_000, saysWindow: false }, 0.8, 0.03);
   });
-  it("uses all where there are as many clients as calls, or twice as many, and refuses a third, or two", async () => {
+  it("uses the whole limit with as many clients as calls, or twice as many", async () => {
     await holds({ clients: 100, duration: 60_000, saysWindow: false }, 0.95, 1 / 3, 2);
     await holds({ clients: 200, duration: 60_000, saysWindow: false }, 0.95, 2 / 3, 2);
   });
@@ -61,7 +61,7 @@ describe("under other limits, and for other numbers of clients", () => {
   });
 });
 
-describe("in other weather", () => {
+describe("under other conditions", () => {
   it("holds over a slow network", () => holds({ latency: [100, 500], duration: 60_000 }, 0.88, 0.05));
   it("holds on a busy machine, where timers and answers come late and in any order", async () => {
     await holds({ lag: 100, saysWindow: false, duration: 60_000 }, 0.88, 0.08);
@@ -102,7 +102,7 @@ describe("a pace", () => {
     const quota = (remaining: number, reset: number) => ({ policy: "p", limit: 100, remaining, reset, window: undefined });
     // the crowd took 98 calls, we two; resets are rounded up, so the window seems to be 10.9 s long
     for (const order of [1, 2]) pace.passed(10 * order, { sentAt: 10 * order, order }, quota(0, 10_900), 0);
-    // one of the two comes late, and tells that the window is no longer than 10.02 s
+    // one of the two comes late, and shows that the window is no longer than 10.02 s
     let now = 10_900;
     const sent: number[] = [];
     for (let order = 3; now < 14_000; now += 10) {
@@ -136,7 +136,7 @@ describe("a pace", () => {
   });
   const step = fc.tuple(fc.nat({ max: 1e8 }), fc.constantFrom("sent", "passed", "denied", "wait"), quota, fc.nat({ max: 100 }));
 
-  it("always names a time that comes, whatever a server says", () => {
+  it("always returns a finite time, whatever a server sends", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), fc.double({ min: 0, max: 1, noNaN: true }), (steps, below) => {
         const pace = new Pace(below);

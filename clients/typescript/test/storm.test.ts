@@ -6,7 +6,7 @@ import { refusedShare, storm, table, used, type Result } from "./support/storm.j
 import { startTarget, type Target } from "./support/target.js";
 
 const SECONDS = Number(process.env.STORM_SECONDS ?? 20);
-/** On a machine that is busy with other things a storm says little: where it misses a goal it is let loose again. */
+/** On a busy machine a storm is unreliable: if it misses a goal, it is repeated. */
 const ATTEMPTS = 3;
 
 interface Goal {
@@ -42,7 +42,7 @@ describe(`in a storm of ${SECONDS} s, with a limit of 100 in 10 s for 50 callers
   it("50 wrappers are refused under 10% and use at least 85% of the limit", () => {
     assert.ok(good(of("independent"), GOALS.independent), said(of("independent")));
   });
-  it("nobody waits longer than a call may", () => {
+  it("no call waits longer than maxWait", () => {
     for (const kind of ["shared", "independent"] as const) assert.ok(of(kind).longestWait <= 30_500, kind);
   });
 });

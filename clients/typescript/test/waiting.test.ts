@@ -56,7 +56,7 @@ describe("pacing", () => {
     assert.equal(await clock.until(fetch(`${URL_}/never-seen`)), 0);
     assert.ok((await clock.until(login)) > 19_000);
   });
-  it("nor another's that a refusal tells of, but that did not refuse", async () => {
+  it("nor those of a policy in the refusal that did not refuse", async () => {
     const limits = {
       "ratelimit-policy": '"login";q=5;w=60, "general";q=100;w=60',
       ratelimit: '"login";r=0;t=60, "general";r=98;t=60',
@@ -67,14 +67,14 @@ describe("pacing", () => {
     await clock.until(fetch(`${URL_}/login`));
     assert.ok((await clock.until(fetch(`${URL_}/a`))) <= 1_500);
   });
-  it("lets a call go at the moment that the server named, though nothing was left then", () => {
+  it("lets a call go at the reset, though nothing was left before", () => {
     const pace = new Pace(0.5);
     const spent = { policy: "p", limit: 100, remaining: 0, reset: 3_600_000, window: 3_600_000 };
     pace.denied(10, { sentAt: 0, order: 1 }, 5_000, spent, true);
     assert.equal(pace.wait(4_000), 1_000);
     assert.equal(pace.wait(5_000), 0);
   });
-  it("lets the call that began first go first, a retry thus before those that came later", async () => {
+  it("sends the call that began first, so a retry before later calls", async () => {
     const clock = new FakeClock();
     const queue = new Queue(clock, 0.5, 15_000);
     const turn = (since: number) => ({ url: URL_, since, deadline: 60_000, onHold: () => undefined });
@@ -114,7 +114,7 @@ describe("pacing", () => {
     assert.ok((await broken) instanceof TypeError);
     assert.equal(((await next) as Response).status, 200);
   });
-  it("tries one call after maxDelay, where only its own guess holds it back, and more often while that works", async () => {
+  it("tries one call after maxDelay without a refusal, then faster", async () => {
     const { clock, fetch, sent } = world([okWith(left(0, 100, 3_600))], { pacing: { maxDelay: 4_000 } });
     await clock.until(fetch(URL_));
     const calls = Array.from({ length: 5 }, () => fetch(URL_));
@@ -122,7 +122,7 @@ describe("pacing", () => {
     const gaps = sent.slice(1).map(({ at }, i) => at - (sent[i]?.at ?? 0));
     assert.deepEqual(gaps, [4_000, 2_000, 1_000, 500, 250]);
   });
-  it("tries one at a time, and none before the server's word is over", async () => {
+  it("tries one at a time, and none before Retry-After has passed", async () => {
     const slow = async () => (await new Promise<void>((resolve) => clock.setTimeout(resolve, 10_000)), new Response());
     const { clock, fetch, sent } = world([refuse(429, "20", left(0, 100, 3_600)), slow], { pacing: { maxDelay: 1_000 } });
     for (let i = 0; i < 4; i++) void fetch(URL_).catch(() => undefined);
@@ -134,7 +134,7 @@ describe("pacing", () => {
     await clock.advance(8_000);
     assert.ok(sent.length <= before + 2, `${sent.length - before}`); // the one of that moment, and a trial
   });
-  it("but not more often where something is left, which others may be using", async () => {
+  it("but not faster if something is left that others may use", async () => {
     const { clock, fetch, sent } = world([okWith(left(1, 100, 3_600))], { pacing: { maxDelay: 4_000 } });
     await clock.until(fetch(URL_));
     await clock.until(Promise.all(Array.from({ length: 4 }, () => fetch(URL_))));
@@ -156,8 +156,8 @@ describe("pacing", () => {
 describe("the circuit", () => {
   const options: RateLimitFetchOptions = { retry: false, circuit: { failures: 3, cooldown: 1_000 }, random: () => 0.99 };
 
-  it("fails fast with a typed error after refusals in a row, until a probe passes", async () => {
-    const { clock, fetch, sent, told } = world([refuse(503), refuse(503), refuse(503), ok], options);
+  it("fails fast after consecutive refusals, until a probe passes", async () => {
+    const { clock, fetch, sent, eventTypes } = world([refuse(503), refuse(503), refuse(503), ok], options);
     for (let i = 0; i < 3; i++) await clock.until(fetch(URL_));
     await assert.rejects(fetch(URL_), (error: unknown) => {
       assert.ok(error instanceof CircuitOpenError);
@@ -172,7 +172,7 @@ describe("the circuit", () => {
     assert.ok((await other) instanceof CircuitOpenError);
     assert.equal((await probe).status, 200);
     assert.equal((await fetch(URL_)).status, 200);
-    assert.equal(told().filter((type) => type === "circuit-open").length, 1);
+    assert.equal(eventTypes().filter((type) => type === "circuit-open").length, 1);
   });
   it("fails those that wait as well", async () => {
     const { clock, fetch } = world([refuse(503, "0"), refuse(503, "0"), refuse(503, "9")], options);

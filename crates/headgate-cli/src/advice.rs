@@ -1,4 +1,5 @@
-//! What is legal and unwise in a policy. Each piece of advice is one function and says why and what to do.
+//! Advice about policies that are valid but unwise. Each piece of advice is one function; its text gives the reason and
+//! the remedy.
 
 use super::find::Found;
 use super::report::{Report, Severity};
@@ -7,12 +8,12 @@ use headgate_core::identify::{Source, SourceKind};
 use headgate_core::lease;
 use headgate_core::limit::{Algorithm, Cost, Enforce, KeyPart, Limit, Match, Override, Quota};
 
-/// A log of so many entries a client is worth a word: about 40 KB.
+/// Logs of at least this many entries per client get a warning: about 40 KB each.
 const LARGE_LOG: u64 = 5_000;
-/// Measured in Redis 7.0: a time takes 7, and the allocator rounds up.
+/// Bytes of one entry, measured in Redis 7.0: the time takes 7, and the allocator rounds up.
 const BYTES_A_CALL: u64 = 8;
 
-/// Says all there is to say about a policy.
+/// Adds all advice about a policy to the report.
 pub fn give(found: &Found, policy: &Policy, report: &mut Report) {
     let mut advice = Advice {
         found,
@@ -44,7 +45,7 @@ impl Advice<'_> {
         self.report.about(Severity::Warning, self.found, path, message);
     }
 
-    /// Whoever makes up a new API key with each request meets a fresh counter each time.
+    /// A caller that invents a new API key for each request gets a fresh counter each time.
     fn ceiling(&mut self) {
         let claimed = self.policy.identify.iter().find(|source| is_claim(source));
         let counts_clients = |limit: &&Limit| limit.key.contains(&KeyPart::Client);
@@ -53,7 +54,7 @@ impl Advice<'_> {
         };
         if !self.policy.limits.iter().any(is_ceiling) {
             let message = format!(
-                "no ceiling by address: {} is a claim, and whoever changes it with each request gets a fresh counter \
+                "no ceiling by address: {} is a claim, and a caller that changes it with each request gets a fresh counter \
                  each time; add {{name: ceiling, rate: 3000/minute, key: [address]}}",
                 source.name
             );
@@ -68,7 +69,7 @@ impl Advice<'_> {
             let verified = sources.iter().skip(index + 1).find(|source| is_verified(source));
             if let Some(verified) = verified {
                 let message = format!(
-                    "{} is a claim and stands before {}, which is verified: a caller who makes one up is never known \
+                    "{} is a claim and comes before {}, which is verified: a caller who invents a claim is never identified \
                      by the other; put verified sources first",
                     source.name, verified.name
                 );
@@ -77,8 +78,8 @@ impl Advice<'_> {
         }
     }
 
-    /// Whoever sends its key as `Authorization: Bearer …` is not found by an API key's header. The default `identify` is
-    /// left alone: it names no header that somebody chose.
+    /// A caller that sends its key as `Authorization: Bearer …` is not identified by an API key's header. The default
+    /// `identify` is left alone: its header was not chosen by the policy's author.
     fn bearer_tokens(&mut self) {
         let is_written = self.found.content.tree().and_then(|tree| tree.get("identify"));
         let sources = &self.policy.identify;
@@ -157,7 +158,7 @@ impl Advice<'_> {
         self.warn(&format!("limits[{index}]"), message);
     }
 
-    /// What a caller writes into the key opens fresh counters, in Redis too.
+    /// Each value that a caller writes into the key creates a new counter, in Redis too.
     fn made_up_keys(&mut self, index: usize, limit: &Limit) {
         let path = format!("limits[{index}].key");
         let bounded = |condition: &Match| condition.path.is_some();
@@ -177,15 +178,15 @@ impl Advice<'_> {
         });
         if let Some(claim) = claim.filter(|_| !self.policy.limits.iter().any(is_ceiling)) {
             let message = format!(
-                "{claim} is what the caller says: each value is a fresh counter; a limit with key: [address] stops that"
+                "{claim} is chosen by the caller: each value is a fresh counter; a limit with key: [address] stops that"
             );
             self.warn(&path, message);
         }
     }
 
-    /// Another limit on the same counter is always spent first.
+    /// Another limit on the same counter is always used up first.
     fn never_tightest(&mut self, index: usize, limit: &Limit) {
-        // One that may be replaced does not hold everywhere.
+        // A limit that may be replaced does not apply everywhere.
         let is_replaced = |index: usize| {
             self.policy
                 .limits
@@ -197,8 +198,9 @@ impl Advice<'_> {
         let tighter = limits
             .filter(|(other, _)| *other != index)
             .find(|(other, tighter)| {
-                // Of two that are alike, the later one is too many.
-                always_spent_first(tighter, limit) && !(always_spent_first(limit, tighter) && index < *other)
+                // Of two equal limits, the second one is redundant.
+                always_used_up_first(tighter, limit)
+                    && !(always_used_up_first(limit, tighter) && index < *other)
             });
         if let Some((_, tighter)) = tighter {
             let message = format!(
@@ -210,7 +212,7 @@ impl Advice<'_> {
         }
     }
 
-    /// A request is answered from leases only if each of its limits has one, and no lease is for fewer than 4.
+    /// A request is answered from leases only if each of its limits has one. The smallest lease is for 4 requests.
     fn idle_lease(&mut self, index: usize, limit: &Limit) {
         let (Some(share), Cost::Fixed(cost)) = (limit.lease, &limit.cost) else {
             return;
@@ -246,7 +248,7 @@ impl Advice<'_> {
     }
 }
 
-/// What a caller can make up.
+/// Whether a caller can invent the source's value.
 fn is_claim(source: &Source) -> bool {
     match &source.kind {
         SourceKind::Header(_) | SourceKind::Cookie(_) | SourceKind::Query(_) => true,
@@ -268,7 +270,7 @@ fn is_verified(source: &Source) -> bool {
     matches!(source.kind, SourceKind::Metadata(_) | SourceKind::Tls(_))
 }
 
-/// Counts by address whatever else a caller says.
+/// Whether the limit counts by address, whatever else a caller sends.
 fn is_ceiling(limit: &Limit) -> bool {
     let asks_source = |condition: &Match| {
         !condition.sources.is_empty() || condition.not.as_ref().is_some_and(|not| !not.sources.is_empty())
@@ -288,9 +290,9 @@ fn largest(limit: &Limit) -> u64 {
         .unwrap_or(0)
 }
 
-/// Whether `limit` has room whenever `tighter` has let a call through: both count the same calls, and `tighter` lets
-/// no more pass in `limit`'s period than that takes.
-fn always_spent_first(tighter: &Limit, limit: &Limit) -> bool {
+/// Whether `limit` allows every call that `tighter` allows: both count the same calls, and `tighter` allows
+/// no more of them in `limit`'s period than `limit` does.
+fn always_used_up_first(tighter: &Limit, limit: &Limit) -> bool {
     let alike = tighter.key == limit.key
         && (tighter.matches.is_empty() || tighter.matches == limit.matches)
         && tighter.enforce == Enforce::Always
@@ -314,17 +316,17 @@ fn always_spent_first(tighter: &Limit, limit: &Limit) -> bool {
             burst.saturating_add(n.saturating_mul(span).div_ceil(period))
         }
     };
-    let room = match limit.algorithm {
+    let capacity = match limit.algorithm {
         Algorithm::SlidingWindowLog | Algorithm::FixedWindow { .. } => large.limit,
-        // Its estimate may be above the truth by what came at a window's start.
+        // Its estimate may be too high by the calls at a window's start.
         Algorithm::SlidingWindowCounter => large.limit.saturating_sub(n),
-        // Not worked out.
+        // No bound is known here.
         Algorithm::Gcra { .. } => return false,
     };
-    alike && most <= room
+    alike && most <= capacity
 }
 
-/// In thousands, as memory is sold.
+/// In kB, MB and GB of powers of 1,000.
 fn bytes(number: u64) -> String {
     match number {
         0..1_000 => format!("{number} B"),

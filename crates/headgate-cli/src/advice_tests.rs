@@ -16,7 +16,7 @@ fn advice(text: &str) -> Vec<String> {
     report.findings.iter().map(one).collect()
 }
 
-/// A policy on which nothing is to be said.
+/// A policy that gets no advice.
 const WISE: &str = "{limits: [{name: c, rate: 100/m}, {name: ceiling, rate: 3000/m, key: [address]}]}";
 
 #[test]
@@ -40,7 +40,7 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{identify: [{{header: x-api-key}}, {{name: u, metadata: [a, b]}}], limits: [{ceiling}]}}"),
             "identify[0]",
-            "stands before u, which is verified",
+            "comes before u, which is verified",
         ),
         (
             format!("{{identify: [{{header: x-api-key}}, {{address: {{}}}}], limits: [{ceiling}]}}"),
@@ -65,7 +65,7 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             "{identify: [{address: {}}], limits: [{name: h, rate: 50/m, key: [\"header:x-a\"]}]}".to_owned(),
             "limits[0].key",
-            "header:x-a is what the caller says",
+            "header:x-a is chosen by the caller",
         ),
         (
             format!("{{limits: [{{name: a, rate: 10/s}}, {{name: b, rate: 5000/m}}, {ceiling}]}}"),

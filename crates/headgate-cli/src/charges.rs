@@ -1,4 +1,4 @@
-//! Charges and rates in words, for people: where they count, how, and how much.
+//! Charges and rates as text for people: which counter, which algorithm, which quota.
 
 use headgate_core::limit::{Algorithm, Align, Charge, Group, Limit, OnError, Quota, Rate};
 
@@ -23,7 +23,7 @@ pub fn granted(charge: &Charge) -> String {
 }
 
 pub fn cost(charge: &Charge) -> String {
-    match charge.later {
+    match charge.charged_on_response {
         true => "from the response".to_owned(),
         false => charge.cost.to_string(),
     }
@@ -40,16 +40,13 @@ pub fn on_error(limit: Option<&Limit>) -> &'static str {
 
 pub fn algorithm(charge: &Charge) -> String {
     match charge.algorithm {
-        Algorithm::FixedWindow { align: Align::Epoch } => "fixed_window".to_owned(),
         Algorithm::FixedWindow {
             align: Align::FirstCall,
         } => "fixed_window from first call".to_owned(),
         Algorithm::FixedWindow { align: Align::Client } => {
             format!("fixed_window shifted {} s", charge.phase_ms / 1000)
         }
-        Algorithm::SlidingWindowLog => "sliding_window_log".to_owned(),
-        Algorithm::SlidingWindowCounter => "sliding_window_counter".to_owned(),
-        Algorithm::Gcra { .. } => "gcra".to_owned(),
+        algorithm => algorithm.name().to_owned(),
     }
 }
 
@@ -69,7 +66,7 @@ pub fn show_quota(quota: Quota) -> String {
         .into_iter()
         .find(|(unit, _, _)| millis.is_multiple_of(*unit));
     match unit {
-        Some((unit, word, _)) if millis == unit => format!("{limit}/{word}"),
+        Some((unit, name, _)) if millis == unit => format!("{limit}/{name}"),
         Some((unit, _, letter)) => format!("{limit}/{}{letter}", millis / unit),
         None => format!("{limit}/{millis}ms"),
     }

@@ -9,8 +9,9 @@ use serde_json::json;
 use std::fmt::Write as _;
 
 #[derive(clap::Args)]
-pub struct Args {
-    /// envoy.yaml, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy or a plain policy, as YAML or JSON; - is standard input
+pub struct CheckArgs {
+    /// envoy.yaml, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy or a plain policy, as YAML or JSON; - is standard
+    /// input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
     /// Warnings are errors
@@ -21,7 +22,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: &Args) -> Result<Output, Failure> {
+pub fn run(args: &CheckArgs) -> Result<Output, Failure> {
     let (mut text, mut list) = (String::new(), Vec::new());
     let (mut errors, mut warnings) = (0, 0);
     for file in &args.files {
@@ -51,7 +52,7 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
     })
 }
 
-/// Checks a file's text; returns what its sound configurations say as well.
+/// Checks a file's text; also returns its valid configurations.
 pub fn check(text: &str, json: bool) -> (Report, Vec<Plugin>) {
     let mut report = Report::default();
     let file = match find(text, json) {
@@ -67,7 +68,7 @@ pub fn check(text: &str, json: bool) -> (Report, Vec<Plugin>) {
             Severity::Error,
             place,
             "",
-            "no configuration of Headgate's here: no wasm filter whose name, vm_id or file says headgate, or that has limits",
+            "no Headgate configuration found: no wasm filter has headgate in its name, vm_id or file, or has limits",
         );
     }
     let mut plugins = Vec::new();
@@ -95,7 +96,7 @@ pub fn check(text: &str, json: bool) -> (Report, Vec<Plugin>) {
     (report, plugins.into_iter().map(|(_, plugin)| plugin).collect())
 }
 
-/// Of a field that stands twice in YAML, Envoy takes the last without a word. (JSON text is refused by the plugin.)
+/// Of duplicate fields in YAML, Envoy silently uses the last. (The plugin refuses them in JSON text.)
 fn repeated(found: &Found, report: &mut Report) {
     if let super::find::Content::Tree(tree) = &found.content {
         for (name, place) in tree.repeated() {
@@ -103,7 +104,7 @@ fn repeated(found: &Found, report: &mut Report) {
                 Severity::Error,
                 place,
                 &found.at,
-                format!("the field {name:?} stands twice in one object; remove one"),
+                format!("the field {name:?} is duplicated in one object; remove one"),
             );
         }
     }

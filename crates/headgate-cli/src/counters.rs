@@ -1,12 +1,12 @@
-//! A client's counters as they lie in Redis: found, unpacked into the core's own states, and explained.
+//! Finds a client's counters in Redis, unpacks them into the core's states, and computes what they allow.
 
 use super::store::Store;
-use super::target::{Place, Target};
+use super::target::{CounterSpace, Target};
 use super::{reasons, Failure};
 use ::redis::cmd;
 use headgate_core::identify::ClientValue;
 use headgate_core::limit::algorithm::{leased_period, State, Terms, EXACT};
-use headgate_core::limit::{Algorithm, Align, Cost, Form, Limit, Override, Quota, Rate, Verdict};
+use headgate_core::limit::{Algorithm, Cost, Form, Limit, Override, Quota, Rate, Verdict};
 use headgate_core::script::LiveQuota;
 use headgate_core::store::{override_limit, unpack, unpack_log, Label, ONLY_FIELD};
 
@@ -29,9 +29,9 @@ pub struct Everything {
     pub clock_us: u64,
 }
 
-/// What is known of a counter now.
+/// The current state of a counter.
 pub struct Standing {
-    /// N (for gcra the burst); `None`: neither a policy nor a live override says.
+    /// N (for gcra the burst); `None`: neither a policy nor a live override gives it.
     pub limit: Option<Quota>,
     pub used: u64,
     pub verdict: Verdict,
@@ -103,8 +103,8 @@ pub fn fields(store: &mut Store, key: &[u8]) -> Result<Fields, Failure> {
 }
 
 impl Everything {
-    /// How a counter stands, by the policy where one is known, and by live overrides.
-    pub fn standing(&self, stored: &Stored, place: &Place, target: &Target) -> Option<Standing> {
+    /// The current state of a counter, by the policy if there is one, and by live overrides.
+    pub fn standing(&self, stored: &Stored, place: &CounterSpace, target: &Target) -> Option<Standing> {
         let state = stored.state.as_ref()?;
         let limit = place.loaded.as_ref().and_then(|loaded| {
             // A counter of another form or period is left over from another policy.
@@ -118,16 +118,8 @@ impl Everything {
         let quota = self
             .live(stored, limit)
             .or_else(|| limit.map(|limit| granted(limit, target, place)));
-        let algorithm = limit.map_or(
-            match stored.label.form {
-                Form::Fixed => Algorithm::FixedWindow { align: Align::Epoch },
-                Form::Counter => Algorithm::SlidingWindowCounter,
-                Form::Gcra => Algorithm::Gcra { burst: 0 },
-                Form::Log => Algorithm::SlidingWindowLog,
-            },
-            |limit| limit.algorithm,
-        );
-        // Without a known N, the largest there can be: what is used and when it comes back does not depend on it.
+        let algorithm = limit.map_or(stored.label.form.algorithm(), |limit| limit.algorithm);
+        // Without a known N, use the maximum: usage and reset times do not depend on N.
         let most = EXACT / stored.label.period.as_millis();
         let n = match quota {
             Some(Quota::Limited(rate)) => rate.limit,
@@ -148,7 +140,7 @@ impl Everything {
         };
         let verdict = state.check(self.clock_us, &terms, 1);
         let used = match (state, quota) {
-            // How fast a bucket drains is N's business.
+            // How fast a bucket drains depends on N.
             (State::Gcra(bucket), None | Some(Quota::Unlimited)) => {
                 bucket.level.div_ceil(stored.label.period.as_millis())
             }
@@ -202,9 +194,9 @@ impl Everything {
     }
 }
 
-/// What the policy grants this client, but for live overrides. One told apart by something else than its address
-/// meets no override by CIDR here.
-fn granted(limit: &Limit, target: &Target, place: &Place) -> Quota {
+/// What the policy grants this client, without live overrides. Overrides by CIDR apply here only to clients that are
+/// identified by their address.
+fn granted(limit: &Limit, target: &Target, place: &CounterSpace) -> Quota {
     let sources = place
         .loaded
         .as_ref()

@@ -1,24 +1,25 @@
-//! YAML and JSON files as trees in which every value knows its line, so that an error can point at it.
+//! YAML and JSON files as trees. Every value has its line and column, so that an error can point at it.
 //!
-//! Knows how Envoy and Kubernetes read a plain scalar, and no field of any configuration.
+//! This module knows how Envoy and Kubernetes read a plain scalar. It knows no fields of configurations.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 
-/// The most values that a file may have, those that aliases repeat included: anchors must not explode.
+/// The most values that a file may have, including those that aliases repeat: nested anchors must not grow without
+/// bound.
 const MOST_VALUES: usize = 1_000_000;
-/// Deeper than this is no configuration.
+/// The maximum nesting depth.
 const DEEPEST: usize = 200;
 
-/// Where something stands in a file: line and column, from 1.
+/// A position in a file: line and column, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub line: usize,
     pub column: usize,
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Debug, Clone)]
 pub struct Node {
     pub place: Place,
@@ -43,7 +44,7 @@ pub struct Entry {
     pub value: Node,
 }
 
-/// Who will read the file: what a plain scalar means.
+/// The program that will read the file. It decides what a plain scalar means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     /// `yes` and `on` are true; only whole numbers of 32 bits are numbers, `1.5` is text.
@@ -52,7 +53,7 @@ pub enum Reader {
     Kubernetes,
 }
 
-/// A file that is no YAML.
+/// The file is not YAML.
 #[derive(Debug)]
 pub struct DocumentError {
     pub place: Place,
@@ -222,7 +223,7 @@ impl Node {
         })
     }
 
-    /// Fields that stand twice in one object, anywhere within: their names and second places.
+    /// Fields that are duplicated in one object, at any depth: their names and second places.
     pub fn repeated(&self) -> Vec<(&str, Place)> {
         let mut found = Vec::new();
         for (index, entry) in self.entries().iter().enumerate() {
@@ -350,7 +351,7 @@ fn plain(text: &str, reader: Reader) -> Value {
     number.map_or_else(|| Value::from(text), Value::Number)
 }
 
-/// The word itself, capitalised or in capitals.
+/// Whether the text is the word in lower case, capitalised or in capitals.
 fn is_spelling(text: &str, word: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let tail = text.get(1..).unwrap_or_default();

@@ -64,7 +64,7 @@ fn aliases_repeat_their_anchors_and_cannot_explode() {
 }
 
 #[test]
-fn a_field_that_stands_twice_is_found() {
+fn a_duplicated_field_is_found() {
     let node = one("a: 1\nb:\n- {c: 1, c: 2}\na: 3\n");
     let found: Vec<(&str, usize)> = node
         .repeated()
@@ -75,7 +75,7 @@ fn a_field_that_stands_twice_is_found() {
 }
 
 #[test]
-fn what_is_no_yaml_says_where() {
+fn invalid_yaml_is_reported_with_its_place() {
     let error = parse("a: [1\nb: 2\n").unwrap_err();
     assert!(
         error.place.line >= 1 && error.message.starts_with("not YAML"),

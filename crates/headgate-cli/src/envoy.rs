@@ -6,10 +6,10 @@ use super::report::{Report, Severity};
 use super::{envoy_addresses, envoy_filter_state, envoy_redis_call};
 use headgate_core::config::{Plugin, Policy, Store};
 
-/// A configuration with what it says.
+/// A configuration and its parsed form.
 pub type Parsed<'f> = (&'f Found, Plugin);
 
-/// Checks the sound configurations of one file against each other and against the file.
+/// Checks the valid configurations of one file against each other and against the Envoy configuration around them.
 pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
     for (index, (found, plugin)) in plugins.iter().enumerate() {
         role(found, plugin, report);
@@ -55,7 +55,8 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
     }
 }
 
-/// What calls the plugin decides what it does; a configuration for the other role refuses every request or connection.
+/// The kind of filter decides the role. With a configuration for the other role, every request or connection is
+/// refused.
 fn role(found: &Found, plugin: &Plugin, report: &mut Report) {
     let (path, message) = match (found.filter, plugin) {
         (Some(FilterKind::Http), Plugin::RedisCall { .. }) => (
@@ -90,7 +91,7 @@ fn prefixes(found: &Found, policy: &Policy, other: &Found, key_prefix: &str, rep
     }
 }
 
-/// In one VM, opening the internal connection re-enters the module, and every request hangs.
+/// If both roles share one VM, opening the internal connection re-enters the module, and every request hangs.
 fn machines(found: &Found, other: &Found, report: &mut Report) {
     if found.vm.id.is_some() && found.vm.id == other.vm.id {
         let message = format!(
@@ -157,7 +158,7 @@ fn redis_clusters(document: &Node, report: &mut Report) {
     }
 }
 
-/// Envoy's own Redis proxies, wherever they stand.
+/// Envoy's own Redis proxies, anywhere in the document.
 fn redis_proxies(node: &Node, path: &str, report: &mut Report) {
     let url = node.get("@type").and_then(Node::text).unwrap_or_default();
     if url.ends_with("redis_proxy.v3.RedisProxy") {

@@ -1,8 +1,8 @@
 //! Whether the address that a policy relies on is the caller's, or one that the caller chooses.
 //!
 //! That depends on the HTTP connection manager around the filter. Without `use_remote_address: true` Envoy believes
-//! X-Forwarded-For, which any caller can send. Does not judge policies that rely on no address, nor files without a
-//! connection manager: what surrounds the filter there is not known.
+//! X-Forwarded-For, which any caller can send. Policies that do not use addresses are not checked, nor are files
+//! without a connection manager: the filter's surroundings are unknown there.
 
 use super::document::{Node, Reader};
 use super::envoy::Parsed;
@@ -13,7 +13,7 @@ use headgate_core::identify::{Source, SourceKind};
 use headgate_core::limit::{KeyPart, Override};
 use serde_json::Value;
 
-/// Judges each connection manager and each listener once, however many filters it has.
+/// Checks each connection manager and each listener once, however many filters it has.
 pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
     let mut judged = Vec::new();
     for (found, plugin) in plugins {
@@ -60,7 +60,7 @@ enum Trust {
 impl Trust {
     fn of(manager: &Node) -> Trust {
         let value = |name| manager.envoy(&[name]).map(|node| node.value(Reader::Envoy));
-        // Protobuf's JSON takes both for a text, too.
+        // Protobuf's JSON accepts both as strings, too.
         let is_true = match value("use_remote_address") {
             Some(Value::Bool(flag)) => flag,
             Some(Value::String(text)) => text == "true",
@@ -159,7 +159,7 @@ fn unix_sockets(listener: &Part, report: &mut Report) {
             pipe.place,
             &listener.at,
             "a Unix socket: its connections have no address, so that limits with key: [address] count all callers \
-             together, and callers identified by address are no client; identify them otherwise, or listen on an IP \
+             together, and callers identified by address are not a client; identify them otherwise, or listen on an IP \
              address",
         );
     }

@@ -30,7 +30,7 @@ fn bootstrap(listeners: &[String]) -> String {
     )
 }
 
-/// What is said of a file: severity, path, line and message.
+/// The findings about a file: severity, path, line and message.
 fn findings(text: &str) -> Vec<(Severity, String, usize, String)> {
     let file = find(text, false).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
     let parsed = file.found.iter().map(|found| {

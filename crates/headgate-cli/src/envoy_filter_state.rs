@@ -1,5 +1,5 @@
-//! Whether what the HTTP connection manager prints of filter state (access log, spans, headers) is written by the policies
-//! in it, by their `filter_state`. Only an Envoy with a connection manager in the same file is judged.
+//! Whether what the HTTP connection manager prints of filter state (access log, spans, headers) is written by the
+//! policies in it, by their `filter_state`. Only an Envoy with a connection manager in the same file is checked.
 
 use super::document::{Kind, Node};
 use super::envoy::Parsed;

@@ -1,8 +1,8 @@
 //! Whether callers can reach the cluster that leads to Redis.
 //!
 //! Any part of Envoy that sends a caller's bytes to that cluster gives the caller the guard's end of the connection:
-//! the guard lets the counting script through, on any client's counters. Does not know clusters of other names that
-//! lead to the same listener, nor what extensions choose (Lua, ext_proc, cluster specifier plugins).
+//! the guard allows the counting script, on any client's counters. Not checked: clusters of other names that lead to
+//! the same listener, and clusters that extensions choose (Lua, ext_proc, cluster specifier plugins).
 
 use super::document::Node;
 use super::envoy::Parsed;
@@ -10,7 +10,7 @@ use super::find::File;
 use super::report::{Report, Severity};
 use headgate_core::config::{Plugin, Policy, Store};
 
-/// What may come of it, for every finding.
+/// The consequence, repeated in every finding.
 const RISK: &str = "whoever reaches it can spend other callers' quotas and restore their own";
 
 pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
@@ -23,7 +23,7 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
         return;
     }
     for (index, document) in file.documents.iter().enumerate() {
-        // Those that are broken name it as well.
+        // Invalid configurations name the cluster as well.
         let mut walk = Walk {
             clusters: &clusters,
             own: file

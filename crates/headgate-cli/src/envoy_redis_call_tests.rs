@@ -11,7 +11,7 @@ fn file(policy: &str, action: &str) -> String {
     )
 }
 
-/// The paths, lines and messages of what is said, all of it errors.
+/// The paths, lines and messages of the findings, which are all errors.
 fn errors(text: &str) -> Vec<(String, usize, String)> {
     let file = find(text, false).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
     let parsed = file.found.iter().map(|found| {
@@ -67,7 +67,7 @@ fn what_sends_callers_to_the_cluster_is_an_error_in_its_place() {
 }
 
 #[test]
-fn other_clusters_and_the_cluster_itself_are_none_of_it() {
+fn other_clusters_and_the_cluster_itself_are_not_reported() {
     for action in [
         "{route: {cluster: upstream}}",
         "{route: {weighted_clusters: {clusters: [{name: a, weight: 1}]}}}",

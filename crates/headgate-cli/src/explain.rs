@@ -3,21 +3,23 @@
 
 use super::charges::{algorithm, cost, field, granted, key, on_error, show_quota};
 use super::policies::{load, Loaded};
-use super::request::{MadeUp, RequestArgs};
+use super::request::RequestArgs;
 use super::table::Table;
 use super::{input, reasons, Failure, Output};
 use headgate_core::config::OnNoClient;
 use headgate_core::identify::{canonical, Headers, Identity};
 use headgate_core::limit::{
-    Charge, Exemption, Explained, Form, Group, Limit, NoClient, Plan, Planner, Quota, Readings, Standing,
+    Charge, Exemption, Explained, Form, Group, Limit, LimitStatus, NoClient, PathReadings, Plan, Planner,
+    Quota,
 };
 use headgate_core::model::{FilterState, StateName};
+use headgate_sim::request::Request;
 use ipnet::IpNet;
 use serde_json::{json, Value};
 use std::fmt::Write as _;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ExplainArgs {
     /// A file as `headgate check` takes it
     file: String,
     /// Only this instance of several
@@ -30,7 +32,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: &Args) -> Result<Output, Failure> {
+pub fn run(args: &ExplainArgs) -> Result<Output, Failure> {
     let request = args.request.made_up()?;
     let mut texts = Vec::new();
     let mut list = Vec::new();
@@ -47,7 +49,7 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
 
 struct Explanation<'a> {
     loaded: &'a Loaded,
-    request: &'a MadeUp,
+    request: &'a Request,
     identity: Identity,
     /// By their numbers.
     readings: Vec<(u8, String)>,
@@ -56,7 +58,7 @@ struct Explanation<'a> {
 }
 
 impl<'a> Explanation<'a> {
-    fn new(loaded: &'a Loaded, request: &'a MadeUp) -> Explanation<'a> {
+    fn new(loaded: &'a Loaded, request: &'a Request) -> Explanation<'a> {
         let planner = Planner::new(&loaded.policy, input::hasher());
         let identity = planner.identify(request);
         let groups = match planner.plan(request, &identity) {
@@ -79,7 +81,7 @@ impl<'a> Explanation<'a> {
         reading.map_or("", |(_, path)| path)
     }
 
-    /// What is to be said where a condition fits another reading than the first.
+    /// A remark where a condition fits another reading than the first.
     fn by_reading(&self, number: u8) -> String {
         match number {
             1 => String::new(),
@@ -87,7 +89,7 @@ impl<'a> Explanation<'a> {
         }
     }
 
-    fn limits(&self) -> impl Iterator<Item = (usize, &Limit, Standing)> {
+    fn limits(&self) -> impl Iterator<Item = (usize, &Limit, LimitStatus)> {
         let limits = self.loaded.policy.limits.iter().zip(&self.explained.limits);
         limits
             .enumerate()
@@ -103,16 +105,18 @@ impl<'a> Explanation<'a> {
     }
 
     /// Why a limit holds or does not.
-    fn reason(&self, index: usize, limit: &Limit, standing: Standing) -> String {
+    fn reason(&self, index: usize, limit: &Limit, standing: LimitStatus) -> String {
         match standing {
             _ if self.explained.exempt.is_full() => "the request is exempt".to_owned(),
-            Standing::NoMatch => reasons::no_match(self.loaded, index, limit, self.request, &self.identity),
-            Standing::NoClient(NoClient::Unknown) => "keys by client, and no source names one".to_owned(),
-            Standing::NoClient(NoClient::Ambiguous) => {
+            LimitStatus::NoMatch => {
+                reasons::no_match(self.loaded, index, limit, self.request, &self.identity)
+            }
+            LimitStatus::NoClient(NoClient::Unknown) => "keys by client, and no source names one".to_owned(),
+            LimitStatus::NoClient(NoClient::Ambiguous) => {
                 "keys by client, and a source has several values: the request is refused".to_owned()
             }
-            Standing::Replaced(by) => format!("replaced by {}", self.name(by)),
-            Standing::Holds {
+            LimitStatus::Replaced(by) => format!("replaced by {}", self.name(by)),
+            LimitStatus::Holds {
                 matched,
                 reading,
                 quota,
@@ -210,16 +214,16 @@ impl<'a> Explanation<'a> {
         }
         let mut table = Table::new(&["limit", "rate", "holds", "why"]);
         for (index, limit, standing) in self.limits() {
-            let holds = matches!(standing, Standing::Holds { .. }) && !self.explained.exempt.is_full();
+            let holds = matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full();
             let quota = match standing {
-                Standing::Holds { quota, .. } => quota,
+                LimitStatus::Holds { quota, .. } => quota,
                 _ => limit.quota,
             };
-            let word = if holds { "yes" } else { "no" };
+            let applies = if holds { "yes" } else { "no" };
             table.row(&[
                 &limit.name,
                 &show_quota(quota),
-                word,
+                applies,
                 &self.reason(index, limit, standing),
             ]);
         }
@@ -278,11 +282,11 @@ impl<'a> Explanation<'a> {
             .map(|(index, limit, standing)| {
                 let mut value = json!({
                     "name": limit.name,
-                    "holds": matches!(standing, Standing::Holds { .. }) && !self.explained.exempt.is_full(),
+                    "holds": matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full(),
                     "why": self.reason(index, limit, standing),
                 });
                 if let (
-                    Standing::Holds {
+                    LimitStatus::Holds {
                         quota,
                         live,
                         enforced,
@@ -331,10 +335,10 @@ impl<'a> Explanation<'a> {
     }
 }
 
-fn readings(request: &MadeUp) -> Vec<(u8, String)> {
+fn readings(request: &Request) -> Vec<(u8, String)> {
     let target = request.header(":path").value().unwrap_or_default();
     let shown = |(number, path)| (number, String::from_utf8_lossy(path).into_owned());
-    Readings::of(&target).numbered().map(shown).collect()
+    PathReadings::of(&target).numbered().map(shown).collect()
 }
 
 #[cfg(test)]

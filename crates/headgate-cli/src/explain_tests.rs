@@ -2,19 +2,18 @@ use super::*;
 use crate::policies::loaded;
 use proptest::prelude::*;
 
-fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> MadeUp {
-    let mut request = MadeUp::new(method, path, "a.example.com");
+fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
+    let mut request = Request::new(method, path, "a.example.com");
     request.address = "192.0.2.1".parse().ok();
-    let own = headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()));
-    request.headers.extend(own);
+    for (name, value) in headers {
+        request.push(name, value);
+    }
     request
 }
 
 proptest! {
     #[test]
-    fn what_is_said_to_hold_is_what_is_counted(
+    fn limits_shown_as_applied_are_those_counted(
         method in "GET|POST|OPTIONS",
         path in "/login|/a/login|/search/x|/v1/chat|/healthz|/",
         key in "|test|other",
@@ -27,7 +26,7 @@ proptest! {
         request.address = address.parse().ok();
         request.route = Some("login".to_owned());
         if !key.is_empty() {
-            request.headers.push(("x-api-key".to_owned(), key));
+            request.push("x-api-key", &key);
         }
         if user {
             request.metadata.push(("envoy.filters.http.jwt_authn.payload.sub".to_owned(), "partner-7".to_owned()));
@@ -35,8 +34,8 @@ proptest! {
         let explanation = Explanation::new(&loaded, &request);
         let holds = explanation.limits().filter_map(|(index, _, standing)| match standing {
             _ if explanation.explained.exempt.is_full() => None,
-            Standing::Holds { quota: Quota::Unlimited, live: false, .. } => None,
-            Standing::Holds { .. } => Some(index),
+            LimitStatus::Holds { quota: Quota::Unlimited, live: false, .. } => None,
+            LimitStatus::Holds { .. } => Some(index),
             _ => None,
         });
         let mut counted: Vec<usize> = explanation.groups.iter().flat_map(|g| &g.charges).map(|c| c.limit).collect();
@@ -63,7 +62,7 @@ fn a_quota_is_shown_as_people_write_it() {
 
 #[test]
 fn each_reason_names_the_first_field_that_does_not_fit() {
-    let why = |condition: &str, request: &MadeUp| {
+    let why = |condition: &str, request: &Request| {
         let loaded = loaded(&format!(
             "limits: [{{name: a, rate: 5/s, key: [address], match: {condition}}}]"
         ));

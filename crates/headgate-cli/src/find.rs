@@ -1,5 +1,5 @@
 //! Finds Headgate's configurations in a file: in an envoy.yaml, a WasmPlugin, an EnvoyFilter, an
-//! EnvoyExtensionPolicy, or the file itself. Does not judge them.
+//! EnvoyExtensionPolicy, or the file itself. Does not check them.
 
 use super::document::{self, DocumentError, Kind, Node, Place, Reader};
 use headgate_core::config::{self, ConfigErrors, Plugin};
@@ -13,7 +13,7 @@ pub struct Found {
     pub name: String,
     /// What it is run by; `None` for a plain file.
     pub filter: Option<FilterKind>,
-    /// Where the configuration stands, as a path from the document's root; empty for a plain file.
+    /// The configuration's path from the document's root; empty for a plain file.
     pub at: String,
     pub place: Place,
     pub content: Content,
@@ -69,7 +69,7 @@ pub struct File {
 /// Reads a file's text; `json`: Envoy reads such a file as JSON, in which every number is one.
 ///
 /// # Errors
-/// What is no YAML.
+/// A text that is not YAML.
 pub fn find(text: &str, json: bool) -> Result<File, DocumentError> {
     let documents = document::parse(text)?;
     let mut found = Vec::new();
@@ -106,7 +106,7 @@ struct Finder<'f> {
     reader: Reader,
 }
 
-/// What we are in, on the way down from a document's root: paths and values.
+/// The values around the current one, on the way down from a document's root, with their paths.
 #[derive(Clone, Copy, Default)]
 struct Around<'w> {
     /// The list of filters.
@@ -134,7 +134,7 @@ impl<'w> Around<'w> {
 }
 
 impl Finder<'_> {
-    /// Envoy's own configuration, wherever it stands: every wasm filter that is ours.
+    /// Envoy's own configuration at any depth: every wasm filter that runs Headgate.
     fn walk(&mut self, node: &Node, path: &str, around: Around<'_>) {
         let around = around.within(node, path);
         let kinds = [
@@ -377,7 +377,7 @@ impl Found {
         }
     }
 
-    /// Where a path of the configuration stands in the file.
+    /// The position in the file of a path of the configuration.
     pub fn locate(&self, path: &str) -> Place {
         self.content.tree().map_or(self.place, |tree| tree.locate(path))
     }

@@ -1,22 +1,22 @@
-//! `headgate hash`: the digest under which a secret stands in keys, logs and overrides.
+//! `headgate hash`: the digest that keys, logs and overrides contain in place of a secret.
 
 use super::{input, Failure, Output};
 use headgate_core::identify::trimmed;
 
 #[derive(clap::Args)]
-pub struct Args {
-    /// The value, as callers send it; - reads it from standard input, so that it stands in no shell history
+pub struct HashArgs {
+    /// The value, as callers send it; - reads it from standard input, which keeps it out of the shell history
     value: String,
 }
 
 /// Never shows the value.
-pub fn run(args: &Args) -> Result<Output, Failure> {
+pub fn run(args: &HashArgs) -> Result<Output, Failure> {
     let hasher = input::hasher();
     let value = match args.value.as_str() {
         "-" => input::stdin()?,
         value => value.as_bytes().to_vec(),
     };
-    // White space around a value is no part of it, here as in a request; nor is the terminal's end of the line.
+    // As in a request, white space around a value is ignored, and so is the terminal's line end.
     let value = trimmed(&value);
     if value.is_empty() {
         return Err(Failure::new("an empty value names no client"));

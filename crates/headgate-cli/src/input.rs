@@ -9,7 +9,7 @@ pub fn read(file: &str) -> Result<String, Failure> {
     String::from_utf8(bytes(file)?).map_err(|_| Failure::new(format!("{file}: not UTF-8")))
 }
 
-/// The same of a log, in which anything may stand.
+/// The same of a log, which may contain any bytes.
 pub fn read_lossy(file: &str) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&bytes(file)?).into_owned())
 }

@@ -1,6 +1,32 @@
-//! `headgate`, the native command: for people who write policies, and for those who are on call.
+//! The command `headgate`: checks, explains, imports and simulates policies, and manages their counters in Redis.
 //!
-//! Decides nothing about limits: that is the core's, which it shows at work.
+//! The crate makes no decisions about limits. It reads files, logs and Redis, runs `headgate-core` on them and prints
+//! the result. [`main`] runs the command line of the process, [`run`] any other.
+//!
+//! # Layout
+//! - `check`, with `report`: errors and warnings with line and path. `document` and `find` read the file; `advice` is
+//!   about the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy
+//!   around it.
+//! - `explain`, with `request`, `reasons` and `charges`: which limits apply to one request.
+//! - `simulate`: `traffic` or `replay` make the requests, `fault` reads faults, `headgate-sim` runs them, `tally` and
+//!   `plot` show the outcomes.
+//! - `show` and `overrides`, with `target`, `store` and `counters`: a client's counters in Redis.
+//! - `top`: the most rejected clients, from Envoy's log.
+//! - `hash`: the digest of a secret.
+//! - `import`: other limiters' configurations.
+//! - `input`, `policies` and `table`: what several subcommands share.
+//!
+//! # Example
+//! ```
+//! use std::process::ExitCode;
+//!
+//! let file = std::env::temp_dir().join("headgate-cli-example.yaml");
+//! std::fs::write(&file, "limits: [{name: per-client, rate: 100/minute}]")?;
+//! let status = headgate_cli::run(["headgate".as_ref(), "check".as_ref(), file.as_os_str()]);
+//! assert_eq!(status, ExitCode::SUCCESS);
+//! # std::fs::remove_file(&file)?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 #![cfg_attr(
     not(test),
@@ -17,12 +43,12 @@ mod charges;
 mod check;
 mod counters;
 mod document;
-mod engine;
 mod envoy;
 mod envoy_addresses;
 mod envoy_filter_state;
 mod envoy_redis_call;
 mod explain;
+mod fault;
 mod find;
 mod hash;
 mod import;
@@ -38,18 +64,20 @@ mod show;
 mod simulate;
 mod store;
 mod table;
+mod tally;
 mod target;
 mod top;
 mod traffic;
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Checks, explains and tries out Headgate's policies, and looks after its counters in Redis.
+/// Checks, explains and simulates Headgate policies, and manages their counters in Redis.
 ///
-/// Exit status: 0 if all is well, 1 if what was asked for is not so (errors in a policy, no such client), 2 if it
-/// could not be done (wrong usage, a file or a Redis that cannot be read).
+/// Exit status: 0 on success, 1 if the answer is negative (errors in a policy, no such client), 2 if the command
+/// failed (wrong usage, a file or a Redis that cannot be read).
 #[derive(Parser)]
 #[command(name = "headgate", version, max_term_width = 100)]
 struct Cli {
@@ -59,30 +87,30 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Find mistakes in a configuration, each with line and path, and what is unwise about it
+    /// Find errors in a configuration, each with line and path, and warn about what is unwise
     #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
-    Check(check::Args),
-    /// Tell which limits hold for a request, why the others do not, and which counters it meets
+    Check(check::CheckArgs),
+    /// Show which limits apply to a request, why the others do not, and which counters it uses
     #[command(
         after_help = "Example: headgate explain envoy/envoy.yaml --request 'POST /login' --header 'x-api-key: k'"
     )]
-    Explain(explain::Args),
-    /// Try out a policy on made-up traffic or on an access log, without a Redis
+    Explain(explain::ExplainArgs),
+    /// Simulate a policy on generated traffic or on an access log, without a Redis
     ///
-    /// Counts with the filter's own algorithms on simulated time. What a response costs is 1 where nothing is said;
-    /// live overrides and failures of Redis are no part of it.
+    /// Counts with the filter's own algorithms on simulated time. A response without a cost counts as 1. --fault adds
+    /// failures of Redis and of Envoys. Live overrides are not simulated.
     #[command(
         after_help = "Example: headgate simulate envoy/envoy.yaml --traffic '200/s for 60s, clients 50, zipf 1.1, path /' --svg out.svg"
     )]
-    Simulate(simulate::Args),
-    /// Print the hash under which a secret stands in Redis, in logs and in overrides
+    Simulate(simulate::SimulateArgs),
+    /// Print the hash that Redis, logs and overrides contain in place of a secret
     ///
     /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
     #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
-    Hash(hash::Args),
-    /// Turn another limiter's configuration into one of ours, and say what it cannot carry over
+    Hash(hash::HashArgs),
+    /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
-    Import(import::Args),
+    Import(import::ImportArgs),
     /// Show a client's counters: what is used, what is left, and when it comes back
     #[command(
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
@@ -94,17 +122,17 @@ enum Command {
     /// the address: reset address:192.0.2.1 for that.
     #[command(after_help = "Example: headgate reset api_key:k --limit login")]
     Reset(show::ResetArgs),
-    /// Set, show and take away live overrides: another N for one client, without a reload anywhere
+    /// Set, show and remove live overrides: another N for one client, without a reload anywhere
     ///
     /// Only limits with overrides: [{from: redis}] read them.
-    Override(overrides::Args),
-    /// Tell who is rejected most, by the reports that the filter writes into Envoy's log each minute
+    Override(overrides::OverrideArgs),
+    /// Show which clients are rejected most, from the reports that the filter writes into Envoy's log each minute
     ///
     /// A report is a bounded sketch of one worker: `rejected` is never too low, and `at least` so many are certain.
     #[command(
         after_help = "Example: headgate top envoy.log --last 8; kubectl logs deploy/gateway | headgate top"
     )]
-    Top(top::Args),
+    Top(top::TopArgs),
 }
 
 /// What a subcommand prints, and its exit status.
@@ -129,9 +157,18 @@ impl Failure {
     }
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process, as [`run`] does.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    run(std::env::args_os())
+}
+
+/// Runs a command line, of which the first argument is the program's name.
+///
+/// Prints the result on standard output, and an error in one line on standard error. Returns the exit status: 0 on
+/// success, 1 if the answer is negative (errors in a policy, no such client), 2 if the command failed. Wrong usage,
+/// `--help` and `--version` end the process.
+pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> ExitCode {
+    let result = match Cli::parse_from(args).command {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(&args),
@@ -144,7 +181,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(output) => {
-            // Whoever reads may have heard enough (`headgate … | head`).
+            // The reader may close the pipe early (`headgate … | head`).
             let _ = std::io::stdout().write_all(output.text.as_bytes());
             ExitCode::from(output.status)
         }

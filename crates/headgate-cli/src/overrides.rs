@@ -1,14 +1,14 @@
 //! `headgate override`: live overrides, kept with a client's counters and read with every call.
 //!
 //! Works on fields of the client's hash as `script::LiveQuota` has them. A hash with a live override does not expire:
-//! `set` takes its expiry away, `unset` gives it one again.
+//! `set` removes its expiry, `unset` sets one again.
 
 use super::charges::show_quota;
 use super::counters::{fields, Fields};
 use super::show::span;
 use super::store::{Store, StoreArgs};
 use super::table::Table;
-use super::target::{Place, PlaceArgs, Target};
+use super::target::{CounterSpace, CounterSpaceArgs, Target};
 use super::{Failure, Output};
 use ::redis::{cmd, pipe};
 use headgate_core::limit::{Limit, Override, Period, Quota, Rate, MAX_LIMIT};
@@ -17,13 +17,13 @@ use headgate_core::store::{override_field, override_limit, Label};
 use serde_json::{json, Value};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct OverrideArgs {
     #[command(subcommand)]
-    command: Command,
+    command: OverrideCommand,
 }
 
 #[derive(clap::Subcommand)]
-enum Command {
+enum OverrideCommand {
     /// Grant a client another N for a limit, from its next call on
     #[command(
         after_help = "Example: headgate override set api_key:k per-client 1000 --ttl 1h --policy envoy.yaml"
@@ -35,7 +35,7 @@ enum Command {
         limit: String,
         /// N, unlimited, or N/period with the limit's own period (overrides change N, never the period)
         rate: String,
-        /// It ends after so long: 90s, 30m, 1h, 7d; without it, when it is unset
+        /// Duration of the override: 90s, 30m, 1h, 7d; without it, until it is unset
         #[arg(long)]
         ttl: Option<String>,
     },
@@ -46,7 +46,7 @@ enum Command {
         /// Only this limit's
         limit: Option<String>,
     },
-    /// Take a live override away
+    /// Remove a live override
     Unset {
         #[command(flatten)]
         of: Of,
@@ -55,7 +55,7 @@ enum Command {
     /// Show every client's live overrides; looks at every key
     List {
         #[command(flatten)]
-        place: PlaceArgs,
+        place: CounterSpaceArgs,
         #[command(flatten)]
         store: StoreArgs,
         /// JSON, for scripts
@@ -69,7 +69,7 @@ struct Of {
     /// source:value, source:hash (as in logs) or address:192.0.2.1; source:- reads the value from standard input
     client: String,
     #[command(flatten)]
-    place: PlaceArgs,
+    place: CounterSpaceArgs,
     #[command(flatten)]
     store: StoreArgs,
     /// JSON, for scripts
@@ -77,24 +77,24 @@ struct Of {
     json: bool,
 }
 
-pub fn run(args: &Args) -> Result<Output, Failure> {
+pub fn run(args: &OverrideArgs) -> Result<Output, Failure> {
     match &args.command {
-        Command::Set { of, limit, rate, ttl } => set(of, limit, rate, ttl.as_deref()),
-        Command::Get { of, limit } => get(of, limit.as_deref()),
-        Command::Unset { of, limit } => unset(of, limit),
-        Command::List { place, store, json } => list(&place.read()?, &mut store.connect()?, *json),
+        OverrideCommand::Set { of, limit, rate, ttl } => set(of, limit, rate, ttl.as_deref()),
+        OverrideCommand::Get { of, limit } => get(of, limit.as_deref()),
+        OverrideCommand::Unset { of, limit } => unset(of, limit),
+        OverrideCommand::List { place, store, json } => list(&place.read()?, &mut store.connect()?, *json),
     }
 }
 
 fn set(of: &Of, limit: &str, rate: &str, ttl: Option<&str>) -> Result<Output, Failure> {
     let place = of.place.read()?;
     let target = place.target(&of.client)?;
-    let known = known_limit(&place, limit)?;
+    let of_policy = limit_of_policy(&place, limit)?;
     let (n, period) = parse_rate(rate)?;
     let ttl_ms = ttl.map(parse_ttl).transpose()?;
     let mut store = of.store.connect()?;
     if let Some(period) = period {
-        check_period(&mut store, &target, limit, known, period)?;
+        check_period(&mut store, &target, limit, of_policy, period)?;
     }
     let clock_ms = store.clock_us(&target.hash)? / 1000;
     let quota = LiveQuota {
@@ -131,7 +131,7 @@ fn set(of: &Of, limit: &str, rate: &str, ttl: Option<&str>) -> Result<Output, Fa
 }
 
 /// The policy's limit of this name, if there is a policy.
-fn known_limit<'p>(place: &'p Place, name: &str) -> Result<Option<&'p Limit>, Failure> {
+fn limit_of_policy<'p>(place: &'p CounterSpace, name: &str) -> Result<Option<&'p Limit>, Failure> {
     let Some(loaded) = &place.loaded else {
         return Ok(None);
     };
@@ -183,10 +183,10 @@ fn check_period(
     store: &mut Store,
     target: &Target,
     name: &str,
-    known: Option<&Limit>,
+    of_policy: Option<&Limit>,
     period: Period,
 ) -> Result<(), Failure> {
-    let own = match known.and_then(Limit::period) {
+    let own = match of_policy.and_then(Limit::period) {
         Some(own) => Some(own),
         None => {
             let everything = super::counters::read(store, target)?;
@@ -208,14 +208,14 @@ fn check_period(
         Some(_) => Ok(()),
         None => {
             eprintln!(
-                "headgate: the period is not checked: {name} has no counter yet; --policy FILE would tell"
+                "headgate: the period is not checked: {name} has no counter yet; add --policy FILE to check it"
             );
             Ok(())
         }
     }
 }
 
-/// What stands in a hash: limits with their live overrides.
+/// The live overrides of a hash, by limit.
 fn overrides(fields: Fields) -> Vec<(String, LiveQuota)> {
     let one = |(field, value): (Vec<u8>, Vec<u8>)| {
         let name = String::from_utf8(field).ok()?;
@@ -310,7 +310,7 @@ fn expire(store: &mut Store, key: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn list(place: &Place, store: &mut Store, json: bool) -> Result<Output, Failure> {
+fn list(place: &CounterSpace, store: &mut Store, json: bool) -> Result<Output, Failure> {
     let start = format!("{}{{", place.start);
     let hashes = store.hashes(start.as_bytes(), |connection, key| {
         cmd("HGETALL").arg(key).query::<Fields>(connection)

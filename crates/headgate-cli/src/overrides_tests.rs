@@ -21,7 +21,7 @@ fn a_ttl_is_a_period() {
 }
 
 #[test]
-fn an_override_says_how_long_it_holds() {
+fn an_override_shows_its_remaining_time() {
     let quota = |until_ms| LiveQuota {
         limit: Some(5),
         until_ms,

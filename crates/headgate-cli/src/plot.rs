@@ -9,7 +9,7 @@ const RIGHT: f64 = 20.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 52.0;
 
-/// Blue and vermilion of the Okabe–Ito palette: told apart by those who do not see red and green as well.
+/// Blue and vermilion of the Okabe–Ito palette, which people with colour blindness can distinguish.
 const ALLOWED: &str = "#0072b2";
 const DENIED: &str = "#d55e00";
 
@@ -72,7 +72,7 @@ impl Plot {
         }
         for (index, (allowed, denied)) in self.bars.iter().enumerate() {
             let x = LEFT + bar * index as f64;
-            // A hair of white between bars where there is room for it.
+            // A thin gap between bars that are wide enough for it.
             let width = if bar > 4.0 { bar - 1.0 } else { bar };
             let middle = y(rate(*allowed));
             let upper = y(rate(allowed + denied));

@@ -1,9 +1,9 @@
-//! Why a match does not fit, and which override does, in the words of the configuration.
+//! Why a match does not fit, and which override does, in the terms of the configuration.
 
 use super::policies::Loaded;
-use super::request::MadeUp;
 use headgate_core::identify::{Client, ClientValue, Headers, Identity, Source};
-use headgate_core::limit::{bare_host, Limit, Match, Override, Readings};
+use headgate_core::limit::{bare_host, Limit, Match, Override, PathReadings};
+use headgate_sim::request::Request;
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub fn no_match(
     loaded: &Loaded,
     index: usize,
     limit: &Limit,
-    request: &MadeUp,
+    request: &Request,
     identity: &Identity,
 ) -> String {
     let written = loaded.found.content.tree().and_then(|tree| tree.get("limits"));
@@ -46,7 +46,7 @@ pub fn no_match(
         .join("; ")
 }
 
-fn mismatch(condition: &Match, written: &Value, request: &MadeUp, source: Option<&str>) -> String {
+fn mismatch(condition: &Match, written: &Value, request: &Request, source: Option<&str>) -> String {
     let header = |name: &str| {
         let value = request.header(name).value().unwrap_or_default();
         String::from_utf8_lossy(&value).into_owned()
@@ -66,7 +66,7 @@ fn mismatch(condition: &Match, written: &Value, request: &MadeUp, source: Option
         return format!("methods {} has not {method}", show(written, "methods"));
     }
     let target = header(":path");
-    let paths = Readings::of(target.as_bytes());
+    let paths = PathReadings::of(target.as_bytes());
     if let Some(pattern) = &condition.path {
         if !paths.iter().any(|path| pattern.matches(path, condition.case)) {
             let path = String::from_utf8_lossy(paths.canonical());

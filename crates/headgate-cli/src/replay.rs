@@ -1,11 +1,11 @@
 //! Access logs as traffic: the JSON lines of the shipped format, the common and combined log formats, and Envoy's
 //! own default.
 
-use super::request::MadeUp;
 use super::traffic::Event;
 use super::Failure;
 use headgate_core::config::Policy;
 use headgate_core::identify::{identify, Client, ClientValue, Hasher, Identity, Source, SourceKind};
+use headgate_sim::request::Request;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -14,10 +14,10 @@ use std::rc::Rc;
 pub struct Replay {
     /// In the order of time.
     pub events: Vec<Event>,
-    /// Lines that are no requests, and the first of them.
+    /// The number of lines that are not requests, and the first of them.
     pub skipped: usize,
     pub first_skipped: usize,
-    /// Requests whose address the log does not tell: each client then has one of its own.
+    /// Requests without an address in the log: each of their clients gets one of its own.
     pub without_address: usize,
 }
 
@@ -69,7 +69,7 @@ pub fn read(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Replay, Fail
 
 impl Replay {
     fn take(&mut self, line: Line, policy: &Policy, hasher: &Hasher) {
-        let mut request = MadeUp::new(&line.method, &line.target, &line.host);
+        let mut request = Request::new(&line.method, &line.target, &line.host);
         let named = line
             .client
             .as_deref()
@@ -91,7 +91,7 @@ impl Replay {
         };
         self.events.push(Event {
             time_us: line.time_us,
-            identity,
+            identity: Rc::new(identity),
             label: label.into(),
             request: Rc::new(request),
             cost: 1,
@@ -99,7 +99,7 @@ impl Replay {
     }
 }
 
-/// An address that nobody else has, for a client without a known one (2001:db8::/32 is for documentation).
+/// A unique address for a client without one in the log (2001:db8::/32 is for documentation).
 fn stand_in(name: &str, hasher: &Hasher) -> IpAddr {
     let draw = hasher.digest(name.as_bytes()).draw();
     IpAddr::V6(Ipv6Addr::from_bits(
@@ -199,7 +199,7 @@ fn envoy(line: &str) -> Option<Line> {
         method,
         target,
         host: quoted.get(4).unwrap_or(&"localhost").to_string(),
-        // The last of X-Forwarded-For is what the nearest hop saw.
+        // The last entry of X-Forwarded-For is the address that the nearest hop saw.
         address: quoted.get(1).and_then(|list| ip(list.rsplit(',').next()?.trim())),
         client: None,
     })

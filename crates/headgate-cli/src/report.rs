@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     Error,
-    /// Legal, and unwise.
+    /// Valid but unwise.
     Warning,
 }
 
 impl Severity {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -21,7 +21,7 @@ impl Severity {
     }
 }
 
-/// One thing to say about a file.
+/// An error or a warning about a file.
 #[derive(Debug, Clone)]
 pub struct Finding {
     pub severity: Severity,
@@ -30,18 +30,18 @@ pub struct Finding {
     pub path: String,
     /// From the document's root.
     pub at: String,
-    /// Value, what is wrong and the remedy.
+    /// The value, the mistake and the remedy.
     pub message: String,
 }
 
-/// All that is to be said about one file.
+/// All findings about one file.
 #[derive(Debug, Default)]
 pub struct Report {
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// About a value of a configuration.
+    /// Adds a finding about a value of a configuration.
     pub fn about(&mut self, severity: Severity, found: &Found, path: &str, message: impl Into<String>) {
         self.findings.push(Finding {
             severity,
@@ -52,7 +52,7 @@ impl Report {
         });
     }
 
-    /// About a place of the file that is no part of a configuration.
+    /// Adds a finding about a place of the file outside of any configuration.
     pub fn outside(&mut self, severity: Severity, place: Place, at: &str, message: impl Into<String>) {
         self.findings.push(Finding {
             severity,
@@ -68,12 +68,12 @@ impl Report {
         self.findings.iter().filter(is_such).count()
     }
 
-    /// A line each, in the file's order, and below it the path from the root where that says more.
+    /// One line for each finding, in the file's order; below it the path from the root, where that differs.
     pub fn text(&self, file: &str) -> String {
         let mut text = String::new();
         for finding in self.sorted() {
             let Place { line, column } = finding.place;
-            let _ = write!(text, "{file}:{line}:{column}: {}: ", finding.severity.word());
+            let _ = write!(text, "{file}:{line}:{column}: {}: ", finding.severity.as_str());
             if !finding.path.is_empty() {
                 let _ = write!(text, "{}: ", finding.path);
             }
@@ -91,7 +91,7 @@ impl Report {
                 "file": file,
                 "line": finding.place.line,
                 "column": finding.place.column,
-                "severity": finding.severity.word(),
+                "severity": finding.severity.as_str(),
                 "path": finding.path,
                 "at": finding.at,
                 "message": finding.message,

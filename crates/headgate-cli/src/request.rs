@@ -1,7 +1,8 @@
 //! A request made up on the command line, as the core may ask of it.
 
 use super::Failure;
-use headgate_core::identify::{Attributes, Headers, TlsField};
+use headgate_core::identify::TlsField;
+use headgate_sim::request::Request;
 use std::net::IpAddr;
 
 /// How a request is described.
@@ -29,36 +30,22 @@ pub struct RequestArgs {
     tls: Vec<String>,
 }
 
-/// A request in memory.
-#[derive(Debug, Clone, Default)]
-pub struct MadeUp {
-    /// Names in lower case, pseudo headers among them.
-    pub headers: Vec<(String, String)>,
-    pub address: Option<IpAddr>,
-    /// The path's keys joined by dots.
-    pub metadata: Vec<(String, String)>,
-    pub tls: Vec<(TlsField, String)>,
-    pub route: Option<String>,
-}
-
 impl RequestArgs {
     /// # Errors
     /// What cannot be read as a request.
-    pub fn made_up(&self) -> Result<MadeUp, Failure> {
+    pub fn made_up(&self) -> Result<Request, Failure> {
         let Some((method, target)) = self.request.trim().split_once(' ') else {
             return Err(Failure::new(format!(
                 "--request {:?}: write a method and a path, such as 'POST /login'",
                 self.request
             )));
         };
-        let mut request = MadeUp::new(method, target.trim(), &self.host);
+        let mut request = Request::new(method, target.trim(), &self.host);
         for header in &self.headers {
             let Some((name, value)) = header.split_once(':') else {
                 return Err(Failure::new(format!("--header {header:?}: write 'name: value'")));
             };
-            request
-                .headers
-                .push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+            request.push(&name.trim().to_ascii_lowercase(), value.trim());
         }
         for metadata in &self.metadata {
             let Some((path, value)) = metadata.split_once('=') else {
@@ -82,50 +69,5 @@ impl RequestArgs {
         request.address = Some(self.address);
         request.route = self.route.clone();
         Ok(request)
-    }
-}
-
-impl MadeUp {
-    pub fn new(method: &str, target: &str, host: &str) -> MadeUp {
-        let pseudo = [(":method", method), (":path", target), (":authority", host)];
-        MadeUp {
-            headers: pseudo
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec(),
-            ..MadeUp::default()
-        }
-    }
-}
-
-impl Headers for MadeUp {
-    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
-        let named = self.headers.iter().filter(|(known, _)| known == name);
-        named.for_each(|(_, value)| take(value.as_bytes()));
-    }
-
-    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
-        let all = self.headers.iter();
-        all.for_each(|(name, value)| take(name.as_bytes(), value.as_bytes()));
-    }
-}
-
-impl Attributes for MadeUp {
-    fn address(&self) -> Option<IpAddr> {
-        self.address
-    }
-
-    fn metadata(&self, path: &[String]) -> Option<Vec<u8>> {
-        let path = path.join(".");
-        let found = self.metadata.iter().find(|(p, _)| *p == path);
-        found.map(|(_, value)| value.clone().into_bytes())
-    }
-
-    fn tls(&self, field: TlsField) -> Option<Vec<u8>> {
-        let found = self.tls.iter().find(|(f, _)| *f == field);
-        found.map(|(_, value)| value.clone().into_bytes())
-    }
-
-    fn route(&self) -> Option<Vec<u8>> {
-        self.route.clone().map(String::into_bytes)
     }
 }

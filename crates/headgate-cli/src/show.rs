@@ -4,7 +4,7 @@ use super::charges::show_quota;
 use super::counters::{self, Everything, Standing, Stored};
 use super::store::{Store, StoreArgs};
 use super::table::Table;
-use super::target::{Place, PlaceArgs, Target};
+use super::target::{CounterSpace, CounterSpaceArgs, Target};
 use super::{Failure, Output};
 use ::redis::cmd;
 use headgate_core::limit::{Quota, Rate};
@@ -18,7 +18,7 @@ pub struct ShowArgs {
     /// standard input
     client: String,
     #[command(flatten)]
-    place: PlaceArgs,
+    place: CounterSpaceArgs,
     #[command(flatten)]
     store: StoreArgs,
     /// JSON, for scripts
@@ -34,7 +34,7 @@ pub struct ResetArgs {
     #[arg(long, value_name = "NAME")]
     limit: Option<String>,
     #[command(flatten)]
-    place: PlaceArgs,
+    place: CounterSpaceArgs,
     #[command(flatten)]
     store: StoreArgs,
     /// JSON, for scripts
@@ -67,7 +67,7 @@ pub fn show(args: &ShowArgs) -> Result<Output, Failure> {
 fn as_text(
     rows: &[(&Stored, Option<Standing>)],
     everything: &Everything,
-    place: &Place,
+    place: &CounterSpace,
     target: &Target,
 ) -> String {
     let mut text = format!("{}{{{}}}\n", place.start, target.tag);
@@ -91,7 +91,7 @@ fn as_text(
             let Some(standing) = standing else {
                 table.row(&[
                     &stored.label.limit,
-                    stored.label.form.word(),
+                    stored.label.form.as_str(),
                     period,
                     "not readable by this release",
                 ]);
@@ -114,7 +114,7 @@ fn as_text(
             };
             table.row(&[
                 &stored.label.limit,
-                stored.label.form.word(),
+                stored.label.form.as_str(),
                 &rate,
                 &standing.used.to_string(),
                 &left,
@@ -149,7 +149,7 @@ fn as_json(rows: &[(&Stored, Option<Standing>)], everything: &Everything, target
             let known = standing.is_some_and(|standing| matches!(standing.limit, Some(Quota::Limited(_))));
             json!({
                 "limit": stored.label.limit,
-                "form": stored.label.form.word(),
+                "form": stored.label.form.as_str(),
                 "period_ms": stored.label.period.as_millis(),
                 "for": stored.label.components,
                 "rate": standing.and_then(|standing| standing.limit).map(show_quota),

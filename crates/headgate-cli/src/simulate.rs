@@ -1,21 +1,30 @@
 //! `headgate simulate`: how many requests of some traffic a policy denies, by limit and by client, without a Redis.
 
-use super::charges::show_quota;
-use super::engine::Engine;
-use super::plot::{self, Plot};
+use super::fault::{self, Sizes};
 use super::policies::{load, Loaded};
-use super::table::Table;
+use super::tally::Tally;
 use super::traffic::{self, Event};
 use super::{input, replay, Failure, Output};
-use headgate_core::decision::Outcome;
-use serde_json::{json, Value};
+use clap::builder::TypedValueParser;
+use headgate_core::model::{Cost, Policy};
+use headgate_sim::network::{Settings, OP_TIMEOUT};
+use headgate_sim::time::{Micros, SECOND};
+use headgate_sim::world::{Arrival, Scenario, World};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::rc::Rc;
+
+/// Masters of the Redis Cluster without `--shards`.
+const SHARDS: usize = 3;
+
+/// A fault that does not end outlasts the last request by so much.
+const OUTLASTS: Micros = 60 * SECOND;
+
+/// Headers of a response that carry costs.
+type Response = Rc<[(String, String)]>;
 
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["traffic", "replay"])))]
-pub struct Args {
+pub struct SimulateArgs {
     /// A file as `headgate check` takes it
     file: String,
     /// Traffic in a line; may be repeated, all of it then comes together
@@ -30,7 +39,19 @@ pub struct Args {
     /// Writes a plot of allowed and denied requests over time
     #[arg(long, value_name = "FILE")]
     svg: Option<String>,
-    /// So many clients in the table, those with most denials first
+    /// A fault of Redis or of an Envoy; may be repeated
+    #[arg(long, value_name = "FAULT", long_help = format!("A fault of Redis or of an Envoy; may be repeated: {}", fault::GRAMMAR))]
+    fault: Vec<String>,
+    /// How many Envoys share the traffic; each counts by itself what Redis does not
+    #[arg(long, value_name = "N", value_parser = count(100))]
+    envoys: Option<usize>,
+    /// Workers in each Envoy; each has its own leases and verdict cache
+    #[arg(long, value_name = "N", value_parser = count(64))]
+    workers: Option<usize>,
+    /// Masters in the Redis Cluster; 3 where there are faults
+    #[arg(long, value_name = "N", value_parser = count(100))]
+    shards: Option<usize>,
+    /// How many clients the table shows, those with most denials first
     #[arg(long, default_value_t = 10, value_name = "N")]
     clients: usize,
     /// JSON, for scripts
@@ -38,7 +59,20 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: &Args) -> Result<Output, Failure> {
+impl SimulateArgs {
+    /// Whether Envoys and Redis are as in the world: with several of them, latency and faults.
+    fn is_real(&self) -> bool {
+        !self.fault.is_empty() || self.envoys.is_some() || self.workers.is_some() || self.shards.is_some()
+    }
+}
+
+fn count(most: u16) -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u16)
+        .range(1..=i64::from(most))
+        .map(usize::from)
+}
+
+pub fn run(args: &SimulateArgs) -> Result<Output, Failure> {
     let mut all = load(&args.file, args.instance.as_deref())?;
     let (Some(loaded), true) = (all.pop(), all.is_empty()) else {
         return Err(Failure::new(format!(
@@ -73,7 +107,7 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
         events.extend(replay.events);
     }
     events.sort_by_key(|event| event.time_us);
-    let tally = Tally::run(&loaded, &events);
+    let tally = simulate(args, &loaded, &events)?;
     if let Some(file) = &args.svg {
         std::fs::write(file, tally.plot().svg()).map_err(|error| Failure::new(format!("{file}: {error}")))?;
     }
@@ -83,166 +117,79 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
     }))
 }
 
-/// Of one limit.
-#[derive(Default, Clone)]
-struct OfLimit {
-    /// Requests that it held for.
-    held: u64,
-    denied: u64,
-    /// Those that it would have denied.
-    in_shadow: u64,
+/// Lets the requests come to simulated Envoys and a simulated Redis.
+fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Result<Tally<'e>, Failure> {
+    let sizes = Sizes {
+        shards: args.shards.unwrap_or(SHARDS),
+        envoys: args.envoys.unwrap_or(1),
+    };
+    let start_us = events.first().map_or(0, |event| event.time_us);
+    let end = events.last().map_or(0, |event| event.time_us - start_us) + OUTLASTS;
+    let mut faults = Vec::new();
+    for text in &args.fault {
+        let fault = fault::parse(text, sizes);
+        let mut planned =
+            fault.map_err(|error| Failure::new(format!("--fault: {error}. Write {}", fault::GRAMMAR)))?;
+        planned.until = planned.until.min(end.max(planned.from));
+        faults.push(planned);
+    }
+    let workers = args.workers.unwrap_or(1);
+    let network = Settings {
+        envoys: sizes.envoys,
+        workers,
+        // Without faults it makes no difference where a counter lives.
+        shards: if args.is_real() { sizes.shards } else { 0 },
+        discovery: true,
+        // A Redis nearby; without faults, one that takes no time.
+        hop: if args.is_real() { 50 } else { 0 },
+        way: if args.is_real() { (150, 600) } else { (0, 0) },
+        op_timeout: OP_TIMEOUT,
+        stream_life: 240 * SECOND,
+        prefix: loaded.policy.redis.key_prefix.clone(),
+    };
+    let mut policy = loaded.policy.clone();
+    // The events of each limit.
+    policy.metrics.enabled = true;
+    let mut responses = BTreeMap::<u64, Response>::new();
+    let mut random = fastrand::Rng::with_seed(1);
+    let arrivals = events.iter().map(|event| Arrival {
+        at: event.time_us - start_us,
+        envoy: random.usize(..sizes.envoys),
+        worker: random.usize(..workers),
+        request: Rc::clone(&event.request),
+        identity: Some(Rc::clone(&event.identity)),
+        answered_after: Some(0),
+        response: Rc::clone(
+            responses
+                .entry(event.cost)
+                .or_insert_with(|| response(&policy, event.cost)),
+        ),
+        leaves_after: None,
+    });
+    let scenario = Rc::new(Scenario {
+        seed: 1,
+        unix_us: start_us,
+        arrivals: arrivals.collect(),
+        network,
+        policies: vec![Rc::new(policy.clone())],
+        faults,
+    });
+    let mut world = World::new(scenario, |network, _| {
+        network.borrow_mut().journal.forgetful = true;
+        Tally::new(loaded, events, args.is_real())
+    });
+    world.run(u64::MAX);
+    Ok(world.observer)
 }
 
-/// What became of all requests.
-struct Tally {
-    requests: u64,
-    denied: u64,
-    exempt: u64,
-    /// The caller is not identified.
-    no_client: u64,
-    span_us: u64,
-    limits: Vec<OfLimit>,
-    /// Requests and denials.
-    clients: BTreeMap<Rc<str>, (u64, u64)>,
-    step_s: f64,
-    bars: Vec<(u64, u64)>,
-}
-
-impl Tally {
-    fn run(loaded: &Loaded, events: &[Event]) -> Tally {
-        let start = events.first().map_or(0, |event| event.time_us);
-        let span_us = events.last().map_or(0, |event| event.time_us) - start;
-        let step_s = plot::step(span_us as f64 / 1e6);
-        let step_us = (step_s * 1e6) as u64;
-        let mut tally = Tally {
-            requests: 0,
-            denied: 0,
-            exempt: 0,
-            no_client: 0,
-            span_us,
-            limits: vec![OfLimit::default(); loaded.policy.limits.len()],
-            clients: BTreeMap::new(),
-            step_s,
-            bars: vec![(0, 0); (span_us / step_us) as usize + 1],
-        };
-        let mut engine = Engine::new(&loaded.policy, input::hasher());
-        for event in events {
-            let counting = engine.count(event.time_us, &*event.request, &event.identity, event.cost);
-            let refused = counting.decision.refuses();
-            tally.requests += 1;
-            tally.denied += u64::from(refused);
-            match counting.decision.outcome {
-                Outcome::Exempt => tally.exempt += 1,
-                Outcome::NoClient { .. } | Outcome::AmbiguousClient => tally.no_client += 1,
-                _ => {}
-            }
-            let limits = &mut tally.limits;
-            let mut count = |indices: &[usize], add: fn(&mut OfLimit)| {
-                indices.iter().for_each(|index| {
-                    if let Some(limit) = limits.get_mut(*index) {
-                        add(limit);
-                    }
-                });
-            };
-            count(&counting.held, |limit| limit.held += 1);
-            count(&counting.denied_by, |limit| limit.denied += 1);
-            count(&counting.decision.shadow, |limit| limit.in_shadow += 1);
-            let client = tally.clients.entry(Rc::clone(&event.label)).or_default();
-            client.0 += 1;
-            client.1 += u64::from(refused);
-            if let Some(bar) = tally.bars.get_mut(((event.time_us - start) / step_us) as usize) {
-                match refused {
-                    true => bar.1 += 1,
-                    false => bar.0 += 1,
-                }
-            }
-        }
-        tally
-    }
-
-    /// Those with most denials first.
-    fn worst(&self) -> Vec<(&Rc<str>, u64, u64)> {
-        let mut all: Vec<_> = self
-            .clients
-            .iter()
-            .map(|(label, (requests, denied))| (label, *requests, *denied))
-            .collect();
-        all.sort_by_key(|(_, requests, denied)| (std::cmp::Reverse(*denied), std::cmp::Reverse(*requests)));
-        all
-    }
-
-    fn summary(&self) -> String {
-        let share = 100.0 * self.denied as f64 / self.requests.max(1) as f64;
-        format!(
-            "{} requests of {} clients in {:.0} s: {} allowed, {} denied ({share:.1}%)",
-            self.requests,
-            self.clients.len(),
-            self.span_us as f64 / 1e6,
-            self.requests - self.denied,
-            self.denied
-        )
-    }
-
-    fn text(&self, loaded: &Loaded, most: usize, notes: &[String]) -> String {
-        let mut text = format!("{}\n\n", self.summary());
-        let mut table = Table::new(&["limit", "rate", "requests", "denied", "in shadow"]);
-        for (limit, of) in loaded.policy.limits.iter().zip(&self.limits) {
-            let [held, denied, in_shadow] =
-                [of.held, of.denied, of.in_shadow].map(|number| number.to_string());
-            table.row(&[&limit.name, &show_quota(limit.quota), &held, &denied, &in_shadow]);
-        }
-        text += &table.text();
-        text.push('\n');
-        let mut table = Table::new(&["client", "requests", "allowed", "denied"]);
-        for (label, requests, denied) in self.worst().into_iter().take(most) {
-            table.row(&[
-                label,
-                &requests.to_string(),
-                &(requests - denied).to_string(),
-                &denied.to_string(),
-            ]);
-        }
-        text += &table.text();
-        if self.clients.len() > most {
-            let _ = writeln!(
-                text,
-                "  and {} more; --clients N shows more",
-                self.clients.len() - most
-            );
-        }
-        for (count, what) in [(self.exempt, "exempt"), (self.no_client, "without a client")] {
-            if count > 0 {
-                let _ = writeln!(text, "{count} requests were {what}");
-            }
-        }
-        for note in notes {
-            let _ = writeln!(text, "{note}");
-        }
-        text
-    }
-
-    fn json(&self, loaded: &Loaded, most: usize, notes: &[String]) -> Value {
-        let limit = |(limit, of): (&headgate_core::limit::Limit, &OfLimit)| json!({"name": limit.name, "requests": of.held, "denied": of.denied, "in_shadow": of.in_shadow});
-        let limits: Vec<Value> = loaded.policy.limits.iter().zip(&self.limits).map(limit).collect();
-        let client = |(label, requests, denied): (&Rc<str>, u64, u64)| json!({"client": **label, "requests": requests, "denied": denied});
-        let clients: Vec<Value> = self.worst().into_iter().take(most).map(client).collect();
-        json!({
-            "requests": self.requests,
-            "allowed": self.requests - self.denied,
-            "denied": self.denied,
-            "exempt": self.exempt,
-            "no_client": self.no_client,
-            "limits": limits,
-            "clients": clients,
-            "notes": notes,
-        })
-    }
-
-    fn plot(&self) -> Plot {
-        Plot {
-            title: self.summary(),
-            step_s: self.step_s,
-            bars: self.bars.clone(),
-        }
-    }
+/// A response that carries its cost in each header that a limit reads.
+fn response(policy: &Policy, cost: u64) -> Response {
+    let names = policy.limits.iter().filter_map(|limit| match &limit.cost {
+        Cost::ResponseHeader { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    let status = (":status".to_owned(), "200".to_owned());
+    std::iter::once(status)
+        .chain(names.map(|name| (name, cost.to_string())))
+        .collect()
 }

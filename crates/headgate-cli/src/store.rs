@@ -1,5 +1,5 @@
-//! The Redis or Redis Cluster that counts, for the subcommands of those who are on call. Knows slots and nodes, and
-//! nothing of counters.
+//! The Redis or Redis Cluster with the counters, for the subcommands that read or change them. This module knows slots
+//! and nodes, not counters.
 
 use super::Failure;
 use ::redis::{
@@ -42,7 +42,7 @@ pub struct StoreArgs {
 }
 
 /// A master and the slots that it serves.
-struct Node {
+struct Master {
     slots: Vec<RangeInclusive<u16>>,
     name: String,
     connection: Connection,
@@ -52,13 +52,13 @@ struct Node {
 pub struct Store {
     info: ConnectionInfo,
     certificates: Option<TlsCertificates>,
-    nodes: Vec<Node>,
+    nodes: Vec<Master>,
     is_cluster: bool,
 }
 
 impl StoreArgs {
     /// # Errors
-    /// A URL that is none, and a Redis that cannot be reached.
+    /// An invalid URL, or a Redis that cannot be reached.
     pub fn connect(&self) -> Result<Store, Failure> {
         let bad = |error| {
             Failure::new(format!(
@@ -95,7 +95,7 @@ impl StoreArgs {
 }
 
 impl Store {
-    /// Asks the first node who serves what.
+    /// Asks the first node which masters serve which slots.
     fn discover(&mut self) -> Result<(), Failure> {
         let addr = self.info.addr().clone();
         let mut seed = self.connect(&addr)?;
@@ -103,7 +103,7 @@ impl Store {
         self.nodes.clear();
         let slots = match slots {
             Ok(slots) => slots,
-            // Nobody knows then whether it is a cluster.
+            // Without the right to ask, it is unknown whether this is a cluster.
             Err(error) if error.code() == Some("NOPERM") => return Err(failed(&seed.name, &error)),
             // "cluster support disabled"
             Err(_) => {
@@ -140,7 +140,7 @@ impl Store {
         }
     }
 
-    fn connect(&self, addr: &ConnectionAddr) -> Result<Node, Failure> {
+    fn connect(&self, addr: &ConnectionAddr) -> Result<Master, Failure> {
         let name = addr.to_string();
         let open = || {
             let info = self.info.clone().set_addr(addr.clone());
@@ -154,7 +154,7 @@ impl Store {
             Ok(connection)
         };
         match open() {
-            Ok(connection) => Ok(Node {
+            Ok(connection) => Ok(Master {
                 slots: Vec::new(),
                 name,
                 connection,
@@ -174,7 +174,7 @@ impl Store {
     ) -> Result<T, Failure> {
         let slot = HashSlot::of(key).get();
         for attempt in 0..2 {
-            let serves = |node: &&mut Node| node.slots.iter().any(|slots| slots.contains(&slot));
+            let serves = |node: &&mut Master| node.slots.iter().any(|slots| slots.contains(&slot));
             let Some(node) = self.nodes.iter_mut().find(serves) else {
                 return Err(Failure::new(format!("no master serves slot {slot} now")));
             };
@@ -193,7 +193,7 @@ impl Store {
         Ok(seconds * 1_000_000 + micros)
     }
 
-    /// Every key that begins so, in the slot of that beginning, whose hash tag must be complete.
+    /// Every key with this prefix, in the prefix's slot. The prefix must contain the whole hash tag.
     pub fn keys_of(&mut self, start: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         let slot = HashSlot::of(start).get();
         let mut keys: Vec<Vec<u8>> = match self.is_cluster {
@@ -216,7 +216,7 @@ impl Store {
         Ok(keys)
     }
 
-    /// Every hash of every master whose key begins so, each with something that is read of it at once.
+    /// Every hash of every master whose key has this prefix, each with data that is read in the same step.
     pub fn hashes<T>(
         &mut self,
         start: &[u8],
@@ -238,7 +238,7 @@ impl Store {
     }
 }
 
-/// All keys of a node that begin so, in steps that hold nobody up.
+/// All keys of a node with this prefix, in small steps that do not block other clients of the node.
 fn scan(connection: &mut Connection, start: &[u8], kind: Option<&str>) -> RedisResult<Vec<Vec<u8>>> {
     let mut pattern = Vec::with_capacity(start.len() + 1);
     for byte in start {
@@ -312,7 +312,7 @@ fn at(seed: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
 fn failed(node: &str, error: &::redis::RedisError) -> Failure {
     let remedy = match error.code() {
         Some("NOAUTH" | "WRONGPASS") => "; set HEADGATE_REDIS_USER and HEADGATE_REDIS_PASSWORD",
-        Some("NOPERM") => "; the user needs more rights than the filter's: README, \"The headgate command\"",
+        Some("NOPERM") => "; the user needs more rights than the filter's: docs/cli.md, \"Rights in Redis\"",
         _ => "",
     };
     Failure::new(format!("redis at {node}: {error}{remedy}"))

@@ -1,4 +1,4 @@
-//! Columns of text, as wide as what stands in them.
+//! Columns of text, as wide as their contents.
 
 /// Rows under a head; the last column is not padded.
 pub struct Table {
@@ -17,7 +17,7 @@ impl Table {
             .push(cells.iter().map(|cell| (*cell).to_owned()).collect());
     }
 
-    /// Numbers (with what may follow them) stand right, words left.
+    /// Numbers (and what may follow them) are aligned right, text left.
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cell = |row: &Vec<String>, column: usize| row.get(column).cloned().unwrap_or_default();
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_stand_left_and_numbers_right() {
+    fn text_is_aligned_left_and_numbers_right() {
         let mut table = Table::new(&["name", "calls", "why"]);
         table.row(&["a", "5", "x"]);
         table.row(&["long", "1000", ""]);

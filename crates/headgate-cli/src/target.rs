@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 /// Where a policy keeps its counters.
 #[derive(clap::Args)]
-pub struct PlaceArgs {
+pub struct CounterSpaceArgs {
     /// The configuration that counts: gives prefix, instance, rates and what is plain
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
@@ -27,8 +27,8 @@ pub struct PlaceArgs {
     instance: Option<String>,
 }
 
-/// Where counters are, and what is known of their limits.
-pub struct Place {
+/// The counters of one instance: their keys' prefix, and the policy if one is given.
+pub struct CounterSpace {
     /// `<prefix>:<instance>:`
     pub start: String,
     pub loaded: Option<Loaded>,
@@ -46,10 +46,10 @@ pub struct Target {
     pub client: Option<Client>,
 }
 
-impl PlaceArgs {
+impl CounterSpaceArgs {
     /// # Errors
-    /// A policy that cannot be read, or several without a word which.
-    pub fn read(&self) -> Result<Place, Failure> {
+    /// A policy that cannot be read, or several of which none is chosen.
+    pub fn read(&self) -> Result<CounterSpace, Failure> {
         let loaded = match &self.policy {
             None => None,
             Some(file) => {
@@ -67,7 +67,7 @@ impl PlaceArgs {
         let prefix = prefix.or(of_policy.map(|policy| policy.redis.key_prefix.as_str()));
         let instance = self.instance.as_deref();
         let instance = instance.or(of_policy.map(|policy| policy.instance.as_str()));
-        Ok(Place {
+        Ok(CounterSpace {
             start: format!(
                 "{}:{}:",
                 prefix.unwrap_or("ratelimit"),
@@ -80,12 +80,12 @@ impl PlaceArgs {
     }
 }
 
-impl Place {
-    /// The client that is written as `source:value`, `source:hash` or `address:192.0.2.1`, or a tag as it stands in
-    /// Redis, in braces. A value `-` is read from standard input.
+impl CounterSpace {
+    /// The client that is written as `source:value`, `source:hash` or `address:192.0.2.1`, or a tag in braces as in
+    /// Redis. A value `-` is read from standard input.
     ///
     /// # Errors
-    /// What names no client.
+    /// A text that does not name a client.
     pub fn target(&self, text: &str) -> Result<Target, Failure> {
         if let Some(tag) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
             return Ok(self.at(tag.to_owned(), None));
@@ -95,11 +95,11 @@ impl Place {
             .filter(|(source, value)| !source.is_empty() && !value.is_empty())
         else {
             return Err(Failure::new(format!(
-                "{text:?} is no client; write source:value, such as api_key:k or address:192.0.2.1"
+                "{text:?} is not a client; write source:value, such as api_key:k or address:192.0.2.1"
             )));
         };
         let read;
-        // Who pipes a secret means the secret.
+        // A value from standard input is never a hash.
         let is_value = self.is_value || value == "-";
         let value = match value {
             "-" => {
@@ -110,14 +110,14 @@ impl Place {
             }
             value => value,
         };
-        let known = self
+        let sources = self
             .loaded
             .as_ref()
             .map(|loaded| loaded.policy.identify.as_slice());
-        let Some(sources) = known else {
+        let Some(sources) = sources else {
             return self.unknown(source, value, is_value);
         };
-        let Some(index) = sources.iter().position(|known| known.name == source) else {
+        let Some(index) = sources.iter().position(|candidate| candidate.name == source) else {
             if source == "address" {
                 return self.unknown(source, value, is_value);
             }
@@ -163,7 +163,7 @@ impl Place {
                 _ => None,
             };
             let Some(net) = net else {
-                return Err(Failure::new(format!("{value:?} is no address")));
+                return Err(Failure::new(format!("{value:?} is not an address")));
             };
             push_escaped(&mut tag, ShownAddress(net).to_string().as_bytes());
         } else {
@@ -191,13 +191,13 @@ impl Place {
             (true, _) => " (taken for a hash; --value takes it for a value)",
             (false, true) => "",
             (false, false) => {
-                " (HEADGATE_HASH_KEY is not set: a value that is no hash was hashed without a key)"
+                " (HEADGATE_HASH_KEY is not set: a value that is not a hash was hashed without a key)"
             }
         }
     }
 }
 
-/// An address as it stands in a key, copied from there.
+/// An address as it is written in a key.
 fn unescaped(value: &str) -> String {
     value.replace("%3A", ":")
 }

@@ -1,6 +1,6 @@
-//! `headgate top`: who is rejected most, by the `most_rejected` lines of Envoy's logs.
+//! `headgate top`: which clients are rejected most, from the `most_rejected` lines of Envoy's logs.
 //!
-//! A line is one worker's minute (see `telemetry/top.rs`); here they are added up, and nothing is counted anew.
+//! Each line is one worker's report about one minute (see `telemetry/top.rs`). This module only adds them up.
 
 use super::table::Table;
 use super::{input, Failure, Output};
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::time::Duration;
 
-/// What such a line says its event is.
+/// The `event` field of such a line.
 const EVENT: &str = "most_rejected";
 
 /// What Envoy puts before each line of a wasm module.
@@ -23,11 +23,11 @@ const LOG_FIELDS: [&str; 3] = ["log", "message", "msg"];
 const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct TopArgs {
     /// Envoy's log, also as Docker or Kubernetes keep it; - is standard input
     #[arg(default_value = "-")]
     log: String,
-    /// Show so many clients
+    /// How many clients to show
     #[arg(long, short, value_name = "N", default_value_t = 10)]
     number: usize,
     /// Only the last N reports: each worker that denies makes one a minute
@@ -41,8 +41,8 @@ pub struct Args {
     json: bool,
 }
 
-/// One worker's minute.
-struct Report {
+/// One worker's report about one minute.
+struct WorkerReport {
     instance: String,
     seconds: u64,
     clients: Vec<Rejected>,
@@ -51,14 +51,14 @@ struct Report {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Rejected {
     client: String,
-    /// The one that rejected it last.
+    /// The limit that rejected it last.
     limit: String,
     rejected: u64,
-    /// How much of it may be another's.
+    /// How many of `rejected` may be other clients'.
     error: u64,
 }
 
-pub fn run(args: &Args) -> Result<Output, Failure> {
+pub fn run(args: &TopArgs) -> Result<Output, Failure> {
     if args.follow {
         return follow(args);
     }
@@ -70,14 +70,15 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
     if reports.is_empty() {
         let from = args.log.as_str();
         return Err(Failure::new(format!(
-            "{from}: no {EVENT} line: nobody was rejected for a minute, metrics are off, or Envoy logs less than `info`"
+            "{from}: no {EVENT} line: no client was rejected for a minute, metrics are off, or Envoy logs less than `info`"
         )));
     }
     Ok(Output::text(shown(args, &reports)))
 }
 
-/// Reads on and on. Standard input may end, a file may be rotated: one that has become shorter is read from its start.
-fn follow(args: &Args) -> Result<Output, Failure> {
+/// Reads the log as it grows. Standard input may end. A file may be rotated: one that became shorter is read from its
+/// start.
+fn follow(args: &TopArgs) -> Result<Output, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("{}: {error}", args.log));
     let open = || -> std::io::Result<Box<dyn Read>> {
         Ok(match args.log.as_str() {
@@ -96,7 +97,7 @@ fn follow(args: &Args) -> Result<Output, Failure> {
                 let mut out = std::io::stdout().lock();
                 let text = shown(args, &reports);
                 if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-                    break; // nobody reads on
+                    break; // the reader has closed the pipe
                 }
             }
             line.clear();
@@ -115,11 +116,16 @@ fn follow(args: &Args) -> Result<Output, Failure> {
     Ok(Output::text(String::new()))
 }
 
-/// Adds the report of a line, where it is one, and forgets those before the last that are wanted.
-fn add(args: &Args, reports: &mut VecDeque<Report>, number: usize, line: &str) -> Result<bool, Failure> {
+/// Adds the line's report, if it has one, and drops reports before the last `--last`.
+fn add(
+    args: &TopArgs,
+    reports: &mut VecDeque<WorkerReport>,
+    number: usize,
+    line: &str,
+) -> Result<bool, Failure> {
     let report = match find(line) {
         None => return Ok(false),
-        Some(report) => report.and_then(|value| Report::read(&value)),
+        Some(report) => report.and_then(|value| WorkerReport::read(&value)),
     };
     let report = report.ok_or_else(|| {
         Failure::new(format!(
@@ -134,10 +140,10 @@ fn add(args: &Args, reports: &mut VecDeque<Report>, number: usize, line: &str) -
     Ok(true)
 }
 
-/// The report of a line: alone, behind what Envoy puts before it, or in a log of JSON lines. `None`: the line is about
-/// something else; `Some(None)`: it was one, and is broken.
+/// The report of a line: alone, after Envoy's prefix, or in a field of a JSON line. `None`: the line is not a report;
+/// `Some(None)`: it is an invalid report.
 ///
-/// Callers' words stand in logs, too. What they might write into a path or a header is not taken for a report.
+/// Logs contain texts of callers, too. A report that a caller writes into a path or a header is ignored.
 fn find(line: &str) -> Option<Option<Value>> {
     if !line.contains(EVENT) {
         return None;
@@ -159,8 +165,8 @@ fn find(line: &str) -> Option<Option<Value>> {
     }
 }
 
-impl Report {
-    fn read(value: &Value) -> Option<Report> {
+impl WorkerReport {
+    fn read(value: &Value) -> Option<WorkerReport> {
         let rejected = |value: &Value| {
             Some(Rejected {
                 client: value["client"].as_str()?.to_owned(),
@@ -169,7 +175,7 @@ impl Report {
                 error: value["error"].as_u64()?,
             })
         };
-        Some(Report {
+        Some(WorkerReport {
             instance: value["instance"].as_str()?.to_owned(),
             seconds: value["seconds"].as_u64()?,
             clients: value["clients"]
@@ -182,7 +188,7 @@ impl Report {
 }
 
 /// All reports as one, by instance, the most rejected first.
-fn sums(reports: &VecDeque<Report>) -> Vec<(&str, Rejected)> {
+fn sums(reports: &VecDeque<WorkerReport>) -> Vec<(&str, Rejected)> {
     let mut sums: BTreeMap<(&str, &str), Rejected> = BTreeMap::new();
     for report in reports {
         for one in &report.clients {
@@ -201,7 +207,7 @@ fn sums(reports: &VecDeque<Report>) -> Vec<(&str, Rejected)> {
     all
 }
 
-fn shown(args: &Args, reports: &VecDeque<Report>) -> String {
+fn shown(args: &TopArgs, reports: &VecDeque<WorkerReport>) -> String {
     let all = sums(reports);
     let all = all.get(..args.number).unwrap_or(&all);
     let at_least = |one: &Rejected| one.rejected.saturating_sub(one.error);
@@ -246,7 +252,7 @@ fn shown(args: &Args, reports: &VecDeque<Report>) -> String {
     text
 }
 
-/// What callers named themselves with may hold what a terminal obeys.
+/// Names that callers choose may contain control sequences for terminals.
 fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

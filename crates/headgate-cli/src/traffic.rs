@@ -1,22 +1,22 @@
 //! Traffic described in a line: `200/s for 60s, clients 50, zipf 1.1, path /`.
 
-use super::request::MadeUp;
 use super::Failure;
 use headgate_core::config::Policy;
 use headgate_core::identify::{Client, Hasher, Identity, SourceKind};
 use headgate_core::limit::{Percent, Period, Quota, Rate};
+use headgate_sim::request::Request;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 /// Simulated time begins on a full hour, in unix µs.
 const START_US: u64 = 1_800_000_000 * 1_000_000;
-/// More than this is no simulation for a desk.
+/// The maximum number of requests in one simulation.
 const MOST_EVENTS: f64 = 20_000_000.0;
 
 /// What may be written, for `--help`.
 pub const GRAMMAR: &str = "RATE for DURATION, then any of: clients N · zipf S (how uneven they are; 0 is even) · path P \
-(several: each as often) · method M · host H · as SOURCE (who they are told apart by; default the first of identify) · \
-addresses N (shared by all clients; default one each) · anonymous 20% (by address alone) · cost N (told by the response) \
+(several: each as often) · method M · host H · as SOURCE (what identifies them; default the first of identify) · \
+addresses N (shared by all clients; default one each) · anonymous 20% (by address alone) · cost N (in the response) \
 · from DURATION (when it begins) · evenly (in place of random arrivals) · seed N. Client 1 of \
 two lines is the same client";
 
@@ -24,16 +24,16 @@ two lines is the same client";
 pub struct Event {
     /// Unix µs.
     pub time_us: u64,
-    pub identity: Identity,
-    /// How people call the caller.
+    pub identity: Rc<Identity>,
+    /// The caller's name for people.
     pub label: Rc<str>,
-    pub request: Rc<MadeUp>,
-    /// As the response tells.
+    pub request: Rc<Request>,
+    /// The cost in the response.
     pub cost: u64,
 }
 
-/// How people call a caller, who it is, and what it asks for.
-type Caller = (Rc<str>, Option<Client>, Vec<Rc<MadeUp>>);
+/// A caller's name for people, its identity, and its requests.
+type Caller = (Rc<str>, Rc<Identity>, Vec<Rc<Request>>);
 
 struct Spec {
     per_second: f64,
@@ -111,11 +111,12 @@ pub fn generate(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Vec<Even
                 _ => name,
             };
             let requests = spec.paths.iter().map(|path| {
-                let mut request = MadeUp::new(&spec.method, path, &spec.host);
+                let mut request = Request::new(&spec.method, path, &spec.host);
                 request.address = Some(address);
                 Rc::new(request)
             });
-            (label.into(), client, requests.collect())
+            let identity = client.map_or(Identity::Unknown, Identity::Client);
+            (label.into(), Rc::new(identity), requests.collect())
         })
         .collect();
     let shares = shares(spec.clients, spec.zipf);
@@ -125,7 +126,7 @@ pub fn generate(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Vec<Even
     loop {
         now += match spec.evenly {
             true => 1.0 / spec.per_second,
-            // Arrivals that know nothing of each other: exponential gaps (a Poisson process).
+            // Independent arrivals: exponential gaps (a Poisson process).
             false => -(1.0 - random.f64()).ln() / spec.per_second,
         };
         if now > spec.seconds {
@@ -136,7 +137,7 @@ pub fn generate(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Vec<Even
             .partition_point(|share| *share < drawn)
             .min(clients.len().saturating_sub(1));
         let path = random.usize(0..spec.paths.len().max(1));
-        let Some((label, client, requests)) = clients.get(who) else {
+        let Some((label, identity, requests)) = clients.get(who) else {
             return Ok(events);
         };
         let Some(request) = requests.get(path) else {
@@ -144,7 +145,7 @@ pub fn generate(text: &str, policy: &Policy, hasher: &Hasher) -> Result<Vec<Even
         };
         events.push(Event {
             time_us: START_US + ((spec.from_s + now) * 1e6) as u64,
-            identity: client.clone().map_or(Identity::Unknown, Identity::Client),
+            identity: Rc::clone(identity),
             label: Rc::clone(label),
             request: Rc::clone(request),
             cost: spec.cost,
@@ -174,7 +175,7 @@ fn parse(text: &str) -> Result<Spec, String> {
     let first = parts.next().unwrap_or_default();
     let Some((rate, duration)) = first.split_once(" for ") else {
         return Err(format!(
-            "{first:?} is no rate and duration, such as 200/s for 60s"
+            "{first:?} is not a rate and a duration, such as 200/s for 60s"
         ));
     };
     let rate = match Quota::parse(rate) {
@@ -244,7 +245,7 @@ fn parse(text: &str) -> Result<Spec, String> {
 fn seconds(text: &str) -> Result<f64, String> {
     match Quota::parse(&format!("0/{}", text.trim())) {
         Ok(Quota::Limited(Rate { period, .. })) => Ok(Period::as_millis(period) as f64 / 1000.0),
-        _ => Err(format!("{text:?} is no duration; write 60s, 5m or 1h")),
+        _ => Err(format!("{text:?} is not a duration; write 60s, 5m or 1h")),
     }
 }
 
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_told_apart_as_it_says() {
+    fn callers_are_identified_by_the_given_source() {
         let all = events("100/s for 10s, clients 4, addresses 1");
         let first = all[0].request.address;
         assert!(all.iter().all(|event| event.request.address == first));
@@ -308,12 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_said() {
+    fn invalid_text_is_an_error_that_shows_it() {
         for (text, piece) in [
-            ("200/s", "no rate and duration"),
+            ("200/s", "not a rate and a duration"),
             ("0/s for 5s", "no traffic"),
             ("5/fortnight for 5s", "unknown period"),
-            ("5/s for ever", "no duration"),
+            ("5/s for ever", "not a duration"),
             ("5/s for 5s, clients none", "clients none"),
             ("5/s for 5s, path login", "path login"),
             ("5/s for 5s, anonymous 5", "20%"),

@@ -1,4 +1,4 @@
-//! What counting in Envoy's own memory costs a request beside the host's calls.
+//! The cost of counting in Envoy's own memory for a request, without the host calls.
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use headgate_core::config::LocalSettings;
@@ -15,7 +15,7 @@ fn call(client: u64, limits: usize, n: u64, algorithm: Algorithm) -> Group {
     group(key, charges.collect())
 }
 
-/// A table with 65,536 counters of so many clients, and calls of all of them in turn.
+/// A table with the counters of 65,536 clients, and calls of all of them in turn.
 fn bench(c: &mut Criterion) {
     let settings = LocalSettings {
         share: Percent::FULL,

@@ -1,9 +1,9 @@
-//! What planning adds to a request natively: a policy of 100 limits is to stay under 10 µs; and what an answer from
-//! memory adds to it, a known denial's or a lease's. `cargo bench`.
+//! The native cost of planning a request: a policy of 100 limits must stay under 10 µs. And the cost of an answer from
+//! memory: a cached denial or a lease. Run by `cargo bench`.
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use headgate_core::config::Policy;
-use headgate_core::fixtures::{self, Request};
+use headgate_core::fixtures::{self, FakeHeaders};
 use headgate_core::identify::Hasher;
 use headgate_core::lease::LeaseBook;
 use headgate_core::limit::{Plan, Planner, Verdict};
@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 use std::hint::black_box;
 use std::time::Instant;
 
-const CALL: Request = Request(&[
+const CALL: FakeHeaders = FakeHeaders(&[
     (":method", "POST"),
     (":path", "/api/v1/users/7?x=y"),
     (":authority", "api.example.com"),
@@ -60,8 +60,8 @@ fn plan(c: &mut Criterion) {
     }
 }
 
-/// One limit's answer without Redis: what is denied until later, and a pass from permits in hand with all that is done
-/// to have the next in time.
+/// The answer of one limit without Redis: a cached denial, and an admission from permits in hand, including the lease
+/// requests.
 fn memory(c: &mut Criterion) {
     let mut leased = limit(0, "/**", &["client"]);
     leased["rate"] = json!("100000000/day");
@@ -94,9 +94,9 @@ fn memory(c: &mut Criterion) {
             if verdicts.is_none() {
                 book.note(now, &groups);
             }
-            for taking in book.takings(now, &groups) {
+            for lease_request in book.lease_requests(now, &groups) {
                 call += 1;
-                book.sent(now, call, taking);
+                book.sent(now, call, lease_request);
                 book.settle(now, call, Ok(resp::Value::Array(Some(reply.to_vec()))));
             }
             verdicts

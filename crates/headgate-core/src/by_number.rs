@@ -1,6 +1,6 @@
-//! Maps by numbers that no caller can choose: counted up by ourselves or by Envoy, or fingerprints under a random key.
-//! The standard hasher's defence against chosen collisions is not needed for them, and costs a tenth of a request's time
-//! in the module. A map whose keys callers choose must not be one of these: first make a [`Fingerprint`] of the key.
+//! Maps by numbers that no caller can choose: ids counted up by us or by Envoy, or fingerprints under a random key.
+//! They do not need the standard hasher's protection against chosen collisions, which costs a tenth of a request's time
+//! in the module. If callers choose the keys, make a [`Fingerprint`] of each key first.
 
 use crate::fingerprint::Fingerprint;
 use rustc_hash::FxBuildHasher;

@@ -1,8 +1,8 @@
-//! The first of several moments, of which some may be none: asked for several times a request.
+//! The earliest of several optional times.
 
 use std::time::Instant;
 
-/// `None`: there is none.
+/// The earliest time; `None` if all are `None`.
 pub fn earliest(moments: &[Option<Instant>]) -> Option<Instant> {
     let mut first: Option<Instant> = None;
     for moment in moments {

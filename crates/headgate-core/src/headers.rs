@@ -1,6 +1,6 @@
-//! How a decision's figures read in headers: X-RateLimit-*, and the IETF draft's RateLimit fields.
+//! Writes a decision's figures as headers: X-RateLimit-*, and the IETF draft's RateLimit fields.
 //!
-//! The draft's names stand here and nowhere else: draft-ietf-httpapi-ratelimit-headers-11.
+//! The draft's names are only here: draft-ietf-httpapi-ratelimit-headers-11.
 
 use crate::decision::{Decision, Figures};
 use crate::limit::{Limit, Quota};
@@ -19,53 +19,53 @@ pub const IETF_POLICY: &str = "ratelimit-policy";
 pub const IETF_STATE: &str = "ratelimit";
 
 /// A header to set.
-pub type Header = (&'static str, Value);
+pub type Header = (&'static str, HeaderValue);
 
-/// What a header says.
+/// The value of a header.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Value {
-    /// Written where it is sent.
+pub enum HeaderValue {
+    /// Formatted when it is sent.
     Number(u64),
     Text(Cow<'static, str>),
 }
 
-impl Value {
+impl HeaderValue {
     /// As it is sent; a number is written into `buffer`.
     pub fn as_str<'a>(&'a self, buffer: &'a mut itoa::Buffer) -> &'a str {
         match self {
-            Value::Number(number) => buffer.format(*number),
-            Value::Text(text) => text,
+            HeaderValue::Number(number) => buffer.format(*number),
+            HeaderValue::Text(text) => text,
         }
     }
 
-    /// `None`: it is none.
+    /// The value as a number; `None`: not a number.
     pub fn number(&self) -> Option<u64> {
         match self {
-            Value::Number(number) => Some(*number),
-            Value::Text(text) => text.parse().ok(),
+            HeaderValue::Number(number) => Some(*number),
+            HeaderValue::Text(text) => text.parse().ok(),
         }
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for HeaderValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str(&mut itoa::Buffer::new()))
     }
 }
 
-impl From<&'static str> for Value {
-    fn from(text: &'static str) -> Value {
-        Value::Text(Cow::Borrowed(text))
+impl From<&'static str> for HeaderValue {
+    fn from(text: &'static str) -> HeaderValue {
+        HeaderValue::Text(Cow::Borrowed(text))
     }
 }
 
-impl From<String> for Value {
-    fn from(text: String) -> Value {
-        Value::Text(Cow::Owned(text))
+impl From<String> for HeaderValue {
+    fn from(text: String) -> HeaderValue {
+        HeaderValue::Text(Cow::Owned(text))
     }
 }
 
-/// The two ways to say a quota.
+/// The two families of quota headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     XRateLimit,
@@ -73,9 +73,9 @@ pub enum Family {
 }
 
 impl Family {
-    /// Of which family a header is, by its name in lower case: `x-ratelimit*` and `x-rate-limit-*`, or `ratelimit*`,
-    /// which older drafts use as well. `None`: of neither. Underscores are hyphens: to upstreams that put headers into
-    /// variables (CGI, WSGI) the two are the same.
+    /// The family of a header, by its name in lower case: `x-ratelimit*` and `x-rate-limit-*`, or `ratelimit*`, which
+    /// older drafts use as well. `None`: neither. Underscores count as hyphens: upstreams that put headers into
+    /// variables (CGI, WSGI) do not distinguish them.
     pub fn of(name: &[u8]) -> Option<Family> {
         // Most names differ from all of these in their first letters.
         if !matches!(name, [b'x', _, b'r', b'a', ..] | [b'r', b'a', ..]) {
@@ -105,9 +105,9 @@ pub fn quota(
     let mut headers = Vec::with_capacity(5);
     if let (true, Some(figures)) = (settings.x_ratelimit, decision.shown.as_ref()) {
         let reset = reset(settings.reset, figures.reset_ms, unix_ms);
-        headers.push((LIMIT, Value::Number(figures.quota)));
-        headers.push((REMAINING, Value::Number(figures.remaining)));
-        headers.push((RESET, Value::Number(reset)));
+        headers.push((LIMIT, HeaderValue::Number(figures.quota)));
+        headers.push((REMAINING, HeaderValue::Number(figures.remaining)));
+        headers.push((RESET, HeaderValue::Number(reset)));
     }
     if settings.ietf && decision.shown.is_some() {
         let (mut policy, mut state) = (String::new(), String::new());
@@ -120,7 +120,7 @@ pub fn quota(
     headers
 }
 
-/// Where the quota is whole again: Envoy's clock plus the relative wait, or the wait itself, in seconds.
+/// When the whole quota is available again, in seconds: as unix time by Envoy's clock, or as a wait.
 pub fn reset(form: ResetForm, reset_ms: u64, unix_ms: u64) -> u64 {
     match form {
         ResetForm::Unix => seconds(unix_ms.saturating_add(reset_ms)),
@@ -134,7 +134,7 @@ fn ietf(policy: &mut String, state: &mut String, limits: &[Limit], figures: &Fig
     };
     let separator = if policy.is_empty() { "" } else { ", " };
     let (name, quota) = (&limit.name, figures.quota);
-    // Names are tokens or rates: nothing in them wants escaping in a structured field's string.
+    // Names are tokens or rates: nothing in them needs escaping in a structured field's string.
     let _ = write!(policy, "{separator}\"{name}\";q={quota}");
     if let Quota::Limited(rate) = limit.quota {
         let _ = write!(policy, ";w={}", seconds(rate.period.as_millis()));

@@ -1,15 +1,16 @@
-//! Two instances in one chain (before and after authentication): what they tell together.
+//! Merges the results of several instances in one filter chain (before and after authentication).
 //!
-//! Each leaves in the filter state what it has shown; one that finds another's merges. Counting is not shared: each
-//! instance has counters of its own.
+//! Each instance writes filter state; a later one merges what it finds. Counters are not shared: each instance has its
+//! own.
 
 use crate::headers::{self, Family, Header};
 use crate::identify::Headers;
 
-/// Filter state: the name of the last instance that has shown or refused something after another had decided.
+/// Filter state: the name of the last instance that set headers or refused the request after another had decided.
 pub const SHOWN_BY: &str = "ratelimit_shown_by";
 
-/// What the instances before show, of all headers of the request: the first took away what the caller had sent.
+/// The quota headers of earlier instances, from the request's headers: the first instance removed those that the caller
+/// sent.
 pub fn shown(request: &(impl Headers + ?Sized)) -> Vec<Header> {
     const KNOWN: [&str; 5] = [
         headers::LIMIT,
@@ -28,16 +29,16 @@ pub fn shown(request: &(impl Headers + ?Sized)) -> Vec<Header> {
     shown
 }
 
-/// What an instance shows: its headers, and what the call costs under the limit that X-RateLimit-* are of.
+/// The headers of an instance, and the cost of the call under the limit in X-RateLimit-*.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shown {
     pub headers: Vec<Header>,
     pub cost: u64,
 }
 
-/// One set of headers for the caller: of X-RateLimit-* the tighter, or those of the denial; of the draft's lists both.
-/// A denial that shows none hides those of the instance before as well. Headers of neither family stay. The cost is
-/// that of the limit that is shown.
+/// Merges two sets of headers: of X-RateLimit-* the tighter limit's, or the denial's; the draft's lists are joined. A
+/// denial without quota headers hides the earlier instance's as well. Other headers stay. The cost is that of the limit
+/// in the merged headers.
 pub fn merge(earlier: Shown, ours: Shown, denied: bool) -> Shown {
     if earlier.headers.is_empty() {
         return ours;
@@ -71,8 +72,8 @@ pub fn merge(earlier: Shown, ours: Shown, denied: bool) -> Shown {
     Shown { headers: ours, cost }
 }
 
-/// Whether a decision's word stays although a later instance decided: a later refusal always wins, a later pass only
-/// where it is no less telling. Of passes, one that could not be counted tells most, one that needed no count least.
+/// Whether the earlier decision stays in filter state although a later instance decided. A later refusal always wins.
+/// Of two admissions, the one that could not be counted wins over a counted one, and that over one without counting.
 pub fn stays(earlier: &[u8], later: &str, later_refuses: bool) -> bool {
     let telling = |word: &[u8]| match word {
         b"exempt" | b"no_client" => 0,
@@ -82,26 +83,26 @@ pub fn stays(earlier: &[u8], later: &str, later_refuses: bool) -> bool {
     !later_refuses && telling(earlier) > telling(later.as_bytes())
 }
 
-/// What is left of a limit, to compare which one is the tighter.
+/// The remaining quota of a limit, to compare limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RemainingQuota {
     pub remaining: u64,
     pub reset: u64,
-    /// What a call like this one takes; at least 1.
+    /// The cost of a call like this one; at least 1.
     pub cost: u64,
 }
 
-impl Standing {
-    /// Fewer further calls like this one; a tie: the longer reset.
-    pub fn tighter(&self, other: &Standing) -> bool {
-        let calls = |standing: &Standing| standing.remaining / standing.cost.max(1);
+impl RemainingQuota {
+    /// Whether fewer further calls like this one may pass; on a tie, whether the reset is longer.
+    pub fn tighter(&self, other: &RemainingQuota) -> bool {
+        let calls = |standing: &RemainingQuota| standing.remaining / standing.cost.max(1);
         (calls(self), other.reset) < (calls(other), self.reset)
     }
 }
 
-fn standing(list: &[Header], cost: u64) -> Option<Standing> {
+fn standing(list: &[Header], cost: u64) -> Option<RemainingQuota> {
     let number = |name| list.iter().find(|(known, _)| *known == name)?.1.number();
-    Some(Standing {
+    Some(RemainingQuota {
         remaining: number(headers::REMAINING)?,
         reset: number(headers::RESET)?,
         cost,
@@ -115,7 +116,7 @@ fn family_of(name: &str) -> Option<Family> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::headers::Value;
+    use crate::headers::HeaderValue;
     use crate::identify::FakeRequest;
 
     fn figures(quota: u64, remaining: u64, reset: u64) -> Vec<Header> {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_shown_is_read_from_the_request_and_nothing_else_of_it() {
+    fn only_quota_headers_are_read_from_the_request() {
         let list = [figures(10, 9, 60), ietf("a")].concat();
         let request = |list: &[Header]| {
             let list: Vec<_> = list
@@ -203,9 +204,9 @@ mod tests {
 
     #[test]
     fn a_denial_shows_its_own_figures_or_none_at_all() {
-        let denial = [figures(100, 0, 60), vec![("retry-after", Value::Number(7))]].concat();
+        let denial = [figures(100, 0, 60), vec![("retry-after", HeaderValue::Number(7))]].concat();
         assert_eq!(merge(figures(10, 0, 99), denial.clone(), true), denial);
-        let hidden = vec![("retry-after", Value::Number(60))];
+        let hidden = vec![("retry-after", HeaderValue::Number(60))];
         assert_eq!(
             merge([figures(10, 0, 99), ietf("a")].concat(), hidden.clone(), true),
             hidden

@@ -23,7 +23,6 @@ pub mod fixtures;
 pub mod headers;
 pub mod identify;
 pub mod instances;
-pub mod json;
 pub mod lease;
 pub mod limit;
 pub mod local;

@@ -1,4 +1,4 @@
-//! Which protocol a caller speaks, and so how a refusal has to be written for it to be read as one.
+//! Detects the protocol of a caller: refusals are written in its form.
 
 use crate::identify::{trimmed, Headers};
 
@@ -6,9 +6,9 @@ use crate::identify::{trimmed, Headers};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http,
-    /// gRPC itself. What only looks like it (gRPC-Web, `application/grpcfoo`) is HTTP, for Envoy too.
+    /// gRPC itself. Similar types (gRPC-Web, `application/grpcfoo`) are HTTP, as in Envoy.
     Grpc {
-        /// How long the caller waits in all, in ms; `None`: as long as it takes, or it does not say so.
+        /// The caller's timeout, in ms; `None`: without one.
         timeout_ms: Option<u64>,
     },
     /// A unary call of the Connect protocol: its errors are JSON under an HTTP status.
@@ -16,7 +16,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// By the headers of a request.
+    /// The protocol by the headers of a request.
     pub fn of(request: &dyn Headers) -> Protocol {
         let content_type = request.header("content-type").value().unwrap_or_default();
         if is_grpc(&content_type) {
@@ -34,7 +34,7 @@ impl Protocol {
     }
 }
 
-/// As Envoy tells it: the type itself, or with a `+` and the encoding of messages.
+/// By Envoy's rule: the type itself, or with a `+` and the encoding of messages.
 fn is_grpc(content_type: &[u8]) -> bool {
     let rest = content_type.strip_prefix(b"application/grpc");
     matches!(rest, Some([] | [b'+', ..]))

@@ -1,15 +1,16 @@
-//! The filter's own replies: 429 when a limit is spent, 503 when nothing could be counted, 403 without a client, 400
-//! where a request names several. Each has the HTTP status and the gRPC status; Envoy takes the one that its caller reads.
+//! The filter's own replies: 429 if a limit denies, 503 if nothing could be counted, 403 without a client, 400 if a
+//! request identifies several. Each has an HTTP status and a gRPC status; Envoy sends the one that the caller reads.
 
 use crate::decision::{Decision, Figures, Outcome};
 use crate::headers::{self, Header};
-use crate::json::{self, Object};
 use crate::limit::Percent;
 use crate::model::{BodyFormat, Policy};
 use crate::protocol::Protocol;
-use crate::retry::Wait;
+use crate::retry::RetryDelay;
+use serde::Serialize;
+use std::borrow::Cow;
 
-/// A reply in the upstream's stead.
+/// A reply that the filter sends instead of the upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     pub status: u16,
@@ -17,13 +18,13 @@ pub struct Reply {
     /// Envoy's response code details: who refused, for access logs and `local_reply_config`.
     pub details: &'static str,
     pub headers: Vec<Header>,
-    /// For a caller of gRPC, the message.
+    /// For gRPC, the message.
     pub body: String,
-    /// Retry-After, in seconds; `None` where none is sent.
+    /// Retry-After, in seconds; `None` if none is sent.
     pub retry_after: Option<u64>,
 }
 
-/// What a kind of refusal is called by those who read it.
+/// The names of a refusal in each protocol.
 struct Words {
     /// https://grpc.github.io/grpc/core/md_doc_statuscodes.html
     grpc_status: u32,
@@ -56,7 +57,8 @@ const AMBIGUOUS_CLIENT: Words = Words {
 const PROBLEM_TYPES: &str = "https://iana.org/assignments/http-problem-types";
 
 impl Reply {
-    /// `unix_ms`: the wall clock; `random` in [0, 1) draws the jitter. `None` where the decision refuses nothing.
+    /// The reply to a refused request; `None` if the decision does not refuse. `unix_ms`: the wall clock; `random`
+    /// returns a number in [0, 1) for the jitter.
     pub fn new(
         policy: &Policy,
         decision: &Decision,
@@ -69,10 +71,10 @@ impl Reply {
             Outcome::Denied => {
                 let jitter = settings.retry_after_jitter;
                 let random = if jitter == Percent::NONE { 0.0 } else { random() };
-                let wait = Wait::of_denial(decision, jitter, random);
+                let wait = RetryDelay::of_denial(decision, jitter, random);
                 (DENIED, settings.status, Some(wait))
             }
-            Outcome::FailedClosed => (ERROR, settings.error_status, Some(Wait::OF_ERROR)),
+            Outcome::FailedClosed => (ERROR, settings.error_status, Some(RetryDelay::OF_ERROR)),
             Outcome::NoClient { refused: true } => (NO_CLIENT, 403, None),
             Outcome::AmbiguousClient => (AMBIGUOUS_CLIENT, 400, None),
             Outcome::Allowed | Outcome::FailedOpen | Outcome::Exempt | Outcome::NoClient { .. } => {
@@ -98,13 +100,19 @@ impl Reply {
         }
         let retry_after = wait.map(|wait| wait.seconds);
         let (body, content_type) = match (protocol, settings.format) {
-            (Protocol::Connect, _) => (connect_error(words.connect_code, &text), Some("application/json")),
+            (Protocol::Connect, _) => (
+                json(ConnectError {
+                    code: words.connect_code,
+                    message: &text,
+                }),
+                Some("application/json"),
+            ),
             (Protocol::Http, BodyFormat::ProblemJson) => (
                 problem(policy, decision, status, &text, retry_after),
                 Some("application/problem+json"),
             ),
             (Protocol::Http, BodyFormat::Text) => (text, Some("text/plain; charset=utf-8")),
-            // Envoy sets it.
+            // Envoy sets the content type.
             (Protocol::Grpc { .. }, _) => (text, None),
         };
         if let Some(default) = content_type {
@@ -126,11 +134,14 @@ impl Reply {
 }
 
 /// An error of the Connect protocol for a unary call.
-fn connect_error(code: &str, message: &str) -> String {
-    let mut error = Object::new();
-    error.text("code", code);
-    error.text("message", message);
-    error.finish()
+#[derive(Serialize)]
+struct ConnectError<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+fn json(value: impl Serialize) -> String {
+    serde_json::to_string(&value).unwrap_or_default()
 }
 
 /// The configured body with its fields; those of a hidden limit are empty.
@@ -175,6 +186,19 @@ fn text(policy: &Policy, decision: &Decision, retry_after: u64) -> String {
 }
 
 /// RFC 9457, with the types of the RateLimit draft.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Problem<'a> {
+    r#type: Cow<'static, str>,
+    title: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<Vec<&'a str>>,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
 fn problem(
     policy: &Policy,
     decision: &Decision,
@@ -182,34 +206,25 @@ fn problem(
     detail: &str,
     retry_after: Option<u64>,
 ) -> String {
-    let mut problem = Object::new();
-    match decision.outcome {
-        Outcome::Denied => {
-            let violated: Vec<String> = decision
-                .applied
-                .iter()
-                .filter(|figures| figures.wait_ms > 0)
-                .filter_map(|figures| policy.limits.get(figures.limit))
-                .map(|limit| json::quoted(&limit.name))
-                .collect();
-            problem.text("type", &format!("{PROBLEM_TYPES}#quota-exceeded"));
-            problem.text("title", "Quota exceeded");
-            problem.json("violated-policies", &json::list(&violated));
-        }
-        Outcome::FailedClosed => {
-            problem.text("type", &format!("{PROBLEM_TYPES}#temporary-reduced-capacity"));
-            problem.text("title", "Temporary reduced capacity");
-        }
-        outcome => {
-            let is_ambiguous = outcome == Outcome::AmbiguousClient;
-            problem.text("type", "about:blank");
-            problem.text("title", if is_ambiguous { "Bad Request" } else { "Forbidden" });
-        }
-    }
-    problem.number("status", status.into());
-    problem.text("detail", detail);
-    if let Some(wait) = retry_after {
-        problem.number("retry-after", wait);
-    }
-    problem.finish()
+    let of_draft = |name| format!("{PROBLEM_TYPES}#{name}").into();
+    let (r#type, title) = match decision.outcome {
+        Outcome::Denied => (of_draft("quota-exceeded"), "Quota exceeded"),
+        Outcome::FailedClosed => (
+            of_draft("temporary-reduced-capacity"),
+            "Temporary reduced capacity",
+        ),
+        Outcome::AmbiguousClient => ("about:blank".into(), "Bad Request"),
+        _ => ("about:blank".into(), "Forbidden"),
+    };
+    let violated = decision.applied.iter().filter(|figures| figures.wait_ms > 0);
+    let limits = violated.filter_map(|figures| policy.limits.get(figures.limit));
+    let is_denied = decision.outcome == Outcome::Denied;
+    json(Problem {
+        r#type,
+        title,
+        violated_policies: is_denied.then(|| limits.map(|limit| limit.name.as_str()).collect()),
+        status,
+        detail,
+        retry_after,
+    })
 }

@@ -1,13 +1,13 @@
-//! What Redis said of one group of counters, or why it said nothing.
+//! The results of one group of counters from Redis, or the error.
 
 use crate::limit::Group;
 use crate::redis::resp::Value;
 use crate::redis::{CallError, NO_REPLY};
-use crate::script::Reply;
+use crate::script::ScriptReply;
 use std::fmt;
 
-/// What Redis said of one group of counters.
-pub type GroupResult = Result<Reply, GroupError>;
+/// The result of one group of counters.
+pub type GroupResult = Result<ScriptReply, GroupError>;
 
 /// Why a group has no verdicts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,20 +18,22 @@ pub enum GroupError {
     TimedOut,
 }
 
-/// Reads what became of a call as the counts of its group.
+/// Decodes the result of a call as the verdicts of its group.
 pub fn group_result(group: &Group, reply: Result<Value, CallError>) -> GroupResult {
     match reply {
         Err(error) => Err(GroupError::Call(error)),
         Ok(Value::Error(text)) => Err(GroupError::Redis(String::from_utf8_lossy(&text).into_owned())),
-        Ok(value) => Reply::decode(group, &value).map_err(|_| GroupError::Call(CallError::Unintelligible)),
+        Ok(value) => {
+            ScriptReply::decode(group, &value).map_err(|_| GroupError::Call(CallError::Unintelligible))
+        }
     }
 }
 
 impl GroupError {
     /// Its name in metrics.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
-            GroupError::Call(error) => error.word(),
+            GroupError::Call(error) => error.as_str(),
             GroupError::Redis(_) => "error",
             GroupError::TimedOut => "timed_out",
         }

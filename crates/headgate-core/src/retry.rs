@@ -1,11 +1,11 @@
-//! When a refused caller may come again, as clients of each kind read it.
+//! When a refused caller may retry, in the form that each kind of client reads.
 //!
 //! HTTP clients read Retry-After, in whole seconds. The SDKs of OpenAI and Anthropic also read `retry-after-ms`, and
 //! `x-should-retry`. gRPC clients read nothing but `grpc-retry-pushback-ms` (gRFC A6), and OTLP exporters and Google's
 //! clients `google.rpc.RetryInfo` in the status.
 
 use crate::decision::Decision;
-use crate::headers::{seconds, Header, Value};
+use crate::headers::{seconds, Header, HeaderValue};
 use crate::limit::Percent;
 use base64ct::{Base64Unpadded, Encoding};
 
@@ -15,54 +15,54 @@ const SHOULD_RETRY: &str = "x-should-retry";
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 const STATUS_DETAILS: &str = "grpc-status-details-bin";
 
-/// How long a caller is to wait.
+/// How long a caller should wait before a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait {
+pub struct RetryDelay {
     /// Retry-After: whole seconds, at least 1.
     pub seconds: u64,
-    /// In ms, for those who can wait for less than a second; never less than the limit asks for.
+    /// In ms, for clients that can wait for less than a second; never less than the decision's wait.
     pub millis: u64,
     /// Such a call can never pass, however long it waits.
     pub never: bool,
 }
 
-impl Wait {
-    /// Of a 503: what could not be counted may be counted in a second.
-    pub const OF_ERROR: Wait = Wait {
+impl RetryDelay {
+    /// For a 503: counting may work again in a second.
+    pub const OF_ERROR: RetryDelay = RetryDelay {
         seconds: 1,
         millis: 1_000,
         never: false,
     };
 
-    /// Of a denial: the decision's wait, and up to `jitter` more; `random` is in [0, 1).
-    pub fn of_denial(decision: &Decision, jitter: Percent, random: f64) -> Wait {
+    /// For a denial: the decision's wait, and up to `jitter` more; `random` is in [0, 1).
+    pub fn of_denial(decision: &Decision, jitter: Percent, random: f64) -> RetryDelay {
         let more = f64::from(jitter.basis_points()) / 10_000.0 * random;
         let jittered = |wait: u64| wait as f64 * more;
         let whole = seconds(decision.retry_after_ms).max(1);
-        Wait {
+        RetryDelay {
             seconds: whole + jittered(whole).round() as u64,
             millis: decision.retry_after_ms.max(1) + jittered(decision.retry_after_ms).ceil() as u64,
             never: decision.never,
         }
     }
 
-    /// What every caller may read.
+    /// Appends the headers for every caller.
     pub fn headers(&self, out: &mut Vec<Header>) {
-        out.push((RETRY_AFTER, Value::Number(self.seconds)));
+        out.push((RETRY_AFTER, HeaderValue::Number(self.seconds)));
         if self.millis < 1_000 {
-            out.push((RETRY_AFTER_MS, Value::Number(self.millis)));
+            out.push((RETRY_AFTER_MS, HeaderValue::Number(self.millis)));
         }
         if self.never {
             out.push((SHOULD_RETRY, "false".into()));
         }
     }
 
-    /// What callers of gRPC read; `timeout_ms`: how long they wait in all; `status` and `message`: the reply's.
+    /// Appends the headers for gRPC callers; `timeout_ms`: the caller's timeout; `status` and `message`: the reply's.
     pub fn grpc_headers(&self, timeout_ms: Option<u64>, status: u32, message: &str, out: &mut Vec<Header>) {
         let too_long = timeout_ms.is_some_and(|timeout| timeout < self.millis);
         let pushback = match self.never || too_long {
             true => "-1".into(),
-            false => Value::Number(self.millis),
+            false => HeaderValue::Number(self.millis),
         };
         out.push((PUSHBACK, pushback));
         if !self.never {
@@ -72,8 +72,8 @@ impl Wait {
     }
 }
 
-/// A `google.rpc.Status` with a `google.rpc.RetryInfo` in its details, as protobuf. Written by hand: it is four fields,
-/// and an encoder would be most of what a denial adds to the module.
+/// A `google.rpc.Status` with a `google.rpc.RetryInfo` in its details, as protobuf. Written by hand: it has four
+/// fields, and an encoder would add far more to the module.
 fn status_with_retry_info(code: u32, message: &str, millis: u64) -> Vec<u8> {
     let mut duration = Vec::new();
     push_number(&mut duration, 1, millis / 1_000);
@@ -90,7 +90,7 @@ fn status_with_retry_info(code: u32, message: &str, millis: u64) -> Vec<u8> {
     status
 }
 
-/// A number's field; a 0 is not written.
+/// Appends a number's field; a 0 is not written.
 fn push_number(out: &mut Vec<u8>, field: u8, number: u64) {
     if number > 0 {
         out.push(field << 3);
@@ -98,7 +98,7 @@ fn push_number(out: &mut Vec<u8>, field: u8, number: u64) {
     }
 }
 
-/// The field of a text or a message.
+/// Appends the field of a text or a message.
 fn push_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push(field << 3 | 2);
     push_varint(out, bytes.len() as u64);

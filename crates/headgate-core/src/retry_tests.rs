@@ -28,8 +28,8 @@ fn denial(retry_after_ms: u64, never: bool) -> Decision {
     }
 }
 
-fn wait(retry_after_ms: u64) -> Wait {
-    Wait::of_denial(&denial(retry_after_ms, false), Percent::NONE, 0.0)
+fn wait(retry_after_ms: u64) -> RetryDelay {
+    RetryDelay::of_denial(&denial(retry_after_ms, false), Percent::NONE, 0.0)
 }
 
 fn texts(list: &[Header]) -> Vec<(&str, String)> {
@@ -38,7 +38,7 @@ fn texts(list: &[Header]) -> Vec<(&str, String)> {
         .collect()
 }
 
-fn http(wait: Wait) -> String {
+fn http(wait: RetryDelay) -> String {
     let mut list = Vec::new();
     wait.headers(&mut list);
     let lines = texts(&list)
@@ -47,7 +47,7 @@ fn http(wait: Wait) -> String {
     lines.collect::<Vec<_>>().join(", ")
 }
 
-fn grpc(wait: Wait, timeout_ms: Option<u64>) -> (String, Option<Status>) {
+fn grpc(wait: RetryDelay, timeout_ms: Option<u64>) -> (String, Option<Status>) {
     let mut list = Vec::new();
     wait.grpc_headers(timeout_ms, 8, "Rate limit exceeded", &mut list);
     let list = texts(&list);
@@ -70,15 +70,15 @@ fn a_wait_under_a_second_is_told_in_ms_as_well() {
     assert_eq!(http(wait(999)), "retry-after: 1, retry-after-ms: 999");
     assert_eq!(http(wait(1_000)), "retry-after: 1");
     assert_eq!(http(wait(1_001)), "retry-after: 2");
-    assert_eq!(http(Wait::OF_ERROR), "retry-after: 1");
+    assert_eq!(http(RetryDelay::OF_ERROR), "retry-after: 1");
 }
 
 #[test]
 fn jitter_only_adds_and_decides_whether_ms_are_told() {
     let full = Percent::FULL;
-    let half = Wait::of_denial(&denial(600, false), full, 0.5);
+    let half = RetryDelay::of_denial(&denial(600, false), full, 0.5);
     assert_eq!((half.seconds, half.millis), (2, 900));
-    let most = Wait::of_denial(&denial(600, false), full, 0.99);
+    let most = RetryDelay::of_denial(&denial(600, false), full, 0.99);
     assert_eq!(
         http(most),
         "retry-after: 2",
@@ -88,7 +88,7 @@ fn jitter_only_adds_and_decides_whether_ms_are_told() {
 
 #[test]
 fn a_call_that_can_never_pass_is_not_to_be_repeated() {
-    let never = Wait::of_denial(&denial(60_000, true), Percent::NONE, 0.0);
+    let never = RetryDelay::of_denial(&denial(60_000, true), Percent::NONE, 0.0);
     assert_eq!(http(never), "retry-after: 60, x-should-retry: false");
     assert_eq!(grpc(never, None), ("-1".to_owned(), None));
 }

@@ -1,41 +1,41 @@
-//! Whether the worker itself stood still: what did not come in that time is not Redis's fault.
+//! Detects stalls of the worker itself: a reply that is missing after a stall is not Redis's fault.
 //!
-//! A machine that stalls, or a loop that is full, reads replies late that came in time. Whoever's time ended meanwhile
-//! gets a moment more, in which they are read, and at most as much again as `redis.timeout`.
+//! On a stalled machine or in a busy event loop, replies that arrived in time are read late. Requests whose deadline
+//! was in the stall get a grace period, in which the replies are read. They wait at most twice `redis.timeout`.
 
 use std::time::{Duration, Instant};
 
-/// While somebody waits the worker looks at its clock at least so often, so that a stall shows.
+/// While requests are pending, the worker checks its clock at this interval, to detect stalls.
 pub const HEARTBEAT: Duration = Duration::from_millis(20);
 
-/// A tick that comes so much late shows a stall. The host's ticks are whole milliseconds, and its rounds take a few.
+/// A tick that is this late is a stall. The host's ticks are whole milliseconds, and its loop takes a few.
 const LATE: Duration = Duration::from_millis(10);
 
-/// The moment after a stall. What waits in a socket needs some rounds of the host's loop to come here: Redis's, the
-/// internal listener's, the stream's.
+/// The grace period after a stall. Data in a socket needs several rounds of the host's loop to arrive here: Redis's,
+/// the internal listener's, the stream's.
 const GRACE: Duration = Duration::from_millis(20);
 
 /// The worker's last stalls.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Stall {
-    /// When the last one was over.
+    /// When the last stall ended.
     over: Option<Instant>,
-    /// When the first of those was over that followed each other within their graces.
+    /// When the first stall of a series ended, each of which came within the grace period of the one before.
     first: Option<Instant>,
 }
 
-/// Who is to blame for a call that got no reply in its time.
+/// The cause of a call's timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     Shard,
-    /// The worker is late again and again: the shard only if it has said nothing at all.
+    /// The worker stalls repeatedly: the shard only if it has sent nothing at all.
     ShardIfSilent,
-    /// The worker has just stood still.
+    /// The worker has just stalled.
     Worker,
 }
 
 impl Stall {
-    /// The worker ticks `now`; it was to tick at `due`.
+    /// Notes a tick at `now` that was due at `due`.
     pub fn ticked(&mut self, due: Option<Instant>, now: Instant) {
         let Some(due) = due.filter(|due| *due + LATE <= now) else {
             return;
@@ -46,7 +46,7 @@ impl Stall {
         self.over = Some(now);
     }
 
-    /// For a call sent at `since` whose time, `timeout`, is up.
+    /// The cause of the timeout of a call that was sent at `since`.
     pub fn blame(&self, now: Instant, since: Instant, timeout: Duration) -> Blame {
         match (self.first, self.over) {
             (Some(first), Some(over)) if since < over => match now < first + timeout {
@@ -57,7 +57,7 @@ impl Stall {
         }
     }
 
-    /// Whose time ended at this moment or before has had it, `timeout` being how long they wait; `None`: nobody yet.
+    /// Requests with a deadline at or before this time have timed out; `None`: none yet. `timeout`: how long they wait.
     pub fn cutoff(&self, now: Instant, timeout: Duration) -> Option<Instant> {
         match (self.first, self.grace()) {
             (Some(first), _) if now < first + GRACE => None,
@@ -66,7 +66,7 @@ impl Stall {
         }
     }
 
-    /// When to look at `deadline`, the first of those who wait.
+    /// When to check the earliest deadline.
     pub fn look_at(&self, now: Instant, deadline: Instant) -> Instant {
         let end = self.grace().filter(|end| now < *end);
         let at = end.map_or(deadline, |end| end.max(deadline));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_stall_however_long_those_whose_time_is_up_get_a_moment_more_and_no_shard_is_blamed() {
+    fn after_a_stall_expired_calls_get_a_grace_period_without_blame() {
         let start = Instant::now();
         let mut stall = Stall::default();
         let over = start + ms(300);
@@ -119,8 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_late_all_the_time_makes_nobody_wait_more_than_twice_as_long_and_blames_who_says_nothing(
-    ) {
+    fn a_worker_that_is_always_late_at_most_doubles_the_timeout() {
         let mut now = Instant::now();
         let mut stall = Stall::default();
         for _ in 0..10 {

@@ -1,5 +1,5 @@
-//! What operators are told: figures, who is rejected, and (in this file) that counting fails and that it works again,
-//! without a line for each request.
+//! Reports to operators: metrics, denials, the most rejected clients, and (in this file) failures to count and their
+//! end, without a log line for each request.
 
 mod collector;
 pub mod denials;
@@ -17,35 +17,36 @@ pub use collector::Telemetry;
 pub use notices::{notice_text, refusal_text};
 
 use crate::limit::{Limit, OnError};
-use failures::Kind;
+use failures::FailureKind;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// Failures are reported at most this often; without one for so long, counting is said to work again.
+/// The shortest time between two reports of a failure. Without failures for this long, counting is reported as
+/// recovered.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Decides when a failure to count is worth a log line: one for each kind.
+/// Decides when a failure to count gets a log line: one for each kind of failure.
 #[derive(Debug, Default)]
 pub struct FailureLog {
-    kinds: Vec<Counted>,
+    kinds: Vec<FailureCount>,
     latest: Option<Instant>,
-    /// The last one that was no consequence of others, as it was described.
+    /// The description of the last failure other than an open circuit breaker: its cause.
     cause: String,
 }
 
 /// Failures of one kind.
 #[derive(Debug)]
-struct Counted {
-    kind: Kind,
+struct FailureCount {
+    kind: FailureKind,
     reported: Option<Instant>,
-    /// Requests since then.
+    /// The number of failed requests since then.
     failed: u64,
 }
 
 /// A line to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// So many requests could not be counted since the last report of this kind.
+    /// This many requests could not be counted since the last report of this kind.
     Failing {
         requests: u64,
     },
@@ -53,8 +54,8 @@ pub enum Report {
 }
 
 impl FailureLog {
-    /// Notes one request, and why Redis did not count it, if so.
-    pub fn note(&mut self, now: Instant, failure: Option<Kind>) -> Option<Report> {
+    /// Notes one request, and why Redis did not count it, if it did not.
+    pub fn note(&mut self, now: Instant, failure: Option<FailureKind>) -> Option<Report> {
         let Some(kind) = failure else {
             if now.duration_since(self.latest?) < QUIET {
                 return None;
@@ -64,12 +65,13 @@ impl FailureLog {
         };
         self.latest = Some(now);
         let kinds = &mut self.kinds;
-        let is_recent = |other: &Counted| other.reported.is_some_and(|at| now.duration_since(at) < QUIET);
-        // An open breaker follows from what was reported.
-        let any = kind == Kind::BreakerOpen && kinds.iter().any(is_recent);
+        let is_recent =
+            |other: &FailureCount| other.reported.is_some_and(|at| now.duration_since(at) < QUIET);
+        // An open circuit breaker is a consequence of failures that were reported already.
+        let any = kind == FailureKind::BreakerOpen && kinds.iter().any(is_recent);
         let at = kinds.iter().position(|known| known.kind == kind);
         let at = at.unwrap_or_else(|| {
-            kinds.push(Counted {
+            kinds.push(FailureCount {
                 kind,
                 reported: None,
                 failed: 0,
@@ -87,31 +89,31 @@ impl FailureLog {
         })
     }
 
-    /// The failure in words, for the line that is due. Of an open breaker: by what it was opened.
-    pub fn describe(&mut self, kind: Kind, error: &dyn Display, advice: &str) -> String {
+    /// The text of a failure for its log line. For an open circuit breaker, it includes the cause.
+    pub fn describe(&mut self, kind: FailureKind, error: &dyn Display, advice: &str) -> String {
         let mut words = error.to_string();
         let more = match kind {
-            Kind::BreakerOpen => &self.cause,
+            FailureKind::BreakerOpen => &self.cause,
             _ => advice,
         };
         if !more.is_empty() {
             words.push_str("; ");
             words.push_str(more);
         }
-        if kind != Kind::BreakerOpen {
+        if kind != FailureKind::BreakerOpen {
             self.cause.clone_from(&words);
         }
         words
     }
 }
 
-/// What becomes of requests that are not counted, in words.
+/// The `on_error` of the limits, with its effect on requests that are not counted.
 pub fn on_error_words(limits: &[Limit]) -> String {
     let mut words = String::new();
     for (on_error, does) in [
-        (OnError::Deny, "on_error: deny refuses them"),
-        (OnError::Local, "on_error: local counts them in this Envoy alone"),
-        (OnError::Allow, "on_error: allow lets them pass"),
+        (OnError::Deny, "deny (they are refused)"),
+        (OnError::Local, "local (this Envoy counts them alone)"),
+        (OnError::Allow, "allow (they pass uncounted)"),
     ] {
         if limits.iter().any(|limit| limit.on_error == on_error) {
             if !words.is_empty() {
@@ -133,7 +135,7 @@ mod tests {
         let mut log = FailureLog::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let failed = Some(Kind::Silence);
+        let failed = Some(FailureKind::Silence);
         assert_eq!(log.note(start, None), None);
         assert_eq!(log.note(start, failed), Some(Report::Failing { requests: 1 }));
         assert_eq!(log.note(at(1), failed), None);
@@ -146,43 +148,40 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_failure_has_its_line_and_an_open_breaker_names_its_cause() {
+    fn each_failure_has_its_line_and_an_open_breaker_its_cause() {
         let mut log = FailureLog::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let one = Some(Report::Failing { requests: 1 });
-        assert_eq!(log.note(start, Some(Kind::Silence)), one);
-        assert_eq!(log.note(start, Some(Kind::Login)), one);
+        assert_eq!(log.note(start, Some(FailureKind::Silence)), one);
+        assert_eq!(log.note(start, Some(FailureKind::Login)), one);
         assert_eq!(
-            log.describe(Kind::Login, &"NOAUTH", "see there"),
+            log.describe(FailureKind::Login, &"NOAUTH", "see there"),
             "NOAUTH; see there"
         );
-        assert_eq!(log.note(at(1), Some(Kind::Login)), None);
-        let open = Some(Kind::BreakerOpen);
+        assert_eq!(log.note(at(1), Some(FailureKind::Login)), None);
+        let open = Some(FailureKind::BreakerOpen);
         assert_eq!(log.note(at(1), open), None, "follows from what was reported");
         assert_eq!(log.note(at(10), open), Some(Report::Failing { requests: 2 }));
-        let described = log.describe(Kind::BreakerOpen, &"circuit breaker open", "");
+        let described = log.describe(FailureKind::BreakerOpen, &"circuit breaker open", "");
         assert_eq!(described, "circuit breaker open; NOAUTH; see there");
         assert_eq!(
-            log.note(at(11), Some(Kind::Login)),
+            log.note(at(11), Some(FailureKind::Login)),
             Some(Report::Failing { requests: 2 })
         );
     }
 
     #[test]
-    fn the_line_says_what_on_error_does_by_the_limits_that_there_are() {
+    fn the_failure_line_names_each_on_error_in_use() {
         let on_error = |on_error| Limit {
             on_error,
             ..limit("a", &[])
         };
         let local = [on_error(OnError::Local), on_error(OnError::Local)];
-        assert_eq!(
-            on_error_words(&local),
-            "on_error: local counts them in this Envoy alone"
-        );
+        assert_eq!(on_error_words(&local), "local (this Envoy counts them alone)");
         assert_eq!(
             on_error_words(&[on_error(OnError::Allow), on_error(OnError::Deny)]),
-            "on_error: deny refuses them or on_error: allow lets them pass"
+            "deny (they are refused) or allow (they pass uncounted)"
         );
     }
 }

@@ -1,8 +1,8 @@
-//! Remembers which counters deny until when, so that a caller who is over a limit does not cost Redis a call.
+//! Caches which counters deny, and until when, so that a caller who is over a limit does not cost a call to Redis.
 //!
-//! Exact: a counter that denied a call sent at t, to be passed by its like after a wait w, denies every such call
-//! before t + w, whatever else is counted meanwhile. What frees quota early (a live override, a reset, permits given
-//! back, lost data) is noticed after `max_age` at the latest.
+//! Exact: if a counter denied a call that was sent at t, with a wait of w, it denies every equal call before t + w,
+//! whatever else is counted meanwhile. Quota that becomes free early (a live override, a reset, a refund, lost data) is
+//! noticed after `max_age` at the latest.
 
 use crate::by_number::ByFingerprint;
 use crate::fingerprint::{Fingerprint, Fingerprints};
@@ -22,18 +22,18 @@ struct Denial {
     remaining: u64,
 }
 
-/// The known denials of one worker.
+/// The cached denials of one worker.
 pub struct VerdictCache {
     max_age: Duration,
     entries: usize,
     fingerprints: Fingerprints,
     denials: ByFingerprint<Denial>,
-    /// In the order of insertion: the oldest is the first to go stale.
+    /// In the order of insertion: the oldest becomes stale first.
     order: VecDeque<(Instant, Fingerprint)>,
 }
 
 impl VerdictCache {
-    /// Without entries, or with a `max_age` of zero, it remembers nothing.
+    /// Without entries, or with a `max_age` of zero, it caches nothing.
     pub fn new(settings: &VerdictCacheSettings) -> VerdictCache {
         VerdictCache {
             max_age: settings.max_age,
@@ -44,7 +44,7 @@ impl VerdictCache {
         }
     }
 
-    /// What is known to deny a call: the verdict that Redis would give, with its waits as of `now`.
+    /// The cached denial of a call: the verdict that Redis would give, with its waits as of `now`.
     pub fn denied(&self, now: Instant, group: &Group, charge: &Charge) -> Option<Verdict> {
         if self.denials.is_empty() || !charge.enforced {
             return None;
@@ -60,7 +60,7 @@ impl VerdictCache {
         })
     }
 
-    /// Remembers a verdict on a call that was sent at `sent`; what was allowed is not remembered.
+    /// Caches the verdict on a call that was sent at `sent`, if it is a denial.
     pub fn note(&mut self, sent: Instant, group: &Group, charge: &Charge, verdict: &Verdict) {
         if verdict.allowed || !charge.enforced || self.entries == 0 || self.max_age.is_zero() {
             return;
@@ -90,14 +90,14 @@ impl VerdictCache {
         self.denials.is_empty()
     }
 
-    /// Drops what is stale, and the oldest while there is no room for one more.
+    /// Drops stale entries, and the oldest if the cache is full.
     fn tidy(&mut self, now: Instant) {
         while let Some((stale_at, fingerprint)) = self.order.front().copied() {
             if stale_at > now && self.denials.len() < self.entries && self.order.len() < 2 * self.entries {
                 return;
             }
             self.order.pop_front();
-            // A later verdict on the same counter stands further back.
+            // A later verdict on the same counter is further back.
             if self
                 .denials
                 .get(&fingerprint)
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn another_cost_another_n_another_counter_and_a_shadow_are_not_denied_by_it() {
+    fn a_cached_denial_applies_only_to_the_same_counter_and_cost() {
         let (mut cache, denied, sent) = (cache(9), group("a"), Instant::now());
         cache.note(sent, &denied, &denied.charges[0], &spent(500));
         let changes: [fn(&mut Charge); 5] = [

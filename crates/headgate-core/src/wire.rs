@@ -1,19 +1,18 @@
 //! `google.protobuf.Struct` from its wire bytes (Protocol Buffers, "Encoding"): a map of values, and lists.
 //!
-//! Small on purpose: a generated decoder is five times the size in the module. Fields that Struct does not have
-//! are an error, since then the bytes are something else, and so is what comes twice, since one would be lost.
-//! Tests hold it against `prost-types`.
+//! Small on purpose: a generated decoder is five times the size in the module. Unknown fields are an error, as the
+//! bytes are something else then; so are duplicated fields, as one would be lost. Tests compare it with `prost-types`.
 
 use serde_json::{Map, Number, Value};
 
-/// Levels of lists and objects that are read.
+/// The deepest nesting of lists and objects.
 const DEEPEST: usize = 64;
 
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
 const LENGTH_DELIMITED: u64 = 2;
 
-/// Why the bytes are no Struct.
+/// Why the bytes are not a Struct.
 pub(crate) type WireError = &'static str;
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, WireError> {
@@ -78,7 +77,7 @@ fn value(bytes: &[u8], depth: usize) -> Result<Value, WireError> {
     decoded.ok_or("a value without a kind")
 }
 
-/// A whole number becomes an integer, so that errors show 500 and not 500.0; `None` for what is not finite.
+/// A whole number becomes an integer, so that errors show 500 and not 500.0; `None` for infinite values and NaN.
 pub(crate) fn from_double(double: f64) -> Option<Number> {
     if double.fract() == 0.0 && double.abs() <= 9e15 {
         return Some(Number::from(double as i64));
@@ -96,7 +95,7 @@ enum Payload<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message, each with its number; after an error nothing more.
+/// The fields of a message, each with its number; it ends after an error.
 fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Payload<'_>), WireError>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {

@@ -17,7 +17,7 @@ proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Root(None)));
 }}
 
-/// By the plugin's configuration: `guard`, or else the name of the cluster that leads to the guard.
+/// The plugin's configuration is `guard`, or the name of the cluster whose endpoint is the guard's listener.
 struct Root(Option<Role>);
 
 enum Role {
@@ -25,14 +25,14 @@ enum Role {
     Guard(Listener),
 }
 
-/// A request that waits for its count, by the number of its context.
+/// A request that waits for its count.
 struct Visit {
     context: u32,
     count: Cell<Option<i64>>,
 }
 
 impl Root {
-    /// Something happened to the streams: the requests whose calls have ended go on.
+    /// Handles an event of the streams, and resumes the requests whose calls have ended.
     fn on_redis(&self, event: impl FnOnce(&mut Redis<Rc<Visit>>) -> Vec<Ended<Rc<Visit>>>) {
         let Some(Role::Filter(redis)) = &self.0 else {
             return;
@@ -112,7 +112,7 @@ impl HttpContext for Request {
         let incr = Call::command(&key, &[b"INCR", &key]);
         match self.0.borrow_mut().call(Rc::clone(&self.1), incr) {
             Ok(()) => Action::Pause,
-            // Without Redis the request goes on without a count.
+            // Without Redis, the request continues without a count.
             Err(_) => Action::Continue,
         }
     }

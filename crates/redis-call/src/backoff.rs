@@ -1,14 +1,15 @@
-//! How long to leave alone what has just failed: a stream that does not stay open, a shard that does not answer.
+//! How long to wait before the next attempt after a failure: to open a stream, or to probe a shard.
 
 use fastrand::Rng;
 use std::time::{Duration, Instant};
 
-/// The first wait, at most.
+/// Upper bound of the first wait.
 pub(crate) const FIRST: Duration = Duration::from_millis(20);
+/// Upper bound of every wait before a stream is opened again.
 pub(crate) const LONGEST: Duration = Duration::from_secs(5);
 
-/// Exponential backoff with full jitter on the upper half: after the nth failure in a row between half and all of
-/// 20 ms × 2ⁿ⁻¹, up to a ceiling.
+/// Exponential backoff with jitter. The ceiling after the nth consecutive failure is 20 ms × 2ⁿ⁻¹, at most `longest`;
+/// the wait is between half of the ceiling and the ceiling.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     longest: Duration,
@@ -38,12 +39,12 @@ impl Backoff {
         self.retry_at = None;
     }
 
-    /// The earliest moment at which it may be tried again; `None`: now.
+    /// The earliest time of the next attempt; `None`: now.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// `least`, and up to `more` on top of it by chance: what begins at once everywhere does not go on at once.
+    /// `least` plus a random part of `more`, so that many Envoys that start together do not continue in step.
     pub fn spread(&mut self, least: Duration, more: Duration) -> Duration {
         least + Duration::from_micros((self.rng.f64() * more.as_micros() as f64) as u64)
     }
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_five_seconds_and_a_success_forgets_them() {
+    fn waits_grow_to_five_seconds_and_a_success_resets_them() {
         let now = Instant::now();
         let mut backoff = Backoff::up_to(LONGEST, Rng::with_seed(1));
         assert_eq!(backoff.retry_at(), None);

@@ -1,54 +1,54 @@
-//! The circuit breaker of one shard: whether calls to it are worth sending.
+//! The circuit breaker of one shard: decides whether calls to it are sent.
 //!
-//! It opens after [`RUN`] failures in a row, and at once when the shard has been silent for the whole of a call's
-//! time: each caller then pays for a dead shard with one time-out at most, also where calls are rare. Open, calls
-//! are refused without waiting, and a harmless probe asks whether the shard is back: the first at once, as a hiccup
-//! or a broken connection is over in a moment, later ones with growing pauses of [`LONGEST_PAUSE`] at most, so that
-//! counting is back soon after the shard.
+//! It opens after [`FAILURES_TO_OPEN`] consecutive failures, and at once if the shard sent no reply during the whole
+//! timeout of a call. So a dead shard costs callers one timeout at most, even if calls are rare. While it is open, calls
+//! fail at once, and a harmless probe checks whether the shard answers again. The first probe is sent at once, because a
+//! broken connection is often replaced within milliseconds. The pauses between the next ones grow up to [`LONGEST_PAUSE`],
+//! so that calls are sent again soon after the shard has recovered.
 
 use super::backoff::Backoff;
-use super::starting::NO_HOST;
+use super::startup::NO_HOST;
 use crate::resp::Value;
 use fastrand::Rng;
 use std::time::{Duration, Instant};
 
-/// More than one lost connection or one refused command brings about, and few enough that a failing node is left
-/// alone within milliseconds.
-pub(super) const RUN: u32 = 5;
+/// One lost connection or one refused command does not open the breaker; a failing node under load opens it within
+/// milliseconds.
+pub(super) const FAILURES_TO_OPEN: u32 = 5;
 
-/// Five probes a second cost a shard nothing, and nobody waits longer for it than that. A probe that meets a dead node
-/// has Envoy ask who is master now, so that an election is noticed as soon.
+/// Five probes per second are no load for a shard, and a shard that has recovered is used after 200 ms at most. A probe to
+/// a dead node makes Envoy ask for the current master, so a failover is noticed as fast.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    state: State,
-    /// Failures since the last reply in time.
-    run: u32,
-    /// When the last reply in time came.
-    alive: Option<Instant>,
-    /// When the last reply came, in time or late.
-    heard: Option<Instant>,
-    /// Calls sent before this say nothing any more.
-    closed: Option<Instant>,
+    state: BreakerState,
+    /// Consecutive failures: since the last reply in time.
+    failures: u32,
+    /// Time of the last reply that came within its call's timeout.
+    last_in_time: Option<Instant>,
+    /// Time of the last reply, in time or late.
+    last_reply: Option<Instant>,
+    /// When the breaker closed last. Timeouts of calls that were sent earlier are ignored.
+    closed_at: Option<Instant>,
     backoff: Backoff,
-    /// Whether its opening was told, and its closing was not yet.
-    told: bool,
+    /// The opening was reported, and the closing has not been reported yet.
+    reported: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BreakerState {
     Closed,
     Open { probe_at: Instant },
     Probing { since: Instant },
 }
 
-/// What is worth a log line.
+/// A change that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// After so many failures in a row.
     Opened {
-        run: u32,
+        /// Consecutive failures.
+        failures: u32,
     },
     Closed,
 }
@@ -56,63 +56,63 @@ pub(super) enum Change {
 impl Breaker {
     pub fn new(rng: Rng) -> Self {
         Breaker {
-            state: State::Closed,
-            run: 0,
-            alive: None,
-            heard: None,
-            closed: None,
+            state: BreakerState::Closed,
+            failures: 0,
+            last_in_time: None,
+            last_reply: None,
+            closed_at: None,
             backoff: Backoff::up_to(LONGEST_PAUSE, rng),
-            told: false,
+            reported: false,
         }
     }
 
     pub fn is_open(&self) -> bool {
-        self.state != State::Closed
+        self.state != BreakerState::Closed
     }
 
     /// The shard answered a call in time.
     pub fn answered(&mut self, now: Instant) -> Option<Change> {
-        self.run = 0;
-        self.alive = Some(now);
-        self.heard = Some(now);
+        self.failures = 0;
+        self.last_in_time = Some(now);
+        self.last_reply = Some(now);
         self.backoff.succeeded();
         if self.is_open() {
             self.close(now);
         }
-        std::mem::take(&mut self.told).then_some(Change::Closed)
+        std::mem::take(&mut self.reported).then_some(Change::Closed)
     }
 
     /// The shard answered a call whose caller no longer waits.
     pub fn answered_late(&mut self, now: Instant) {
-        self.heard = Some(now);
+        self.last_reply = Some(now);
     }
 
-    /// The shard answered a call with its failure, or the stream to it broke.
+    /// The shard answered a call with an error of its own, or the stream to it broke.
     pub fn failed(&mut self, now: Instant) -> Option<Change> {
-        self.run = self.run.saturating_add(1);
-        match self.run >= RUN {
+        self.failures = self.failures.saturating_add(1);
+        match self.failures >= FAILURES_TO_OPEN {
             true => self.open(now),
             false => None,
         }
     }
 
-    /// A call sent at `since` got no reply in its time.
+    /// A call sent at `since` got no reply within its timeout.
     pub fn timed_out(&mut self, now: Instant, since: Instant) -> Option<Change> {
-        if self.closed.is_some_and(|closed| since < closed) {
+        if self.closed_at.is_some_and(|closed| since < closed) {
             return None;
         }
-        let silent = self.alive.is_none_or(|alive| alive < since);
+        let silent = self.last_in_time.is_none_or(|last_in_time| last_in_time < since);
         match self.failed(now) {
             None if silent => self.open(now),
             change => change,
         }
     }
 
-    /// A call sent at `since` got no reply in its time, in a part of which the worker read none. That is the shard's
-    /// failure only where it has not said a word, be it late, in twice the `timeout`.
+    /// A call sent at `since` got no reply within its timeout, but the worker was blocked for a part of it and read no
+    /// replies. This is a failure of the shard only if no reply, not even a late one, came within twice the `timeout`.
     pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration) -> Option<Change> {
-        let heard = self.heard.is_some_and(|heard| heard >= since);
-        match heard || since + timeout * 2 > now {
+        let last_reply = self.last_reply.is_some_and(|last_reply| last_reply >= since);
+        match last_reply || since + timeout * 2 > now {
             true => None,
             false => self.timed_out(now, since),
         }
@@ -122,66 +122,68 @@ impl Breaker {
         if self.is_open() {
             return None;
         }
-        // Reopened without a success in between: the pauses go on growing.
+        // Opened again without a success in between: the pauses continue to grow.
         let probe_at = self.backoff.retry_at().map_or(now, |at| at.max(now));
-        self.state = State::Open { probe_at };
-        let told = std::mem::replace(&mut self.told, true);
-        (!told).then_some(Change::Opened { run: self.run })
+        self.state = BreakerState::Open { probe_at };
+        let reported = std::mem::replace(&mut self.reported, true);
+        (!reported).then_some(Change::Opened {
+            failures: self.failures,
+        })
     }
 
     fn close(&mut self, now: Instant) {
-        self.state = State::Closed;
-        self.closed = Some(now);
-        self.run = 0;
+        self.state = BreakerState::Closed;
+        self.closed_at = Some(now);
+        self.failures = 0;
     }
 
-    /// Whether a probe is to be sent now; if so, it counts as sent.
+    /// Whether to send a probe now. `true` marks it as sent.
     pub fn probe(&mut self, now: Instant) -> bool {
-        let due = matches!(self.state, State::Open { probe_at } if probe_at <= now);
+        let due = matches!(self.state, BreakerState::Open { probe_at } if probe_at <= now);
         if due {
-            self.state = State::Probing { since: now };
+            self.state = BreakerState::Probing { since: now };
         }
         due
     }
 
-    /// The probe was answered: in time and well, or not. Calls flow again after a good one; only a call's own
-    /// success makes the breaker forget its pauses.
-    pub fn probed(&mut self, now: Instant, well: bool) {
-        if !matches!(self.state, State::Probing { .. }) {
+    /// The probe has ended. Success closes the breaker; the pauses between probes are reset only by the success of a
+    /// call.
+    pub fn probed(&mut self, now: Instant, succeeded: bool) {
+        if !matches!(self.state, BreakerState::Probing { .. }) {
             return;
         }
         self.backoff.failed(now);
-        match well {
+        match succeeded {
             true => self.close(now),
             false => {
                 let probe_at = self.backoff.retry_at().unwrap_or(now);
-                self.state = State::Open { probe_at };
+                self.state = BreakerState::Open { probe_at };
             }
         }
     }
 
-    /// Whether the probe under way has had `timeout`; if so, it has failed.
+    /// Whether the probe in flight has exceeded `timeout`. `true` ends it as failed.
     pub fn probe_overdue(&mut self, now: Instant, timeout: Duration) -> bool {
-        let overdue = matches!(self.state, State::Probing { since } if since + timeout <= now);
+        let overdue = matches!(self.state, BreakerState::Probing { since } if since + timeout <= now);
         if overdue {
             self.probed(now, false);
         }
         overdue
     }
 
-    /// When the breaker wants a tick.
+    /// When the breaker needs the next tick.
     pub fn wakeup(&self, timeout: Duration) -> Option<Instant> {
         match self.state {
-            State::Closed => None,
-            State::Open { probe_at } => Some(probe_at),
-            State::Probing { since } => Some(since + timeout),
+            BreakerState::Closed => None,
+            BreakerState::Open { probe_at } => Some(probe_at),
+            BreakerState::Probing { since } => Some(since + timeout),
         }
     }
 }
 
-/// Errors of the node or of the way to it, as opposed to those of one call. A node that only refuses to write (OOM,
-/// READONLY, MISCONF, NOREPLICAS) is none: it still denies whoever is over a limit, and so is asked on. A proxy that
-/// knows no node is one, but for the first seconds of a worker ([`super::starting`]).
+/// Whether a reply is an error of the node or of the connection to it, and not of one call. A node that only refuses
+/// writes (OOM, READONLY, MISCONF, NOREPLICAS) has not failed: it can still deny clients that are over a limit, so calls
+/// are still sent to it. `no upstream host` is a failure, except in the first seconds of a worker ([`super::startup`]).
 pub(super) fn is_failure(reply: &Value) -> bool {
     const FAILURES: [&[u8]; 9] = [
         b"upstream ",
@@ -197,7 +199,7 @@ pub(super) fn is_failure(reply: &Value) -> bool {
     matches!(reply, Value::Error(text) if FAILURES.iter().any(|failure| text.starts_with(failure)))
 }
 
-/// Errors that may mean that slots have moved or that a master has changed.
+/// Whether a reply may mean that slots have moved or that a master has changed.
 pub(super) fn is_about_slots(reply: &Value) -> bool {
     const MOVES: [&[u8]; 4] = [b"MOVED", b"ASK", b"TRYAGAIN", b"READONLY"];
     is_failure(reply)
@@ -215,50 +217,55 @@ mod tests {
     }
 
     #[test]
-    fn five_failures_in_a_row_open_it_and_a_success_starts_the_count_anew() {
+    fn five_consecutive_failures_open_it_and_a_success_resets() {
         let now = Instant::now();
         let mut breaker = Breaker::new(Rng::with_seed(1));
-        for _ in 0..RUN - 1 {
+        for _ in 0..FAILURES_TO_OPEN - 1 {
             assert_eq!(breaker.failed(now), None);
         }
         assert_eq!(breaker.answered(now), None);
-        for _ in 0..RUN - 1 {
+        for _ in 0..FAILURES_TO_OPEN - 1 {
             assert_eq!(breaker.failed(now), None);
         }
         assert!(!breaker.is_open());
-        assert_eq!(breaker.failed(now), Some(Change::Opened { run: RUN }));
-        assert_eq!(breaker.failed(now), None, "told once");
+        assert_eq!(
+            breaker.failed(now),
+            Some(Change::Opened {
+                failures: FAILURES_TO_OPEN
+            })
+        );
+        assert_eq!(breaker.failed(now), None, "opening is reported once");
     }
 
     #[test]
-    fn a_whole_timeout_of_silence_opens_it_and_a_single_late_call_among_answers_does_not() {
+    fn a_timeout_opens_it_only_without_any_reply_meanwhile() {
         let start = Instant::now();
         let mut breaker = Breaker::new(Rng::with_seed(1));
         breaker.answered(start + ms(50));
         breaker.timed_out(start + ms(100), start);
-        assert!(!breaker.is_open(), "others were answered meanwhile");
+        assert!(!breaker.is_open(), "other calls were answered meanwhile");
         breaker.timed_out(start + ms(160), start + ms(60));
         assert!(breaker.is_open());
     }
 
     #[test]
-    fn a_time_out_while_the_worker_stood_still_opens_it_only_after_twice_the_time_without_a_word() {
+    fn a_timeout_in_a_stall_opens_it_only_after_twice_the_timeout() {
         let start = Instant::now();
         let mut breaker = Breaker::new(Rng::with_seed(1));
-        for _ in 0..RUN * 2 {
+        for _ in 0..FAILURES_TO_OPEN * 2 {
             breaker.timed_out_in_stall(start + ms(199), start, TIMEOUT);
         }
         breaker.answered_late(start + ms(150));
-        for _ in 0..RUN * 2 {
+        for _ in 0..FAILURES_TO_OPEN * 2 {
             breaker.timed_out_in_stall(start + ms(300), start + ms(100), TIMEOUT);
         }
         assert!(!breaker.is_open());
         let opened = breaker.timed_out_in_stall(start + ms(400), start + ms(200), TIMEOUT);
-        assert_eq!(opened, Some(Change::Opened { run: 1 }));
+        assert_eq!(opened, Some(Change::Opened { failures: 1 }));
     }
 
     #[test]
-    fn the_first_probe_is_sent_at_once_and_the_pauses_between_the_others_grow_to_a_fifth_of_a_second() {
+    fn probes_start_at_once_and_their_pauses_grow_to_200_ms() {
         let mut now = Instant::now();
         let mut breaker = Breaker::new(Rng::with_seed(1));
         breaker.timed_out(now, now);
@@ -267,7 +274,7 @@ mod tests {
             let at = breaker.wakeup(TIMEOUT).unwrap();
             pauses.push(at.saturating_duration_since(now));
             assert!(at <= now || !breaker.probe(at - ms(1)));
-            assert!(breaker.probe(at) && !breaker.probe(at), "one at a time");
+            assert!(breaker.probe(at) && !breaker.probe(at), "one probe at a time");
             now = at + TIMEOUT;
             assert!(!breaker.probe_overdue(now - ms(1), TIMEOUT));
             assert!(breaker.probe_overdue(now, TIMEOUT));
@@ -280,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_probe_lets_calls_flow_and_failing_calls_then_meet_longer_pauses_without_more_log_lines() {
+    fn reopening_after_a_probe_is_not_reported_and_pauses_grow() {
         let mut now = Instant::now();
         let mut breaker = Breaker::new(Rng::with_seed(1));
         assert!(breaker.timed_out(now, now).is_some());
@@ -289,31 +296,31 @@ mod tests {
             assert!(breaker.probe(now));
             breaker.probed(now, true);
             assert!(!breaker.is_open());
-            for _ in 0..RUN {
+            for _ in 0..FAILURES_TO_OPEN {
                 assert_eq!(breaker.failed(now), None, "round {round}");
             }
             assert!(breaker.is_open());
         }
         assert!(breaker.wakeup(TIMEOUT).unwrap() >= now + ms(100));
         assert_eq!(breaker.answered(now), Some(Change::Closed));
-        assert_eq!(breaker.answered(now), None, "told once");
+        assert_eq!(breaker.answered(now), None, "closing is reported once");
     }
 
     #[test]
-    fn calls_from_before_it_closed_do_not_open_it_again() {
+    fn timeouts_of_calls_sent_before_it_closed_are_ignored() {
         let start = Instant::now();
         let mut breaker = Breaker::new(Rng::with_seed(1));
         breaker.timed_out(start, start);
         assert!(breaker.probe(start));
         breaker.probed(start + ms(1), true);
-        for _ in 0..RUN * 2 {
+        for _ in 0..FAILURES_TO_OPEN * 2 {
             breaker.timed_out(start + ms(50), start);
         }
         assert!(!breaker.is_open());
     }
 
     #[test]
-    fn errors_of_the_node_are_told_from_those_of_one_call() {
+    fn errors_of_the_node_differ_from_errors_of_one_call() {
         let error = |text: &str| Value::Error(text.as_bytes().to_vec());
         for text in [
             "upstream failure",

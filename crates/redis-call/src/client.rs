@@ -1,24 +1,25 @@
-//! [`Streams`] with deadlines: each call ends once, with its reply or with why there is none.
+//! [`Streams`] with deadlines: each call ends exactly once, with its reply or with an error.
 //!
-//! This is for a filter that wants replies and no more. What has rules of its own for when a caller gives up, as a rate
-//! limiter does, uses the transport itself.
+//! This is for a filter that only needs replies. A filter with its own rules for deadlines, such as a rate limiter, uses
+//! the transport directly.
 
 use crate::resp::Value;
 use crate::streams::{StreamHost, StreamId, Streams};
-use crate::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Settings};
+use crate::{Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Settings};
 use fastrand::Rng;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How soon a call is sent again that came before Envoy knew the nodes of Redis.
-const AGAIN: Duration = Duration::from_millis(10);
+/// The pause before a call is sent again that came before Envoy knew the Redis nodes.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a call has no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
+    /// The transport ended the call.
     Call(CallError),
-    /// There was no reply within [`Settings::timeout`]. Redis may have carried it out all the same.
+    /// There was no reply within [`Settings::timeout`]. Redis may still have executed the call.
     TimedOut,
 }
 
@@ -26,7 +27,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Call(error) => error.fmt(f),
-            Failure::TimedOut => f.write_str("no reply within the timeout"),
+            Failure::TimedOut => f.write_str("timeout: no reply"),
         }
     }
 }
@@ -36,9 +37,9 @@ impl std::error::Error for Failure {}
 /// The end of a call.
 #[derive(Debug, PartialEq)]
 pub struct Ended<Id> {
-    /// What was given with the call.
+    /// The id that was passed with the call.
     pub id: Id,
-    /// Redis's reply, error replies included.
+    /// The reply of Redis, including error replies.
     pub reply: Result<Value, Failure>,
 }
 
@@ -55,14 +56,15 @@ pub struct Client<H, Id> {
     streams: Streams<H, u64>,
     timeout: Duration,
     next: u64,
-    /// By number, and so by deadline.
+    /// In the order of their numbers, which is the order of their deadlines.
     waiting: VecDeque<Waiting<Id>>,
-    /// To be sent again, and when.
+    /// Calls to be sent again, and when.
     again: VecDeque<(Instant, u64, Call)>,
     completed: Vec<Completed<u64>>,
 }
 
 impl<H: StreamHost, Id> Client<H, Id> {
+    /// Opens no stream yet; the first tick after a call does.
     pub fn new(now: Instant, rng: Rng, host: H, settings: Settings) -> Self {
         Client {
             timeout: settings.timeout,
@@ -74,10 +76,10 @@ impl<H: StreamHost, Id> Client<H, Id> {
         }
     }
 
-    /// Sends a call. It ends by an [`Ended`] of one of the other methods.
+    /// Sends a call. Another method returns its [`Ended`] later.
     ///
     /// # Errors
-    /// Nothing was or will be sent; the call has ended.
+    /// The call has ended: it was not sent and will not be.
     pub fn call(&mut self, now: Instant, id: Id, call: Call) -> Result<(), CallError> {
         let (number, slot) = (self.next, call.slot());
         self.streams.call(now, now + self.timeout, number, call)?;
@@ -91,20 +93,20 @@ impl<H: StreamHost, Id> Client<H, Id> {
         Ok(())
     }
 
-    /// A message from Redis on a stream.
+    /// Handles a message on a stream: one or more replies, or a part of one.
     pub fn on_message(&mut self, now: Instant, stream: StreamId, message: &[u8]) -> Vec<Ended<Id>> {
         self.streams.on_message(now, stream, message, &mut self.completed);
         self.ended(now)
     }
 
-    /// The host says that a stream has ended, with this gRPC status.
+    /// Handles the end of a stream; `status` is the gRPC status that the host reports.
     pub fn on_close(&mut self, now: Instant, stream: StreamId, status: u32) -> Vec<Ended<Id>> {
         self.streams.on_close(now, stream, status, &mut self.completed);
         self.ended(now)
     }
 
-    /// Opens streams, sends what waits for them, and ends what has waited for its whole time. To be called at
-    /// [`Client::wakeup`], or more often.
+    /// Opens streams, sends queued calls, and ends the calls whose timeout has passed. Call it at [`Client::wakeup`] or
+    /// more often.
     pub fn on_tick(&mut self, now: Instant) -> Vec<Ended<Id>> {
         self.streams.on_tick(now, &mut self.completed);
         let mut ended = self.ended(now);
@@ -137,7 +139,7 @@ impl<H: StreamHost, Id> Client<H, Id> {
         ended
     }
 
-    /// When [`Client::on_tick`] is wanted next; `None`: not until something else happens.
+    /// When [`Client::on_tick`] must be called next; `None`: not before another event.
     pub fn wakeup(&self) -> Option<Instant> {
         let deadline = self.waiting.front().map(|first| first.since + self.timeout);
         let again = self.again.front().map(|(at, ..)| *at);
@@ -147,28 +149,29 @@ impl<H: StreamHost, Id> Client<H, Id> {
             .min()
     }
 
-    pub fn levels(&self) -> Levels {
-        self.streams.levels()
+    /// The current state, for metrics.
+    pub fn gauges(&self) -> Gauges {
+        self.streams.gauges()
     }
 
-    /// As [`RedisCall::poll_notice`].
+    /// See [`RedisCall::poll_notice`].
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.streams.poll_notice()
     }
 
-    /// What has ended of what the transport has completed.
+    /// Takes the calls that the transport has completed. Those that came too early are sent again.
     fn ended(&mut self, now: Instant) -> Vec<Ended<Id>> {
         let mut ended = Vec::new();
         for done in std::mem::take(&mut self.completed) {
             match done.reply {
-                Err(CallError::TooEarly) => self.again.push_back((now + AGAIN, done.id, done.call)),
+                Err(CallError::TooEarly) => self.again.push_back((now + RETRY_PAUSE, done.id, done.call)),
                 reply => ended.extend(self.end(done.id, reply.map_err(Failure::Call))),
             }
         }
         ended
     }
 
-    /// `None`: it has timed out before.
+    /// `None`: the call has timed out before.
     fn end(&mut self, number: u64, reply: Result<Value, Failure>) -> Option<Ended<Id>> {
         let at = self.find(number)?;
         let id = self.waiting.remove(at)?.id;
@@ -189,9 +192,9 @@ mod tests {
     use std::rc::Rc;
 
     /// The streams that were opened, and what was sent on each.
-    type Host = Rc<RefCell<Vec<String>>>;
+    type RecordingHost = Rc<RefCell<Vec<String>>>;
 
-    impl StreamHost for Host {
+    impl StreamHost for RecordingHost {
         fn open(&self) -> Option<StreamId> {
             self.borrow_mut().push(String::new());
             Some(StreamId(self.borrow().len() as u32 - 1))
@@ -212,8 +215,8 @@ mod tests {
     }
 
     /// A client and the one stream for calls, which is open.
-    fn client() -> (Host, Instant, Client<Host, &'static str>) {
-        let (host, now) = (Host::default(), Instant::now());
+    fn client() -> (RecordingHost, Instant, Client<RecordingHost, &'static str>) {
+        let (host, now) = (RecordingHost::default(), Instant::now());
         let mut client = Client::new(now, Rng::with_seed(1), host.clone(), Settings::new("visits"));
         client.call(now, "first", incr()).unwrap();
         assert_eq!(client.wakeup(), Some(now));
@@ -221,7 +224,11 @@ mod tests {
         (host, now, client)
     }
 
-    fn reply(client: &mut Client<Host, &'static str>, now: Instant, text: &str) -> Vec<Ended<&'static str>> {
+    fn reply(
+        client: &mut Client<RecordingHost, &'static str>,
+        now: Instant,
+        text: &str,
+    ) -> Vec<Ended<&'static str>> {
         client.on_message(now, StreamId(0), text.as_bytes())
     }
 
@@ -237,7 +244,7 @@ mod tests {
                 reply: Ok(Value::Int(41))
             }]
         );
-        assert_eq!(client.levels().calls_in_flight, 0);
+        assert_eq!(client.gauges().calls_in_flight, 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! How a gRPC stream to a cluster is asked for.
+//! The argument that names the cluster when a gRPC stream is opened.
 
-/// `envoy.config.core.v3.GrpcService {envoy_grpc: {cluster_name}}` in protobuf. Envoy takes a bare name as well, but
-/// only where it does not happen to parse as such a message.
+/// `envoy.config.core.v3.GrpcService {envoy_grpc: {cluster_name}}` in protobuf. A `cluster` longer than 125 bytes is
+/// returned as it is: Envoy also accepts a bare name, but only if it does not parse as such a message.
 pub fn grpc_service(cluster: &str) -> String {
     match u8::try_from(cluster.len() + 2) {
         Ok(outer) if outer < 0x80 => {

@@ -1,8 +1,8 @@
-//! What replies and their absence say of one shard, or of the one Redis there is: the state of its breaker, and a
-//! notice when it opens or closes.
+//! The health of one shard (or of a single Redis), from its replies and timeouts: the state of its circuit breaker, and
+//! a notice when it opens or closes.
 
 use super::breaker::{self, Breaker, Change};
-use super::pending::{self, Ends, Purpose};
+use super::pending::{self, Finished, Purpose};
 use super::{CallError, Completed, NO_REPLY};
 use crate::notice::Notice;
 use crate::resp::Value;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 pub(super) struct Health {
     breaker: Breaker,
-    /// Something hints at slots or masters that have changed.
+    /// A reply or a timeout suggests that slots or masters have changed.
     hint: bool,
     notices: VecDeque<Notice>,
 }
@@ -27,24 +27,25 @@ impl Health {
         }
     }
 
-    /// Calls are not worth sending.
+    /// The circuit breaker is open: no calls are sent.
     pub fn is_open(&self) -> bool {
         self.breaker.is_open()
     }
 
-    /// A call sent at `since` got no reply in its time; `who`: as the log calls it.
-    pub fn timed_out(&mut self, now: Instant, since: Instant, who: &str) {
+    /// A call sent at `since` got no reply within its timeout. `shard` is the name for the log.
+    pub fn timed_out(&mut self, now: Instant, since: Instant, shard: &str) {
         let change = self.breaker.timed_out(now, since);
-        self.note(change, who, &NO_REPLY);
+        self.note(change, shard, &NO_REPLY);
     }
 
-    /// The same for one that was under way while the worker itself stood still; `timeout`: a caller's.
-    pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration, who: &str) {
+    /// Like [`Health::timed_out`], for a call that was in flight while the worker itself was blocked. `timeout` is the
+    /// timeout of a call.
+    pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration, shard: &str) {
         let change = self.breaker.timed_out_in_stall(now, since, timeout);
-        self.note(change, who, &NO_REPLY);
+        self.note(change, shard, &NO_REPLY);
     }
 
-    /// Whether a probe is to be sent now; if so, it counts as sent.
+    /// Whether to send a probe now. `true` marks it as sent.
     pub fn probe(&mut self, now: Instant, timeout: Duration) -> bool {
         self.hint |= self.breaker.probe_overdue(now, timeout);
         self.breaker.probe(now)
@@ -55,54 +56,59 @@ impl Health {
         self.breaker.probed(now, false);
     }
 
-    /// Whether something hinted at slots or masters that have changed, since this was last asked.
+    /// Whether slots or masters may have changed since the last call of this function.
     pub fn take_hint(&mut self) -> bool {
         std::mem::take(&mut self.hint)
     }
 
-    /// What operators should know, oldest first.
+    /// Notices that have not been taken yet, oldest first.
     pub fn notices(&mut self) -> &mut VecDeque<Notice> {
         &mut self.notices
     }
 
-    /// When a tick is wanted.
+    /// When the next tick is needed.
     pub fn wakeup(&self, timeout: Duration) -> Option<Instant> {
         self.breaker.wakeup(timeout)
     }
 
-    /// What was under way has come to an end; calls among it are appended to `completed`.
+    /// Calls and probes have ended. Appends the calls to `completed`.
     pub fn ended<Id>(
         &mut self,
         now: Instant,
-        ends: &mut Ends<Id>,
-        who: &str,
+        finished: &mut Finished<Id>,
+        shard: &str,
         completed: &mut Vec<Completed<Id>>,
     ) {
         let mut lost = None;
-        for (pending, reply) in ends.drain(..) {
+        for (pending, reply) in finished.drain(..) {
             let in_time = pending.deadline > now;
             let failed = reply.as_ref().map_or(true, breaker::is_failure);
             self.hint |= reply.as_ref().is_ok_and(breaker::is_about_slots);
             match pending.purpose {
                 Purpose::Probe => {
                     let well = matches!(&reply, Ok(reply) if pending::is_noscript(reply));
-                    self.breaker.probed(now, in_time && well);
+                    // A late one has been counted as failed, and another probe may be in flight.
+                    if in_time {
+                        self.breaker.probed(now, well);
+                    }
                     self.hint |= !well;
                 }
                 Purpose::Call(id) => {
                     match &reply {
                         Err(CallError::Unavailable | CallError::NoCluster | CallError::TooEarly) => {}
                         Err(error) => lost = Some(*error),
-                        // Late ones have been noted as timed out.
+                        // It is the guard that answered, not the shard.
+                        Ok(reply) if pending::is_refusal(reply) => {}
+                        // Late replies have been counted as timeouts already.
                         Ok(_) if !in_time && failed => {}
                         Ok(_) if !in_time => self.breaker.answered_late(now),
                         Ok(reply) if failed => {
                             let change = self.breaker.failed(now);
-                            self.note(change, who, &Answer(reply));
+                            self.note(change, shard, &Answer(reply));
                         }
                         Ok(reply) => {
                             let change = self.breaker.answered(now);
-                            self.note(change, who, &Answer(reply));
+                            self.note(change, shard, &Answer(reply));
                         }
                     }
                     completed.push(Completed {
@@ -113,33 +119,33 @@ impl Health {
                 }
             }
         }
-        // However many calls a connection takes with it, it has broken once.
+        // A broken connection is one failure, however many calls are lost with it.
         if let Some(error) = lost {
             let change = self.breaker.failed(now);
-            self.note(change, who, &error);
+            self.note(change, shard, &error);
         }
     }
 
-    /// Notes a change; `why`: the last failure, where it is one.
-    fn note(&mut self, change: Option<Change>, who: &str, why: &dyn Display) {
+    /// Queues a notice for a change. `why` is the last failure.
+    fn note(&mut self, change: Option<Change>, shard: &str, why: &dyn Display) {
         match change {
-            Some(Change::Opened { run }) => {
+            Some(Change::Opened { failures }) => {
                 self.hint = true;
                 self.notices.push_back(Notice::BreakerOpened {
-                    shard: who.to_owned(),
-                    failures: run,
+                    shard: shard.to_owned(),
+                    failures,
                     reason: why.to_string(),
                 });
             }
             Some(Change::Closed) => self.notices.push_back(Notice::BreakerClosed {
-                shard: who.to_owned(),
+                shard: shard.to_owned(),
             }),
             None => {}
         }
     }
 }
 
-/// An error reply, in words.
+/// Formats an error reply for the log.
 struct Answer<'a>(&'a Value);
 
 impl Display for Answer<'_> {

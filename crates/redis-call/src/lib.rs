@@ -1,18 +1,18 @@
 //! Redis from a proxy-wasm filter, through Envoy's own `redis_proxy`.
 //!
-//! A filter has no sockets and no host functions for Redis. It can open gRPC streams, and an internal listener of the same
-//! Envoy can unwrap what comes on them in front of `redis_proxy`, which knows everything about Redis: connections, slots,
-//! redirections, AUTH, TLS. This crate is both ends: a client for the filter, and a [guard] for the listener. The README
-//! shows the whole, with an example filter.
+//! A filter has no sockets and no host functions for Redis. It can open gRPC streams. An internal listener of the same
+//! Envoy removes the gRPC framing and passes the commands to `redis_proxy`, which implements connections, slots,
+//! redirections, AUTH and TLS. This crate contains both ends: a client for the filter, and a [guard] for the listener. The
+//! README shows the complete setup with an example filter.
 //!
-//! Nothing here does I/O, reads a clock or draws random numbers by itself: the time is an argument, the generator comes in
-//! at the start, the host is a trait ([`StreamHost`]). So a filter's traffic with Redis can be tested natively:
+//! The crate does no I/O, reads no clock and has no global random generator. The time is an argument, the generator is
+//! passed to the constructor, and the host is a trait ([`StreamHost`]). So a filter's Redis traffic can be tested natively:
 //!
 //! ```
 //! use redis_call::{resp::Value, Call, Client, Rng, Settings, StreamHost, StreamId};
 //! use std::{cell::RefCell, time::Instant};
 //!
-//! /// A proxy that notes what is sent on each stream.
+//! /// A proxy that records what is sent on each stream.
 //! #[derive(Default)]
 //! struct Proxy(RefCell<Vec<Vec<u8>>>);
 //!
@@ -40,14 +40,16 @@
 //! ```
 //!
 //! # Layout
-//! - [`Client`]: calls with deadlines, over [`Streams`]. Most filters need no more.
-//! - [`RedisCall`]: what a transport is. [`Streams`] is one, for stock Envoy; `Native` another, for Higress (feature
-//!   `higress`). For a caller with rules of its own about when to give up.
-//! - [`guard`]: what may reach Redis, and gRPC's framing.
+//! - [`Client`]: calls with deadlines, over [`Streams`]. Most filters need only this type.
+//! - [`RedisCall`]: the trait of a transport. [`Streams`] implements it for stock Envoy, `Native` for Higress (feature
+//!   `higress`). Use it directly if the caller has its own rules for deadlines.
+//! - [`guard`]: decides which commands may reach Redis, and handles gRPC framing.
 //! - `sdk`: both roles on the host calls of the Rust SDK (feature `proxy-wasm`).
-//! - [`resp`], [`HashSlot`]: the protocol, and where a key lives.
-//! - [`Notice`]: what is worth a log line, for the shell to write.
+//! - [`resp`], [`HashSlot`]: the Redis protocol, and the hash slot of a key.
+//! - [`Notice`]: an event for operators, which the filter writes to its log.
+//! - [`Gauges`]: open streams, calls in flight and open circuit breakers, for metrics.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(
@@ -75,10 +77,10 @@ pub mod resp;
 pub mod sdk;
 mod settings;
 mod slot;
-mod starting;
+mod startup;
 mod streams;
 
-pub use call::{Call, CallError, Completed, Levels, RedisCall, NO_REPLY};
+pub use call::{Call, CallError, Completed, Gauges, RedisCall, NO_REPLY};
 pub use client::{Client, Ended, Failure};
 pub use fastrand::Rng;
 pub use grpc::grpc_service;

@@ -1,41 +1,48 @@
-//! What operators should know of a transport: the shell writes it into its log.
+//! Events of a transport that operators should know about. The filter writes them to its log.
 
 use crate::Refusal;
 use std::fmt;
 
-/// How much a notice matters.
+/// The log level of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
+    /// For information.
     Info,
+    /// Something that operators should look at.
     Warn,
 }
 
-/// Something worth a log line. Its text is by `Display`.
+/// An event for the log. `Display` writes its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// No calls are sent to `shard` until it answers again.
+    /// The circuit breaker of `shard` opened: no calls are sent to it until it answers a probe.
     BreakerOpened {
+        /// Address of the master, or a range of hash slots.
         shard: String,
-        /// Since the last reply in time.
+        /// Consecutive failures.
         failures: u32,
-        /// The last of the failures.
+        /// Text of the last failure.
         reason: String,
     },
-    /// Calls are sent to `shard` again.
-    BreakerClosed { shard: String },
-    /// The guard refuses the filter's calls until their deadline; at most once a minute.
+    /// The circuit breaker of `shard` closed: calls are sent to it again.
+    BreakerClosed {
+        /// Address of the master, or a range of hash slots.
+        shard: String,
+    },
+    /// The guard refused a call until the call's deadline. Reported at most once a minute.
     GuardRefuses,
-    /// Higress: the gateway's client did not take a call, or its credentials.
+    /// Higress: the gateway's Redis client refused a call or the credentials.
     Refused(Refusal),
-    /// Higress: Redis answers MOVED. It is a cluster, and the gateway's client follows no redirection.
+    /// Higress: Redis answered MOVED. It is a Redis Cluster, and the gateway's client follows no redirections.
     Redirected,
-    /// Higress: Redis wants a password, and none was given.
+    /// Higress: Redis answered NOAUTH, and no password is configured.
     PasswordMissing,
-    /// Higress: a script call was not one command, and was not sent.
+    /// Higress: a script call was not exactly one command and was not sent.
     NotOneCommand,
 }
 
 impl Notice {
+    /// `Info` for a breaker that closed, else `Warn`.
     pub fn level(&self) -> Level {
         match self {
             Notice::BreakerClosed { .. } => Level::Info,
@@ -43,7 +50,7 @@ impl Notice {
         }
     }
 
-    /// Whether it says the same on each worker, and one line for all of them is enough.
+    /// Whether the notice is the same on every worker, so that one log line for all workers is enough.
     pub fn is_once(&self) -> bool {
         !matches!(
             self,
@@ -61,7 +68,8 @@ impl fmt::Display for Notice {
                 reason,
             } => write!(
                 f,
-                "circuit breaker opened for {shard} after {failures} failure(s), the last: {reason}"
+                "circuit breaker opened for {shard} after {failures} failure{} (last: {reason})",
+                if *failures == 1 { "" } else { "s" }
             ),
             Notice::BreakerClosed { shard } => write!(f, "circuit breaker closed for {shard}"),
             Notice::GuardRefuses => {
@@ -71,8 +79,10 @@ impl fmt::Display for Notice {
             Notice::Redirected => {
                 f.write_str("Redis answers MOVED, which the gateway's client does not follow")
             }
-            Notice::PasswordMissing => f.write_str("Redis wants a password"),
-            Notice::NotOneCommand => f.write_str("a call that was not one command has not been sent"),
+            Notice::PasswordMissing => {
+                f.write_str("Redis answers NOAUTH: it requires a password, and none is configured")
+            }
+            Notice::NotOneCommand => f.write_str("a call was not sent: it was not exactly one command"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One call under way, whatever its transport: why it is made, how often it was sent, and what is sent.
+//! One call in flight, for any transport: its purpose, how often it was sent, and its encoding.
 
 use super::backoff;
 use super::{resp, Call, CallError, HashSlot};
@@ -7,21 +7,21 @@ use crate::resp::Value;
 use crate::settings::Script;
 use std::time::Instant;
 
-/// A call that meets so many nodes in a row without the script is given up.
+/// How often a call is sent at most if each node answers that it does not know the script.
 const MAX_SENDS: u8 = 4;
 
-/// The name of a script that no node knows, and by which probes call none.
+/// The SHA-1 that probes use: no node knows a script with this name, so nothing is executed.
 pub const UNKNOWN_SHA1: &str = "0000000000000000000000000000000000000000";
 
-/// Calls that have come to an end, in the order of their replies.
-pub(super) type Ends<Id> = Vec<(Pending<Id>, Result<Value, CallError>)>;
+/// Calls and probes that have ended, in the order of their replies.
+pub(super) type Finished<Id> = Vec<(Pending<Id>, Result<Value, CallError>)>;
 
 /// Why a call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose<Id> {
-    /// Its end is reported by this id.
+    /// A call of the filter; its end is reported with this id.
     Call(Id),
-    /// To see whether the shard answers; calls a script that no node knows.
+    /// A check whether the shard answers: a call of a script that no node knows.
     Probe,
 }
 
@@ -47,21 +47,21 @@ impl<Id> Pending<Id> {
         }
     }
 
-    /// Whether the reply says no more than that the node does not know the script, and there is time to tell it.
+    /// Whether to send the call again: the node does not know the script, and the deadline has not passed.
     pub fn is_to_be_repeated(&self, now: Instant, reply: &Value) -> bool {
         let call = matches!(self.purpose, Purpose::Call(_)) && self.call.is_script();
         call && is_noscript(reply) && self.deadline > now && self.sends < MAX_SENDS
     }
 
-    /// Whether the guard refused the call and there is time to try elsewhere: nothing was counted, and the guard is
-    /// another release's, as while Envoy is given a new one.
+    /// Whether to send the call on another stream: the guard refused it, nothing was counted, and there is time left. This
+    /// happens while Envoy is upgraded and the guard is of another release.
     pub fn is_to_be_sent_elsewhere(&self, now: Instant, reply: &Value) -> bool {
         let call = matches!(self.purpose, Purpose::Call(_));
         call && self.deadline > now + backoff::FIRST && is_refusal(reply)
     }
 
-    /// The same call as if it had not been sent yet.
-    pub fn anew(self, now: Instant) -> Self {
+    /// The same call, as if it had not been sent yet.
+    pub fn unsent(self, now: Instant) -> Self {
         Pending::new(now, self.deadline, self.purpose, self.call)
     }
 
@@ -76,8 +76,7 @@ impl<Id> Pending<Id> {
     }
 }
 
-/// The call of a probe on a key: nothing is run and nothing is stored; the answer NOSCRIPT shows that the node is
-/// there.
+/// The call of a probe on a key. It executes and stores nothing; the reply NOSCRIPT shows that the node answers.
 pub(super) fn probe(key: &str) -> Call {
     let mut tail = Vec::new();
     resp::bulk(&mut tail, b"1");
@@ -89,11 +88,11 @@ pub(super) fn is_noscript(reply: &Value) -> bool {
     matches!(reply, Value::Error(text) if text.starts_with(b"NOSCRIPT"))
 }
 
-/// Whether it is the guard's answer to what may not reach Redis.
+/// Whether the reply is the guard's error for a command that may not reach Redis.
 pub(super) fn is_refusal(reply: &Value) -> bool {
-    let says = |text: &[u8]| {
+    let contains_prefix = |text: &[u8]| {
         text.windows(REFUSED_PREFIX.len())
             .any(|part| part == REFUSED_PREFIX)
     };
-    matches!(reply, Value::Error(text) if says(text))
+    matches!(reply, Value::Error(text) if contains_prefix(text))
 }

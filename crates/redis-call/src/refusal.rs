@@ -1,25 +1,28 @@
-//! What Higress's Redis functions answer at once.
+//! The status codes of Higress's Redis functions.
 
 use std::fmt;
 
-/// Why nothing was sent.
+/// Why the gateway's Redis client sent nothing.
 /// source: higress-group/proxy-wasm-cpp-sdk `proxy_wasm_common.h` (WasmResult); higress-group/envoy
 /// `source/extensions/common/wasm/context.cc` (redisInit, redisCall); higress-group/proxy-wasm-cpp-host
 /// `src/exports.cc`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// 2: the gateway knows no such cluster, or not yet.
+    /// Status 2: the gateway does not know the cluster, or not yet.
     UnknownCluster,
-    /// 6: an address outside of the module's memory.
+    /// Status 6: an address outside of the module's memory.
     BadMemory,
-    /// 10: the cluster has no host now; one of type `envoy.clusters.redis` never has one for this call.
+    /// Status 10: the cluster has no host. A cluster of type `envoy.clusters.redis` never has one for this function.
     NoHost,
-    /// 12: a proxy without a Redis call.
+    /// Status 12: the proxy does not implement the Redis functions.
     Unimplemented,
+    /// Any other status but 0.
     Other(u32),
 }
 
 impl Refusal {
+    /// Converts a status.
+    ///
     /// # Errors
     /// Any status but 0.
     pub fn check(status: u32) -> Result<(), Refusal> {
@@ -37,11 +40,11 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::UnknownCluster => "the gateway knows no such cluster, or not yet",
+            Refusal::UnknownCluster => "the gateway does not know the cluster, or not yet",
             Refusal::NoHost => "the cluster has no host",
-            Refusal::Unimplemented => "this proxy has no Redis call of its own",
-            Refusal::BadMemory => "the gateway's Redis call answers status 6",
-            Refusal::Other(status) => return write!(f, "the gateway's Redis call answers status {status}"),
+            Refusal::Unimplemented => "this proxy does not implement a Redis call",
+            Refusal::BadMemory => "the gateway's Redis call returned status 6",
+            Refusal::Other(status) => return write!(f, "the gateway's Redis call returned status {status}"),
         })
     }
 }

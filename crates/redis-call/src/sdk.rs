@@ -1,15 +1,16 @@
-//! For filters that are written with the Rust SDK of proxy-wasm: the two roles on its host calls.
+//! Adapters for filters that are written with the Rust SDK of proxy-wasm: both roles on the SDK's host calls.
 //!
-//! [`Redis`] is what a filter's root context holds, and [`Listener`] is the guard. Three things are to be kept:
+//! The root context of the filter holds a [`Redis`]; the root context of the guard holds a [`Listener`]. Three rules:
 //!
-//! - The two roles are in two VMs (`vm_id`s). In one, opening a stream would enter the VM again from within a host call.
-//! - A stream is opened in [`Redis::on_tick`], and so for the root context: an HTTP context dies with its request.
-//! - A request that waits is to be resumed from the root context by [`enter`].
+//! - Run the two roles in two VMs (two `vm_id`s). In one VM, opening a stream would call the module while it is inside a
+//!   host call.
+//! - Streams are opened in [`Redis::on_tick`], and so belong to the root context. An HTTP context ends with its request.
+//! - Call [`enter`] before the root context resumes or answers a paused request.
 
 use crate::client::{Client, Ended};
 use crate::grpc::grpc_service;
 use crate::guard::{frame_header, CommandName, Inbound, Refused, Rules, Throttle, Violation};
-use crate::{Call, CallError, Levels, Notice, Settings, StreamHost, StreamId};
+use crate::{Call, CallError, Gauges, Notice, Settings, StreamHost, StreamId};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, BufferType, LogLevel};
@@ -18,15 +19,16 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// No tick is asked for sooner than this: the host counts in milliseconds.
+/// The shortest tick period; the host has a resolution of one millisecond.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
-/// gRPC streams to one cluster of Envoy's.
+/// gRPC streams to one cluster of Envoy.
 pub struct GrpcStreams {
     service: String,
 }
 
 impl GrpcStreams {
+    /// `cluster` is the name of the cluster.
     pub fn new(cluster: &str) -> GrpcStreams {
         GrpcStreams {
             service: grpc_service(cluster),
@@ -49,19 +51,19 @@ impl StreamHost for GrpcStreams {
     }
 }
 
-/// Makes a context the one that host calls are about: from the root context, before a request is resumed or answered.
-/// `false`: it is gone.
+/// Makes the following host calls apply to `context`. Call it in the root context before you resume or answer a request.
+/// `false`: the context has been deleted.
 pub fn enter(context: u32) -> bool {
     hostcalls::set_effective_context(context).is_ok()
 }
 
-/// Redis, for the contexts of one root context. It takes over the root context's ticks.
+/// The Redis client of one root context. It uses the root context's ticks.
 pub struct Redis<Id> {
     client: Client<GrpcStreams, Id>,
 }
 
 impl<Id> Redis<Id> {
-    /// `cluster`: the cluster whose endpoint is the internal listener with the guard and `redis_proxy`.
+    /// `cluster` is the cluster whose endpoint is the internal listener with the guard and `redis_proxy`.
     pub fn new(cluster: &str, settings: Settings) -> Redis<Id> {
         let host = GrpcStreams::new(cluster);
         Redis {
@@ -69,10 +71,10 @@ impl<Id> Redis<Id> {
         }
     }
 
-    /// Sends a call; `id` comes back with its end.
+    /// Sends a call. `id` is returned when the call ends.
     ///
     /// # Errors
-    /// Nothing was or will be sent; the call has ended.
+    /// The call has ended: it was not sent and will not be.
     pub fn call(&mut self, id: Id, call: Call) -> Result<(), CallError> {
         let now = Instant::now();
         let sent = self.client.call(now, id, call);
@@ -80,14 +82,14 @@ impl<Id> Redis<Id> {
         sent
     }
 
-    /// From the root context's `on_tick`.
+    /// Call it in the root context's `on_tick`. Returns the calls that have ended.
     pub fn on_tick(&mut self) -> Vec<Ended<Id>> {
         let now = Instant::now();
         let ended = self.client.on_tick(now);
         self.after(now, ended)
     }
 
-    /// From the root context's `on_grpc_stream_message`.
+    /// Call it in the root context's `on_grpc_stream_message`. Returns the calls that have ended.
     pub fn on_grpc_stream_message(&mut self, token: u32, size: usize) -> Vec<Ended<Id>> {
         let message = hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size);
         let now = Instant::now();
@@ -96,15 +98,16 @@ impl<Id> Redis<Id> {
         self.after(now, ended)
     }
 
-    /// From the root context's `on_grpc_stream_close`.
+    /// Call it in the root context's `on_grpc_stream_close`. Returns the calls that have ended.
     pub fn on_grpc_stream_close(&mut self, token: u32, status: u32) -> Vec<Ended<Id>> {
         let now = Instant::now();
         let ended = self.client.on_close(now, StreamId(token), status);
         self.after(now, ended)
     }
 
-    pub fn levels(&self) -> Levels {
-        self.client.levels()
+    /// The current state, for metrics.
+    pub fn gauges(&self) -> Gauges {
+        self.client.gauges()
     }
 
     fn after(&mut self, now: Instant, ended: Vec<Ended<Id>>) -> Vec<Ended<Id>> {
@@ -131,16 +134,17 @@ fn log_notice(notice: &Notice) {
     let _is_not_logged = hostcalls::log(level, &format!("redis-call: {notice}"));
 }
 
-/// The guard of one listener in front of `redis_proxy`: what a root context of that role holds.
+/// The guard of one listener in front of `redis_proxy`; held by the root context of that role.
 #[derive(Clone)]
 pub struct Listener {
     rules: Rc<Rules>,
-    /// Of refused commands, and of violations.
+    /// One for refused commands, one for violations.
     reports: Rc<[RefCell<Throttle>; 2]>,
     started: Instant,
 }
 
 impl Listener {
+    /// `rules` apply to all connections.
     pub fn new(rules: Rules) -> Listener {
         Listener {
             rules: Rc::new(rules),
@@ -168,7 +172,7 @@ impl Listener {
         self.report(violations, LogLevel::Error, 1, &violation);
     }
 
-    /// Logs so many events, at most one line a second.
+    /// Logs `events` events, with one line a second at most.
     fn report(&self, throttle: &RefCell<Throttle>, level: LogLevel, events: u32, text: &dyn fmt::Display) {
         let admitted = throttle.borrow_mut().admit(self.started.elapsed(), events);
         if let Some(silenced) = admitted {
@@ -178,7 +182,7 @@ impl Listener {
     }
 }
 
-/// One connection between a filter's stream and `redis_proxy`. After a violation nothing more passes on it.
+/// One connection between a filter's stream and `redis_proxy`. After a violation, it forwards no more data.
 pub struct Connection {
     /// `None` after a violation.
     inbound: Option<Inbound>,
@@ -187,7 +191,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Puts what may go on into `out`; `None`: nothing ever again.
+    /// Puts the bytes to be forwarded into `out`; `None`: no more data is forwarded on this connection.
     fn receive(&mut self, bytes: &[u8]) -> Option<()> {
         self.out.clear();
         match self.inbound.as_mut()?.receive(bytes, &mut self.out) {
@@ -197,7 +201,7 @@ impl Connection {
                 }
                 Some(())
             }
-            // The SDK cannot close a connection from within one of its events; the filter gives it up soon.
+            // The SDK cannot close a connection within one of its events. The filter cancels the stream soon.
             Err(violation) => {
                 self.out.clear();
                 self.inbound = None;

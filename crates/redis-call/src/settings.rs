@@ -1,9 +1,9 @@
-//! What a transport is told at its start.
+//! The settings of a transport.
 
 use crate::UNKNOWN_SHA1;
 use std::time::Duration;
 
-/// The script as it is called, and as it is sent to a node that does not know it.
+/// The Lua script of a transport. It is called by its SHA-1, and sent in full to a node that does not know it.
 #[derive(Debug, Clone, Copy)]
 pub struct Script {
     /// The Lua text.
@@ -13,7 +13,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// For a filter that makes plain commands only. A call of it is answered with an error.
+    /// For a filter that sends plain commands only. A call of this script returns an error.
     pub const NONE: Script = Script {
         body: "return redis.error_reply('ERR no script was given to the transport')",
         sha1_hex: UNKNOWN_SHA1,
@@ -24,21 +24,21 @@ impl Script {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// What [`Call::script`](crate::Call::script) calls.
+    /// The script that [`Call::script`](crate::Call::script) calls.
     pub script: Script,
-    /// Keys of probes begin with it and a colon; it is without the colon.
+    /// The prefix of the probes' keys, without the colon that follows it.
     pub key_prefix: String,
-    /// Calls under way at most, those included whose callers have gone.
+    /// Most calls in flight, including those whose callers no longer wait.
     pub max_in_flight: usize,
-    /// The longest that a caller waits.
+    /// How long a caller waits for a reply at most.
     pub timeout: Duration,
-    /// How long a stream is used, and by chance up to a quarter more: to be less than the 10 minutes (`--drain-time-s`)
-    /// after which Envoy closes what leads to a listener that was replaced, with the calls under way.
+    /// How long a stream is used; a random part of up to a quarter is added. Keep it below 8 minutes: Envoy closes the
+    /// connections to a replaced listener after 10 minutes (`--drain-time-s`), and calls in flight on them are lost.
     pub stream_life: Duration,
 }
 
 impl Settings {
-    /// No script, 4,096 calls under way, a timeout of 100 ms, streams of 4 to 5 minutes.
+    /// The defaults: no script, 4,096 calls in flight, a timeout of 100 ms, streams that are used for 4 to 5 minutes.
     pub fn new(key_prefix: &str) -> Settings {
         Settings {
             script: Script::NONE,

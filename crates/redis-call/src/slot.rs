@@ -1,4 +1,5 @@
-//! Redis Cluster's hash slots: which of the 16,384 a key lives in. Which node serves a slot is not decided here.
+//! Redis Cluster's hash slots: which of the 16,384 slots a key belongs to. Which node serves a slot is decided in
+//! `streams::slot_map`.
 
 use crc::{Crc, CRC_16_XMODEM};
 
@@ -6,25 +7,27 @@ use crc::{Crc, CRC_16_XMODEM};
 /// of 512 bytes that is made at compile time.
 static CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
-/// 0 to 16,383.
+/// A hash slot: 0 to 16,383.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashSlot(u16);
 
 impl HashSlot {
+    /// The number of slots.
     pub const COUNT: u16 = 16_384;
 
-    /// The slot of a key: of what stands between the first `{` and the next `}` where that is not empty, else of
-    /// the whole key (Redis Cluster specification, "Hash tags").
+    /// The slot of a key. Redis hashes the text between the first `{` and the next `}` if it is not empty, else the whole
+    /// key (Redis Cluster specification, "Hash tags").
     pub fn of(key: &[u8]) -> HashSlot {
         HashSlot(CRC16.checksum(hash_tag(key)) % Self::COUNT)
     }
 
+    /// The number of the slot, 0 to 16,383.
     pub fn get(self) -> u16 {
         self.0
     }
 }
 
-/// What of a key is hashed.
+/// The part of a key that is hashed.
 fn hash_tag(key: &[u8]) -> &[u8] {
     let tag = key.iter().position(|&b| b == b'{').and_then(|open| {
         let rest = key.get(open + 1..)?;
@@ -46,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tag_is_what_the_specifications_examples_hash() {
+    fn hash_tags_are_those_of_the_specifications_examples() {
         for (key, tag) in [
             ("{user1000}.following", "user1000"),
             ("{user1000}.followers", "user1000"),

@@ -1,4 +1,4 @@
-// The card around a panel: its title, what it means, its place in the grid, and what it says without figures.
+// The card around a panel: its title, its description, its place in the grid, and its text without data.
 
 export function frame(panel) {
   const element = document.createElement("section");

@@ -40,7 +40,7 @@ export function legend(panel, body) {
     /** New figures of the same lines. */
     update(lines) {
       lines.forEach(({ values }, at) => {
-        // what never happened stands last
+        // series without events come last
         keys[at].classList.toggle("zero", values.every((value) => !value));
         keys[at].querySelector(".number").textContent = format(values.findLast((value) => value !== null), panel.unit);
       });

@@ -1,4 +1,4 @@
-// One figure, large, with its course as a small line; past its threshold it says so in words and colour.
+// One large figure with a small chart; beyond its threshold it is marked in words and colour.
 
 import { format } from "../format.js";
 
@@ -20,7 +20,7 @@ export function stat(panel, body) {
     update(answers, window) {
       const points = answers[0][0]?.points ?? [];
       const now = points.at(-1);
-      // a figure that ended before the last two steps is none of now
+      // a series that ended before the last two steps has no current value
       const known = now && now[0] >= window.end - 2 * window.step ? now[1] : null;
       const bad = panel.threshold !== undefined && known !== null && known >= panel.threshold;
       value.textContent = format(known, panel.unit);

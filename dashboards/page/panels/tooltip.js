@@ -4,7 +4,7 @@ import { clock, format } from "../format.js";
 
 const ROWS = 8;
 
-/** @param now what stands in the chart: its plot and its lines */
+/** @param now the content of the chart: its plot and its lines */
 export function tooltip(panel, chart, now) {
   const box = document.createElement("div");
   box.className = "tooltip";

@@ -34,8 +34,8 @@ async fn an_envoy_in_front_waits_by_envoy_ratelimited() {
         {"reset_headers": [{"name": "Retry-After", "format": "SECONDS"}], "max_interval": "60s"}});
     assert_eq!(statuses(policy, &inner).await, [200; CALLS as usize]);
     let attempts = inner.stat("http.http.downstream_rq_total");
-    let told = CALLS + REFUSALS..=CALLS + 2 * REFUSALS;
-    assert!(told.contains(&attempts), "{attempts} attempts");
+    let attempted = CALLS + REFUSALS..=CALLS + 2 * REFUSALS;
+    assert!(attempted.contains(&attempts), "{attempts} attempts");
 }
 
 #[tokio::test(flavor = "multi_thread")]

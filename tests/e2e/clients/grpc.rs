@@ -44,7 +44,7 @@ fn call(envoy: &Envoy, method: &str, count: u64, deadline_ms: u64) -> (Vec<u64>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_client_waits_as_told_and_passes() {
+async fn a_grpc_client_waits_as_asked_and_passes() {
     let (_server, envoy) = envoy();
     let (codes, attempts) = call(&envoy, "Window", 15, 0);
     assert_eq!(codes, [OK; 15], "in {attempts} attempts");

@@ -11,36 +11,36 @@ fn attempts(envoy: &Envoy) -> u64 {
 }
 
 /// All calls pass, with one attempt more for each refusal.
-fn assert_waits_as_told(envoy: &Envoy, report: &Value) {
+fn assert_waits_as_asked(envoy: &Envoy, report: &Value) {
     let statuses = numbers(&report["statuses"]);
     assert_eq!(statuses, [200.0; CALLS as usize], "{report}");
     let attempts = attempts(envoy);
     // A timer that fires early, by less than a millisecond, costs another.
-    let told = CALLS + REFUSALS..=CALLS + 2 * REFUSALS;
-    assert!(told.contains(&attempts), "{attempts} attempts: {report}");
+    let expected = CALLS + REFUSALS..=CALLS + 2 * REFUSALS;
+    assert!(expected.contains(&attempts), "{attempts} attempts: {report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn got_waits_as_told_and_passes() {
+async fn got_waits_as_asked_and_passes() {
     let envoy = Envoy::local().policy(&format!("{{limits: [{WINDOW}]}}")).start();
     let report = report(node(&format!("http.mjs got {} / {CALLS}", envoy.port)));
-    assert_waits_as_told(&envoy, &report);
+    assert_waits_as_asked(&envoy, &report);
     for refusal in report["refusals"].as_array().expect("refusals") {
-        let told = refusal["retry-after"]
+        let wait = refusal["retry-after"]
             .as_str()
             .and_then(|text| text.parse::<f64>().ok());
-        let told = told.expect("Retry-After") * 1_000.0;
-        assert!(numbers(&report["timers"]).contains(&told), "{told}: {report}");
+        let wait = wait.expect("Retry-After") * 1_000.0;
+        assert!(numbers(&report["timers"]).contains(&wait), "{wait}: {report}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn urllib3_waits_as_told_and_passes() {
+async fn urllib3_waits_as_asked_and_passes() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(&format!("{{limits: [{WINDOW}]}}"))
         .start();
     let report = report(python(&format!("urllib3_client.py {} / {CALLS}", envoy.port)));
-    assert_waits_as_told(&envoy, &report);
+    assert_waits_as_asked(&envoy, &report);
     let slept = numbers(&report["slept"]);
     assert!(
         !slept.is_empty() && slept.iter().all(|wait| (1.0..=2.0).contains(wait)),
@@ -57,7 +57,7 @@ fn model(envoy: &Envoy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_sdk_waits_in_seconds_or_milliseconds_as_told() {
+async fn an_sdk_waits_in_seconds_or_milliseconds_as_asked() {
     for (limit, header, unit, calls) in [
         ("rate: 4/s, algorithm: gcra, burst: 1", "retry-after-ms", 1.0, 4),
         ("rate: 1/3s", "retry-after", 1_000.0, 2),
@@ -72,13 +72,13 @@ async fn an_sdk_waits_in_seconds_or_milliseconds_as_told() {
         let refusals = report["refusals"].as_array().expect("refusals");
         // A timer that fires early, by less than a millisecond, costs another.
         assert!((1..=calls).contains(&refusals.len()), "{report}");
-        let told = refusals[0][header]
+        let wait = refusals[0][header]
             .as_str()
             .and_then(|text| text.parse::<f64>().ok());
-        let told = told.unwrap_or_else(|| panic!("no {header}: {report}")) * unit;
+        let wait = wait.unwrap_or_else(|| panic!("no {header}: {report}")) * unit;
         assert!(
-            numbers(&report["timers"]).contains(&told),
-            "{header} {told}: {report}"
+            numbers(&report["timers"]).contains(&wait),
+            "{header} {wait}: {report}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Real clients that retry: told how long to wait, they wait so long and pass; told that a call can never pass, they
+//! Real clients that retry: when asked to wait, they wait and then pass; when a call can never pass, they
 //! give up. `docs/clients.md` lists what each client reads.
 //!
 //! `program` runs the small programs of this folder; Envoy in front of Headgate is one of the clients.
@@ -12,6 +12,6 @@ mod program;
 /// costs its caller one retry, however slow the machine is.
 const WINDOW: &str = "{name: window, rate: 5/2s, algorithm: fixed_window, align: first_call}";
 
-/// The calls that a test makes, and the refusals that they meet in `WINDOW`.
+/// The calls that a test makes, and the refusals that they get in `WINDOW`.
 const CALLS: u64 = 11;
 const REFUSALS: u64 = 2;

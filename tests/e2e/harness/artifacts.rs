@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-/// The version that tests run on unless they say otherwise: `ENVOY_VERSION`, else the newest that is supported.
+/// The version that tests run on unless they choose another: `ENVOY_VERSION`, else the newest that is supported.
 pub fn default_envoy() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let asked = std::env::var("ENVOY_VERSION").ok();
@@ -32,7 +32,7 @@ pub enum Capability {
     TagsByFormat,
 }
 
-/// Whether [`default_envoy`] has it; a test that is left out for that says so.
+/// Whether [`default_envoy`] has it; a test that is skipped for this reason prints a line.
 pub fn envoy_has(capability: Capability) -> bool {
     let since = match capability {
         Capability::ClusterSlots => 37,

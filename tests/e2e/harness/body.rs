@@ -29,7 +29,7 @@ impl Body {
         }
     }
 
-    /// Trailers may be none.
+    /// The trailers may be empty.
     pub fn pieces(pieces: impl IntoIterator<Item = Bytes>, trailers: HeaderMap) -> Body {
         Body {
             pieces: pieces.into_iter().collect(),
@@ -49,7 +49,7 @@ impl Body {
     }
 }
 
-/// What tells whether bytes came through as they were sent.
+/// A checksum that shows whether bytes arrived as they were sent.
 pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()

@@ -64,12 +64,12 @@ pub fn has_redis_call(config: &Value) -> bool {
         .is_some_and(|all| all.iter().any(|l| l["name"] == "redis_call"))
 }
 
-/// A plugin configuration that Envoy hands on as protobuf.
+/// A plugin configuration that Envoy passes on as protobuf.
 pub fn as_struct(value: Value) -> Value {
     json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": value})
 }
 
-/// A plugin configuration that Envoy hands on as it stands.
+/// A plugin configuration that Envoy passes on unchanged.
 pub fn as_string(text: &str) -> Value {
     json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text})
 }
@@ -123,7 +123,7 @@ pub fn put_around_headgate(config: &mut Value, before: &[Value], after: &[Value]
     filters.splice(at..at, before.iter().cloned());
 }
 
-/// Takes Headgate out: Envoy as if it were not there.
+/// Removes Headgate from the configuration.
 pub fn remove_headgate(config: &mut Value) {
     let drop = |list: &mut Value, names: &[&str]| {
         let elements = list.as_array_mut().expect("a list");

@@ -1,4 +1,4 @@
-//! The caller: requests over HTTP/1.1 and HTTP/2, and bytes as they are.
+//! The caller: requests over HTTP/1.1 and HTTP/2, and raw bytes.
 
 use super::Body;
 use bytes::Bytes;
@@ -154,7 +154,7 @@ impl Response {
         (!values.is_empty()).then(|| values.join(","))
     }
 
-    /// The header as a number; `None` where it is missing or is none.
+    /// The header as a number; `None` where it is missing or is not a number.
     pub fn number(&self, name: &str) -> Option<i64> {
         self.header(name)?.parse().ok()
     }

@@ -121,7 +121,7 @@ async fn one(
             Ok((status, head, _)) => {
                 *report.statuses.entry(status).or_default() += 1;
                 report.latencies.push(start.elapsed());
-                // A listener that drains says so.
+                // A draining listener announces it.
                 if head.contains("connection: close") || number % per_connection == 0 {
                     raw = RawConnection::open(port).await;
                 }
@@ -168,7 +168,7 @@ impl Report {
         self.latencies.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// The latency that this share (0 to 1) of the requests stayed within; zero where there were none.
+    /// The latency that this share (0 to 1) of the requests stayed within; zero without requests.
     pub fn percentile(&self, share: f64) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
         self.latencies

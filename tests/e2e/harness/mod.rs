@@ -17,7 +17,7 @@
 //!   a line: [`EnvoyBuilder::edit`].
 //! - A builder has a key prefix of its own, so tests may share a cluster. Start one builder twice for two Envoys
 //!   that count together. Counts of a node (`INFO commandstats`) are exact on a cluster of one's own only.
-//! - The upstream answers with the request as it came, as JSON ([`Response::upstream_header`]), or as told
+//! - The upstream answers with the request as it came, as JSON ([`Response::upstream_header`]), or as configured
 //!   ([`Upstream::answer`], or in the request's header `x-test-answer`).
 //! - Outside of `mod quiet` a request waits 5 s for its count unless the policy has a `redis.timeout`: on a busy
 //!   machine 100 ms pass without a fault anywhere.

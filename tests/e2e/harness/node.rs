@@ -1,4 +1,4 @@
-//! One `redis-server`: asking it, and hurting it.
+//! One `redis-server`: commands to it, and faults of it.
 
 use super::process::{free_port, listens, new_dir, Process};
 use super::wait_for;
@@ -57,7 +57,7 @@ impl Node {
             };
             match node.wait_until_up() {
                 Ok(()) => return node,
-                Err(log) => last = log, // somebody took the port in between
+                Err(log) => last = log, // another process took the port in between
             }
         }
         panic!("redis-server does not start: {last}");
@@ -186,7 +186,7 @@ fn server(dir: &Path, arguments: &[String]) -> Command {
     command
 }
 
-/// The number after `name` in `calls=3,usec=4`; 0 where there is none.
+/// The number after `name` in `calls=3,usec=4`; 0 where it is missing.
 fn field(line: Option<String>, name: &str) -> u64 {
     let value = line
         .as_deref()

@@ -198,7 +198,7 @@ impl RedisCluster {
                     .expect("a node of this cluster");
             }
         }
-        panic!("nobody serves slot {slot}");
+        panic!("no node serves slot {slot}");
     }
 
     /// The first of the names `<stem>0`, `<stem>1`, … whose key lies on the node; `key` makes the key of a name.

@@ -1,4 +1,4 @@
-//! The service behind Envoy: says what reached it, or answers as told.
+//! The service behind Envoy: returns the request as JSON, or answers as configured.
 
 use super::digest;
 use bytes::Bytes;
@@ -75,14 +75,14 @@ impl Upstream {
         self.state.requests.load(Ordering::SeqCst)
     }
 
-    /// The latest request as its headers said: `{method, path, headers: [[name, value], …]}`. The answer to it tells
+    /// The headers of the latest request: `{method, path, headers: [[name, value], …]}`. Its answer reports
     /// `{trailers: [[name, value], …], body: {length, digest}}` as well, or `broken` where it did not come whole.
     pub fn last(&self) -> Value {
         self.state.last.lock().expect("unpoisoned").clone()
     }
 
     /// What every request gets from now on: `{status, headers: {…} or [[name, value], …], body, delay_ms}`, each
-    /// optional. Without `body` it is the request as JSON. The request header `x-test-answer` says the same for one.
+    /// optional. Without `body` it is the request as JSON. The request header `x-test-answer` does the same for one request.
     pub fn answer(&self, answer: Value) {
         *self.state.answer.lock().expect("unpoisoned") = Some(answer);
     }
@@ -99,11 +99,11 @@ impl Drop for State {
 async fn serve(request: hyper::Request<Incoming>, state: Option<&State>) -> hyper::Response<Full<Bytes>> {
     let mut seen = json!({"method": request.method().as_str(), "path": request.uri().path_and_query().map(|p| p.as_str()),
         "headers": pairs(request.headers())});
-    let told = request
+    let configured = request
         .headers()
         .get("x-test-answer")
         .and_then(|v| serde_json::from_slice(v.as_bytes()).ok());
-    let answer: Value = match (told, state) {
+    let answer: Value = match (configured, state) {
         (Some(answer), _) => answer,
         (None, Some(state)) => state
             .answer

@@ -1,5 +1,5 @@
-//! What callers may try: values that leave their place in a key or meet another's, bytes that are no HTTP, sizes,
-//! numbers of callers, forged state; and that no secret of theirs stands anywhere in clear.
+//! What callers may try: values that leave their place in a key or collide with another's, bytes that are not HTTP, sizes,
+//! numbers of callers, forged state; and that no secret of theirs is written anywhere in clear.
 
 mod secrets;
 mod sizes;
@@ -14,7 +14,7 @@ async fn left(request: Request) -> Option<i64> {
     response.number("x-ratelimit-remaining")
 }
 
-/// Room for 60 KB in one header.
+/// Allows 60 KB in one header.
 fn large_headers(config: &mut serde_json::Value) {
     config::hcm(config)["max_request_headers_kb"] = 96.into();
 }

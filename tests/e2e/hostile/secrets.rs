@@ -1,11 +1,11 @@
-//! That no secret of a caller stands anywhere in clear.
+//! No secret of a caller is written anywhere in clear.
 
 use crate::harness::*;
 
 const SECRET: &str = "S3cr3t-of-a-caller";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_of_a_caller_stands_anywhere_in_clear() {
+async fn no_secret_of_a_caller_is_written_anywhere_in_clear() {
     let redis = SingleRedis::start();
     let policy = r#"
         on_error: allow

@@ -49,7 +49,7 @@ async fn sizes_at_envoys_bounds_are_counted_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_callers_with_large_headers_leave_memory_where_it_was() {
+async fn thousands_of_callers_with_large_headers_do_not_grow_memory() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis)
         .policy("{limits: [{rate: 1/hour}], verdict_cache: {max_age: 10s}}")

@@ -1,4 +1,4 @@
-//! Values that leave their place in a key or meet another's, and bytes that are no HTTP.
+//! Values that leave their place in a key or collide with another's, and bytes that are not HTTP.
 
 use super::{large_headers, left};
 use crate::harness::*;
@@ -52,7 +52,7 @@ async fn no_value_leaves_its_place_in_a_key_or_meets_anothers() {
     assert_eq!(
         left(http1.get("/")).await,
         Some(8),
-        "the address is nobody's API key"
+        "the address is not an API key"
     );
     let pair = |tenant: &str, user: &str| http1.get("/").header("x-tenant", tenant).header("x-user", user);
     for (tenant, user) in [
@@ -70,7 +70,7 @@ async fn no_value_leaves_its_place_in_a_key_or_meets_anothers() {
     assert_eq!(
         left(pair("a", "b").header("x-user", "b").header("x-app", "twice")).await,
         Some(8),
-        "a part sent twice is none, and so is the pair"
+        "a part that is sent twice is missing, and so is the pair"
     );
     let parts = |a: &str, b: &str, q: &str| {
         http1
@@ -111,7 +111,7 @@ async fn no_value_leaves_its_place_in_a_key_or_meets_anothers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_is_refused_by_envoy_and_counts_for_nobody() {
+async fn bytes_that_are_not_http_are_refused_and_not_counted() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis).policy("limits: [{rate: 9/hour}]").start();
     for value in ["a\0b", "a\x01b\x7f", "a\n: b", "\0"] {

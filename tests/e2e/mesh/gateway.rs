@@ -1,5 +1,5 @@
-//! Envoy Gateway: the shipped EnvoyProxy, ClientTrafficPolicy, EnvoyExtensionPolicy and EnvoyPatchPolicy, as Envoy Gateway
-//! carries them out.
+//! Envoy Gateway: the shipped EnvoyProxy, ClientTrafficPolicy, EnvoyExtensionPolicy and EnvoyPatchPolicy, as Envoy
+//! Gateway carries them out.
 
 use super::render::*;
 use crate::harness::*;
@@ -249,9 +249,9 @@ async fn the_policy_for_clients_makes_requests_unambiguous() {
     assert_eq!(statuses(&envoy(&lenient)).await, (200, 200, 200, json!("//a")));
 }
 
-/// What both can say is the same in the main file, so that the copies stay together.
+/// Settings that both files have are equal to the main file's.
 #[test]
-fn the_policy_for_clients_says_what_the_main_file_says() {
+fn the_policy_for_clients_equals_the_main_file() {
     let mut main = config::load(&root().join("envoy/envoy.yaml"));
     let connections = config::named(
         &mut main["overload_manager"]["resource_monitors"],

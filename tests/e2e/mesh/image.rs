@@ -12,7 +12,7 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Runs it to its end; its output. Fails with what it says.
+/// Runs a program and returns its output. Panics with its error output if it fails.
 pub(super) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
@@ -180,7 +180,7 @@ pub(super) fn envoy_by_checksum(module: Vec<u8>, checksum: &str) -> (Process, En
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn envoy_takes_the_image_s_module_by_its_checksum_and_refuses_another() {
+async fn envoy_loads_the_image_s_module_only_by_its_checksum() {
     let layout = new_dir("image");
     image(&filter_module(), &layout);
     let (dir, port) = (new_dir("modules"), free_port());

@@ -246,7 +246,7 @@ async fn the_gateway_limits_and_shows_labelled_metrics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gateway_limits_over_a_socket_that_only_the_proxy_may_open() {
+async fn the_gateway_limits_over_a_socket_private_to_the_proxy() {
     let builder = Workload::gateway().envoy(manifests(&["gateway", "redis-call-socket"]));
     let envoy = limits(builder, "istio-socket")
         .await

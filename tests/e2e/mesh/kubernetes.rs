@@ -119,7 +119,7 @@ async fn the_base_s_upstream_answers() {
     assert_eq!((response.status, response.text().as_str()), (200, "hello\n"));
 }
 
-/// What one manifest says of another: Services find pods and ports, Envoy finds Services.
+/// References between manifests: Services find pods and ports, Envoy finds Services.
 #[test]
 fn the_base_s_names_fit_together() {
     let all = documents_in(&built());

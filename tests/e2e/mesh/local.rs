@@ -1,4 +1,4 @@
-//! On one's own machine: envoy/*.yaml as they stand, from the project's root.
+//! On a developer's machine: envoy/*.yaml unchanged, from the project's root.
 
 use super::{manifests::files, render::*};
 use crate::harness::*;
@@ -12,7 +12,7 @@ fn every_path_in_the_local_files_is_relative() {
     for file in files("envoy") {
         let mut paths = Vec::new();
         each_object(&mut Value::Array(documents(&file)), &mut |object| {
-            // what else is called path, in policies and routes, is none of a file
+            // other fields called path, in policies and routes, do not name files
             let is_log = object
                 .get("@type")
                 .is_some_and(|url| url.to_string().contains("access_loggers"));
@@ -49,8 +49,8 @@ const SCRIPT: &str = "set -e
     curl -s -o /dev/null -w '%{http_code}\\n' -H 'x-api-key: bob' 'http://127.0.0.1:10000/?[1-300]'";
 
 #[test]
-fn the_main_file_runs_as_it_stands_and_limits() {
-    let dir = new_dir("as-it-stands");
+fn the_main_file_runs_unchanged_and_limits() {
+    let dir = new_dir("unchanged");
     let mut command = Command::new("unshare");
     command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     if unsafe { libc::geteuid() } != 0 {

@@ -27,7 +27,7 @@ fn mistakes(files: &[PathBuf]) -> String {
         .args(files)
         .current_dir(root())
         .output()
-        .expect("node; `make setup` says what is missing");
+        .expect("node; `make setup` reports what is missing");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.success(), text.is_empty(), "{text}{errors}");
@@ -52,7 +52,7 @@ fn every_manifest_is_right_by_the_schema_of_its_kind() {
     assert_eq!(mistakes(&all), "");
 }
 
-/// One wrong word for each kind of schema, and where it stands.
+/// One mistake for each kind of schema, and its place.
 #[test]
 fn a_wrong_field_or_value_is_found_by_the_schemas() {
     let dir = new_dir("wrong");
@@ -86,7 +86,11 @@ fn a_wrong_field_or_value_is_found_by_the_schemas() {
             "withUnderscoresAction",
             "headersWithUnderscoresAction",
         ),
-        (read("envoy/gateway/gateway.yaml"), "UnescapeAndRedirect", "Redirect"),
+        (
+            read("envoy/gateway/gateway.yaml"),
+            "UnescapeAndRedirect",
+            "Redirect",
+        ),
         (read("envoy/gateway/policy.yaml"), "hostKeys", "hostEnvKeys"),
         (read("envoy/gateway/redis-call.yaml"), "op: add", "op: append"),
         (built.clone(), "serviceName", "service"),
@@ -169,7 +173,7 @@ fn named(value: &Value, name: &str) -> Value {
     found.unwrap_or_else(|| panic!("nothing called {name}"))
 }
 
-/// The manifests repeat what envoy/tls-auth.yaml has, so that each stands by itself; this keeps the copies together.
+/// The manifests repeat what envoy/tls-auth.yaml has, so that each works by itself; this test keeps the copies equal.
 #[test]
 fn the_way_to_redis_is_the_same_everywhere() {
     let parts = |config: &Value| {

@@ -33,7 +33,7 @@ async fn a_denied_client_passes_again_after_a_reset() {
         [429],
         "the other client's counters stay"
     );
-    let (text, status) = headgate.text(&["show", "api_key:nobody"]);
+    let (text, status) = headgate.text(&["show", "api_key:unused"]);
     assert_eq!(status, 1);
     assert!(
         text.contains("nothing is counted") && text.contains("HEADGATE_HASH_KEY is not set"),
@@ -99,7 +99,7 @@ async fn what_is_shown_is_what_the_filter_answers_for_every_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_single_redis_is_told_from_a_cluster() {
+async fn a_single_redis_and_a_cluster_are_distinguished() {
     let redis = SingleRedis::start();
     let policy = "limits: [{rate: 2/hour}]";
     let envoy = Envoy::with(&redis).policy(policy).key_prefix("single").start();

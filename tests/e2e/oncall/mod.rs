@@ -1,5 +1,5 @@
-//! The native command against the counters of a real Envoy: what is counted, who may have more, where a request counts,
-//! and which Redis it reaches with what rights.
+//! The native command against the counters of a real Envoy: counters, live overrides, explained requests, and access to
+//! Redis.
 
 mod counters;
 mod overrides;

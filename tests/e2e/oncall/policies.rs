@@ -1,4 +1,4 @@
-//! `headgate explain` and `simulate --replay`: what they say of a policy is what the filter does by it.
+//! `headgate explain` and `simulate --replay`: their results for a policy equal the filter's behaviour.
 
 use super::{program, statuses, Headgate};
 use crate::harness::*;
@@ -36,16 +36,16 @@ async fn what_is_explained_is_where_the_filter_counts() {
         .expect("the command headgate");
     let explained: Value = serde_json::from_slice(&explained.stdout).expect("JSON");
     let calls = explained[0]["calls"].as_array().expect("calls");
-    let mut told: Vec<&str> = calls
+    let mut keys: Vec<&str> = calls
         .iter()
         .flat_map(|call| call["charges"].as_array().expect("charges"))
         .map(|charge| charge["key"].as_str().expect("a key"))
         .collect();
-    told.sort_unstable();
-    told.dedup();
+    keys.sort_unstable();
+    keys.dedup();
     let mut found = cluster.keys("explain:*");
     found.sort_unstable();
-    assert_eq!(told, found);
+    assert_eq!(keys, found);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Which Redis the command reaches: by TLS and a password, with few rights, or not at all.
+//! How the command reaches Redis: by TLS and a password, with few rights, or not at all.
 
 use super::Headgate;
 use crate::harness::*;
@@ -28,9 +28,9 @@ fn a_cluster_behind_tls_and_a_password_is_reached() {
 }
 
 #[test]
-fn a_user_with_the_rights_that_the_readme_lists_may_do_all_of_it() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
-    let (_, list) = readme.split_once("Redis users for this need").expect("the list");
+fn the_documented_redis_rights_suffice_for_every_command() {
+    let page = std::fs::read_to_string(root().join("docs/cli.md")).expect("docs/cli.md");
+    let (_, list) = page.split_once("### Rights in Redis\n").expect("the list");
     let (list, _) = list.split_once(".\n").expect("its end");
     let commands: Vec<String> = list
         .split('`')
@@ -55,7 +55,7 @@ fn a_user_with_the_rights_that_the_readme_lists_may_do_all_of_it() {
     let log = "acl:main:{api_key:k}:few:ring:60000";
     cluster
         .owner(log)
-        .call::<()>(&["SET", log, "the command reads it, whatever it says"]);
+        .call::<()>(&["SET", log, "the command reads it, whatever it contains"]);
     headgate.good(&["override", "set", client, "few", "5", "--ttl", "1h"]);
     headgate.good(&["override", "list"]);
     assert!(headgate.good(&["show", client]).contains("few"));

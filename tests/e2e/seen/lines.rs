@@ -1,4 +1,4 @@
-//! The log's lines of denials: what stands in one, and how many there are.
+//! The log's lines of denials: their contents and their number.
 
 use crate::harness::*;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ async fn a_denial_gets_one_line_without_any_secret() {
     assert_eq!(denied.status, 429);
     assert!(
         !denied.text().contains("login"),
-        "a hidden limit is told to operators alone"
+        "only operators see a hidden limit"
     );
     let lines = wait_for("a line", Duration::from_secs(5), || {
         Some(envoy.events("rate_limit_exceeded")).filter(|lines| !lines.is_empty())
@@ -71,9 +71,9 @@ async fn of_many_denials_few_get_a_line_and_the_rest_are_counted() {
         lines.len()
     );
     let left_out: u64 = lines.iter().filter_map(|line| line["left_out"].as_u64()).sum();
-    let told = left_out as usize + lines.len();
+    let reported = left_out as usize + lines.len();
     assert!(
-        (asked..=asked + 8).contains(&told),
-        "{told} of {asked} denials, and eight at last"
+        (asked..=asked + 8).contains(&reported),
+        "{reported} of {asked} denials, and eight at last"
     );
 }

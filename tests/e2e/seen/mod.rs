@@ -1,4 +1,4 @@
-//! What operators see: series, log lines, the most rejected. Dashboards and traces have files of their own.
+//! What operators see: series, log lines, the most rejected clients. Dashboards and traces have files of their own.
 
 mod lines;
 mod series;

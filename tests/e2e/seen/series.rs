@@ -55,7 +55,7 @@ const POLICY: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn decisions_stand_in_labelled_series() {
+async fn decisions_are_in_labelled_series() {
     let envoy = Envoy::with(RedisCluster::shared()).policy(POLICY).start();
     for key in ["known", "stranger"] {
         for n in 0..10 {
@@ -128,12 +128,12 @@ async fn decisions_stand_in_labelled_series() {
     let text = envoy.admin("/stats/prometheus");
     assert!(
         !text.contains("secret") && !text.contains("stranger"),
-        "nothing of a caller's stands in a series"
+        "a series contains no value of a caller"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_is_the_pattern_by_which_the_limit_holds_or_the_routes_name() {
+async fn an_endpoint_is_the_limits_path_pattern_or_the_routes_name() {
     let policy = r#"
         limits:
         - {name: patterns, rate: 1/hour, match: [{methods: [POST], path: "/v1/**"}, {path: "/v1/{id}/items"}]}
@@ -147,7 +147,7 @@ async fn an_endpoint_is_the_pattern_by_which_the_limit_holds_or_the_routes_name(
         })
         .start();
     let ask = async |path: &str, key: &str| envoy.get(path).header("x-api-key", key).send().await.status;
-    // denied by Redis, then from memory: two roads to the same words
+    // denied by Redis, then from memory: the same labels both times
     let mut answers = Vec::new();
     for n in 0..4 {
         answers.push(ask(&format!("/v1/{n}/items"), "a").await);

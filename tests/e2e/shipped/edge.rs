@@ -21,7 +21,7 @@ fn configurations() -> Vec<(PathBuf, Value)> {
     let all = files(&root().join("envoy")).into_iter().filter(is_yaml);
     let first = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("a file");
-        // Of several documents, as manifests have, none is a whole configuration.
+        // Manifests have several documents, and none of these is a whole configuration.
         let config: Value = serde_yaml_ng::from_str(&text).ok()?;
         config["static_resources"]["listeners"]
             .is_array()

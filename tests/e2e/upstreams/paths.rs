@@ -1,7 +1,7 @@
 //! No spelling of a path reaches a handler without the limits of that handler, and all spellings share one counter.
 
 use super::probe::{get, get_all, Outcome};
-use super::servers::Server;
+use super::servers::UpstreamServer;
 use super::spellings;
 use crate::harness::*;
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ const POLICY: &str = r#"
 "#;
 
 /// What must have been applied where this handler ran.
-fn required(handler: &str, server: &Server) -> &'static [&'static str] {
+fn required(handler: &str, server: &UpstreamServer) -> &'static [&'static str] {
     match handler {
         "static" => &[],
         "login" => &["all", "login", "replaced", "not-static"],
@@ -38,7 +38,7 @@ fn required(handler: &str, server: &Server) -> &'static [&'static str] {
 }
 
 /// The limits of the handler that ran which were not applied.
-fn missing(outcome: &Outcome, server: &Server) -> Vec<&'static str> {
+fn missing(outcome: &Outcome, server: &UpstreamServer) -> Vec<&'static str> {
     let handler = outcome.handler.as_deref();
     let required = handler.map_or(&[][..], |handler| required(handler, server));
     let applied = |limit: &&str| outcome.applied.iter().any(|applied| applied == limit);
@@ -63,8 +63,8 @@ const EXAMPLES: [&str; 7] = [
     "/static%2f../users/7/../../../static/a.txt",
 ];
 
-/// What walks around a limit of the server. Every handler must have run, or the trial shows nothing.
-async fn bypasses(server: &Server, envoy: EnvoyBuilder) -> Vec<Bypass> {
+/// Requests that bypass a limit of the server. Every handler must have run, or the trial shows nothing.
+async fn bypasses(server: &UpstreamServer, envoy: EnvoyBuilder) -> Vec<Bypass> {
     let examples = EXAMPLES.map(str::to_owned);
     let paths = ["/api/login", "/users/7", "/mount/7", "/static/a.txt"];
     let targets: Vec<String> = paths
@@ -89,14 +89,14 @@ async fn bypasses(server: &Server, envoy: EnvoyBuilder) -> Vec<Bypass> {
 }
 
 /// Neither with the shipped configuration of Envoy, nor with one that hands on every path as it came.
-async fn no_spelling_bypasses(server: Server) {
+async fn no_spelling_bypasses(server: UpstreamServer) {
     let shipped = bypasses(&server, server.behind_shipped_envoy(POLICY)).await;
     assert_none(&shipped, &server, "the shipped");
     let plain = bypasses(&server, server.behind_plain_envoy(POLICY)).await;
     assert_none(&plain, &server, "a plain");
 }
 
-fn assert_none(bypasses: &[Bypass], server: &Server, envoy: &str) {
+fn assert_none(bypasses: &[Bypass], server: &UpstreamServer, envoy: &str) {
     let lines = bypasses.iter().map(|bypass| {
         let Bypass {
             target,
@@ -118,7 +118,7 @@ fn assert_none(bypasses: &[Bypass], server: &Server, envoy: &str) {
 const SPELLINGS: usize = 30;
 
 /// What the server takes for the login, as a trial shows, is counted as the login.
-async fn spellings_share_a_counter(server: Server) {
+async fn spellings_share_a_counter(server: UpstreamServer) {
     let envoy = server.behind_plain_envoy(POLICY).start();
     let mut targets = spellings::of("/api/login");
     let trial = get_all(envoy.port, &targets).await;
@@ -150,58 +150,64 @@ async fn spellings_share_a_counter(server: Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_bypasses_a_limit_of_django_under_uvicorn() {
-    no_spelling_bypasses(Server::django_under_uvicorn()).await;
+    no_spelling_bypasses(UpstreamServer::django_under_uvicorn()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_bypasses_a_limit_of_django_under_wsgiref() {
-    no_spelling_bypasses(Server::django_under_wsgiref()).await;
+    no_spelling_bypasses(UpstreamServer::django_under_wsgiref()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_bypasses_a_limit_of_nginx() {
-    no_spelling_bypasses(Server::nginx()).await;
+    no_spelling_bypasses(UpstreamServer::nginx()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_bypasses_a_limit_of_nginx_in_any_case() {
-    no_spelling_bypasses(Server::nginx_in_any_case()).await;
+    no_spelling_bypasses(UpstreamServer::nginx_in_any_case()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_bypasses_a_limit_of_express() {
-    no_spelling_bypasses(Server::express()).await;
+    no_spelling_bypasses(UpstreamServer::express()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Java"]
 async fn no_spelling_bypasses_a_limit_of_javas_servers() {
-    for server in [Server::jdk(), Server::tomcat()].into_iter().flatten() {
+    for server in [UpstreamServer::jdk(), UpstreamServer::tomcat()]
+        .into_iter()
+        .flatten()
+    {
         no_spelling_bypasses(server).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spellings_share_a_counter_in_front_of_django() {
-    spellings_share_a_counter(Server::django_under_uvicorn()).await;
-    spellings_share_a_counter(Server::django_under_wsgiref()).await;
+    spellings_share_a_counter(UpstreamServer::django_under_uvicorn()).await;
+    spellings_share_a_counter(UpstreamServer::django_under_wsgiref()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spellings_share_a_counter_in_front_of_nginx() {
-    spellings_share_a_counter(Server::nginx()).await;
-    spellings_share_a_counter(Server::nginx_in_any_case()).await;
+    spellings_share_a_counter(UpstreamServer::nginx()).await;
+    spellings_share_a_counter(UpstreamServer::nginx_in_any_case()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spellings_share_a_counter_in_front_of_express() {
-    spellings_share_a_counter(Server::express()).await;
+    spellings_share_a_counter(UpstreamServer::express()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Java"]
 async fn spellings_share_a_counter_in_front_of_javas_servers() {
-    for server in [Server::jdk(), Server::tomcat()].into_iter().flatten() {
+    for server in [UpstreamServer::jdk(), UpstreamServer::tomcat()]
+        .into_iter()
+        .flatten()
+    {
         spellings_share_a_counter(server).await;
     }
 }

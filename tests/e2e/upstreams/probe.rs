@@ -2,10 +2,10 @@
 
 use crate::harness::*;
 
-/// So many connections at once: the servers have one process each, on few cores.
+/// Connections at once: the servers have one process each, on few cores.
 const CONNECTIONS: usize = 4;
 
-/// What came of one request.
+/// The result of one request.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: u16,

@@ -1,18 +1,18 @@
-//! Methods, header values and cookies: what a server takes for one thing has one counter.
+//! Methods, header values and cookies: what a server treats as equal has one counter.
 
-use super::servers::Server;
+use super::servers::UpstreamServer;
 use crate::harness::*;
 use std::collections::BTreeMap;
 
 /// How often each spelling is sent: with two spellings that is more than the five that may pass.
 const ROUNDS: usize = 3;
 
-/// Those whose handlers tell what they read.
-fn readers() -> [Server; 3] {
+/// Servers whose handlers return what they read.
+fn readers() -> [UpstreamServer; 3] {
     [
-        Server::django_under_uvicorn(),
-        Server::django_under_wsgiref(),
-        Server::express(),
+        UpstreamServer::django_under_uvicorn(),
+        UpstreamServer::django_under_wsgiref(),
+        UpstreamServer::express(),
     ]
 }
 
@@ -34,7 +34,7 @@ async fn passed_by(
 }
 
 /// At most five of each passed, and something was denied.
-fn assert_five_of_each(passed: &BTreeMap<String, usize>, denied: usize, server: &Server) {
+fn assert_five_of_each(passed: &BTreeMap<String, usize>, denied: usize, server: &UpstreamServer) {
     let name = server.name;
     assert!(
         passed.values().all(|count| *count <= 5),
@@ -56,7 +56,7 @@ async fn a_methods_limit_holds_however_it_is_written() {
         - {name: POST, rate: 1000000/hour, match: {methods: [POST], path: /api/login}}
         - {name: PUT, rate: 1000000/hour, match: {methods: [put], path: /api/login}}
     "#;
-    for server in readers().into_iter().chain([Server::nginx()]) {
+    for server in readers().into_iter().chain([UpstreamServer::nginx()]) {
         let envoy = server.behind_shipped_envoy(policy).start();
         let mut ran = BTreeMap::new();
         for client in [Client::http1(envoy.port), envoy.http2()] {
@@ -165,8 +165,8 @@ async fn a_header_with_an_underscore_names_no_client() {
     assert!(read_it > 0, "no server needs Envoy to refuse underscores");
 }
 
-/// What Python's `strip` takes for white space in a text that was decoded as Latin-1 or UTF-8: Django strips cookies so,
-/// wsgiref all headers.
+/// What Python's `strip` takes for white space in a text that was decoded as Latin-1 or UTF-8: Django strips cookies
+/// so, wsgiref all headers.
 const SPACES: [&[u8]; 6] = [
     b"",
     b"\xa0",
@@ -180,21 +180,21 @@ const SPACES: [&[u8]; 6] = [
 async fn white_space_beyond_ascii_makes_no_other_client() {
     for (server, policy, name, value, read) in [
         (
-            Server::django_under_uvicorn(),
+            UpstreamServer::django_under_uvicorn(),
             BY_SESSION,
             "cookie",
             "sid=abc",
             "x-read-sid",
         ),
         (
-            Server::django_under_wsgiref(),
+            UpstreamServer::django_under_wsgiref(),
             BY_SESSION,
             "cookie",
             "sid=abc",
             "x-read-sid",
         ),
         (
-            Server::django_under_wsgiref(),
+            UpstreamServer::django_under_wsgiref(),
             BY_KEY,
             "x-api-key",
             "K",

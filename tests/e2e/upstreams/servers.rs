@@ -9,7 +9,7 @@ use std::time::Duration;
 const READY: Duration = Duration::from_secs(30);
 
 /// A server on a loopback port; ended when dropped.
-pub struct Server {
+pub struct UpstreamServer {
     pub name: &'static str,
     pub port: u16,
     /// Its handler `user` takes one segment; otherwise whatever follows `/users/`.
@@ -18,18 +18,18 @@ pub struct Server {
     dir: PathBuf,
 }
 
-impl Server {
+impl UpstreamServer {
     /// Django behind uvicorn, which hands it percent-decoded paths.
-    pub fn django_under_uvicorn() -> Server {
-        Server::django("uvicorn")
+    pub fn django_under_uvicorn() -> UpstreamServer {
+        UpstreamServer::django("uvicorn")
     }
 
     /// Django behind Python's own WSGI server, which also merges slashes at the start.
-    pub fn django_under_wsgiref() -> Server {
-        Server::django("wsgiref")
+    pub fn django_under_wsgiref() -> UpstreamServer {
+        UpstreamServer::django("wsgiref")
     }
 
-    fn django(name: &'static str) -> Server {
+    fn django(name: &'static str) -> UpstreamServer {
         let packages = root().join(".tools/python-upstreams");
         assert!(
             packages.exists(),
@@ -43,22 +43,22 @@ impl Server {
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .arg(here().join("django_app.py"))
             .args([name, &port.to_string()]);
-        Server::start(name, port, true, command, new_dir(name))
+        UpstreamServer::start(name, port, true, command, new_dir(name))
     }
 
     /// nginx with an exact location for the login, and prefixes for the rest.
-    pub fn nginx() -> Server {
+    pub fn nginx() -> UpstreamServer {
         let [port, other] = [free_port(), free_port()];
-        Server::nginx_on("nginx", port, [port, other])
+        UpstreamServer::nginx_on("nginx", port, [port, other])
     }
 
     /// nginx with locations that are regular expressions and ignore case.
-    pub fn nginx_in_any_case() -> Server {
+    pub fn nginx_in_any_case() -> UpstreamServer {
         let [port, other] = [free_port(), free_port()];
-        Server::nginx_on("nginx, any case", port, [other, port])
+        UpstreamServer::nginx_on("nginx, any case", port, [other, port])
     }
 
-    fn nginx_on(name: &'static str, port: u16, [exact, any_case]: [u16; 2]) -> Server {
+    fn nginx_on(name: &'static str, port: u16, [exact, any_case]: [u16; 2]) -> UpstreamServer {
         let dir = new_dir("nginx");
         let text = std::fs::read_to_string(here().join("nginx.conf")).expect("nginx's configuration");
         let text = text
@@ -72,10 +72,10 @@ impl Server {
         let found = places.into_iter().find(|place| place.exists());
         let mut command = Command::new(found.unwrap_or_else(|| "nginx".into()));
         command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(&dir);
-        Server::start(name, port, false, command, dir)
+        UpstreamServer::start(name, port, false, command, dir)
     }
 
-    pub fn express() -> Server {
+    pub fn express() -> UpstreamServer {
         assert!(
             here().join("node_modules/express").exists(),
             "no Express: run `make setup`"
@@ -83,25 +83,25 @@ impl Server {
         let port = free_port();
         let mut command = Command::new("node");
         command.arg(here().join("express.js")).arg(port.to_string());
-        Server::start("express", port, true, command, new_dir("express"))
+        UpstreamServer::start("express", port, true, command, new_dir("express"))
     }
 
-    /// The JDK's own server; `None`, and a line that says so, where there is no JDK.
-    pub fn jdk() -> Option<Server> {
-        Server::java("jdk", "JdkServer.java", None)
+    /// The JDK's own server; `None`, and a line of output, where there is no JDK.
+    pub fn jdk() -> Option<UpstreamServer> {
+        UpstreamServer::java("jdk", "JdkServer.java", None)
     }
 
-    /// Tomcat; `None`, and a line that says so, where it or a JDK is missing.
-    pub fn tomcat() -> Option<Server> {
+    /// Tomcat; `None`, and a line of output, where it or a JDK is missing.
+    pub fn tomcat() -> Option<UpstreamServer> {
         let jar = root().join(".tools/tomcat/usr/share/java/tomcat10-embed-core.jar");
         if !jar.exists() {
             println!("left out: no Tomcat; `make setup` fetches it where there is a JDK");
             return None;
         }
-        Server::java("tomcat", "TomcatServer.java", Some(jar))
+        UpstreamServer::java("tomcat", "TomcatServer.java", Some(jar))
     }
 
-    fn java(name: &'static str, program: &str, jar: Option<PathBuf>) -> Option<Server> {
+    fn java(name: &'static str, program: &str, jar: Option<PathBuf>) -> Option<UpstreamServer> {
         if Command::new("javac").arg("-version").output().is_err() {
             println!("left out: no JDK, and so no {name}");
             return None;
@@ -112,12 +112,18 @@ impl Server {
         command.arg("-Dsun.net.httpserver.nodelay=true");
         command.args(jar.iter().flat_map(|jar| ["-cp".as_ref(), jar.as_os_str()]));
         command.arg(here().join(program)).arg(port.to_string()).arg(&dir);
-        Some(Server::start(name, port, false, command, dir))
+        Some(UpstreamServer::start(name, port, false, command, dir))
     }
 
-    fn start(name: &'static str, port: u16, one_segment: bool, command: Command, dir: PathBuf) -> Server {
+    fn start(
+        name: &'static str,
+        port: u16,
+        one_segment: bool,
+        command: Command,
+        dir: PathBuf,
+    ) -> UpstreamServer {
         let process = Process::start(command, &dir);
-        let server = Server {
+        let server = UpstreamServer {
             name,
             port,
             one_segment,

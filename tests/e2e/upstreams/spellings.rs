@@ -1,6 +1,6 @@
 //! Other ways to write a path, by rule: case, percent-encoding, slashes, dot segments, parameters, an authority.
 //!
-//! Nothing here knows what a server makes of them: the test asks the server.
+//! This module does not know how a server reads them: the test asks the server.
 
 use std::collections::BTreeSet;
 
@@ -271,7 +271,7 @@ fn letters(path: &str) -> Vec<usize> {
         .collect()
 }
 
-/// So many bytes at this place become others.
+/// Replaces this many bytes at this place by others.
 fn replaced(path: &str, at: usize, bytes: usize, by: &str) -> String {
     format!("{}{by}{}", &path[..at], &path[at + bytes..])
 }

@@ -50,7 +50,7 @@ fn text(host: &Host, at: u32, size: u32) -> String {
     String::from_utf8_lossy(&read(host, at, size).expect("an address in memory")).into_owned()
 }
 
-/// Gives bytes in a buffer of the module's allocator.
+/// Returns bytes to the module, in a buffer of its allocator.
 fn give(host: &mut Host, bytes: &[u8], data: u32, size: u32) -> u32 {
     let mut at = 0;
     if !bytes.is_empty() {
@@ -159,7 +159,7 @@ pub fn define(linker: &mut Linker<State>) {
             }
             OK
         };
-        // As Envoy does it: the context is deleted before this returns.
+        // As in Envoy, the context is deleted before this returns.
         // source: envoy `source/extensions/common/wasm/context.cc` (closeStream, onEvent, onCloseTCP)
         "proxy_close_stream" => |mut host: Host, _stream: u32| -> u32 {
             let context = host.data().context();
@@ -174,7 +174,7 @@ pub fn define(linker: &mut Linker<State>) {
             let body = text(&host, body, body_size);
             let mut headers = parse(&read(&host, headers, headers_size).expect("an address in memory"));
             let Some(exchange) = host.data_mut().exchange() else { return BAD_ARGUMENT };
-            // As Envoy does it: whose request is gRPC reads no other status, and others read none of gRPC's.
+            // As in Envoy, gRPC requests get only the gRPC status, and others only the HTTP status.
             let is_grpc = value(&exchange.request, "content-type")
                 .is_some_and(|kind| kind == "application/grpc" || kind.starts_with("application/grpc+"));
             let status = match is_grpc && grpc_status >= 0 {
@@ -315,7 +315,7 @@ fn redis_init(
 ) -> u32 {
     assert!(
         state.reply.is_none(),
-        "the client is told its credentials within a reply: it would close what it reads from"
+        "credentials were sent while a reply is handled: the client would close the connection that it reads from"
     );
     let (cluster, parameters) = service.split_once('?').unwrap_or((&service, ""));
     let status = match (state.unimplemented, state.clusters.get_mut(cluster)) {
@@ -354,7 +354,7 @@ fn redis_call(state: &mut State, service: &str, query: &[u8]) -> Result<u32, u32
     Ok(token)
 }
 
-/// What the module imports and is not to call.
+/// Functions that the module imports and must not call.
 pub fn define_rest(linker: &mut Linker<State>, module: &Module) {
     for import in module.imports() {
         let ExternType::Func(signature) = import.ty() else {
@@ -364,7 +364,7 @@ pub fn define_rest(linker: &mut Linker<State>, module: &Module) {
         let unused = move |_: Host, _: &[Val], _: &mut [Val]| -> Result<(), wasmi::Error> {
             Err(wasmi::Error::new(format!("{name} is not to be called")))
         };
-        // those that are defined already stay as they are
+        // functions that are defined already are kept
         let _defined = linker.func_new(import.module(), import.name(), signature.clone(), unused);
     }
 }

@@ -1,5 +1,5 @@
-//! The gateway's Redis client, as Higress's: for each service a connection to each of its hosts, replies in order on
-//! it, a timer that runs for all of it, and credentials that only `proxy_redis_init` tells.
+//! The gateway's Redis client, a model of Higress's: per service, one connection to each host, with replies in order, one
+//! timer for the whole connection, and credentials that only `proxy_redis_init` sets.
 //! source: higress-group/envoy `source/common/redis/async_client_impl.cc`,
 //! `source/extensions/filters/network/common/redis/raw_client_impl.cc`
 
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// What is said of a call, by its token.
+/// The end of a call, with its token.
 pub enum Event {
     Reply(u32, Vec<u8>),
     Failure(u32),
@@ -23,14 +23,14 @@ pub struct Cluster {
     database: String,
     timeout: Duration,
     connections: Vec<Connection>,
-    /// Connections that were dropped because nothing came.
+    /// Connections that were closed because no reply came.
     pub stalls: u32,
 }
 
 struct Connection {
     port: u16,
     stream: TcpStream,
-    /// Tokens, in the order of the commands; `None`: one of the client's own.
+    /// Tokens, in the order of the commands; `None`: a command of the client itself.
     pending: VecDeque<Option<u32>>,
     input: Vec<u8>,
     timer: Option<Instant>,
@@ -50,7 +50,7 @@ impl Cluster {
         }
     }
 
-    /// Closes what is open, and keeps what it is told. `parameters` stand behind the question mark.
+    /// Closes all connections and stores the settings. `parameters` are those after the question mark.
     pub fn initialize(
         &mut self,
         parameters: &str,
@@ -145,7 +145,7 @@ impl Cluster {
         self.connections.iter().filter_map(|connection| connection.timer)
     }
 
-    /// Takes what has come.
+    /// Reads what has arrived.
     pub fn read(&mut self, now: Instant, events: &mut VecDeque<Event>) {
         let timeout = self.timeout;
         self.connections.retain_mut(|connection| {
@@ -187,7 +187,7 @@ fn fail(pending: VecDeque<Option<u32>>, events: &mut VecDeque<Event>) {
     events.extend(pending.into_iter().flatten().map(Event::Failure));
 }
 
-/// Sleeps until there is something to read.
+/// Sleeps until a connection is readable, for `time` at most.
 pub fn wait<'a>(clusters: impl Iterator<Item = &'a Cluster>, time: Duration) {
     let all = clusters.flat_map(|cluster| &cluster.connections);
     let mut polled: Vec<libc::pollfd> = all
@@ -197,13 +197,13 @@ pub fn wait<'a>(clusters: impl Iterator<Item = &'a Cluster>, time: Duration) {
             revents: 0,
         })
         .collect();
-    // up to the next millisecond: what is due then is due
+    // rounded up to a millisecond, so that timers that are due then are due
     let millis = time.as_micros().div_ceil(1_000) as libc::c_int;
     // SAFETY: the list outlives the call.
     unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, millis) };
 }
 
-/// How many bytes the first reply takes; `None`: it is not whole yet.
+/// The length of the first reply in bytes; `None`: it is not complete yet.
 fn reply_size(bytes: &[u8]) -> Option<usize> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     let number = || std::str::from_utf8(&bytes[1..end]).ok()?.parse::<i64>().ok();
@@ -225,7 +225,7 @@ fn reply_size(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= size).then_some(size)
 }
 
-/// Whether the bytes are exactly one command; two would give everybody on the connection somebody else's replies.
+/// Whether the bytes are exactly one command; two would shift the replies of all other calls on the connection.
 pub fn is_one_command(bytes: &[u8]) -> bool {
     bytes.first() == Some(&b'*') && reply_size(bytes) == Some(bytes.len())
 }

@@ -1,4 +1,4 @@
-//! Requests on their way through the filter, and what became of them.
+//! Requests that pass the filter, and their responses.
 
 use super::{Gateway, PATIENCE};
 use std::collections::HashMap;
@@ -6,12 +6,12 @@ use std::time::Instant;
 
 pub type Headers = Vec<(String, String)>;
 
-/// What the module may answer to a request's headers.
+/// The statuses that the module may return for a request's headers.
 /// source: proxy-wasm-cpp-host `include/proxy-wasm/context.h` (FilterHeadersStatus)
 const CONTINUE: u32 = 0;
 const STOP_ALL: u32 = 4;
 
-/// A request, and what the upstream would answer.
+/// A request, and the upstream's response to it.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub headers: Headers,
@@ -42,7 +42,7 @@ impl Request {
     }
 }
 
-/// A request under way, as the host calls of the module see it.
+/// A request in progress, as the module's host calls see it.
 #[derive(Default)]
 pub struct Exchange {
     pub request: Headers,
@@ -66,9 +66,9 @@ pub struct Response {
     pub status: u32,
     pub headers: Headers,
     pub body: String,
-    /// The headers with which it reached the upstream, if it did.
+    /// The request headers that reached the upstream; `None`: the request did not.
     pub upstream: Option<Headers>,
-    /// What the access log can show.
+    /// The filter state, which the access log can show.
     pub filter_state: HashMap<String, String>,
     pub elapsed: std::time::Duration,
 }
@@ -86,19 +86,19 @@ impl Gateway {
         self.send_all(vec![request]).remove(0)
     }
 
-    /// Sends them at once; responses in their order.
+    /// Sends the requests at once. The responses are in the same order.
     pub fn send_all(&mut self, requests: Vec<Request>) -> Vec<Response> {
         let contexts: Vec<u32> = requests.into_iter().map(|request| self.open(request)).collect();
         let responses = contexts.into_iter().map(|context| self.wait(context));
         responses.collect()
     }
 
-    /// Sends a request without waiting; its number.
+    /// Sends a request without waiting. Returns its context number.
     pub fn open(&mut self, request: Request) -> u32 {
         self.open_under(self.root, request)
     }
 
-    /// The same under an earlier configuration, as on a connection that is still open.
+    /// The same with an earlier configuration, as on a connection that is still open.
     pub fn open_under(&mut self, root: u32, request: Request) -> u32 {
         self.next_context += 1;
         let context = self.next_context;
@@ -123,7 +123,7 @@ impl Gateway {
         context
     }
 
-    /// Turns until the request has been answered.
+    /// Runs the event loop until the request has been answered.
     pub fn wait(&mut self, context: u32) -> Response {
         let start = Instant::now();
         while !self.is_decided(context) {
@@ -151,7 +151,7 @@ impl Gateway {
         self.state()
             .exchanges
             .get_mut(&context)
-            .expect("a request under way")
+            .expect("a request in progress")
     }
 
     fn respond(&mut self, context: u32) -> Response {
@@ -191,6 +191,6 @@ impl Gateway {
         self.state()
             .exchanges
             .remove(&context)
-            .expect("a request under way")
+            .expect("a request in progress")
     }
 }

@@ -1,7 +1,7 @@
 //! A gateway in the test's own thread: one worker, one VM with the module, and the Redis functions of Higress.
 //!
-//! It keeps the order of events that Envoy keeps: what the Redis client has to say while the VM is called is said after
-//! that call, and what the module decides about a request is done then, too.
+//! Events are ordered as in Envoy: the ends of Redis calls that happen while the VM runs are delivered after that call, and
+//! the module's decisions about requests are carried out then, too.
 //! source: higress-group/envoy `source/extensions/common/wasm/context.cc`, `source/common/redis/async_client_impl.cc`
 
 mod abi;
@@ -22,7 +22,7 @@ use wasmi::{Engine, Instance, Linker, Module, Store, TypedFunc, Val};
 /// The first root context's number.
 const FIRST: u32 = 1;
 
-/// What this gateway calls the Redis service of `redis.native.service: redis.dns:6379`.
+/// The gateway's name for the Redis service of `redis.native.service: redis.dns:6379`.
 pub const SERVICE: &str = "outbound|6379||redis.dns";
 
 /// How long a request may take before the test fails.
@@ -50,13 +50,13 @@ impl Builder {
         self
     }
 
-    /// A Redis service with these hosts; none at all: known, but without endpoints.
+    /// A Redis service with these hosts. Without hosts, the service is known but has no endpoints.
     pub fn service(mut self, name: &str, ports: &[u16]) -> Builder {
         self.state.clusters.insert(name.to_owned(), Cluster::new(ports));
         self
     }
 
-    /// Its functions are there and not implemented.
+    /// Its Redis functions exist and return status 12 (unimplemented).
     pub fn unimplemented(mut self) -> Builder {
         self.state.unimplemented = true;
         self
@@ -92,7 +92,7 @@ impl Builder {
         gateway.configure(config).map(|()| gateway)
     }
 
-    /// Expects that the module refuses the configuration; what it says.
+    /// Expects that the module refuses the configuration. Returns the log.
     pub fn refused(self, config: &str) -> String {
         match self.start(config) {
             Ok(gateway) => panic!("accepted; its log:\n{}", gateway.log()),
@@ -124,16 +124,16 @@ impl Gateway {
         }
     }
 
-    /// Another configuration, for requests from now on: a root context of its own in the same VM, beside the one before;
-    /// that one's number.
+    /// Adds another configuration for the next requests: a new root context in the same VM. Returns the number of the
+    /// previous root context.
     pub fn reconfigure(&mut self, config: &str) -> u32 {
         self.next_context += 1;
         let before = std::mem::replace(&mut self.root, self.next_context);
-        self.configure(config).expect("a configuration that is taken");
+        self.configure(config).expect("an accepted configuration");
         before
     }
 
-    /// The names of all callbacks, and how many numbers each takes.
+    /// The names of all callbacks, and the number of their parameters.
     pub fn callbacks(&self) -> Vec<(String, usize)> {
         let exports = self.instance.exports(&self.store);
         let functions = exports.filter_map(|export| {
@@ -146,7 +146,7 @@ impl Gateway {
             .collect()
     }
 
-    /// Calls a callback with any numbers, the first of which is the context; what it returns, if anything.
+    /// Calls a callback with any numbers, the first of which is the context. Returns its result, if it has one.
     pub fn callback(&mut self, name: &str, numbers: &[u32]) -> Option<u32> {
         let function = self.instance.get_func(&self.store, name).expect(name);
         let context = numbers[0];
@@ -182,7 +182,7 @@ impl Gateway {
         self.store.data().log.join("\n")
     }
 
-    /// The service is updated: a new client takes its place, without credentials, and what was under way fails.
+    /// Updates the service: a new client without credentials replaces the old one, and calls in flight fail.
     pub fn update_service(&mut self, ports: &[u16]) {
         if let Some(mut old) = self
             .state()
@@ -194,7 +194,7 @@ impl Gateway {
         self.deliver();
     }
 
-    /// The service goes away.
+    /// Removes the service.
     pub fn remove_service(&mut self) {
         if let Some(mut old) = self.state().clusters.remove(SERVICE) {
             old.close(&mut self.store.data_mut().events);
@@ -222,7 +222,7 @@ impl Gateway {
         result.unwrap_or_else(|error| panic!("the VM has died: {error}\n{}", self.log()))
     }
 
-    /// Hands on what the Redis client has to say.
+    /// Delivers the ends of Redis calls to the module.
     fn deliver(&mut self) {
         while let Some(event) = self.state().events.pop_front() {
             let function = self.on_redis_reply;
@@ -240,7 +240,7 @@ impl Gateway {
         }
     }
 
-    /// One turn of the event loop: waits for Redis, or until something is due, 20 ms at most.
+    /// One iteration of the event loop: waits for Redis or for the next timer, 20 ms at most.
     pub fn turn(&mut self) {
         let now = Instant::now();
         let state = self.store.data_mut();
@@ -272,7 +272,7 @@ impl Gateway {
         }
     }
 
-    /// Turns for so long.
+    /// Runs the event loop for this time.
     pub fn run_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {

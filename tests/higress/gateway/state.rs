@@ -1,4 +1,4 @@
-//! What the gateway keeps for its VM.
+//! The gateway's state for its VM.
 
 use super::client::{Cluster, Event};
 use super::http::Exchange;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 #[derive(Default)]
 pub struct State {
-    /// The context for which the VM is called, and the one for which it speaks (0: the same).
+    /// The context for which the VM is called, and the effective context of its host calls (0: the same).
     pub current: u32,
     pub effective: u32,
     pub configuration: Vec<u8>,
@@ -24,9 +24,9 @@ pub struct State {
     pub ticks: HashMap<u32, (Duration, Instant)>,
     pub exchanges: HashMap<u32, Exchange>,
     pub clusters: HashMap<String, Cluster>,
-    /// What the Redis client has to say, once the VM is not being called.
+    /// Ends of Redis calls that are delivered when the VM does not run.
     pub events: VecDeque<Event>,
-    /// The reply, while it is handed on.
+    /// The reply, while it is delivered.
     pub reply: Option<Vec<u8>>,
     /// Contexts whose connections were closed.
     pub closed: Vec<u32>,
@@ -46,7 +46,7 @@ pub struct Init {
 }
 
 impl State {
-    /// The context that host calls are about.
+    /// The context to which host calls apply.
     pub fn context(&self) -> u32 {
         match self.effective {
             0 => self.current,
@@ -59,7 +59,7 @@ impl State {
         self.roots[&self.context()]
     }
 
-    /// The request that host calls are about.
+    /// The request to which host calls apply.
     pub fn exchange(&mut self) -> Option<&mut Exchange> {
         let context = self.context();
         self.exchanges.get_mut(&context)

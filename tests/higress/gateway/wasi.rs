@@ -1,4 +1,4 @@
-//! The few functions of WASI that a Rust module uses.
+//! The WASI functions that a Rust module uses.
 
 use super::abi::{memory, write, write_u32};
 use super::state::State;

@@ -9,7 +9,7 @@ const FORMS = [
   `[A-Z][a-z]{2} (?<month>[A-Z][a-z]{2}) (?<day>[ \\d]\\d) ${TIME} (?<year>\\d{4})`,
 ].map((form) => new RegExp(`^${form}$`));
 
-/** Milliseconds since 1970, or `undefined`. `now`, of the same kind, tells the century of a year of two digits. */
+/** Milliseconds since 1970, or `undefined`. `now`, in the same unit, decides the century of a year with two digits. */
 export function parseHttpDate(text: string, now: number): number | undefined {
   for (const form of FORMS) {
     const parts = form.exec(text.trim())?.groups;

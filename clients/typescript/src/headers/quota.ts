@@ -5,15 +5,15 @@ import { parseList, type BareItem } from "./structured.js";
 import { serverTime } from "./retry-after.js";
 
 export interface Quota {
-  /** Tells the policies of an origin apart. */
+  /** Identifies a policy of an origin. */
   policy: string;
   /** Calls in a window; `undefined` where only `RateLimit` came. */
   limit: number | undefined;
   /** Calls left. */
   remaining: number;
-  /** Milliseconds until the whole quota is back if nobody calls; `undefined` where it was not said. */
+  /** Milliseconds until the whole quota is available again without further calls; `undefined` if the server does not report it. */
   reset: number | undefined;
-  /** The window's length in ms, where the policy says it. */
+  /** The window's length in ms, if the policy contains it. */
   window: number | undefined;
 }
 
@@ -64,7 +64,7 @@ function readXRateLimit(headers: Headers, wall: number): Quota | undefined {
   return { policy: `limit ${limit}`, limit, remaining, reset: relative, window: undefined };
 }
 
-/** A time since 1970 in seconds, or in ms, or seconds from now: no window is 30 years long, so size tells. */
+/** A time since 1970 in seconds, or in ms, or seconds from now: no window is 30 years long, so the size decides. */
 function untilReset(value: number, now: number): number | undefined {
   const ms = value >= 1e12 ? value - now : value >= 1e9 ? value * 1000 - now : value * 1000;
   return ms > TOO_LONG ? undefined : Math.max(0, ms);

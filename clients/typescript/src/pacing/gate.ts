@@ -1,7 +1,7 @@
 // Holds a route back after a refusal that came without numbers (a hidden limit, a 503): until Retry-After, then one
-// call, two, four, and free again. Without the slow start all who waited would come at once.
+// call, two, four, and free again. Without the slow start, all waiting calls would be sent at once.
 
-/** So many calls under way are as good as no bound. */
+/** From this number of calls in flight on there is no bound. */
 const FREE = 64;
 
 export class Gate {

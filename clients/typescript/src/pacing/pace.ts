@@ -1,18 +1,18 @@
 // The law by which calls under one policy are spaced before the server refuses any. It knows only what answers say
-// (limit, remaining, reset) and which calls of our own passed. Whether others share the quota it must infer.
+// (limit, remaining, reset) and which calls of our own passed. It has to infer whether others share the quota.
 //
 // The law, in one sentence: repeat what passed one window ago, and take your share of the surplus.
 //
 //   speed(t) = own(t − window)  +  share × (remaining − reserve) / horizon
 //
-// - Repeating is safe without a word between clients: what each of them had in the last window comes back to it in
+// - Repeating is safe without communication between clients: what each of them had in the last window comes back to it in
 //   this one, in a sliding window exactly then. All together ask for what passed, never more. (In a fixed window
 //   everything comes back at the reset, so there the first term is dropped and the horizon ends with the window.)
-// - The surplus is what nobody used. `share` is our part of all calls (see share.ts): the shares of all clients add up
+// - The surplus is the unused part. `share` is our part of all calls (see share.ts): the shares of all clients add up
 //   to one, so together they spend the surplus once. Alone, a client spends it soon; one of many may have stale news,
 //   its last answer being old, and spends it slowly. What came back and is still to be repeated is no surplus.
 // - The reserve keeps a little free for newcomers. Below it everybody repeats somewhat less.
-// - While more than the part `below` of the limit is left and nobody else seems to be there, nothing is spaced.
+// - While more than the part `below` of the limit is left and no other client is detected, nothing is spaced.
 //
 // Speed is turned into calls by credit: one call, one credit. Refused calls never enter the history, so a client that
 // is refused takes less afterwards.
@@ -66,8 +66,8 @@ export class Pace {
   private advanced = 0;
 
   private readonly estimate = new Share();
-  /** Calls left, by the last news, and without those of ours that are under way. */
-  private told = 0;
+  /** Calls left by the last answer, minus our calls in flight. */
+  private reported = 0;
   private remaining = 0;
   /** Calls of ours that came back and are still to be repeated, and those in the window, at the last news. */
   private owed = 0;
@@ -118,7 +118,7 @@ export class Pace {
   /**
    * A call passed, and the answer brought news.
    *
-   * @param inFlight further calls of our own that are under way: what is left, is left for them first
+   * @param inFlight further calls of our own in flight: they use what is left first
    */
   passed(now: number, call: Sent, quota: Quota, inFlight: number): void {
     this.learn(now, call, quota);
@@ -127,13 +127,13 @@ export class Pace {
     this.guess.passed();
     this.own += 1;
     if (call.order < this.newest) {
-      this.told = Math.min(this.told, quota.remaining); // overtaken by newer news; but what it saw gone is gone
+      this.reported = Math.min(this.reported, quota.remaining); // an older answer; but the calls that it counted are used
     } else {
       this.newest = call.order;
       this.observe(now, quota);
       this.estimateShare(now, inFlight);
     }
-    this.remaining = Math.max(0, this.told - inFlight);
+    this.remaining = Math.max(0, this.reported - inFlight);
     // what is not left was taken by others, or by us as surplus: it does not come back again
     const credit = Math.min(this.account.credit, this.remaining);
     this.account = { credit, backlog: Math.min(this.account.backlog, Math.max(0, this.remaining - credit)) };
@@ -168,7 +168,7 @@ export class Pace {
     return this.guess.weighed ? spreadOf(1, 0.5) : spreadOf(SPREAD * (1 - this.share), EARLY);
   }
 
-  /** Calls per ms that we may take of what nobody used. */
+  /** Calls per ms that we may take from the surplus. */
   private surplusSpeed(): number {
     const free = Math.max(0, this.remaining - this.reserve) * this.share;
     // what came back and was not repeated yet will still be: it is no surplus
@@ -216,7 +216,7 @@ export class Pace {
     this.stale = true;
     if (this.guess.stepped) {
       this.estimate.restart();
-      this.told = this.limit;
+      this.reported = this.limit;
       this.remaining = this.limit;
       this.owed = 0;
       this.reset = this.history.window;
@@ -266,7 +266,7 @@ export class Pace {
   }
 
   private observe(now: number, quota: Quota): void {
-    this.told = quota.remaining;
+    this.reported = quota.remaining;
     this.remaining = quota.remaining;
     this.owed = this.guess.stepped ? 0 : this.account.backlog + this.history.owed(now, this.spread);
     this.reset = quota.reset ?? quota.window ?? this.history.window;
@@ -284,7 +284,7 @@ export class Pace {
 
   /**
    * Alone, with plenty left: no spacing, except that no more go at once than passed lately, so that a wrong guess is
-   * cheap. And after the very first answer one more call may go, soon, for its answer tells whether we are alone.
+   * cheap. And after the very first answer one more call may go, soon, because its answer shows whether we are alone.
    */
   private grantBurst(now: number): void {
     const plenty = this.remaining - this.limit * this.below;

@@ -1,4 +1,4 @@
-// Who of an origin's waiting calls goes next, and when. Calls of one route go in the order of their beginnings, a
+// Which waiting call of an origin is sent next, and when. Calls of one route are sent in the order of their beginnings, a
 // retry thus before those that came later; routes don't wait for each other.
 
 import { background, type Clock } from "../clock.js";
@@ -6,7 +6,7 @@ import type { Pace } from "./pace.js";
 import { Routes, type Route } from "./routes.js";
 import type { Quota } from "../headers/quota.js";
 
-/** A call that is under way. */
+/** A call in flight. */
 export interface Ticket {
   readonly route: Route;
   readonly sentAt: number;
@@ -21,18 +21,18 @@ export interface Turn {
   /** When it stops waiting. */
   deadline: number;
   signal?: AbortSignal | undefined;
-  /** Told once if the wait is long. @param delay ms that are still to wait, as far as can be told */
+  /** Called once if the wait is long. @param delay estimated ms of the remaining wait */
   onHold: (delay: number) => void;
 }
 
 interface Waiting extends Turn {
   entered: number;
-  told: boolean;
+  notified: boolean;
   settle: (outcome: Ticket | "late" | Error, reason?: unknown) => void;
 }
 
-/** Ms of waiting that a page wants to know of. */
-const WORTH_TELLING = 1_000;
+/** Ms of waiting from which on the page is notified. */
+const NOTIFY_AFTER = 1_000;
 /** Ms. */
 const LEAST_TRIAL_DELAY = 250;
 
@@ -46,9 +46,9 @@ export class Queue {
   private trialDelay: number;
 
   /**
-   * @param below see `Pace`; `undefined` turns pacing off, and only the server's own word holds calls back
-   * @param maxDelay ms; who has waited so long, and not by the server's word, is sent as a trial: one at a time, and
-   *   each time after half the delay while trials pass of which the server says that they can't
+   * @param below see `Pace`; `undefined` turns pacing off, and only the server's refusals hold calls back
+   * @param maxDelay ms; a call that waited so long without a refusal is sent as a trial: one at a time, and
+   *   each time after half the delay while trials pass although the server reports nothing left
    */
   constructor(
     private readonly clock: Clock,
@@ -86,7 +86,7 @@ export class Queue {
       const waiting: Waiting = {
         ...turn,
         entered: this.clock.now(),
-        told: false,
+        notified: false,
         settle: (outcome) => {
           leave();
           if (outcome instanceof Error) reject(outcome);
@@ -123,8 +123,8 @@ export class Queue {
   }
 
   /**
-   * A server that says nothing is left and lets calls pass says nothing that we could go by: then trials come faster.
-   * Where something is left the law knows what to do with it, and more trials would only take it from others.
+   * If the server reports nothing left but lets calls pass, its numbers are useless: trials are then sent faster.
+   * If something is left, the pace distributes it, and more trials would only take it from others.
    */
   private afterTrial(quotas: readonly Quota[]): number {
     const absurd = quotas.some(({ remaining }) => remaining === 0);
@@ -160,7 +160,7 @@ export class Queue {
     this.pump();
   }
 
-  /** Sends whoever may go, and comes back when the next one may. */
+  /** Sends the calls that may go, and sets a timer for the next one. */
   private pump(): void {
     const now = this.clock.now();
     const blocked = new Set<Waiting[]>();
@@ -193,7 +193,7 @@ export class Queue {
     }
     this.clock.clearTimeout(this.timer);
     this.timer = wake === Infinity ? undefined : background(this.clock.setTimeout(() => this.pump(), Math.ceil(wake)));
-    for (const tell of news) tell(); // last: a listener may well call again
+    for (const notify of news) notify(); // last: a listener may well call again
   }
 
   private oldest(blocked: Set<Waiting[]>): [string, Waiting[], Waiting] | undefined {
@@ -210,11 +210,11 @@ export class Queue {
   }
 
   private isNews(waiting: Waiting, wait: number, now: number): boolean {
-    return !waiting.told && now - waiting.entered + wait >= WORTH_TELLING;
+    return !waiting.notified && now - waiting.entered + wait >= NOTIFY_AFTER;
   }
 
   private tell(waiting: Waiting, wait: number, now: number): void {
-    waiting.told = true;
+    waiting.notified = true;
     waiting.onHold(Math.min(wait, waiting.deadline - now));
   }
 }

@@ -11,7 +11,7 @@ const MAX_POLICIES = 8;
 
 export interface Route {
   readonly gate: Gate;
-  /** Names of the policies that its answers told of, oldest first. */
+  /** Names of the policies in its answers, oldest first. */
   readonly policies: Set<string>;
 }
 
@@ -40,7 +40,7 @@ export class Routes {
     return [...names].flatMap((name) => this.paces.get(name) ?? []);
   }
 
-  /** The pace of a policy that an answer on this route told of. */
+  /** The pace of a policy in an answer on this route. */
   learn(route: Route, policy: string): Pace {
     const pace = this.paces.get(policy) ?? new Pace(this.below);
     this.paces.set(policy, pace);
@@ -53,7 +53,7 @@ export class Routes {
     return pace;
   }
 
-  /** Calls under way on the routes that meet this policy. */
+  /** Calls in flight on the routes of this policy. */
   inFlight(policy: string): number {
     let calls = 0;
     for (const route of this.routes.values()) if (route.policies.has(policy)) calls += route.gate.inFlight;

@@ -1,5 +1,5 @@
-// How much of a policy's traffic is ours. Servers don't say; but between two answers we know what we sent, and
-// `remaining` tells what all have sent.
+// How much of a policy's traffic is ours. Servers don't report it; but between two answers we know what we sent, and
+// `remaining` shows what all clients sent.
 
 /** Calls of all clients after which older evidence hardly counts. */
 const MEMORY = 8;
@@ -16,16 +16,16 @@ export class Share {
   private ours = 0;
   private sent = 0;
   private all = 0;
-  private told = 0;
+  private answers = 0;
 
   /** From 0 to 1. */
   get value(): number {
     return this.estimate;
   }
 
-  /** Answers since which the estimate rests on more than a first look. */
+  /** Number of answers that the estimate is based on. */
   get news(): number {
-    return this.told;
+    return this.answers;
   }
 
   /** A fixed window ended: nothing is used. */
@@ -47,15 +47,15 @@ export class Share {
     this.last = now;
     this.used = used;
     this.ours = ours;
-    this.told += 1;
-    if (this.told === 1) {
-      // Who else called before we did, or whether it was we, before a reload, cannot be known. Careful it is.
+    this.answers += 1;
+    if (this.answers === 1) {
+      // Other clients, or this page before a reload, may have called before us. Assume other clients.
       this.first = now;
       this.estimate = Math.min(1, (own + inFlight) / Math.max(1, used));
       return;
     }
     // What came back meanwhile was used again, or `used` would have fallen more. Of ours we know when it came back;
-    // what others used comes back in its time, as far as we can tell evenly.
+    // what others used is assumed to come back evenly.
     const returned = window === Infinity ? 0 : Math.max(0, before.ours + own - ours);
     const others = (Math.max(0, before.used - before.ours - inFlight) * passed) / window;
     const all = Math.max(0, used - before.used + returned + others);

@@ -1,5 +1,5 @@
-// What kind of window a policy has and how long it is, read off the resets that the server reports, for servers that
-// don't say. Resets are whole seconds, so differences below TOLERANCE mean nothing.
+// What kind of window a policy has and how long it is, derived from the reported resets, for servers that
+// don't report it. Resets are whole seconds, so differences below TOLERANCE mean nothing.
 
 /** Ms. */
 const TOLERANCE = 1_100;
@@ -31,7 +31,7 @@ export class WindowGuess {
     return this.returns;
   }
 
-  /** The window in ms, as far as the resets tell. */
+  /** The window in ms, estimated from the resets. */
   get length(): number {
     // A sliding window log's reset is always one window away, a fixed window's at most, and that of a sliding
     // window counter, which weighs the last window against this one, between one and two.
@@ -47,7 +47,7 @@ export class WindowGuess {
   /**
    * @param reset ms until the quota is whole
    * @param latency ms that the answer took: it may be so old
-   * @param window ms, where the server says it
+   * @param window ms, if the server reports it
    */
   observe(time: number, remaining: number, reset: number, latency: number, window: number | undefined): void {
     const resetAt = time + reset;

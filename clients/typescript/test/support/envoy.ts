@@ -107,7 +107,7 @@ function answers(port: number): Promise<boolean> {
   });
 }
 
-/** Whether a call comes back with figures: all of the road is up, to Redis and back. */
+/** Whether an answer has a quota: Envoy, the transport and Redis are up. */
 async function counts(port: number): Promise<boolean> {
   const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { "x-short": "is it up?" } });
   await response.arrayBuffer();

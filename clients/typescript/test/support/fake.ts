@@ -1,4 +1,4 @@
-// A clock that stands still until told, and a server that answers by script.
+// A clock that the test advances, and a server with scripted answers.
 
 import type { Clock } from "../../src/clock.js";
 

@@ -1,12 +1,12 @@
 // The limiter's four algorithms as Headgate's contract has them, counting in memory: for simulations, and for the
-// server that stands in for Envoy.
+// server in place of Envoy.
 
 export type Algorithm = "log" | "fixed" | "counter" | "gcra";
 
 export interface Answer {
   passed: boolean;
   remaining: number;
-  /** Ms until the whole quota is back if nobody calls. */
+  /** Ms until the whole quota is back without further calls. */
   reset: number;
   /** Ms until the next call would pass. */
   retryAfter: number;

@@ -17,7 +17,7 @@ export function world(answers: Answers, options: RateLimitFetchOptions = {}) {
     onEvent: (event) => events.push(event),
     ...options,
   });
-  return { clock, fetch, events, sent: server.sent, told: () => events.map(({ type }) => type) };
+  return { clock, fetch, events, sent: server.sent, eventTypes: () => events.map(({ type }) => type) };
 }
 
 export const left = (remaining: number, limit: number, reset: number) => ({

@@ -6,7 +6,9 @@ use crate::Failure;
 
 pub fn read(text: &str) -> Result<Imported, Failure> {
     let mut imported = Imported::of_users();
-    imported.advice("views are told by route: give Envoy's routes these names, or write their paths");
+    imported.advice(
+        "views are matched by the name of their route: give Envoy's routes these names, or write their paths",
+    );
     imported
         .advice("django-ratelimit's fixed windows are kept, each client's with a phase of its own as there");
     let mut from = 0;
@@ -108,7 +110,7 @@ fn decorator(line: usize, arguments: &[(String, Literal)], after: &str, imported
     imported.limits.push(limit);
 }
 
-/// The view that a decorator stands on.
+/// The view that a decorator is applied to.
 fn view(after: &str) -> Option<String> {
     let words = |line: &str| {
         let line = line.trim_start();

@@ -15,7 +15,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
         .map(|(_, after)| after);
     let Some((settings, _)) = after.and_then(literal) else {
         return Err(Failure::new(format!(
-            "line {line}: REST_FRAMEWORK is no plain dictionary"
+            "line {line}: REST_FRAMEWORK is not a plain dictionary"
         )));
     };
     let mut imported = Imported::of_users();
@@ -50,7 +50,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
             other => {
                 imported.lost(
                     line,
-                    format!("{scope}: its rate must be run to be known: {other:?}"),
+                    format!("{scope}: its rate is an expression and is not evaluated: {other:?}"),
                 );
                 continue;
             }
@@ -68,7 +68,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
                 limit
             }
             scope => {
-                imported.advice("a scope's views are told by route: give Envoy's routes these names, or write their paths");
+                imported.advice("a scope's views are matched by the name of their route: give Envoy's routes these names, or write their paths");
                 limit.with("match", format!("{{route: {}}}", scalar(scope)))
             }
         };
@@ -93,11 +93,11 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
 
 fn unused(classes: &[&str], class: &str, scope: &str, imported: &mut Imported) {
     if !classes.is_empty() && !classes.contains(&class) {
-        imported.advice(&format!("{scope} is only a rate: {class} is no default class; remove the limit, or match the views that use it"));
+        imported.advice(&format!("{scope} is only a rate: {class} is not a default class; remove the limit, or match the views that use it"));
     }
 }
 
-/// DRF looks at the period's first letter alone.
+/// DRF reads only the period's first letter.
 fn rate(text: &str) -> Option<String> {
     let (n, period) = text.split_once('/')?;
     let n: u64 = n.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! `headgate import`: another limiter's configuration as one of ours, and what of it cannot be carried over.
+//! `headgate import`: converts another limiter's configuration into a policy, and lists what it cannot convert.
 
 mod django;
 mod drf;
@@ -10,7 +10,7 @@ use super::{input, Failure, Output};
 use std::fmt::Write as _;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ImportArgs {
     #[command(subcommand)]
     from: From,
 }
@@ -25,13 +25,13 @@ enum From {
     EnvoyRatelimit { file: String },
 }
 
-/// What a configuration comes to.
+/// The result of an import.
 #[derive(Debug, Default)]
 pub struct Imported {
     /// Sources of `identify`, as YAML; empty: the defaults.
     identify: Vec<String>,
     limits: Vec<Limit>,
-    /// Line (0: none) and what is to be said.
+    /// Line (0: unknown) and message.
     lost: Vec<(usize, String)>,
     advice: Vec<String>,
 }
@@ -99,7 +99,7 @@ impl Imported {
             ..Imported::default()
         };
         imported.advice(
-            "user is the subject of a JWT that Envoy's jwt_authn filter has checked, with payload_in_metadata: payload; Headgate then stands behind that filter",
+            "user is the subject of a JWT that Envoy's jwt_authn filter has checked, with payload_in_metadata: payload; Headgate is then behind that filter",
         );
         imported
     }
@@ -149,7 +149,7 @@ impl Imported {
     }
 }
 
-pub fn run(args: &Args) -> Result<Output, Failure> {
+pub fn run(args: &ImportArgs) -> Result<Output, Failure> {
     let (From::Drf { file } | From::DjangoRatelimit { file } | From::EnvoyRatelimit { file }) = &args.from;
     let text = input::read(file)?;
     let imported = match &args.from {
@@ -166,7 +166,7 @@ pub fn run(args: &Args) -> Result<Output, Failure> {
         )));
     }
     let yaml = imported.yaml(file);
-    // What cannot be right must not look as if it were.
+    // An invalid result must not look valid.
     let found = find(&yaml, false)
         .ok()
         .and_then(|file| file.found.into_iter().next());

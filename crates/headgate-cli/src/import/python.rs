@@ -1,5 +1,5 @@
-//! As much of Python as stands in settings and decorators: names, numbers, texts, lists and dictionaries. Not run,
-//! only read.
+//! Reads the part of Python that settings and decorators use: names, numbers, texts, lists and dictionaries. Nothing is
+//! executed.
 
 /// A value as it is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,7 +10,7 @@ pub enum Literal {
     None,
     List(Vec<Literal>),
     Map(Vec<(String, Literal)>),
-    /// A name, a call or whatever else must be run to know it.
+    /// A name, a call or another expression that only Python can evaluate.
     Other(String),
 }
 
@@ -106,7 +106,7 @@ pub fn arguments(text: &str) -> Option<(Vec<(String, Literal)>, &str)> {
     }
 }
 
-/// What stands after a comma, or before what closes.
+/// The text after a comma, or from the closing bracket on.
 fn comma(text: &str, close: char) -> Option<&str> {
     let text = skip(text);
     match text.strip_prefix(',') {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_told_apart_by_name() {
+    fn arguments_are_identified_by_name() {
         let (all, _) = arguments("(key='ip', rate = '5/m', block=True)").unwrap();
         assert_eq!(all[0], ("key".to_owned(), Literal::Text("ip".to_owned())));
         assert_eq!(all[2], ("block".to_owned(), Literal::Flag(true)));

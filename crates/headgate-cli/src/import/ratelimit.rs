@@ -20,7 +20,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
             walk(descriptor, &Path::default(), domain, &mut imported);
         }
     }
-    imported.advice("the service's fixed windows are kept; without algorithm: fixed_window nobody gets twice the rate at a window's border");
+    imported.advice("the service's fixed windows are kept; without algorithm: fixed_window no client gets twice the rate at a window's border");
     Ok(imported)
 }
 
@@ -114,7 +114,7 @@ fn limit(node: &Node, rate_limit: &Node, path: &Path, domain: &str, imported: &m
         .iter()
         .filter_map(|item| item.get("name").and_then(Node::text).map(name))
         .collect();
-    // A descriptor with a value stands in the place of its neighbour without one.
+    // A descriptor with a value replaces its neighbour without one.
     let known = |wanted: &String| {
         imported
             .limits
@@ -162,13 +162,13 @@ impl Path {
                     .extend(value.map(|value| ("hosts", format!("[{}]", scalar(value)))));
             }
             ("generic_key" | "header_match", Some(value)) => {
-                imported.advice("routes with such a generic_key or header_match are told by route: give Envoy's routes these names, or write a path");
+                imported.advice("routes with such a generic_key or header_match are matched by their name: give Envoy's routes these names, or write a path");
                 self.keys.push("route".to_owned());
                 self.matches.push(("route", scalar(value)));
             }
             ("source_cluster" | "destination_cluster", _) => {
                 return Err(format!(
-                    "{key}: which cluster is not known to the filter; match a host or a path"
+                    "{key}: the filter does not know the cluster; match a host or a path"
                 ));
             }
             (header, value) => {

@@ -44,7 +44,7 @@ fn with_policy(policy: &Value) -> (String, usize) {
     (text, start + 2)
 }
 
-/// Whether a line of block YAML is where a path's last step stands.
+/// Whether a line of block YAML contains the last step of a path.
 fn fits(line: &str, path: &str) -> bool {
     let line = line.trim_start();
     let last = path.rsplit(['.', '[']).next().unwrap_or_default();
@@ -59,7 +59,7 @@ fn fits(line: &str, path: &str) -> bool {
 }
 
 #[test]
-fn each_mistake_in_an_envoy_yaml_is_an_error_at_its_path_and_line() {
+fn each_mistake_in_an_envoy_yaml_is_reported_at_path_and_line() {
     let mut objects = 0;
     for (policy, path) in broken().into_iter().filter(|(policy, _)| policy.is_object()) {
         let (text, first) = with_policy(&policy);
@@ -159,7 +159,7 @@ fn a_written_identify_without_tokens_is_a_warning() {
 }
 
 #[test]
-fn what_an_access_log_prints_and_no_instance_writes_is_a_warning() {
+fn an_access_log_field_that_no_instance_writes_is_a_warning() {
     let shipped = shipped("envoy");
     let with = |line: &str| {
         let field = "on_ambiguous_client: deny";
@@ -330,7 +330,8 @@ fn two_instances_of_one_chain_need_two_names() {
     assert_eq!((same[0].0, same[0].1.as_str()), (7, "instance"), "{same:?}");
 }
 
-/// What `check` says of the shipped envoy.yaml with this in place of `use_remote_address: true`, and the exit status.
+/// The findings of `check` about the shipped envoy.yaml with this in place of `use_remote_address: true`, and the exit
+/// status.
 fn with_addresses(fields: &str) -> (Vec<Value>, i32) {
     let shipped = shipped("envoy");
     let text = shipped.replacen("use_remote_address: true", fields, 1);
@@ -388,10 +389,10 @@ fn a_file_that_cannot_be_read_is_another_exit_status() {
 }
 
 #[test]
-fn a_file_without_headgate_says_so() {
+fn a_file_without_headgate_is_an_error() {
     let errors = errors("static_resources: {listeners: []}");
     assert!(
-        errors[0].2.contains("no configuration of Headgate's here"),
+        errors[0].2.contains("no Headgate configuration found"),
         "{errors:?}"
     );
 }

@@ -24,7 +24,7 @@ fn a_hash_is_the_filters_with_and_without_a_key() {
 }
 
 #[test]
-fn standard_input_is_taken_without_its_end_of_line_and_never_shown() {
+fn standard_input_loses_its_line_end_and_is_never_shown() {
     for input in ["test", "test\n", "test\r\n"] {
         let output = hash(None, &["-"], input);
         assert_eq!(stdout(&output), "9f86d081884c7d659a2feaa0c55ad015\n", "{input:?}");

@@ -9,7 +9,7 @@ fn blocks(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_page_on_moving_shows_what_the_command_does_and_it_is_right() {
+fn every_migration_page_shows_the_commands_real_output() {
     for (from, extension) in [
         ("drf", "py"),
         ("django-ratelimit", "py"),

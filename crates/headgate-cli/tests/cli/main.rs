@@ -1,4 +1,4 @@
-//! The command `headgate` as people run it. What needs a Redis is in `tests/e2e/oncall/`.
+//! The command `headgate` as a process. Tests that need a Redis are in `tests/e2e/oncall/`.
 
 mod check;
 mod explain;

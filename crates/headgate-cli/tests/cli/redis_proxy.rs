@@ -1,4 +1,4 @@
-//! What `check` says of Envoy's `redis_proxy`.
+//! The findings of `check` about Envoy's `redis_proxy`.
 
 use super::*;
 

@@ -32,7 +32,7 @@ fn top_adds_up_what_the_workers_reported() {
 }
 
 #[test]
-fn top_reads_logs_of_json_lines_and_takes_no_callers_word_for_a_report() {
+fn top_reads_json_logs_and_ignores_reports_forged_by_callers() {
     let report = report(30);
     let docker = serde_json::json!({"log": report, "stream": "stderr"}).to_string();
     assert!(good(&["top"], &format!("{docker}\n")).contains("login"));
@@ -55,7 +55,7 @@ fn top_reads_logs_of_json_lines_and_takes_no_callers_word_for_a_report() {
 }
 
 #[test]
-fn top_says_what_is_wrong_with_a_log_in_one_line() {
+fn top_reports_an_unusable_log_in_one_line() {
     let report = report(30);
     let cut = &report[..report.len() - 20];
     let other = report.replace("\"rejected\":30", "\"rejected\":\"many\"");

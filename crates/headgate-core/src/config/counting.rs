@@ -4,38 +4,21 @@ use crate::config::node::{Fields, Node};
 use crate::limit::{Algorithm, Align, Cost, CostRange, Override, Percent, Quota, MAX_LIMIT};
 use crate::model::Store;
 
-/// Up to this N `auto` keeps a log: exact, at some 50 bytes a call.
+/// Up to this N, `auto` uses a log: exact, at some 50 bytes for each call.
 const AUTO_LOG: u64 = 100;
-/// The largest N that a log may have when it is asked for.
+/// The largest N of a log that is configured explicitly.
 const LONGEST_LOG: u64 = 10_000;
 /// Burst × period in ms stays exact in Lua's doubles up to here.
 const MAX_PRODUCT: u128 = 1 << 53;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Choice {
-    Auto,
-    Fixed,
-    Log,
-    Counter,
-    Gcra,
-}
-
-const CHOICES: &[(&str, Choice)] = &[
-    ("auto", Choice::Auto),
-    ("fixed_window", Choice::Fixed),
-    ("sliding_window_log", Choice::Log),
-    ("sliding_window_counter", Choice::Counter),
-    ("gcra", Choice::Gcra),
-];
-
-/// What `algorithm`, `burst`, `align`, `cost` and `lease` come to.
-pub(super) struct Counting {
+/// The values of `algorithm`, `burst`, `align`, `cost` and `lease`.
+pub(super) struct CountingRules {
     pub algorithm: Algorithm,
     pub cost: Cost,
     pub lease: Option<Percent>,
 }
 
-pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store: Store) -> Counting {
+pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store: Store) -> CountingRules {
     let is_live = overrides.contains(&Override::Redis);
     let largest = largest_limit(quota, overrides);
     let algorithm = read_algorithm(fields, quota, largest, is_live);
@@ -67,7 +50,7 @@ pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store:
     {
         node.fail("a cost from the response is not for a log; write algorithm: sliding_window_counter");
     }
-    Counting {
+    CountingRules {
         algorithm,
         cost,
         lease,
@@ -78,7 +61,7 @@ fn cost_is_read(cost: &Cost) -> bool {
     !matches!(cost, Cost::Fixed(_))
 }
 
-/// The largest N of the limit and its overrides; `None` where all are unlimited.
+/// The largest N of the limit and its overrides; `None` if all are unlimited.
 fn largest_limit(quota: Quota, overrides: &[Override]) -> Option<u64> {
     let overridden = overrides.iter().filter_map(Override::quota);
     overridden.chain([quota]).filter_map(Quota::limit).max()
@@ -86,17 +69,20 @@ fn largest_limit(quota: Quota, overrides: &[Override]) -> Option<u64> {
 
 fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: bool) -> Algorithm {
     let node = fields.get("algorithm");
-    let written = node.as_ref().map(|node| node.choice(CHOICES));
-    let choice = written.flatten().unwrap_or(Choice::Auto);
-    // Where `algorithm` itself is broken, nobody can tell which of these it uses.
+    // `None` with a name: auto.
+    let names = Algorithm::NAMED.map(|(name, algorithm)| (name, Some(algorithm)));
+    let names: Vec<_> = [("auto", None)].into_iter().chain(names).collect();
+    let written = node.as_ref().map(|node| node.choice(&names));
+    let choice = written.flatten().flatten();
+    // If `algorithm` itself is invalid, it is unknown which of these it uses.
     if written != Some(None) {
-        if choice != Choice::Gcra {
+        if !matches!(choice, Some(Algorithm::Gcra { .. })) {
             fields.refuse(
                 &["burst"],
                 "only gcra has a burst; remove it, or write algorithm: gcra",
             );
         }
-        if choice != Choice::Fixed {
+        if !matches!(choice, Some(Algorithm::FixedWindow { .. })) {
             fields.refuse(
                 &["align"],
                 "only fixed_window is aligned; remove it, or write algorithm: fixed_window",
@@ -104,28 +90,29 @@ fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: 
         }
     }
     match choice {
-        // A log cannot take what comes later, nor any N.
-        Choice::Auto
-            if !is_live && !is_charged_later(fields) && largest.is_some_and(|limit| limit <= AUTO_LOG) =>
+        // A log cannot charge on the response, and its N is bounded.
+        None if !is_live
+            && !is_charged_on_response(fields)
+            && largest.is_some_and(|limit| limit <= AUTO_LOG) =>
         {
             Algorithm::SlidingWindowLog
         }
-        Choice::Auto | Choice::Counter => Algorithm::SlidingWindowCounter,
-        Choice::Fixed => Algorithm::FixedWindow {
+        None => Algorithm::SlidingWindowCounter,
+        Some(Algorithm::FixedWindow { align }) => Algorithm::FixedWindow {
             align: fields
                 .get("align")
                 .and_then(|node| read_align(&node))
-                .unwrap_or(Align::Epoch),
+                .unwrap_or(align),
         },
-        Choice::Log => {
-            if let Some(node) = node {
-                check_log(&node, largest, is_live);
-            }
-            Algorithm::SlidingWindowLog
-        }
-        Choice::Gcra => Algorithm::Gcra {
+        Some(Algorithm::Gcra { .. }) => Algorithm::Gcra {
             burst: read_burst(fields, quota),
         },
+        Some(algorithm) => {
+            if let (Algorithm::SlidingWindowLog, Some(node)) = (algorithm, node) {
+                check_log(&node, largest, is_live);
+            }
+            algorithm
+        }
     }
 }
 
@@ -150,7 +137,7 @@ fn read_align(node: &Node) -> Option<Align> {
     ])
 }
 
-/// 0 where nothing is written: as large as the N that holds.
+/// 0 by default: equal to the current N.
 fn read_burst(fields: &Fields, quota: Quota) -> u64 {
     let node = fields.get("burst");
     let burst = node
@@ -165,9 +152,9 @@ fn read_burst(fields: &Fields, quota: Quota) -> u64 {
     burst
 }
 
-/// `most` is what can ever pass at once: N, or the burst.
+/// `most` is the most that can pass at once: N, or the burst.
 fn read_cost(node: &Node, most: u64) -> Option<Cost> {
-    // A limit of 0 denies always; that is what it is for, whatever a call costs.
+    // A limit of 0 always denies, whatever a call costs.
     let range = |least| least..=if most == 0 { MAX_LIMIT } else { most };
     if !node.value().is_object() {
         return node.integer(range(0)).map(Cost::Fixed);
@@ -176,7 +163,7 @@ fn read_cost(node: &Node, most: u64) -> Option<Cost> {
     let (place, header) = fields.exactly_one(&["header", "response_header"])?;
     let max = fields.required("max", "write the most that one call may cost");
     let max = max.and_then(|node| node.integer(range(1)));
-    // What a caller says of its own cost is not 0 unless that is written.
+    // The cost in a caller's own header is at least 1, unless `min` is 0.
     let least = u64::from(place == "header");
     let min = match fields.get("min") {
         Some(node) => node.integer(0..=max.unwrap_or(MAX_LIMIT)),
@@ -190,8 +177,8 @@ fn read_cost(node: &Node, most: u64) -> Option<Cost> {
     })
 }
 
-/// Whether a charge comes later than the call, whatever else is wrong about it.
-fn is_charged_later(fields: &Fields) -> bool {
+/// Whether the cost is charged on the response, even if it has other errors.
+fn is_charged_on_response(fields: &Fields) -> bool {
     let cost = fields.get("cost");
     cost.is_some_and(|node| node.get("response_header").is_some())
 }

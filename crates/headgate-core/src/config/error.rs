@@ -1,6 +1,6 @@
-//! What is wrong with a configuration: every error with its path, the offending value and the remedy.
+//! Errors in a configuration: each with its path, the invalid value and the remedy.
 //!
-//! Decides how errors read, not what is one.
+//! Formats errors; the readers decide what is one.
 
 use crate::config::shown::{self, cut, shown};
 use serde_json::Value;
@@ -9,10 +9,10 @@ use std::fmt;
 
 /// Longest message that an error carries, in characters.
 const LONGEST_MESSAGE: usize = 400;
-/// Lines that [`ConfigErrors`] shows; a log line has its limits.
+/// The largest number of lines that [`ConfigErrors`] shows, as log lines are bounded.
 const MOST_LINES: usize = 50;
 
-/// Lends what is in a cell; unlike a `RefCell` it cannot panic.
+/// Lends the content of a cell; unlike a `RefCell` it cannot panic.
 fn with<T, R>(cell: &Cell<Vec<T>>, lend: impl FnOnce(&mut Vec<T>) -> R) -> R {
     let mut content = cell.take();
     let result = lend(&mut content);
@@ -20,15 +20,15 @@ fn with<T, R>(cell: &Cell<Vec<T>>, lend: impl FnOnce(&mut Vec<T>) -> R) -> R {
     result
 }
 
-/// One thing that is wrong. Displays as `limits[2].rate: "100/fortnight": unknown period …`.
+/// One error. Displays as `limits[2].rate: "100/fortnight": unknown period …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where, as in `limits[2].rate`; empty for the configuration as a whole.
+    /// The path, as in `limits[2].rate`; empty for the whole configuration.
     pub path: String,
-    /// What stands there, as JSON and cut at about 80 characters, where showing it helps. The value of an
-    /// unknown field is not shown: it might be a secret that belongs elsewhere.
+    /// The value there, as JSON and cut at about 80 characters, if it is helpful. The value of an unknown field is not
+    /// shown: it might be a secret.
     pub value: Option<String>,
-    /// What is wrong with it, and the remedy.
+    /// The error, and the remedy.
     pub message: String,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// All that is wrong with a configuration, in the order found; never empty. Displays as a line each.
+/// All errors in a configuration, in the order found; never empty. Displays one line for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -54,7 +54,7 @@ impl ConfigErrors {
         self.0.iter()
     }
 
-    /// One error at a path; at an empty one, about the configuration as a whole.
+    /// One error at a path; an empty path is the whole configuration.
     pub fn at(path: &str, message: &str) -> ConfigErrors {
         ConfigErrors(vec![ConfigError {
             path: path.to_owned(),
@@ -81,27 +81,28 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// What was found, and the paths to it. Readers walk with an index ([`Step`]), and only an error spells a path.
+/// The errors found so far, and the steps of paths. Readers keep the index of a step ([`PathStep`]); only an error
+/// spells out its path.
 #[derive(Default)]
 pub(super) struct Errors {
     found: Cell<Vec<ConfigError>>,
-    steps: Cell<Vec<Step>>,
+    steps: Cell<Vec<PathStep>>,
 }
 
 /// A step from a value into a part of it.
 #[derive(Debug)]
-struct Step {
-    /// Where it leads from: 0 is the root, n is the step before the n-th.
+struct PathStep {
+    /// The index of the previous step: 0 is the root, n is the n-th step.
     from: usize,
     /// As in a path: `name`, `["odd name"]` or `[2]`.
     text: String,
 }
 
 impl Errors {
-    /// Where a step leads to.
+    /// Adds a step and returns its index.
     pub fn step(&self, from: usize, text: String) -> usize {
         with(&self.steps, |steps| {
-            steps.push(Step { from, text });
+            steps.push(PathStep { from, text });
             steps.len()
         })
     }
@@ -110,7 +111,7 @@ impl Errors {
         let error = ConfigError {
             path: self.path(at),
             value: value.map(shown),
-            // A message may quote what was written: it stays on its line.
+            // A message may quote the configuration: it must stay on one line.
             message: cut(message.chars().map(without_control).collect(), LONGEST_MESSAGE),
         };
         with(&self.found, |found| found.push(error));
@@ -135,7 +136,7 @@ impl Errors {
         path
     }
 
-    /// Whether anything was found there or within.
+    /// Whether there is an error at this path or within.
     pub fn concern(&self, at: usize) -> bool {
         let path = self.path(at);
         let within = |error: &ConfigError| {
@@ -161,9 +162,9 @@ fn without_control(letter: char) -> char {
     }
 }
 
-/// The known word that is nearest, if it is so near that it may be meant.
+/// The nearest known word, if it is near enough to be meant.
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    // Of a longer word the start is enough: no known word is nearly as long, and the work stays bounded.
+    // Only the start of a long word is compared: no known word is as long, and the work stays bounded.
     let word: String = word.chars().take(shown::LONGEST).collect();
     let mut nearest = None;
     for candidate in known {
@@ -175,7 +176,7 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     nearest.map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean "rate"?` where one of the known words is near, else `; known are …`.
+/// `; did you mean "rate"?` if one of the known words is near, else `; known are …`.
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(candidate) => format!("; did you mean \"{candidate}\"?"),

@@ -1,6 +1,6 @@
-//! The bytes that Envoy hands over, as JSON values: JSON text or a `google.protobuf.Struct`.
+//! Decodes the bytes from Envoy into JSON values: from JSON text or a `google.protobuf.Struct`.
 //!
-//! Bounds size and depth, and refuses what would be lost (a field written twice). Knows no field.
+//! Bounds size and depth, and refuses duplicated fields. Independent of the fields' meaning.
 
 use crate::config::node::step_to;
 use crate::wire;
@@ -14,10 +14,10 @@ const LONGEST: usize = 4 << 20;
 
 pub(super) const EMPTY: &str = r#"empty; the smallest is {"limits": [{"rate": "100/minute"}]}"#;
 
-/// Why bytes are no configuration; for the person who wrote it.
+/// Why the bytes are not a valid configuration; for its author.
 #[derive(Debug)]
 pub(super) struct InputError {
-    /// Where, if that is not the whole.
+    /// The path of the value; empty for the whole configuration.
     pub path: String,
     pub message: String,
 }
@@ -31,8 +31,8 @@ impl InputError {
     }
 }
 
-/// A Struct has control bytes (its field tags) that JSON text cannot have, so each is told by the other's lack.
-/// Depth is bounded by both decoders: 127 levels of JSON, 64 of a Struct.
+/// A Struct has control bytes (its field tags) that JSON text cannot have, so the two are distinguished by control
+/// bytes. Depth is bounded by both decoders: 127 levels of JSON, 64 of a Struct.
 pub(super) fn decode(bytes: &[u8]) -> Result<Value, InputError> {
     if bytes.len() > LONGEST {
         let size = bytes.len();
@@ -53,8 +53,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Value, InputError> {
 
 fn decode_json(bytes: &[u8]) -> Result<Value, InputError> {
     let twice = Cell::new(None);
-    let strict = Strict {
-        place: Place::Root,
+    let strict = StrictJson {
+        place: ValuePath::Root,
         twice: &twice,
     };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
@@ -79,20 +79,20 @@ fn decode_struct(bytes: &[u8]) -> Result<Value, InputError> {
     })
 }
 
-/// Where a value stands; spelt only for an error.
+/// The path of a value; spelled out only for an error.
 #[derive(Clone, Copy)]
-enum Place<'p> {
+enum ValuePath<'p> {
     Root,
-    Field(&'p Place<'p>, &'p str),
-    Item(&'p Place<'p>, usize),
+    Field(&'p ValuePath<'p>, &'p str),
+    Item(&'p ValuePath<'p>, usize),
 }
 
-impl Place<'_> {
+impl ValuePath<'_> {
     fn path(&self) -> String {
         let (mut path, step) = match self {
-            Place::Root => return String::new(),
-            Place::Field(of, name) => (of.path(), step_to(name)),
-            Place::Item(of, index) => (of.path(), format!("[{index}]")),
+            ValuePath::Root => return String::new(),
+            ValuePath::Field(of, name) => (of.path(), step_to(name)),
+            ValuePath::Item(of, index) => (of.path(), format!("[{index}]")),
         };
         if !path.is_empty() && !step.starts_with('[') {
             path.push('.');
@@ -101,15 +101,15 @@ impl Place<'_> {
     }
 }
 
-/// Reads a JSON value, and notes the first field that an object has twice: one of them would be lost without a word. An
-/// error of the deserializer's own would name a line and a column, and no path.
+/// Reads a JSON value, and notes the first duplicated field: otherwise one of the two would be lost silently. An error
+/// of the deserializer itself would have a line and a column, but no path.
 #[derive(Clone, Copy)]
-struct Strict<'p> {
-    place: Place<'p>,
+struct StrictJson<'p> {
+    place: ValuePath<'p>,
     twice: &'p Cell<Option<String>>,
 }
 
-impl<'de> DeserializeSeed<'de> for Strict<'_> {
+impl<'de> DeserializeSeed<'de> for StrictJson<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -117,7 +117,7 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Strict<'_> {
+impl<'de> Visitor<'de> for StrictJson<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,8 +151,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         loop {
-            let item = Strict {
-                place: Place::Item(&self.place, list.len()),
+            let item = StrictJson {
+                place: ValuePath::Item(&self.place, list.len()),
                 ..self
             };
             match items.next_element_seed(item)? {
@@ -165,8 +165,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            let field = Strict {
-                place: Place::Field(&self.place, &name),
+            let field = StrictJson {
+                place: ValuePath::Field(&self.place, &name),
                 ..self
             };
             if map.contains_key(&name) {

@@ -1,4 +1,4 @@
-//! `key`: what shares a counter.
+//! `key`: the parts of a limit's key.
 
 use crate::config::error::suggestion;
 use crate::config::node::Node;
@@ -17,7 +17,7 @@ const WORDS: [&str; 9] = [
     "cookie:NAME",
 ];
 
-/// The parts in their order; the client where nothing is written.
+/// The parts in their order; the client by default.
 pub(super) fn read(node: Option<&Node>) -> Vec<KeyPart> {
     let Some(node) = node else {
         return vec![KeyPart::Client];

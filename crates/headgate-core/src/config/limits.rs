@@ -1,6 +1,6 @@
-//! `limits`: one limit after the other, and the names by which they know each other.
+//! `limits`: reads each limit, and the names by which limits refer to each other.
 
-use crate::config::matching::Effect;
+use crate::config::matching::ConditionUse;
 use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
 use crate::config::scalar::NAME_REMEDY;
@@ -36,18 +36,18 @@ pub(super) const ON_ERROR: &[(&str, OnError)] = &[
     ("deny", OnError::Deny),
 ];
 
-/// What a limit takes from the rest of the configuration.
-pub(super) struct Context<'c> {
+/// What a limit needs from the rest of the configuration.
+pub(super) struct LimitContext<'c> {
     pub sources: &'c [Source],
     pub rates: &'c Rates<'c>,
     pub store: Store,
-    /// For limits without one of their own.
+    /// The default for limits without their own.
     pub on_error: OnError,
     pub enforce: Enforce,
 }
 
-/// The limits in their order. Those that are broken are left out, so indices hold only without errors.
-pub(super) fn read(node: Option<Node>, context: &Context) -> Vec<Limit> {
+/// The limits in their order. Invalid ones are left out, so indices are only correct without errors.
+pub(super) fn read(node: Option<Node>, context: &LimitContext) -> Vec<Limit> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
     let entries: Vec<Option<Fields>> = items.iter().map(|item| item.fields(FIELDS)).collect();
     let mut indices = BTreeMap::new();
@@ -76,7 +76,7 @@ pub(super) fn read(node: Option<Node>, context: &Context) -> Vec<Limit> {
     limits
 }
 
-/// The limit's name, or its rate as written; an error where another limit has it already.
+/// The limit's name, or its rate as written; an error if another limit has it already.
 fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<String, usize>) -> String {
     let written = fields.and_then(|fields| fields.get("name"));
     let rate = fields.and_then(|fields| fields.get("rate"));
@@ -109,7 +109,7 @@ fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<Stri
 }
 
 /// All but its name and what it replaces.
-fn read_limit(fields: &Fields, context: &Context) -> Option<Limit> {
+fn read_limit(fields: &Fields, context: &LimitContext) -> Option<Limit> {
     let get = |name| fields.get(name);
     let rate = fields.required("rate", "write one such as 100/minute");
     let quota = rate.and_then(|node| context.rates.quota(&node));
@@ -119,12 +119,12 @@ fn read_limit(fields: &Fields, context: &Context) -> Option<Limit> {
     let matches = get("match")
         .map(|node| read_matches(&node, has_client, case.unwrap_or_default(), context))
         .unwrap_or_default();
-    let of = overrides::Of { quota, has_client };
+    let of = overrides::OverrideContext { quota, has_client };
     let overrides = overrides::read(get("overrides").as_ref(), &of, context);
     let on_error = get("on_error").and_then(|node| node.choice(ON_ERROR));
     let enforce = get("enforce").and_then(|node| read_enforce(&node));
     let expose = get("expose").and_then(|node| node.flag());
-    // A broken rate leaves the other fields to be checked, as if there were no limit to hold them against.
+    // With an invalid rate, the other fields are still checked, as if the limit were unlimited.
     let quota_or_none = quota.unwrap_or(Quota::Unlimited);
     let counting = counting::read(fields, quota_or_none, &overrides, context.store);
     Some(Limit {
@@ -152,14 +152,14 @@ fn read_ignore_case(node: &Node, has_match: bool) -> Option<Case> {
     Some(if ignored { Case::Ignored } else { Case::Exact })
 }
 
-fn read_matches(node: &Node, has_client: bool, case: Case, context: &Context) -> Vec<Match> {
+fn read_matches(node: &Node, has_client: bool, case: Case, context: &LimitContext) -> Vec<Match> {
     let items = node.one_or_items();
     if items.is_empty() {
         node.fail("an empty list matches nothing; leave match out to match every request");
     }
     let mut matches = Vec::new();
     for item in &items {
-        let Some(condition) = matching::read(item, context.sources, Effect::Limits(case)) else {
+        let Some(condition) = matching::read(item, context.sources, ConditionUse::Limits(case)) else {
             continue;
         };
         if !has_client && matching::asks_for_client(&condition) {

@@ -1,4 +1,4 @@
-//! `match`, `not` and `exempt`: conditions on a request, and which of them say the same or contradict.
+//! `match`, `not` and `exempt`: conditions on a request, and checks for duplicates and contradictions.
 
 use crate::config::node::Node;
 use crate::config::scalar::{is_token, HEADER_REMEDY};
@@ -18,26 +18,26 @@ const FIELDS: &[&str] = &[
     "not",
 ];
 
-/// What it leads to that a condition fits, with what is known of it from around it.
+/// What a fitting condition does, with the settings of its limit.
 #[derive(Clone, Copy)]
-pub(super) enum Effect {
-    /// A limit holds; how its paths are compared where it does not say so itself.
+pub(super) enum ConditionUse {
+    /// A limit applies; the value is its default for comparing paths.
     Limits(Case),
-    /// The request is free of a limit.
+    /// The request is exempt.
     Frees,
 }
 
-impl Effect {
-    fn negated(self, case: Case) -> Effect {
+impl ConditionUse {
+    fn negated(self, case: Case) -> ConditionUse {
         match self {
-            Effect::Limits(_) => Effect::Frees,
-            Effect::Frees => Effect::Limits(case),
+            ConditionUse::Limits(_) => ConditionUse::Frees,
+            ConditionUse::Frees => ConditionUse::Limits(case),
         }
     }
 }
 
-/// A condition; `None` where an error leaves nothing to compare with.
-pub(super) fn read(node: &Node, known: &[Source], effect: Effect) -> Option<Match> {
+/// Reads a condition; `None` if an error leaves nothing to compare with.
+pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Option<Match> {
     let fields = node.fields(FIELDS)?;
     if fields.is_empty() {
         node.fail("names no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
@@ -52,8 +52,8 @@ pub(super) fn read(node: &Node, known: &[Source], effect: Effect) -> Option<Matc
         .as_ref()
         .and_then(|node| read_ignore_case(node, fields.get("path").as_ref(), effect))
         .unwrap_or(match effect {
-            Effect::Limits(case) => case,
-            Effect::Frees => Case::default(),
+            ConditionUse::Limits(case) => case,
+            ConditionUse::Frees => Case::default(),
         });
     let condition = Match {
         methods: distinct(&list("methods", "a method"), read_method),
@@ -88,15 +88,15 @@ pub(super) fn read(node: &Node, known: &[Source], effect: Effect) -> Option<Matc
     node.is_sound().then_some(condition)
 }
 
-/// How a path's literals are compared: refused where it would change nothing.
-fn read_ignore_case(node: &Node, path: Option<&Node>, effect: Effect) -> Option<Case> {
+/// How a path's literals are compared: refused if it would have no effect.
+fn read_ignore_case(node: &Node, path: Option<&Node>, effect: ConditionUse) -> Option<Case> {
     let ignored = node.flag()?;
     match path {
         None => node.fail("is about a path, and there is none here; write path, or leave this out"),
         Some(path) if path.value().is_object() => {
             node.fail("a regex is compared as it is written: begin it with (?i) to ignore case, and leave this out");
         }
-        Some(_) if ignored && matches!(effect, Effect::Frees) => node.fail(
+        Some(_) if ignored && matches!(effect, ConditionUse::Frees) => node.fail(
             "a path that frees requests (in exempt, or within not) is compared exactly; write each spelling, and \
              leave this out",
         ),
@@ -115,7 +115,7 @@ fn read_list<'a>(node: &Node<'a>, what: &str) -> Vec<Node<'a>> {
     items
 }
 
-/// What is read of each, and errors for what stands twice.
+/// Reads each element, and reports duplicates.
 fn distinct<T: PartialEq>(nodes: &[Node], read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
     let mut list = Vec::new();
     for node in nodes {
@@ -172,7 +172,7 @@ fn read_value(node: &Node) -> Option<ValuePattern> {
     }
 }
 
-/// `{regex: …}`: `None` where the value has another form, `Some(None)` where it is broken.
+/// `{regex: …}`: `None` if the value has another form, `Some(None)` if it is invalid.
 fn read_regex<'a>(node: &Node<'a>) -> Option<Option<&'a str>> {
     matches!(node.value(), Value::Object(_)).then(|| {
         let fields = node.fields(&["regex"])?;
@@ -190,7 +190,7 @@ fn compiled<T>(node: &Node, pattern: Result<T, PatternError>) -> Option<T> {
     }
 }
 
-/// Whether every request that fits `a` fits `b`, as far as can be told without taking patterns apart.
+/// Whether every request that fits `a` also fits `b`, as far as this is known without analysing patterns.
 pub(super) fn implies(a: &Match, b: &Match) -> bool {
     within(&a.methods, &b.methods)
         && (b.path.is_none() || (a.path == b.path && (a.case == b.case || b.case == Case::Ignored)))
@@ -205,7 +205,7 @@ pub(super) fn implies(a: &Match, b: &Match) -> bool {
         }
 }
 
-/// Lists of which any may fit; an empty one lets everything in.
+/// Whether list `a` is within list `b`; an empty list matches everything.
 fn within<T: PartialEq>(a: &[T], b: &[T]) -> bool {
     b.is_empty() || (!a.is_empty() && a.iter().all(|item| b.contains(item)))
 }
@@ -240,7 +240,7 @@ fn excludes_every_caller(not: &Match, known: &[Source]) -> bool {
     is_by_source(not) && known.iter().all(is_excluded) && known.iter().any(is_address)
 }
 
-/// Whether no caller that a source names can fit.
+/// Whether no identified client can fit.
 pub(super) fn excludes_every_client(condition: &Match, known: &[Source]) -> bool {
     let Some(not) = condition.not.as_deref().filter(|not| is_by_source(not)) else {
         return false;

@@ -1,7 +1,7 @@
 //! Plugin configuration: bytes from Envoy in, a validated [`Policy`] or every error with its path out.
 //!
-//! Decides what may be written and what is meant where nothing is written. What a limit then does is the
-//! business of [`crate::limit`]; nothing here touches a request.
+//! Decides which values are valid, and what the defaults are. [`crate::limit`] applies the limits; nothing here handles
+//! a request.
 
 mod counting;
 mod error;
@@ -35,12 +35,12 @@ use serde_json::Value;
 /// Reads a plugin's configuration: JSON text (a `StringValue`) or the wire bytes of a
 /// `google.protobuf.Struct`, at most 4 MiB.
 ///
-/// What is not written has its default: callers told apart by `x-api-key`, else by address, `on_error: local`, and
-/// so on. Only the guard's configuration, `role: redis_call` or nothing but `redis.key_prefix`, has no `limits`.
-/// Each [`Transport`] may be written; [`parse_for`] is for a module, which has one.
+/// Missing fields have their defaults: clients are identified by `x-api-key`, else by address, `on_error` is `local`,
+/// and so on. Only the guard's configuration (`role: redis_call`, or nothing but `redis.key_prefix`) has no `limits`.
+/// Both [`Transport`]s are accepted; a module uses [`parse_for`].
 ///
 /// # Errors
-/// All that is wrong, each with its path, value and remedy.
+/// All errors, each with its path, value and remedy.
 ///
 /// ```
 /// use headgate_core::config::{parse, Plugin};
@@ -58,7 +58,7 @@ pub fn parse(bytes: &[u8]) -> Result<Plugin, ConfigErrors> {
     parse_for(Transport::Either, bytes)
 }
 
-/// As [`parse`], for what has this transport.
+/// Like [`parse`], for a module with this transport.
 ///
 /// # Errors
 /// As [`parse`].
@@ -69,7 +69,7 @@ pub fn parse_for(transport: Transport, bytes: &[u8]) -> Result<Plugin, ConfigErr
     }
 }
 
-/// As [`parse`], from a value that was read elsewhere.
+/// Like [`parse`], from a value that has been decoded already.
 ///
 /// # Errors
 /// As [`parse`].
@@ -83,9 +83,9 @@ fn read(transport: Transport, value: &Value) -> Result<Plugin, ConfigErrors> {
     errors.into_result(plugin)
 }
 
-/// A number of 48 bits that tells configurations apart, whatever the order and spelling in which they came.
+/// A number of 48 bits that identifies a configuration, independent of the order of its fields and its formatting.
 pub fn version(bytes: &[u8]) -> u64 {
-    // Objects are maps in the order of their keys, so equal values are equal texts.
+    // Objects are maps in the order of their keys, so equal values have equal texts.
     let canonical = input::decode(bytes).map_or_else(|_| String::new(), |value| value.to_string());
     Hasher::new(None).digest(canonical.as_bytes()).draw() >> 16
 }

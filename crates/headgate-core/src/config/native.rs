@@ -1,7 +1,7 @@
 //! `redis.native`: how the artifact for Higress reaches Redis, by the gateway's own client.
 //!
-//! Decides what may be written in which artifact, and what the host is told. The password is named here and read
-//! where the environment is ([`NativeSettings::credentials`]).
+//! Checks which fields each artifact accepts, and builds the arguments of the host call. The configuration only names
+//! the password's environment variable; [`NativeSettings::credentials`] reads it.
 
 use crate::config::node::Node;
 use crate::config::ConfigErrors;
@@ -14,7 +14,7 @@ pub enum Transport {
     Streams,
     /// `headgate-higress.wasm`: the gateway's own client, `redis.native`.
     Native,
-    /// The native command: whichever is written.
+    /// The native command: it accepts both.
     Either,
 }
 
@@ -65,8 +65,8 @@ pub(super) fn read(
     })
 }
 
-/// Higress calls a service's cluster `outbound|<port>||<name>`; that is taken as well.
-/// source: alibaba/higress `plugins/wasm-go/pkg/wrapper/cluster_wrapper.go`
+/// Higress calls a service's cluster `outbound|<port>||<name>`; that form is accepted as well. source: alibaba/higress
+/// `plugins/wasm-go/pkg/wrapper/cluster_wrapper.go`
 fn cluster(node: &Node) -> Option<String> {
     const EXPECTED: &str = "a service with its port, as in redis.dns:6379";
     let text = node.short_text(EXPECTED)?;
@@ -89,7 +89,7 @@ fn cluster(node: &Node) -> Option<String> {
     }
 }
 
-/// The value is never shown: whoever writes a password here is told not to.
+/// The value is never shown, as it may be a password.
 fn password<'a>(node: &Node<'a>) -> Option<&'a str> {
     if !node.value().is_object() {
         node.fail_bare(
@@ -105,7 +105,7 @@ fn password<'a>(node: &Node<'a>) -> Option<&'a str> {
 }
 
 impl NativeSettings {
-    /// The user's name (empty: the default user) and the password, `None` where Redis wants none; `variable` reads the
+    /// The user's name (empty: the default user) and the password, `None` if Redis requires none; `variable` reads the
     /// environment.
     ///
     /// # Errors
@@ -129,9 +129,9 @@ impl NativeSettings {
         }
     }
 
-    /// What the host functions call the service. Commands are to leave at once: both bounds of the client's buffer
-    /// are 0. A database is asked for only where it is not the first, since a proxy may not know SELECT.
-    /// source: higress-group/envoy `source/extensions/common/wasm/context.cc` (redisInit), `source/common/redis/
+    /// The service's name for the host functions. Commands are sent at once: both bounds of the client's buffer are 0.
+    /// A database is selected only if it is not the first, since a proxy may not support SELECT. source:
+    /// higress-group/envoy `source/extensions/common/wasm/context.cc` (redisInit), `source/common/redis/
     /// async_client_impl.cc`; the keys of the buffer are known from Higress 2.1.9 on, and ignored before
     pub fn service(&self) -> String {
         let cluster = &self.cluster;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_refused_with_its_remedy_and_a_password_is_never_shown() {
+    fn each_mistake_has_its_remedy_and_no_password_is_shown() {
         let native_of = |fields: Value| json!({ "native": fields });
         for (redis, expected) in [
             (json!(null), "configuration: redis is missing"),

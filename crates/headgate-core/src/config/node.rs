@@ -1,14 +1,14 @@
-//! Reading a configuration value by value, with the path at hand: types and ranges, nothing of their meaning.
+//! Reads a configuration value by value and tracks its path. Checks types and ranges, not meaning.
 //!
-//! A reader that finds something wrong puts it into [`Errors`] and answers `None`; the caller goes on with
-//! whatever is harmless, since a configuration with errors never becomes a policy.
+//! A reader that finds an error adds it to [`Errors`] and returns `None`. The caller continues with a default, since a
+//! configuration with errors never becomes a policy.
 
 use crate::config::error::{nearest, suggestion, Errors};
 use crate::config::shown::quoted;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
-/// A value and where it stands.
+/// A value and its path.
 #[derive(Clone, Copy)]
 pub(super) struct Node<'a> {
     value: &'a Value,
@@ -35,12 +35,12 @@ impl<'a> Node<'a> {
         self.errors.push(self.at, Some(self.value), message);
     }
 
-    /// Reports an error here, without the value: where the whole of it says nothing, or might be secret.
+    /// Reports an error here, without the value: if the value is not helpful, or might be secret.
     pub fn fail_bare(&self, message: &str) {
         self.errors.push(self.at, None, message);
     }
 
-    /// Reports that the type is wrong; `expected` is what belongs here, as in "a list".
+    /// Reports that the type is wrong; `expected` is the expected type, as in "a list".
     pub fn fail_type(&self, expected: &str) {
         match self.value {
             Value::Null => self.fail_bare(&format!("has no value; write {expected}, or leave it out")),
@@ -48,7 +48,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A string; `expected` says what it is, as in "a name".
+    /// A string; `expected` describes it, as in "a name".
     pub fn text(&self, expected: &str) -> Option<&'a str> {
         match self.value {
             Value::String(text) => return Some(text),
@@ -93,7 +93,7 @@ impl<'a> Node<'a> {
         None
     }
 
-    /// One of some words.
+    /// One of several words.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let index = self.choose(&words)?;
@@ -127,7 +127,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A list's elements, or the value itself where it is no list.
+    /// A list's elements, or the value itself if it is not a list.
     pub fn one_or_items(&self) -> Vec<Node<'a>> {
         match self.value {
             Value::Array(items) => self.elements(items),
@@ -144,7 +144,7 @@ impl<'a> Node<'a> {
         items.iter().enumerate().map(element).collect()
     }
 
-    /// An object whose keys are free.
+    /// An object with arbitrary keys.
     pub fn entries(&self) -> Option<Vec<(&'a str, Node<'a>)>> {
         let Value::Object(map) = self.value else {
             self.fail_type("an object");
@@ -157,7 +157,7 @@ impl<'a> Node<'a> {
         )
     }
 
-    /// A field of an object, whatever else there is.
+    /// A field of an object; other fields are not checked.
     pub fn get(&self, name: &str) -> Option<Node<'a>> {
         let value = self.value.as_object()?.get(name)?;
         Some(self.child(name, value))
@@ -189,7 +189,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// How a path spells the step to a field: its name, or `["odd name"]`.
+/// The step to a field in a path: its name, or `["odd name"]`.
 pub(super) fn step_to(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if key.bytes().all(plain) && !key.is_empty() {
@@ -225,12 +225,12 @@ impl<'a> Fields<'a> {
         node
     }
 
-    /// Reports that a field is not there, at its own path.
+    /// Reports that a field is missing, at its own path.
     pub fn fail_missing(&self, name: &str, message: &str) {
         self.node.child(name, &Value::Null).fail_bare(message);
     }
 
-    /// Whether an unknown field was likely to be this one; that it is missing is then no second error.
+    /// Whether an unknown field is probably a misspelling of this one; that it is missing is not a second error then.
     fn is_mistyped(&self, name: &str) -> bool {
         let unknown = self.map.keys().filter(|key| !self.known.contains(&key.as_str()));
         unknown
@@ -238,14 +238,14 @@ impl<'a> Fields<'a> {
             .any(|key| nearest(key, self.known) == Some(name))
     }
 
-    /// Reports each of `names` that is written; `why` says why it has no place here.
+    /// Reports each of `names` that is present; `why` is the reason.
     pub fn refuse(&self, names: &[&str], why: &str) {
         for node in names.iter().filter_map(|name| self.get(name)) {
             node.fail(why);
         }
     }
 
-    /// The one field of `names` that is written, or an error that there is none or more.
+    /// The only field of `names` that is present, or an error if there is none or more than one.
     pub fn exactly_one(&self, names: &[&'static str]) -> Option<(&'static str, Node<'a>)> {
         let mut written = names.iter().filter_map(|name| Some((*name, self.get(name)?)));
         match (written.next(), written.next()) {

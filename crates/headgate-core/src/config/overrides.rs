@@ -1,27 +1,27 @@
 //! `overrides`: another N for some clients.
 
-use crate::config::limits::Context;
+use crate::config::limits::LimitContext;
 use crate::config::node::{Fields, Node};
 use crate::config::sources;
 use crate::identify::network;
 use crate::limit::{Override, Period, Quota};
-use crate::model::{ClientValue, Store};
+use crate::model::{NamedClientValue, Store};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// The limit that they belong to.
-pub(super) struct Of {
-    /// `None` where its rate is broken.
+/// The limit of the overrides.
+pub(super) struct OverrideContext {
+    /// `None` if its rate is invalid.
     pub quota: Option<Quota>,
     pub has_client: bool,
 }
 
-/// The overrides in their order. All have the limit's period; for one that is unlimited, the first of theirs.
-pub(super) fn read(node: Option<&Node>, of: &Of, context: &Context) -> Vec<Override> {
+/// The overrides in their order. All have the limit's period; if the limit is unlimited, that of the first override.
+pub(super) fn read(node: Option<&Node>, of: &OverrideContext, context: &LimitContext) -> Vec<Override> {
     let items = node.and_then(Node::items).unwrap_or_default();
     let mut list = Vec::new();
-    let mut seen = Seen::default();
+    let mut seen = EarlierOverrides::default();
     let mut period = of.quota.and_then(period_of);
     for (index, item) in items.iter().enumerate() {
         let Some(read) = read_override(item, of, context) else {
@@ -64,7 +64,7 @@ fn check_period(item: &Node, quota: Quota, period: &mut Option<Period>) {
     }
 }
 
-fn read_override(node: &Node, of: &Of, context: &Context) -> Option<Override> {
+fn read_override(node: &Node, of: &OverrideContext, context: &LimitContext) -> Option<Override> {
     let fields = node.fields(&["from", "source", "value", "hash", "cidr", "rate"])?;
     match fields.exactly_one(&["from", "source", "cidr"])? {
         ("from", from) => {
@@ -96,14 +96,14 @@ fn read_override(node: &Node, of: &Of, context: &Context) -> Option<Override> {
             }
             let (source, quota) = (source?.name.clone(), quota?);
             Some(match value? {
-                ClientValue::Value(value) => Override::Value { source, value, quota },
-                ClientValue::Hash(hash) => Override::Hash { source, hash, quota },
+                NamedClientValue::Value(value) => Override::Value { source, value, quota },
+                NamedClientValue::Hash(hash) => Override::Hash { source, hash, quota },
             })
         }
     }
 }
 
-fn read_quota(fields: &Fields, context: &Context) -> Option<Quota> {
+fn read_quota(fields: &Fields, context: &LimitContext) -> Option<Quota> {
     let node = fields.required("rate", "write the rate of these clients, or unlimited")?;
     context.rates.quota(&node)
 }
@@ -127,12 +127,12 @@ fn read_cidr(node: &Node) -> Option<IpNet> {
     Some(net)
 }
 
-/// What the overrides so far fit, so that one that can never be reached is found.
+/// What earlier overrides match, to find overrides that can never be reached.
 #[derive(Default)]
-struct Seen(BTreeMap<String, usize>);
+struct EarlierOverrides(BTreeMap<String, usize>);
 
-impl Seen {
-    /// The index of the one that fits all that this one does, if there is one.
+impl EarlierOverrides {
+    /// The index of an earlier override that matches everything that this one does, if there is one.
     fn earlier(&mut self, index: usize, read: &Override) -> Option<usize> {
         let form = match read {
             Override::Redis => "redis".to_owned(),

@@ -1,10 +1,10 @@
-//! The top of the configuration: which role it is for, and which section is read by whom.
+//! The top level of the configuration: its role, and its sections.
 //!
 //! A configuration is the guard's if it says `role: redis_call`, or if it has `redis.key_prefix` and nothing else; any
-//! other is a filter's, and needs limits. Whether the host then uses it so is seen by what it calls.
+//! other is a filter's, and needs limits. Whether the host uses it in that role is known when it calls.
 
-use crate::config::limits::{self, Context};
-use crate::config::matching::Effect;
+use crate::config::limits::{self, LimitContext};
+use crate::config::matching::ConditionUse;
 use crate::config::native::{self, Transport};
 use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
@@ -41,7 +41,7 @@ enum Role {
     RedisCall,
 }
 
-/// Where it reports errors, what it returns is not to be used.
+/// If it reports errors, the result must not be used.
 pub(super) fn read(root: &Node, transport: Transport) -> Plugin {
     let nothing = Plugin::RedisCall {
         key_prefix: String::new(),
@@ -71,13 +71,13 @@ fn is_key_prefix_alone(root: &Value) -> bool {
     redis.and_then(|redis| only(redis, "key_prefix")).is_some()
 }
 
-/// The field of an object that has no other.
+/// The field of an object without other fields.
 fn only<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
     let fields = value.as_object().filter(|fields| fields.len() == 1);
     fields.and_then(|fields| fields.get(name))
 }
 
-/// Where nothing else is wrong: it is the last mistake to be mended, and may come of another, such as a misspelt field.
+/// Only if there is no other error: missing limits may be a consequence of one, such as a misspelled field.
 fn refuse_without_limits(fields: &Fields) {
     const REMEDY: &str =
         "a filter without limits counts nothing; write one such as [{rate: 100/minute}] (the guard, a \
@@ -120,7 +120,7 @@ fn read_policy(fields: &Fields, transport: Transport) -> Policy {
     });
     let sources = sources::read(get("identify"));
     let rates = Rates::read(get("rates"));
-    let context = Context {
+    let context = LimitContext {
         sources: &sources,
         rates: &rates,
         store: store.unwrap_or(Store::Redis),
@@ -132,7 +132,7 @@ fn read_policy(fields: &Fields, transport: Transport) -> Policy {
             .unwrap_or(Enforce::Always),
     };
     let exempt = read_exempt(get("exempt"), &context);
-    // Without a value they are as good as not written.
+    // Without a value they count as missing.
     let list = get("limits").filter(|node| !node.value().is_null());
     let limits = limits::read(list, &context);
     let sound = ["identify", "exempt", "limits"]
@@ -165,10 +165,10 @@ fn read_policy(fields: &Fields, transport: Transport) -> Policy {
     }
 }
 
-fn read_exempt(node: Option<Node>, context: &Context) -> Vec<Match> {
+fn read_exempt(node: Option<Node>, context: &LimitContext) -> Vec<Match> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
     items
         .iter()
-        .filter_map(|item| matching::read(item, context.sources, Effect::Frees))
+        .filter_map(|item| matching::read(item, context.sources, ConditionUse::Frees))
         .collect()
 }

@@ -1,4 +1,4 @@
-//! `rates`, the named ones, and the reading of a rate wherever one may stand.
+//! `rates`: named rates; and the reader of rates in all fields.
 
 use crate::config::error::suggestion;
 use crate::config::node::Node;
@@ -6,7 +6,7 @@ use crate::config::scalar::{is_name, NAME_REMEDY};
 use crate::config::shown::shown;
 use crate::limit::Quota;
 
-/// Named rates; `None` for one that is broken, so that its users are not blamed.
+/// Named rates; `None` for an invalid one, so that references to it are not errors.
 #[derive(Debug, Default)]
 pub(super) struct Rates<'a>(Vec<(&'a str, Option<Quota>)>);
 

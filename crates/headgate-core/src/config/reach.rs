@@ -1,7 +1,7 @@
-//! Limits that can never hold, though each of their fields is right: what they match is exempt, or another
-//! limit always takes their place, or they count by client and match only callers without one.
+//! Finds limits that can never apply although each of their fields is valid: what they match is exempt, another limit
+//! always replaces them, or they count by client and match only callers without one.
 //!
-//! Tells only what is certain without taking patterns apart; what overlaps in part is left alone.
+//! Reports only what is certain without analysing patterns; partial overlaps are not reported.
 
 use crate::config::matching;
 use crate::config::node::Node;
@@ -38,7 +38,7 @@ pub(super) fn check(node: &Node, limits: &[Limit], exempt: &[Match], sources: &[
     }
 }
 
-/// Whether whatever fits one of `inner` fits one of `outer`.
+/// Whether every request that fits one of `inner` also fits one of `outer`.
 fn covers(outer: &[Match], inner: &[Match]) -> bool {
     inner
         .iter()

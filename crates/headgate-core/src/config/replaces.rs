@@ -1,4 +1,4 @@
-//! `replaces`: names to indices, and no limit replaced by itself, however long the way.
+//! `replaces`: turns names into indices, and refuses cycles.
 
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
@@ -24,9 +24,9 @@ pub(super) fn read(fields: &Fields, own: usize, names: &BTreeMap<String, usize>)
     list
 }
 
-/// Reports every limit that is on a circle of replacements.
+/// Reports every limit in a cycle of replacements.
 ///
-/// `graph` is what each limit replaces, `nodes` and `names` are where it stands and what it is called.
+/// `graph`: what each limit replaces; `nodes` and `names`: the configuration node and the name of each limit.
 pub(super) fn refuse_circles(graph: &[Vec<usize>], nodes: &[Node], names: &[String]) {
     let mut reversed = vec![Vec::new(); graph.len()];
     for (from, targets) in graph.iter().enumerate() {
@@ -36,7 +36,7 @@ pub(super) fn refuse_circles(graph: &[Vec<usize>], nodes: &[Node], names: &[Stri
             }
         }
     }
-    // What has no way in is on no circle, nor what has no way out: take both away, again and again.
+    // A limit without incoming or without outgoing edges is not in a cycle: both are removed repeatedly.
     let entered = remainder(graph);
     let left = remainder(&reversed);
     let is_on_circle = |index: &usize| entered.get(*index) == Some(&true) && left.get(*index) == Some(&true);
@@ -59,7 +59,7 @@ pub(super) fn refuse_circles(graph: &[Vec<usize>], nodes: &[Node], names: &[Stri
     }
 }
 
-/// Which nodes stay when those without a way in are taken away until none is left.
+/// Which nodes stay when those without incoming edges are removed repeatedly.
 fn remainder(graph: &[Vec<usize>]) -> Vec<bool> {
     let mut ways_in = vec![0_usize; graph.len()];
     for target in graph.iter().flatten() {

@@ -1,4 +1,4 @@
-//! What configurations write as text: shares, durations, names. Says which forms are right, not what they mean.
+//! Values that are written as text: shares, durations, names. Checks their form only.
 
 use crate::config::node::Node;
 use crate::config::shown::shown;
@@ -82,7 +82,7 @@ pub(super) fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// RFC 9110, 5.6.2: what methods, header names and cookie names are made of.
+/// RFC 9110, 5.6.2: the form of methods, header names and cookie names.
 pub(super) fn is_token(text: &str) -> bool {
     (1..=256).contains(&text.len())
         && text
@@ -117,7 +117,7 @@ fn show_millis(millis: u64) -> String {
     }
 }
 
-/// `12.5` with three places is 12,500. No sign, no exponent; `None` for what does not fit.
+/// `12.5` with three places is 12,500. No sign, no exponent; `None` if it is invalid or overflows.
 fn parse_decimal(text: &str, places: usize) -> Option<u64> {
     let (whole, fraction) = match text.split_once('.') {
         Some((_, "")) => return None,

@@ -1,4 +1,4 @@
-//! The sections that are settings and nothing more: redis, local, response, verdict_cache, log, metrics, filter_state.
+//! The sections with settings: redis, local, response, verdict_cache, log, metrics, filter_state.
 
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
@@ -7,7 +7,7 @@ use crate::config::sources;
 use crate::identify::Source;
 use crate::limit::Percent;
 use crate::model::{
-    BodyFormat, ClientValue, FilterState, LocalSettings, LogSettings, MetricsSettings, NamedClient,
+    BodyFormat, FilterState, LocalSettings, LogSettings, MetricsSettings, NamedClient, NamedClientValue,
     RedisSettings, ResetForm, ResponseSettings, StateName, UpstreamHeaders, VerdictCacheSettings,
 };
 use std::ops::RangeInclusive;
@@ -20,7 +20,7 @@ const TABLE: RangeInclusive<u64> = 1..=10_000_000;
 const LONGEST_BODY: usize = 64 << 10;
 const LONGEST_CONTENT_TYPE: usize = 256;
 
-/// A section's fields; no fields where it is not written or no object.
+/// A section's fields; no fields if it is missing or not an object.
 struct Section<'a>(Option<Fields<'a>>);
 
 impl<'a> Section<'a> {
@@ -57,7 +57,7 @@ pub(super) fn redis(node: Option<Node>) -> RedisSettings {
     }
 }
 
-/// The prefix stands before a hash tag, in an ACL's glob and in the guard: no braces, no wildcards.
+/// The prefix is used before a hash tag, in an ACL's glob and in the guard: no braces, no wildcards.
 fn key_prefix<'a>(node: &Node<'a>) -> Option<&'a str> {
     let prefix = node.text("a prefix for keys")?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
@@ -167,7 +167,7 @@ fn header_families(node: &Node) -> Option<(bool, bool)> {
     Some((x_ratelimit, ietf))
 }
 
-/// A placeholder is a word in braces; other braces are text, as in a JSON body.
+/// The body. A placeholder is a word in braces; other braces are text, as in a JSON body.
 fn body<'a>(node: &Node<'a>) -> Option<&'a str> {
     const KNOWN: [&str; 4] = ["limit", "remaining", "retry_after", "name"];
     let body = node.text("a text")?;
@@ -238,7 +238,7 @@ fn named_client(node: &Node, known: &[Source]) -> Option<NamedClient> {
     }
     let source = fields.required("source", "write one of identify's names");
     let source = source.and_then(|node| sources::known(&node, known));
-    let value: ClientValue = sources::client_value(&fields, source)?;
+    let value: NamedClientValue = sources::client_value(&fields, source)?;
     Some(NamedClient {
         name: name?.to_owned(),
         source: source?.name.clone(),

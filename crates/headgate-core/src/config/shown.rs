@@ -1,6 +1,6 @@
-//! Values as errors show them: JSON on one line, control characters escaped, cut.
+//! Formats values for errors: JSON on one line, control characters escaped, cut.
 //!
-//! Written out here because a value may be as large as the configuration, and no more is made of it than is shown.
+//! It has its own writer because a value may be as large as the configuration, and only the shown part is formatted.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// At most so many characters, with a sign where more was.
+/// Cuts a text to this many characters, with a sign if it was longer.
 pub(super) fn cut(mut text: String, longest: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(longest) {
         text.truncate(end);

@@ -1,10 +1,10 @@
-//! `identify`: the sources that tell callers apart, and references to them by name.
+//! `identify`: the sources that identify clients, and references to them by name.
 
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
 use crate::config::scalar::{is_name, is_token};
 use crate::identify::{network, Digest, DigestError, Extract, Source, SourceKind, TlsField};
-use crate::model::ClientValue;
+use crate::model::NamedClientValue;
 use std::net::IpAddr;
 
 const KINDS: [&str; 7] = ["header", "cookie", "query", "metadata", "tls", "all", "address"];
@@ -13,7 +13,7 @@ const FIELDS: &[&str] = &[
 ];
 const ADDRESS: &str = "address";
 
-/// The sources in their order; the API key, else the address, where nothing is written.
+/// The sources in their order; by default the API key, else the address.
 pub(super) fn read(node: Option<Node>) -> Vec<Source> {
     let Some(node) = node else {
         return defaults();
@@ -70,7 +70,7 @@ fn source(name: &str, kind: SourceKind, plain: bool) -> Source {
     }
 }
 
-/// In place of a kind that is broken; never part of a policy.
+/// A placeholder for an invalid kind; never part of a policy.
 fn stand_in() -> SourceKind {
     SourceKind::Header(String::new())
 }
@@ -81,8 +81,8 @@ struct Read {
     named: bool,
 }
 
-/// One source, or one part of a composite. What is wrong with its kind leaves a stand-in, so that the source's
-/// name stays known to those who refer to it.
+/// One source, or one part of a composite. An invalid kind becomes a placeholder, so that references to the source's
+/// name stay valid.
 fn read_source(node: &Node, is_part: bool) -> Option<Read> {
     let fields = node.fields(FIELDS)?;
     let Some((kind_name, kind_node)) = fields.exactly_one(&KINDS) else {
@@ -126,7 +126,7 @@ fn read_source(node: &Node, is_part: bool) -> Option<Read> {
     })
 }
 
-/// The kind's word; for a header its own name, in the form of the other words: `x-api-key` is `api_key`.
+/// The default name of a source: its kind; for a header, the header's name in the same form: `x-api-key` is `api_key`.
 fn default_name(word: &str, kind: Option<&SourceKind>) -> String {
     match kind {
         Some(SourceKind::Header(header)) => header.strip_prefix("x-").unwrap_or(header).replace('-', "_"),
@@ -219,11 +219,11 @@ fn read_extract(node: &Node) -> Option<Extract> {
     }
 }
 
-/// The source of this name, or an error that there is none.
+/// The source of this name, or an error.
 pub(super) fn known<'s>(node: &Node, sources: &'s [Source]) -> Option<&'s Source> {
     let name = node.text("a source's name")?;
     let source = sources.iter().find(|source| source.name == name);
-    // Without any source `identify` itself is broken, and that is error enough.
+    // Without any source, `identify` itself has an error already.
     if source.is_none() && !sources.is_empty() {
         let known: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         node.fail(&format!(
@@ -234,8 +234,8 @@ pub(super) fn known<'s>(node: &Node, sources: &'s [Source]) -> Option<&'s Source
     source
 }
 
-/// A client as `value` or `hash` of a source says it; refuses what that source never yields.
-pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<ClientValue> {
+/// A client by the `value` or `hash` of a source; refuses values that the source never yields.
+pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<NamedClientValue> {
     let (form, node) = fields.exactly_one(&["value", "hash"])?;
     if form == "hash" {
         let hash = node.text("32 hex digits, as `headgate hash` prints them")?;
@@ -246,7 +246,7 @@ pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<C
         if let Err(error) = digest {
             node.fail(&error.to_string());
         }
-        return digest.ok().map(ClientValue::Hash);
+        return digest.ok().map(NamedClientValue::Hash);
     }
     let value = node.text("a value")?;
     let kind = source.map(|source| &source.kind);
@@ -258,5 +258,5 @@ pub(super) fn client_value(fields: &Fields, source: Option<&Source>) -> Option<C
     {
         node.fail("not an address; write one, or a prefix such as 2001:db8::/64");
     }
-    Some(ClientValue::Value(value.to_owned()))
+    Some(NamedClientValue::Value(value.to_owned()))
 }

@@ -1,21 +1,21 @@
-//! From the counters' verdicts to one decision for the request: allowed or denied, and which figures to show.
+//! From the verdicts of the counters to one decision on the request: allowed or denied, and which figures to show.
 //!
-//! Decides nothing about counting (the script and the local store do) and nothing about wording (the headers do).
+//! Does not count (the script and the local store do) and does not write headers ([`headers`](crate::headers) does).
 
 use crate::limit::{Algorithm, Charge, Limit, NoClient, OnError, Verdict};
 use crate::model::{OnNoClient, Policy};
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Allowed,
     Denied,
-    /// Let through although it could not be counted.
+    /// Admitted although it could not be counted.
     FailedOpen,
     /// Refused because it could not be counted.
     FailedClosed,
     Exempt,
-    /// No source identifies the caller; refused where `on_no_client` says so.
+    /// No source identifies the caller; refused if `on_no_client` is `deny`.
     NoClient {
         refused: bool,
     },
@@ -25,7 +25,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Its name in filter state and in metrics.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Outcome::Allowed => "allowed",
             Outcome::Denied => "denied",
@@ -38,19 +38,19 @@ impl Outcome {
     }
 }
 
-/// Who counted.
+/// Where the counters of a request were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountedBy {
     Redis,
     Local,
     Cache,
-    /// From permits that this worker took in advance.
+    /// By permits that this worker took in advance.
     Lease,
 }
 
 impl CountedBy {
     /// Its name in filter state, metrics and log lines.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             CountedBy::Redis => "redis",
             CountedBy::Local => "local",
@@ -65,41 +65,42 @@ impl CountedBy {
 pub struct Figures {
     /// Index into the policy's limits.
     pub limit: usize,
-    /// N, or the bucket's capacity for gcra.
+    /// N, or the bucket's capacity for gcra, in requests.
     pub quota: u64,
     pub remaining: u64,
-    /// Until the whole quota is back, in ms.
+    /// Time until the whole quota is available again, in ms.
     pub reset_ms: u64,
-    /// Until the same call could pass, in ms; 0 where it did.
+    /// Time until the same call could pass, in ms; 0 if it passed.
     pub wait_ms: u64,
-    /// What a call like this one takes: at least 1, which is also what counts for a cost that is not known yet.
+    /// The cost of a call like this one: at least 1, and 1 for a cost that is not known yet.
     pub cost: u64,
 }
 
-/// The decision and all that is told about it.
+/// The decision, and all figures that are reported about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     pub outcome: Outcome,
     /// `None`: not counted.
     pub by: Option<CountedBy>,
-    /// The limit that callers are shown: the one that lets the fewest further calls like this one pass, or the denying
+    /// The limit in the caller's headers: the one that admits the fewest further calls like this one, or the denying
     /// one with the longest wait.
     pub shown: Option<Figures>,
-    /// The same for operators, hidden limits included.
-    pub told: Option<Figures>,
-    /// For a denial, in ms: the longest wait of all that deny; a minute's multiple if only hidden limits do.
+    /// The same for operators, including hidden limits.
+    pub reported: Option<Figures>,
+    /// For a denial, in ms: the longest wait of all limits that deny; rounded up to whole minutes if only hidden limits
+    /// deny.
     pub retry_after_ms: u64,
-    /// For a denial: such a call can never pass, because N is 0 or the cost is above N.
+    /// For a denial: such a call can never pass, because its cost is above N.
     pub never: bool,
     /// Indices of the limits in shadow that would have denied.
     pub shadow: Vec<usize>,
-    /// Every enforced limit that callers may know of and that was counted, in the policy's order.
+    /// Every enforced limit that was counted and is exposed to callers, in the policy's order.
     pub applied: Vec<Figures>,
 }
 
-/// What became of one counter of the request.
+/// The result of one counter of the request.
 #[derive(Debug, Clone, Copy)]
-pub struct Counted<'a> {
+pub struct CounterResult<'a> {
     pub charge: &'a Charge,
     /// `None`: it could not be counted.
     pub verdict: Option<Verdict>,
@@ -109,13 +110,13 @@ pub struct Counted<'a> {
 const MINUTE_MS: u64 = 60_000;
 
 impl Decision {
-    /// Without any counting.
+    /// A decision without counting.
     pub fn uncounted(outcome: Outcome) -> Decision {
         Decision {
             outcome,
             by: None,
             shown: None,
-            told: None,
+            reported: None,
             retry_after_ms: 0,
             never: false,
             shadow: Vec::new(),
@@ -123,7 +124,8 @@ impl Decision {
         }
     }
 
-    /// For a request that needs a client and has none; `counted`: whether other limits hold all the same.
+    /// The decision on a request that no source identifies, if a limit keys by client; `counted`: whether other limits
+    /// apply. `None`: the other limits decide.
     pub fn no_client(policy: &Policy, why: NoClient, counted: bool) -> Option<Decision> {
         let outcome = match (why, policy.on_no_client) {
             (NoClient::Ambiguous, _) => Outcome::AmbiguousClient,
@@ -134,10 +136,13 @@ impl Decision {
         Some(Decision::uncounted(outcome))
     }
 
-    /// Decides from every counter of the request. A known denial wins over a failure; else the strictest `on_error`
-    /// of the enforced limits that failed: deny, local, allow. A limit that was counted locally has followed its own,
-    /// and so outweighs one that lets pass. A limit in shadow is never in the way.
-    pub fn from_counted<'a>(limits: &[Limit], counted: impl IntoIterator<Item = Counted<'a>>) -> Decision {
+    /// Decides from every counter of the request. A denial wins over a failure. Otherwise the strictest `on_error` of
+    /// the enforced limits that failed applies: deny, local, allow. A limit that was counted locally has applied its
+    /// `on_error` already, so it outweighs a failed limit with `allow`. A limit in shadow never refuses.
+    pub fn from_counted<'a>(
+        limits: &[Limit],
+        counted: impl IntoIterator<Item = CounterResult<'a>>,
+    ) -> Decision {
         let mut decision = Decision::uncounted(Outcome::Allowed);
         let mut tightest: Option<Figures> = None;
         let mut tightest_shown: Option<Figures> = None;
@@ -145,7 +150,7 @@ impl Decision {
         let mut denying_shown: Option<Figures> = None;
         let mut failure: Option<OnError> = None;
         let (mut enforced, mut shadow_failed, mut locally) = (false, false, false);
-        for Counted { charge, verdict, by } in counted {
+        for CounterResult { charge, verdict, by } in counted {
             let Some(limit) = limits.get(charge.limit) else {
                 continue;
             };
@@ -157,7 +162,7 @@ impl Decision {
                 }
                 continue;
             };
-            decision.by = strongest(decision.by, by);
+            decision.by = least_certain(decision.by, by);
             locally |= charge.enforced && by == CountedBy::Local;
             if !charge.enforced {
                 if !verdict.allowed {
@@ -187,13 +192,13 @@ impl Decision {
             }
         }
         let failure = failure.filter(|on_error| !(locally && *on_error == OnError::Allow));
-        if let Some(told) = denying {
+        if let Some(reported) = denying {
             decision.outcome = Outcome::Denied;
             decision.retry_after_ms = match denying_shown {
-                Some(_) => told.wait_ms,
-                None => told.wait_ms.div_ceil(MINUTE_MS).max(1) * MINUTE_MS,
+                Some(_) => reported.wait_ms,
+                None => reported.wait_ms.div_ceil(MINUTE_MS).max(1) * MINUTE_MS,
             };
-            (decision.shown, decision.told) = (denying_shown, denying);
+            (decision.shown, decision.reported) = (denying_shown, denying);
         } else if let Some(on_error) = failure.or((shadow_failed && !enforced).then_some(OnError::Allow)) {
             decision.outcome = match on_error {
                 OnError::Deny => Outcome::FailedClosed,
@@ -202,16 +207,16 @@ impl Decision {
             decision.by = None;
             decision.applied.clear();
         } else {
-            (decision.shown, decision.told) = (tightest_shown, tightest);
+            (decision.shown, decision.reported) = (tightest_shown, tightest);
         }
         decision
     }
 
-    /// Whether counters that Redis did not count are to be counted locally, where their limits say so: not where one
-    /// denies already, nor where one that failed refuses by itself.
-    pub fn asks_locally<'a>(limits: &[Limit], counted: impl IntoIterator<Item = Counted<'a>>) -> bool {
+    /// Whether to count locally what Redis did not count. Not if a limit denies already, and not if a failed limit has
+    /// `on_error: deny`.
+    pub fn asks_locally<'a>(limits: &[Limit], counted: impl IntoIterator<Item = CounterResult<'a>>) -> bool {
         let mut asks = false;
-        for Counted { charge, verdict, .. } in counted {
+        for CounterResult { charge, verdict, .. } in counted {
             let on_error = limits.get(charge.limit).map(|limit| limit.on_error);
             match (verdict, on_error) {
                 (Some(verdict), _) if charge.enforced && !verdict.allowed => return false,
@@ -236,7 +241,7 @@ impl Decision {
 }
 
 impl Figures {
-    /// `None` for a limit that a live override made unlimited.
+    /// `None` for a limit that a live override makes unlimited.
     fn of(charge: &Charge, verdict: &Verdict) -> Option<Figures> {
         Some(Figures {
             limit: charge.limit,
@@ -244,7 +249,7 @@ impl Figures {
             remaining: verdict.remaining,
             reset_ms: verdict.reset_ms,
             wait_ms: verdict.wait_ms,
-            cost: match charge.later {
+            cost: match charge.charged_on_response {
                 true => 1,
                 false => charge.cost.max(1),
             },
@@ -256,7 +261,7 @@ impl Figures {
         self.remaining / self.cost
     }
 
-    /// Fewer further calls; a tie: the longer reset.
+    /// Whether fewer further calls may pass; on a tie, whether the reset is longer.
     fn tighter(&self, other: &Figures) -> bool {
         (self.calls(), other.reset_ms) < (other.calls(), self.reset_ms)
     }
@@ -266,8 +271,8 @@ impl Figures {
     }
 }
 
-/// Whether a call like this one cannot pass with the whole quota. Counted locally, the quota may be a share of what
-/// Redis would grant, and so less than the limit's own.
+/// Whether a call like this one costs more than the whole quota. A local quota may be only a share of it, so the
+/// limit's own N is used.
 fn is_out_of_reach(charge: &Charge, figures: &Figures, by: CountedBy) -> bool {
     let quota = match (by, charge.algorithm) {
         (CountedBy::Local, Algorithm::Gcra { burst: burst @ 1.. }) if charge.rate.limit > 0 => burst,
@@ -283,8 +288,8 @@ fn keep(best: &mut Option<Figures>, figures: Figures, before: fn(&Figures, &Figu
     }
 }
 
-/// A request that was counted in several places is said to be counted by the least certain one.
-fn strongest(known: Option<CountedBy>, by: CountedBy) -> Option<CountedBy> {
+/// A request that was counted in several places reports the least certain one: local, then cache.
+fn least_certain(known: Option<CountedBy>, by: CountedBy) -> Option<CountedBy> {
     match (known, by) {
         (Some(CountedBy::Local), _) | (_, CountedBy::Local) => Some(CountedBy::Local),
         (Some(CountedBy::Cache), _) => Some(CountedBy::Cache),

@@ -1,4 +1,4 @@
-//! Which of several counters decides, and which one the caller is told of.
+//! Which of several counters decides, and which one is shown to the caller.
 
 use super::*;
 use crate::fixtures::{self, rate};
@@ -53,7 +53,7 @@ fn decide(counters: &[Counter]) -> Decision {
     let counted = charges
         .iter()
         .zip(counters)
-        .map(|(charge, (_, _, verdict))| Counted {
+        .map(|(charge, (_, _, verdict))| CounterResult {
             charge,
             verdict: *verdict,
             by: CountedBy::Redis,
@@ -86,13 +86,13 @@ fn the_limit_that_lets_the_fewest_calls_pass_is_shown() {
 #[test]
 fn further_calls_are_what_is_left_by_what_such_a_call_costs() {
     let limits = [limit("cheap"), limit("dear"), limit("later"), limit("free")];
-    let costing = |index: usize, cost: u64, later: bool| Charge {
+    let costing = |index: usize, cost: u64, charged_on_response: bool| Charge {
         cost,
-        later,
+        charged_on_response,
         ..charge(index, true)
     };
     let shown = |charges: &[(Charge, Option<Verdict>)]| {
-        let counted = charges.iter().map(|(charge, verdict)| Counted {
+        let counted = charges.iter().map(|(charge, verdict)| CounterResult {
             charge,
             verdict: *verdict,
             by: CountedBy::Redis,
@@ -132,7 +132,7 @@ fn a_call_that_no_quota_lets_pass_can_never_pass() {
             limit: Some(limit),
             ..spent(60_000).unwrap()
         };
-        let counted = Counted {
+        let counted = CounterResult {
             charge: &charge,
             verdict: Some(verdict),
             by,
@@ -157,10 +157,10 @@ fn the_denying_limit_with_the_longest_wait_is_shown() {
 }
 
 #[test]
-fn a_hidden_limit_is_never_shown_and_its_wait_alone_is_told_in_minutes() {
+fn a_hidden_limit_shows_nothing_but_a_wait_in_whole_minutes() {
     let decision = decide(&[(HIDDEN, true, left(0, 10, 5)), (AS_IS, true, left(9, 10, 5))]);
     assert_eq!(
-        (decision.shown.unwrap().limit, decision.told.unwrap().limit),
+        (decision.shown.unwrap().limit, decision.reported.unwrap().limit),
         (1, 0)
     );
     assert_eq!(decision.applied.len(), 1);
@@ -194,7 +194,7 @@ fn a_limit_in_shadow_is_noted_and_in_nobodys_way() {
 }
 
 #[test]
-fn a_known_denial_wins_over_a_failure_and_the_strictest_failure_over_the_others() {
+fn a_denial_wins_over_a_failure_and_the_strictest_on_error_wins() {
     assert_eq!(
         decide(&[(DENY, true, None), (AS_IS, true, spent(1))]).outcome,
         Outcome::Denied
@@ -211,7 +211,7 @@ fn a_known_denial_wins_over_a_failure_and_the_strictest_failure_over_the_others(
 }
 
 #[test]
-fn only_failures_that_nothing_stricter_decides_ask_for_a_local_count() {
+fn only_undecided_failures_ask_for_a_local_count() {
     let asks = |counters: &[(OnError, bool, Option<Verdict>)]| {
         let limits: Vec<Limit> = counters
             .iter()
@@ -221,11 +221,14 @@ fn only_failures_that_nothing_stricter_decides_ask_for_a_local_count() {
             })
             .collect();
         let charges: Vec<Charge> = counters.iter().enumerate().map(|(n, c)| charge(n, c.1)).collect();
-        let counted = charges.iter().zip(counters).map(|(charge, counter)| Counted {
-            charge,
-            verdict: counter.2,
-            by: CountedBy::Redis,
-        });
+        let counted = charges
+            .iter()
+            .zip(counters)
+            .map(|(charge, counter)| CounterResult {
+                charge,
+                verdict: counter.2,
+                by: CountedBy::Redis,
+            });
         Decision::asks_locally(&limits, counted)
     };
     use OnError::{Allow, Deny, Local};
@@ -244,7 +247,7 @@ fn only_failures_that_nothing_stricter_decides_ask_for_a_local_count() {
 }
 
 #[test]
-fn a_local_count_outweighs_a_limit_that_lets_pass_and_not_one_that_was_to_be_counted_too() {
+fn a_local_count_outweighs_only_on_error_allow() {
     const LOCAL: fn(&mut Limit) = |limit| limit.on_error = OnError::Local;
     let outcome = |other: fn(&mut Limit)| {
         let mut limits = vec![limit("counted"), limit("failed")];
@@ -253,7 +256,7 @@ fn a_local_count_outweighs_a_limit_that_lets_pass_and_not_one_that_was_to_be_cou
         let counted = charges
             .iter()
             .zip([left(3, 10, 5), None])
-            .map(|(charge, verdict)| Counted {
+            .map(|(charge, verdict)| CounterResult {
                 charge,
                 verdict,
                 by: CountedBy::Local,

@@ -6,7 +6,7 @@ use crate::headers;
 use crate::limit::Percent;
 use crate::protocol::Protocol;
 use crate::reply::Reply;
-use crate::retry::Wait;
+use crate::retry::RetryDelay;
 
 fn settings() -> ResponseSettings {
     ResponseSettings {
@@ -62,7 +62,7 @@ fn reply(policy: &Policy, decision: &Decision, protocol: Protocol) -> Option<Rep
 fn a_denial_waits_whole_seconds_and_jitter_only_adds() {
     let full = Percent::from_basis_points(5_000).unwrap();
     let after = |wait, jitter, random| {
-        Wait::of_denial(&decide(&[(AS_IS, true, spent(wait))]), jitter, random).seconds
+        RetryDelay::of_denial(&decide(&[(AS_IS, true, spent(wait))]), jitter, random).seconds
     };
     let none = Percent::from_basis_points(0).unwrap();
     assert_eq!(
@@ -164,7 +164,7 @@ fn failing_closed_is_503_to_be_tried_again_and_no_client_is_403() {
 }
 
 /// Status, gRPC status, details, body and content type.
-fn told(reply: Reply) -> (u16, u32, &'static str, String, Option<String>) {
+fn parts(reply: Reply) -> (u16, u32, &'static str, String, Option<String>) {
     let content_type = reply.headers.iter().find(|(name, _)| *name == "content-type");
     let content_type = content_type.map(|(_, value)| value.to_string());
     (
@@ -231,12 +231,12 @@ fn each_refusal_is_written_for_its_caller() {
             assert_eq!(names(&to_grpc).contains(&name), waits, "{name} with {status}");
             assert!(!names(&http).contains(&name) && !names(&connect).contains(&name));
         }
-        let (.., body, content_type) = told(http);
+        let (.., body, content_type) = parts(http);
         assert!(body.starts_with("{\"type\":"), "{body}");
         assert_eq!(content_type.as_deref(), Some("application/vnd.own+json"));
-        let (.., message, content_type) = told(to_grpc);
+        let (.., message, content_type) = parts(to_grpc);
         assert!(!message.contains('{') && content_type.is_none(), "{message}");
-        let (.., body, content_type) = told(connect);
+        let (.., body, content_type) = parts(connect);
         let error: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
             (&error["code"], &error["message"]),

@@ -1,7 +1,7 @@
-//! Carries a decision out on its request: filter state, figures for the upstream, the filter's own reply.
+//! Applies a decision to its request: filter state, quota headers for the upstream, the filter's own reply.
 
 use super::event::{Endpoint, Event};
-use super::filter_state::{self, Told, SHOWN_COST};
+use super::filter_state::{self, DecisionContext, SHOWN_COST};
 use super::pending::{Caller, Decided};
 use super::{CallId, Engine, Exchange, Now};
 use crate::decision::{CountedBy, Decision, Outcome};
@@ -12,9 +12,9 @@ use crate::local::SharedData;
 use crate::redis::Level;
 use crate::redis::RedisCall;
 use crate::reply::Reply;
-use crate::telemetry::denials::{trace_id, Line};
+use crate::telemetry::denials::{trace_id, DenialLine};
 
-/// What becomes of a decided request.
+/// How a decided request continues.
 #[derive(Debug)]
 pub enum Answer {
     /// It goes on to the upstream.
@@ -23,14 +23,14 @@ pub enum Answer {
     Reply(Reply),
 }
 
-/// A request that was let through: what its response is to say, and what is still to be charged. To be handed back
-/// once: to [`Engine::on_response`] or, where no response comes, to [`Engine::on_gone`].
+/// An admitted request: the headers for its response, and what is still to be charged. Pass it back once: to
+/// [`Engine::on_response`] or, where no response comes, to [`Engine::on_gone`].
 #[derive(Debug, Default)]
 pub struct Admitted {
     /// For the response.
     pub(super) figures: Vec<Header>,
-    /// What has costs that come with the response.
-    pub(super) later: Vec<Group>,
+    /// Groups with limits that are charged on the response.
+    pub(super) response_groups: Vec<Group>,
     pub(super) by: Option<CountedBy>,
 }
 
@@ -51,13 +51,13 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         };
         let random = || self.random.f64();
         let reply = Reply::new(&policy, &decision, caller.protocol, unix_ms, random);
-        let told = Told {
+        let context = DecisionContext {
             caller: &caller,
             redis_us,
             unix_ms,
             reply: reply.as_ref(),
         };
-        filter_state::tell(&policy, &decision, &told, request);
+        filter_state::write(&policy, &decision, &context, request);
         let is_earlier = caller.earlier;
         let retry_after = reply.as_ref().and_then(|reply| reply.retry_after);
         self.report(unix_ms, caller, &decision, &groups, retry_after, request);
@@ -84,7 +84,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             if is_earlier {
                 request.set_filter_state(instances::SHOWN_BY, policy.instance.as_bytes());
             }
-            filter_state::tell_cost(request, SHOWN_COST, shown.cost, is_earlier);
+            filter_state::write_cost(request, SHOWN_COST, shown.cost, is_earlier);
             for figure in &figures {
                 // The first instance has taken away what was there.
                 match is_earlier {
@@ -96,17 +96,18 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         if !decision.shadow.is_empty() {
             request.set_header(&(headers::LIMITED, "true".into()));
         }
-        let mut later = groups;
-        later.retain(Group::has_later);
+        let mut response_groups = groups;
+        response_groups.retain(Group::has_response_cost);
         Answer::Pass(Admitted {
             figures,
-            later,
+            response_groups,
             by: decision.by,
         })
     }
 
-    /// Tells operators of a decision. `groups` is what was counted; `retry_after` in seconds, as the caller is told.
-    /// Nothing is asked of the host that is not needed: most denials are known from memory and cost little beside.
+    /// Reports a decision to operators. `groups`: what was counted. `retry_after`: in seconds, as in the caller's
+    /// header. Asks the host only for what it needs: most denials come from memory, and a host call would dominate
+    /// their cost.
     fn report(
         &mut self,
         unix_ms: u64,
@@ -120,8 +121,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             outcome: decision.outcome,
             by: decision.by,
         });
-        let told = decision.told.filter(|_| decision.outcome == Outcome::Denied);
-        let Some(index) = told.map(|told| told.limit) else {
+        let reported = decision.reported.filter(|_| decision.outcome == Outcome::Denied);
+        let Some(index) = reported.map(|reported| reported.limit) else {
             return;
         };
         let policy = &self.policy;
@@ -140,15 +141,15 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             None => Endpoint::Route(request.route().unwrap_or_default()),
         };
         if let Some(left_out) = left_out {
-            let line = Line {
+            let line = DenialLine {
                 instance: &policy.instance,
                 client: caller.client.as_deref(),
                 limit: limit.map_or("", |limit| &limit.name),
-                by: decision.by.map_or("", CountedBy::word),
+                by: decision.by.map_or("", CountedBy::as_str),
                 endpoint: endpoint.name(limit),
                 retry_after,
                 left_out,
-                ..Line::default()
+                ..DenialLine::default()
             };
             let line = with_request(line, request);
             self.events.line(Level::Warn, line);
@@ -161,7 +162,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 }
 
-/// What the instances before show to the caller.
+/// The figures that earlier instances show to the caller.
 fn shown_earlier(request: &dyn Exchange) -> Shown {
     Shown {
         headers: instances::shown(request),
@@ -169,18 +170,18 @@ fn shown_earlier(request: &dyn Exchange) -> Shown {
     }
 }
 
-/// The longest text of a caller's in a log line, in bytes.
+/// The longest text from a caller in a log line, in bytes.
 const MAX_TEXT: usize = 128;
 
-/// A denial's line, with what only the request's headers know.
-fn with_request(line: Line<'_>, request: &dyn Exchange) -> String {
+/// The log line of a denial, with the fields that are read from the request's headers.
+fn with_request(line: DenialLine<'_>, request: &dyn Exchange) -> String {
     let text = |name: &str| {
         let value = request.header(name).value()?;
         Some(String::from_utf8_lossy(value.get(..MAX_TEXT).unwrap_or(&value)).into_owned())
     };
     let [method, request_id, w3c, b3, x_b3] =
         [":method", "x-request-id", "traceparent", "b3", "x-b3-traceid"].map(text);
-    let line = Line {
+    let line = DenialLine {
         method: method.as_deref(),
         request_id: request_id.as_deref(),
         trace_id: trace_id(w3c.as_deref(), b3.as_deref(), x_b3.as_deref()),

@@ -1,13 +1,13 @@
-//! Time as the engine is given it, and the names by which requests and calls are known.
+//! Time as an argument of the engine, and the ids of requests and calls.
 
 use std::time::{Duration, Instant};
 
-/// The moment at which something happens, on both clocks. The engine reads no clock itself.
+/// The time of an event, on both clocks. The engine reads no clock itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// For waits, caches and timeouts.
     pub monotonic: Instant,
-    /// The wall clock, since the Unix epoch: for local windows and for what callers are told.
+    /// The wall clock, since the Unix epoch: for local windows and for headers.
     pub unix: Duration,
 }
 
@@ -23,17 +23,17 @@ impl Now {
     }
 }
 
-/// A request that waits for its counts or for its decision to be carried out. Never given twice.
+/// A request that waits for its counts or for its decision to be applied. Ids are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(super) u64);
 
-/// What a call to Redis is for. The reply to a call that nobody waits for any more changes nothing.
+/// What a call to Redis is for. A reply changes nothing if no request waits for it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallId {
     /// One of the calls of a request: there is one for each hash tag.
     Request { id: RequestId, part: u16 },
-    /// Permits are taken in advance.
+    /// A lease request: takes permits in advance.
     Lease(u64),
-    /// A charge after the response, or one that is given back: its reply is not looked at.
+    /// A charge on the response, or a refund: its reply is ignored.
     Unawaited,
 }

@@ -1,9 +1,9 @@
-//! The calls of a request: sent all at once, sent again where Redis asks for it, answered or timed out.
+//! The calls of a request: all are sent at once, retried if Redis asks for it, and then answered or timed out.
 
 use super::answer::Answer;
 use super::event::Event;
-use super::pending::{Caller, Decided, Waiting};
-use super::{CallId, Engine, Exchange, Fallback, Now, RequestId, Step};
+use super::pending::{Caller, Decided, WaitingRequest};
+use super::{CallId, Engine, Exchange, Fallback, Now, RequestId, RequestStatus};
 use crate::decision::{Decision, Outcome};
 use crate::limit::Group;
 use crate::local::SharedData;
@@ -15,11 +15,12 @@ use crate::script::{self, Mode};
 use crate::stall::Blame;
 use std::time::{Duration, Instant};
 
-/// How soon a call is sent again that came before Envoy knows Redis, or between two nodes while its slot moves.
+/// The delay of a retry. A call is retried if Envoy does not know Redis yet, or if its slot is being moved to another
+/// node.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// A call of a request that is to be sent again.
-pub(super) struct Again {
+pub(super) struct RetryCall {
     at: Instant,
     id: RequestId,
     part: u16,
@@ -27,14 +28,14 @@ pub(super) struct Again {
 }
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// Decides at once where memory suffices; else sends the calls of a request.
+    /// Decides at once from leases and cached denials if possible; otherwise sends the calls of a request.
     pub(super) fn count(
         &mut self,
         now: Now,
         caller: Caller,
         groups: Vec<Group>,
         request: &mut dyn Exchange,
-    ) -> Step {
+    ) -> RequestStatus {
         let at = now.monotonic;
         if self.policy.store == Store::Local {
             let decision = self.decide_locally(now, &groups);
@@ -60,7 +61,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             return self.decided_at_once(now, caller, groups, decision, request);
         }
         let fallback = Fallback::new(&self.policy, caller.protocol, &groups);
-        let waiting = Waiting {
+        let waiting = WaitingRequest {
             caller,
             groups,
             results,
@@ -69,7 +70,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             deadline: at + self.policy.redis.timeout,
         };
         self.requests.insert(id, waiting);
-        Step::Pending(id, fallback)
+        RequestStatus::Pending(id, fallback)
     }
 
     fn decided_at_once(
@@ -79,14 +80,14 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         groups: Vec<Group>,
         decision: Decision,
         request: &mut dyn Exchange,
-    ) -> Step {
+    ) -> RequestStatus {
         let decided = Decided {
             caller,
             groups,
             decision,
             redis_us: None,
         };
-        Step::Decided(self.answer(now, decided, request))
+        RequestStatus::Decided(self.answer(now, decided, request))
     }
 
     /// Sends a call for a group.
@@ -101,7 +102,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.transport.call(now, deadline, id, script::call(group, mode))
     }
 
-    /// What calls came to.
+    /// Processes the calls that have ended.
     pub(super) fn settle(&mut self, now: Now) {
         let mut completed = std::mem::take(&mut self.completed);
         for done in completed.drain(..) {
@@ -141,7 +142,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     fn send_later(&mut self, now: Instant, id: RequestId, part: u16, call: Call) {
-        self.again.push_back(Again {
+        self.retries.push_back(RetryCall {
             at: now + TRY_AGAIN,
             id,
             part,
@@ -149,8 +150,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         });
     }
 
-    /// A slot is moving, and the keys of one call are not all on one node: once more in a moment, and in the second
-    /// half of the time one call a key. `false`: it is to be answered as it is.
+    /// Retries a call after TRYAGAIN: its slot is being moved, and its keys are not all on one node. In the second half
+    /// of the timeout it sends one call for each key instead. `false`: no retry; the reply is the result.
     fn try_again(&mut self, now: Now, id: RequestId, part: u16, call: Call) -> bool {
         let at = now.monotonic;
         let Some(waiting) = self.requests.get(id) else {
@@ -175,25 +176,33 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         true
     }
 
-    /// Sends the calls whose moment has come.
+    /// Sends the retries that are due.
     pub(super) fn send_due(&mut self, now: Now) {
-        while self.again.front().is_some_and(|again| again.at <= now.monotonic) {
-            if let Some(Again { id, part, call, .. }) = self.again.pop_front() {
+        while self
+            .retries
+            .front()
+            .is_some_and(|retry| retry.at <= now.monotonic)
+        {
+            if let Some(RetryCall { id, part, call, .. }) = self.retries.pop_front() {
                 self.send_again(now, id, part, call);
             }
         }
     }
 
     /// When the next call is to be sent again.
-    pub(super) fn next_again(&self) -> Option<Instant> {
-        self.again.front().map(|again| again.at)
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.retries.front().map(|retry| retry.at)
     }
 
-    /// Sends a call of a request that waits already.
+    /// Sends a call of a pending request.
     fn send_again(&mut self, now: Now, id: RequestId, part: u16, call: Call) {
         let Some(deadline) = self.requests.get(id).map(|waiting| waiting.deadline) else {
             return;
         };
+        // No reply could come in time, and the call might be charged.
+        if deadline <= now.monotonic {
+            return;
+        }
         let sent = self
             .transport
             .call(now.monotonic, deadline, CallId::Request { id, part }, call);
@@ -202,7 +211,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Ends the waiting of those whose time ended at `cutoff` or before.
+    /// Times out the requests whose deadline is at `cutoff` or before.
     pub(super) fn time_out(&mut self, now: Now, cutoff: Instant) {
         while let Some((id, waiting)) = self.requests.overdue(cutoff) {
             self.blame(now.monotonic, &waiting);
@@ -210,8 +219,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Tells the transport which shards kept a caller waiting for all of its time.
-    fn blame(&mut self, now: Instant, waiting: &Waiting) {
+    /// Reports to the transport the shards that did not reply before the deadline.
+    fn blame(&mut self, now: Instant, waiting: &WaitingRequest) {
         let (since, timeout) = (waiting.since, self.policy.redis.timeout);
         for (group, result) in waiting.groups.iter().zip(&waiting.results) {
             if !matches!(result, Some(Err(GroupError::TimedOut))) {
@@ -225,9 +234,9 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Decides on a request whose results are all there.
-    fn finish(&mut self, now: Now, id: RequestId, waiting: Waiting) {
-        let Waiting {
+    /// Decides on a request whose results are complete.
+    fn finish(&mut self, now: Now, id: RequestId, waiting: WaitingRequest) {
+        let WaitingRequest {
             caller,
             groups,
             results,
@@ -253,12 +262,12 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.requests.decide(id, decided);
     }
 
-    /// Returns what a refused request was charged for by groups that had room, by one call each that nobody waits
-    /// for: a lost one over-counts and never under-counts.
+    /// Refunds what a refused request was charged in groups that admitted it, by one call for each group. No request
+    /// waits for these calls: a lost one over-counts and never under-counts.
     fn give_back(&mut self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             match result {
-                Some(Ok(reply)) if reply.admitted => {
+                Some(Ok(reply)) if reply.took_something(group) => {
                     let _not_repeated = self.send(now, CallId::Unawaited, group, Mode::GiveBack(reply));
                 }
                 _ => {}
@@ -266,7 +275,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Tells what calls came to.
+    /// Notes the outcomes of calls for metrics.
     pub(super) fn note_calls(&mut self, results: &[Option<GroupResult>]) {
         for result in results.iter().flatten() {
             self.note_call(result);
@@ -276,12 +285,12 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     pub(super) fn note_call(&mut self, result: &GroupResult) {
         let outcome = match result {
             Ok(_) => "ok",
-            Err(error) => error.word(),
+            Err(error) => error.as_str(),
         };
         self.events.note(Event::Called { outcome });
     }
 
-    /// Carries out the decision on a request that has waited; `None`: there is none any more.
+    /// Applies the decision to a request that has waited; `None`: it has no decision, or no longer.
     pub fn carry_out(&mut self, now: Now, id: RequestId, request: &mut dyn Exchange) -> Option<Answer> {
         let decided = self.requests.take_decided(id)?;
         Some(self.answer(now, decided, request))

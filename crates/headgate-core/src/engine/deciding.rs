@@ -1,24 +1,24 @@
-//! From what Redis, the local store and the verdict cache said of a request's counters to its decision.
+//! From the results of Redis, the local store and the verdict cache to the decision on a request.
 //!
 //! Counting locally after a failure happens here, when the decision asks for it.
 
 use super::event::{Event, Events};
 use super::local::Local;
 use super::{CallId, Engine, Now};
-use crate::decision::{Counted, CountedBy, Decision};
+use crate::decision::{CountedBy, CounterResult, Decision};
 use crate::limit::{Group, Limit};
 use crate::local::SharedData;
 use crate::redis::Level;
 use crate::redis::RedisCall;
 use crate::results::GroupResult;
-use crate::script::Reply;
-use crate::telemetry::failures::Kind;
+use crate::script::ScriptReply;
+use crate::telemetry::failures::FailureKind;
 use crate::telemetry::{on_error_words, Report};
 use std::fmt::Display;
 use std::time::Instant;
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// A denial by what counters said of earlier calls: Redis has nothing to add to it.
+    /// A denial from the verdict cache: Redis would deny as well.
     pub(super) fn known_denial(&mut self, now: Instant, groups: &[Group]) -> Option<Decision> {
         let charges = groups
             .iter()
@@ -26,13 +26,13 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let verdicts = &self.verdicts;
         let known = charges.filter_map(|(group, charge)| {
             let verdict = verdicts.denied(now, group, charge)?;
-            Some(Counted {
+            Some(CounterResult {
                 charge,
                 verdict: Some(verdict),
                 by: CountedBy::Cache,
             })
         });
-        let known: Vec<Counted> = known.collect();
+        let known: Vec<CounterResult> = known.collect();
         if known.is_empty() {
             return None;
         }
@@ -40,7 +40,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         Some(Decision::from_counted(&self.policy.limits, known))
     }
 
-    /// Keeps what denied for the next calls of its kind; `sent`: when this one was sent, or before.
+    /// Caches denials for the next equal calls; `sent`: when this call was sent, or earlier.
     pub(super) fn remember(&mut self, sent: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             let Some(Ok(reply)) = result else { continue };
@@ -50,11 +50,11 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Decides by what Redis said and, where it said nothing, by the failure policy: what is to be counted locally
-    /// then, is.
+    /// Decides from the results of Redis. For groups without one, applies `on_error`, and counts locally if that says
+    /// so.
     pub(super) fn decide(&mut self, now: Now, groups: &[Group], results: &[Option<GroupResult>]) -> Decision {
         let error = results.iter().flatten().find_map(|result| result.as_ref().err());
-        let failure = error.map(|error| (Kind::of(error), error as &dyn Display));
+        let failure = error.map(|error| (FailureKind::of(error), error as &dyn Display));
         self.log_failure(now.monotonic, "Redis", failure);
         let mut locally = Vec::new();
         if error.is_some()
@@ -84,18 +84,20 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             locally.push(counted.ok());
         }
         self.note_evicted();
-        let failure = error.as_ref().map(|error| (Kind::Local, error as &dyn Display));
+        let failure = error
+            .as_ref()
+            .map(|error| (FailureKind::Local, error as &dyn Display));
         self.log_failure(now.monotonic, "Envoy", failure);
         self.decide_by(now, groups, &[], &locally)
     }
 
-    /// Decides by all that was said. A refused request takes nothing of the local counters that had room for it.
+    /// Decides from all results. A refused request is refunded by the local counters that admitted it.
     fn decide_by(
         &mut self,
         now: Now,
         groups: &[Group],
         results: &[Option<GroupResult>],
-        locally: &[Option<Reply>],
+        locally: &[Option<ScriptReply>],
     ) -> Decision {
         let limits = &self.policy.limits;
         let counted = counted(limits, &self.local, groups, results, locally);
@@ -118,8 +120,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Logs that requests are not counted as they should be and why, and when they are again.
-    fn log_failure(&mut self, now: Instant, who: &str, failure: Option<(Kind, &dyn Display)>) {
+    /// Logs that requests are not counted, with the reason, and that counting has recovered.
+    fn log_failure(&mut self, now: Instant, who: &str, failure: Option<(FailureKind, &dyn Display)>) {
         let kind = failure.map(|(kind, _)| kind);
         match (self.failures.note(now, kind), failure) {
             (Some(Report::Failing { requests }), Some((kind, error))) => {
@@ -130,7 +132,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
                 let described = self.failures.describe(kind, error, &advice);
                 let does = on_error_words(&self.policy.limits);
                 let line =
-                    format!("headgate: {who} did not count {requests} request(s), {does}: {described}");
+                    format!("headgate: {who} did not count {requests} request(s); applying on_error: {does}; reason: {described}");
                 self.events.line(Level::Warn, line);
             }
             (Some(Report::Recovered), _) => self
@@ -141,9 +143,9 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 }
 
-/// Tells what the limits of one request said.
-pub(super) fn note_counted<'a>(events: &mut Events, counted: impl IntoIterator<Item = Counted<'a>>) {
-    for Counted { charge, verdict, by } in counted {
+/// Notes the verdicts of a request's limits for metrics.
+pub(super) fn note_counted<'a>(events: &mut Events, counted: impl IntoIterator<Item = CounterResult<'a>>) {
+    for CounterResult { charge, verdict, by } in counted {
         events.note(Event::Counted {
             limit: charge.limit,
             enforced: charge.enforced,
@@ -153,21 +155,21 @@ pub(super) fn note_counted<'a>(events: &mut Events, counted: impl IntoIterator<I
     }
 }
 
-/// Every counter of a request with its verdict, where there is one.
+/// Every counter of a request with its verdict, if there is one.
 fn counted<'a, S: SharedData>(
     limits: &'a [Limit],
     local: &'a Local<S>,
     groups: &'a [Group],
     results: &'a [Option<GroupResult>],
-    locally: &'a [Option<Reply>],
-) -> impl Iterator<Item = Counted<'a>> + Clone {
+    locally: &'a [Option<ScriptReply>],
+) -> impl Iterator<Item = CounterResult<'a>> + Clone {
     groups.iter().enumerate().flat_map(move |(at, group)| {
         let result = results.get(at).and_then(Option::as_ref);
         let redis = result.and_then(|result| result.as_ref().ok());
         let reply = locally.get(at).and_then(Option::as_ref);
         group.charges.iter().enumerate().map(move |(n, charge)| {
             let reply = redis.or(reply.filter(|_| local.counts(limits, charge)));
-            Counted {
+            CounterResult {
                 charge,
                 verdict: reply.and_then(|reply| reply.verdicts.get(n)).copied(),
                 by: match redis {

@@ -1,7 +1,7 @@
-//! What operators are told, as events: the engine keeps no figures and writes no log.
+//! What the engine reports to operators, as events: it keeps no metrics and writes no log.
 
 use crate::decision::{CountedBy, Outcome};
-use crate::lease;
+use crate::lease::LeaseEvent;
 use crate::limit::{Limit, Verdict};
 use crate::redis::Level;
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 /// The endpoint of a request whose route has no name.
 pub const OTHER_ENDPOINT: &str = "other";
 
-/// Something that metrics count or that is logged.
+/// Something that is counted by metrics or logged.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A request was decided.
@@ -17,7 +17,7 @@ pub enum Event {
         outcome: Outcome,
         by: Option<CountedBy>,
     },
-    /// A limit of a request gave its verdict; `None`: it could not be asked.
+    /// A limit gave its verdict on a request; `None`: it could not be counted.
     Counted {
         /// Index into the policy's limits.
         limit: usize,
@@ -26,29 +26,29 @@ pub enum Event {
         verdict: Option<Verdict>,
         by: CountedBy,
     },
-    /// A request waited so long for its counts, in µs.
+    /// How long a request waited for its counts, in µs.
     Waited {
         micros: u64,
     },
-    /// A call ended, with this outcome as metrics name it.
+    /// A call ended; `outcome`: its label in metrics.
     Called {
         outcome: &'static str,
     },
     /// A caller left before its request was decided.
     Abandoned,
     /// Permits were taken in advance, or ended unspent.
-    Lease(lease::Event),
+    Lease(LeaseEvent),
     /// A limit denied a request.
     Denied {
         limit: usize,
         endpoint: Endpoint,
         client: Option<String>,
     },
-    /// So many costs could not be read and counted as 1.
+    /// The number of costs that could not be read and count as 1.
     BrokenCosts(u32),
-    /// A call was cut into one for each key.
+    /// A call was split into one for each key.
     SplitCall,
-    /// So many local counters were evicted before their time.
+    /// The number of local counters that were evicted before they expired.
     Evicted(u64),
     Line(LogLine),
 }
@@ -58,21 +58,21 @@ pub enum Event {
 pub struct LogLine {
     pub level: Level,
     pub text: String,
-    /// It says the same on each worker, and one line for all of them is enough.
+    /// Every worker logs the same text, and one line for all of them is enough.
     pub once: bool,
 }
 
-/// Where a request was denied: never a text of the caller's.
+/// Where a request was denied. Never a text from the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Index into the matches of the limit, by whose path pattern it holds.
+    /// Index into the matches of the limit: the one whose path pattern matched.
     Match(usize),
     /// The name of Envoy's route; may be empty.
     Route(Vec<u8>),
 }
 
 impl Endpoint {
-    /// Its name; `limit`: the one that denied.
+    /// The name for metrics and logs; `limit`: the limit that denied.
     pub fn name<'a>(&'a self, limit: Option<&'a Limit>) -> &'a str {
         let name = match self {
             Endpoint::Match(index) => limit.and_then(|limit| limit.path_pattern(*index)),
@@ -86,7 +86,7 @@ impl Endpoint {
 #[derive(Debug)]
 pub(super) struct Events {
     list: VecDeque<Event>,
-    /// Whether metrics are kept: without them only log lines are worth an event.
+    /// Whether metrics are enabled. If not, only log lines are kept.
     pub metrics: bool,
 }
 
@@ -118,6 +118,10 @@ impl Events {
             text,
             once: true,
         }));
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
     }
 
     pub fn take(&mut self) -> Option<Event> {

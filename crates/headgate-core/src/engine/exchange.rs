@@ -1,14 +1,14 @@
-//! What the engine reads and edits of a request and its response, as traits. A shell implements them on its host.
+//! Traits for what the engine reads and edits of a request and its response. A shell implements them on its host.
 
 use crate::headers::Header;
 use crate::identify::{Attributes, Headers};
 
 /// A request that can be edited on its way to the upstream.
 pub trait Exchange: Attributes {
-    /// A value in the request's filter state; `None` or empty: there is none.
+    /// A value in the request's filter state; `None` or empty: not set.
     fn filter_state(&self, name: &str) -> Option<Vec<u8>>;
     fn set_filter_state(&mut self, name: &str, value: &[u8]);
-    /// Sets a request header in place of all of that name.
+    /// Sets a request header, and replaces all of that name.
     fn set_header(&mut self, header: &Header);
     /// Adds a request header that is known to be absent.
     fn add_header(&mut self, header: &Header);
@@ -22,7 +22,7 @@ pub trait Response: Headers {
     fn filter_state(&self, name: &str) -> Option<Vec<u8>>;
 }
 
-/// How the headers of a response are to be changed: removals first.
+/// Changes to the headers of a response: removals come first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edits {
     pub remove: Vec<String>,

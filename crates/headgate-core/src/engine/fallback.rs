@@ -1,4 +1,4 @@
-//! What becomes of a request that waits when the engine itself is lost, as after a panic. The shell keeps it beside the
+//! The answer to a pending request if the engine itself is lost, as after a panic. The shell keeps it beside the
 //! request, outside of the engine.
 
 use super::Now;
@@ -8,7 +8,7 @@ use crate::model::Policy;
 use crate::protocol::Protocol;
 use crate::reply::Reply;
 
-/// How a waiting request ends without the engine. Nothing can be counted then, so that `on_error: local` lets it pass.
+/// How a pending request ends without the engine. Nothing can be counted then, so `on_error: local` lets it pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fallback {
     protocol: Protocol,
@@ -26,7 +26,7 @@ impl Fallback {
         Fallback { protocol, refuses }
     }
 
-    /// What the request comes to, and the reply where it is refused.
+    /// The outcome, and the reply if the request is refused.
     pub fn decide(&self, policy: &Policy, now: Now) -> (Outcome, Option<Reply>) {
         let outcome = match self.refuses {
             true => Outcome::FailedClosed,

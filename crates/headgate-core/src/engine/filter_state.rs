@@ -1,23 +1,23 @@
-//! What the filter tells in filter state (`wasm.ratelimit_*`): for access logs, traces, other filters and the instances
-//! behind this one.
+//! The filter state that the filter writes (`wasm.ratelimit_*`), for access logs, traces, other filters and later
+//! instances in the chain.
 
 use super::pending::Caller;
 use super::Exchange;
 use crate::decision::{CountedBy, Decision};
 use crate::headers;
-use crate::instances::{self, Standing};
+use crate::instances::{self, RemainingQuota};
 use crate::model::{Policy, StateName};
 use crate::reply::Reply;
 
 const DECISION: &str = StateName::Decision.as_str();
-/// For the instances behind alone: what a call costs under the limit in the headers, and under the limit above.
+/// Only for later instances: the cost of a call under the limit in the headers, and under the limit in filter state.
 pub const SHOWN_COST: &str = "ratelimit_shown_cost";
-const TOLD_COST: &str = "ratelimit_cost";
+const REPORTED_COST: &str = "ratelimit_cost";
 
-/// What is told beside the decision.
-pub struct Told<'a> {
+/// What is written beside the decision.
+pub struct DecisionContext<'a> {
     pub caller: &'a Caller,
-    /// How long Redis took, in µs; `None`: it was not asked, or gave no answer.
+    /// How long the request waited for Redis, in µs; `None`: Redis was not asked.
     pub redis_us: Option<u64>,
     /// The wall clock.
     pub unix_ms: u64,
@@ -25,13 +25,13 @@ pub struct Told<'a> {
     pub reply: Option<&'a Reply>,
 }
 
-/// Writes filter state, as far as the policy wants it. Where an earlier instance has told something, the two are told as
-/// one: the refusal or the tighter limit, both shadows, the sum of both waits.
-pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn Exchange) {
-    let Told { caller, reply, .. } = *told;
+/// Writes the filter state that the policy asks for. What an earlier instance wrote is merged: the refusal or the
+/// tighter limit wins, shadow limits are joined, and the waits are added up.
+pub fn write(policy: &Policy, decision: &Decision, context: &DecisionContext, request: &mut dyn Exchange) {
+    let DecisionContext { caller, reply, .. } = *context;
     let earlier = caller.earlier;
     let wanted = policy.filter_state;
-    let word = decision.outcome.word();
+    let word = decision.outcome.as_str();
     let decided = earlier.then(|| text(request, DECISION));
     if !decided.is_some_and(|earlier| instances::stays(earlier.as_bytes(), word, reply.is_some())) {
         request.set_filter_state(DECISION, word.as_bytes());
@@ -39,7 +39,7 @@ pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn
     if let Some(by) = decision.by.filter(|_| wanted.writes(StateName::By)) {
         let certain = by == CountedBy::Redis;
         if !(earlier && certain && !text(request, StateName::By.as_str()).is_empty()) {
-            request.set_filter_state(StateName::By.as_str(), by.word().as_bytes());
+            request.set_filter_state(StateName::By.as_str(), by.as_str().as_bytes());
         }
     }
     if reply.is_some() && wanted.writes(StateName::Error) {
@@ -53,14 +53,14 @@ pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn
     {
         request.set_filter_state(StateName::Client.as_str(), client.as_bytes());
     }
-    if let Some(figures) = decision.told.as_ref().filter(|_| wanted.writes_figures()) {
-        let standing = Standing {
+    if let Some(figures) = decision.reported.as_ref().filter(|_| wanted.writes_figures()) {
+        let standing = RemainingQuota {
             remaining: figures.remaining,
-            reset: headers::reset(policy.response.reset, figures.reset_ms, told.unix_ms),
+            reset: headers::reset(policy.response.reset, figures.reset_ms, context.unix_ms),
             cost: figures.cost,
         };
         let tighter =
-            earlier && reply.is_none() && told_earlier(request).is_some_and(|it| it.tighter(&standing));
+            earlier && reply.is_none() && earlier_quota(request).is_some_and(|it| it.tighter(&standing));
         if !tighter {
             let limit = policy.limits.get(figures.limit);
             if let Some(limit) = limit.filter(|_| wanted.writes(StateName::Name)) {
@@ -69,17 +69,17 @@ pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn
             if wanted.writes(StateName::Limit) {
                 set_number(request, StateName::Limit.as_str(), figures.quota);
             }
-            // Whichever of the four is wanted, the instances behind compare by these.
+            // Always both: later instances compare by them.
             set_number(request, StateName::Remaining.as_str(), standing.remaining);
             set_number(request, StateName::Reset.as_str(), standing.reset);
-            tell_cost(request, TOLD_COST, standing.cost, earlier);
+            write_cost(request, REPORTED_COST, standing.cost, earlier);
         }
     }
     let refused = reply.filter(|_| wanted.writes(StateName::RetryAfter));
     if let Some(wait) = refused.and_then(|reply| reply.retry_after) {
         set_number(request, StateName::RetryAfter.as_str(), wait);
     }
-    if let Some(micros) = told.redis_us.filter(|_| wanted.writes(StateName::RedisUs)) {
+    if let Some(micros) = context.redis_us.filter(|_| wanted.writes(StateName::RedisUs)) {
         let name = StateName::RedisUs.as_str();
         let before = earlier.then(|| number(request, name)).flatten();
         set_number(request, name, micros + before.unwrap_or(0));
@@ -103,27 +103,27 @@ pub fn tell(policy: &Policy, decision: &Decision, told: &Told, request: &mut dyn
     }
 }
 
-/// Tells the instances behind what a call costs under the limit whose figures they find. Where nothing is told, it
-/// is 1: nearly always, so that a request seldom pays for it.
-pub fn tell_cost(request: &mut dyn Exchange, name: &str, cost: u64, earlier: bool) {
+/// Writes the cost of a call for later instances. Nothing is written for a cost of 1: that is nearly always the case,
+/// and saves a host call.
+pub fn write_cost(request: &mut dyn Exchange, name: &str, cost: u64, earlier: bool) {
     if cost > 1 || earlier {
         set_number(request, name, cost);
     }
 }
 
-/// What an earlier instance told of a cost.
+/// The cost that an earlier instance wrote; 1 if it wrote none.
 pub fn cost_earlier(request: &dyn Exchange, name: &str) -> u64 {
     number(request, name).unwrap_or(1)
 }
 
-/// Whether an instance of the chain has decided already.
+/// Whether an earlier instance in the chain has decided.
 pub fn decided_earlier(request: &dyn Exchange) -> bool {
     request
         .filter_state(DECISION)
         .is_some_and(|word| !word.is_empty())
 }
 
-/// Whether an instance behind refused the request that this one let pass.
+/// Whether a later instance refused the request that this one admitted.
 pub fn refused_later(response: &dyn super::Response) -> bool {
     matches!(
         response.filter_state(DECISION).as_deref(),
@@ -131,11 +131,11 @@ pub fn refused_later(response: &dyn super::Response) -> bool {
     )
 }
 
-fn told_earlier(request: &dyn Exchange) -> Option<Standing> {
-    Some(Standing {
+fn earlier_quota(request: &dyn Exchange) -> Option<RemainingQuota> {
+    Some(RemainingQuota {
         remaining: number(request, StateName::Remaining.as_str())?,
         reset: number(request, StateName::Reset.as_str())?,
-        cost: cost_earlier(request, TOLD_COST),
+        cost: cost_earlier(request, REPORTED_COST),
     })
 }
 

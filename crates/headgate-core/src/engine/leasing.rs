@@ -1,9 +1,9 @@
-//! Leases between requests and Redis: answers requests from permits in hand, and takes the next ones in the background.
+//! Leases: answers requests from permits that were taken in advance, and takes the next ones in the background.
 
 use super::deciding::note_counted;
 use super::event::Event;
 use super::{CallId, Engine};
-use crate::decision::{Counted, CountedBy, Decision};
+use crate::decision::{CountedBy, CounterResult, Decision};
 use crate::limit::Group;
 use crate::local::SharedData;
 use crate::redis::resp::Value;
@@ -13,11 +13,11 @@ use crate::script::Mode;
 use std::time::Instant;
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// A pass from permits in hand: they were counted when they were taken.
+    /// Admits a request by permits in hand: they were counted when they were taken.
     pub(super) fn leased(&mut self, now: Instant, groups: &[Group]) -> Option<Decision> {
         let verdicts = self.leases.spend(now, groups)?;
         let charges = groups.iter().flat_map(|group| &group.charges);
-        let counted = charges.zip(&verdicts).map(|(charge, verdict)| Counted {
+        let counted = charges.zip(&verdicts).map(|(charge, verdict)| CounterResult {
             charge,
             verdict: Some(*verdict),
             by: CountedBy::Lease,
@@ -28,15 +28,15 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         Some(decision)
     }
 
-    /// A request is about to ask Redis: its counters may be busy.
+    /// Notes a request that Redis is about to be asked for: its counters may be busy.
     pub(super) fn note_for_leases(&mut self, now: Instant, groups: &[Group]) {
         self.leases.note(now, groups);
         self.take_leases(now, groups);
     }
 
-    /// Sends what is to be taken for the counters of this request; nobody waits for it.
+    /// Sends the lease requests for the counters of this request. No request waits for them.
     fn take_leases(&mut self, now: Instant, groups: &[Group]) {
-        for lease in self.leases.takings(now, groups) {
+        for lease in self.leases.lease_requests(now, groups) {
             self.next_lease += 1;
             let id = self.next_lease;
             match self.send(now, CallId::Lease(id), &lease.group, Mode::Lease) {
@@ -56,7 +56,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.note_leases();
     }
 
-    /// Forgets leases that are no longer in use.
+    /// Drops leases that are no longer in use.
     pub(super) fn sweep_leases(&mut self, now: Instant) {
         self.leases.sweep(now);
         self.note_leases();

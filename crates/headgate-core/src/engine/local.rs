@@ -1,10 +1,10 @@
-//! The local store of one engine: which charges are counted there, on the wall clock.
+//! The local store of one engine: selects the charges that are counted there.
 
 use super::call::Now;
 use crate::limit::{Charge, Group, Limit, OnError};
 use crate::local::{LocalError, LocalStore, SharedData};
 use crate::model::{Policy, Store};
-use crate::script::Reply;
+use crate::script::ScriptReply;
 
 pub struct Local<S> {
     store: LocalStore<S>,
@@ -22,13 +22,13 @@ impl<S: SharedData> Local<S> {
     }
 
     /// Counts those of the group's charges that are counted here.
-    pub fn count(&mut self, limits: &[Limit], group: &Group, now: Now) -> Result<Reply, LocalError> {
+    pub fn count(&mut self, limits: &[Limit], group: &Group, now: Now) -> Result<ScriptReply, LocalError> {
         let all = self.all;
         self.store
             .count(group, &|charge| counts(all, limits, charge), now.unix_us())
     }
 
-    /// Takes what responses said to have cost.
+    /// Charges the costs that responses reported.
     pub fn charge(&mut self, limits: &[Limit], group: &Group, now: Now) {
         let all = self.all;
         let _lost = self
@@ -36,17 +36,17 @@ impl<S: SharedData> Local<S> {
             .charge(group, &|charge| counts(all, limits, charge), now.unix_us());
     }
 
-    /// Returns what a refused request took.
-    pub fn give_back(&mut self, group: &Group, reply: &Reply, now: Now) {
+    /// Refunds what a refused request was charged.
+    pub fn give_back(&mut self, group: &Group, reply: &ScriptReply, now: Now) {
         let _kept = self.store.give_back(group, reply, now.unix_us());
     }
 
-    /// Whether the charge is counted here, once it is not (or was not) counted in Redis.
+    /// Whether the charge is counted here if Redis does not count it.
     pub fn counts(&self, limits: &[Limit], charge: &Charge) -> bool {
         counts(self.all, limits, charge)
     }
 
-    /// How many counters were evicted before their time since this was last asked.
+    /// The number of counters that were evicted before they expired, since the last call.
     pub fn take_evicted(&mut self) -> u64 {
         self.store.take_evicted()
     }

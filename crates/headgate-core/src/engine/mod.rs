@@ -1,17 +1,22 @@
-//! What decides about requests, from their headers to their last charge: a state machine without I/O.
+//! Decides about requests, from their headers to their last charge: a state machine without I/O.
 //!
-//! A shell feeds it and carries out what it returns. For a request: [`Engine::on_request`], which decides or says that
-//! it waits; [`Engine::carry_out`] once it is ready; then [`Engine::on_response`] or [`Engine::on_gone`], and
-//! [`Engine::charge`] where that says so. A caller that leaves while it waits: [`Engine::on_left`]. For the transport:
-//! [`Engine::on_transport`]. After each of these, and after [`Engine::on_timeout`], the shell takes what there is by
-//! [`Engine::poll_ready`], [`Engine::poll_event`] and [`Engine::poll_timeout`].
+//! A shell passes events in and carries out what the engine returns:
 //!
-//! Time is an argument, randomness comes in at the start, and nothing here waits. While a method runs, the host must
-//! not call the shell back into the engine: what the host reports meanwhile is to be queued.
+//! - A request: [`Engine::on_request`] decides, or returns that the request is pending. [`Engine::carry_out`] applies
+//!   the decision once it is ready. Then comes [`Engine::on_response`] or [`Engine::on_gone`], and [`Engine::charge`]
+//!   if that returns charges.
+//! - A caller that leaves while its request is pending: [`Engine::on_left`].
+//! - The transport: [`Engine::on_transport`].
+//! - The timer: [`Engine::on_timeout`].
 //!
-//! Layout: [`plan`] says what is to be counted, [`counting`] sends the calls and takes their replies, [`leasing`] takes
-//! permits in advance, [`deciding`] makes decisions, [`answer`] and [`filter_state`] carry them out on the request,
-//! [`response`] is all of the response phase, [`pending`] holds the requests under way.
+//! After each of these the shell calls [`Engine::poll_ready`], [`Engine::poll_event`] and [`Engine::poll_timeout`].
+//!
+//! Time is an argument, the random number generator is passed in at the start, and nothing here waits. While a method
+//! runs, the shell must not call into the engine again: it queues what the host reports meanwhile.
+//!
+//! Layout: `plan` finds what is to be counted, `counting` sends the calls and takes their replies, `leasing` takes
+//! permits in advance, `deciding` makes decisions, `answer` and `filter_state` apply them to the request, `response` is
+//! the response phase, `pending` holds the pending requests.
 
 mod answer;
 mod call;
@@ -26,6 +31,7 @@ mod local;
 mod pending;
 mod plan;
 mod response;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -35,22 +41,23 @@ pub use event::{Endpoint, Event, LogLine, OTHER_ENDPOINT};
 pub use exchange::{Edits, Exchange, Response};
 pub use fallback::Fallback;
 pub use plan::{plan, Planned};
-pub use response::Owed;
+pub use response::ResponseCharges;
+pub use sizes::Sizes;
 
 use crate::earliest::earliest;
 use crate::headers::Family;
-use crate::identify::Hasher;
+use crate::identify::{Hasher, Identity};
 use crate::lease::LeaseBook;
 use crate::limit::Planner;
 use crate::local::SharedData;
 use crate::model::Policy;
 use crate::protocol::Protocol;
-use crate::redis::{Completed, Levels, RedisCall};
+use crate::redis::{Completed, Gauges, RedisCall};
 use crate::stall::Stall;
 use crate::telemetry::denials::Denials;
 use crate::telemetry::{notice_text, FailureLog};
 use crate::verdict_cache::VerdictCache;
-use counting::Again;
+use counting::RetryCall;
 use event::Events;
 use local::Local;
 use pending::{Caller, Decided, PendingRequests};
@@ -58,27 +65,28 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// No timeout is asked for sooner than this.
+/// The shortest timeout that [`Engine::poll_timeout`] asks for.
 pub const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// What became of a request whose headers have come.
+/// The state of a request after [`Engine::on_request`].
 #[derive(Debug)]
-pub enum Step {
+pub enum RequestStatus {
     Decided(Answer),
-    /// It waits under this id, until [`Engine::poll_ready`] returns it or [`Engine::on_left`] ends it. The shell keeps
-    /// the other outside of the engine.
+    /// It waits under this id until [`Engine::poll_ready`] returns it or [`Engine::on_left`] ends it. The shell keeps
+    /// the [`Fallback`] outside of the engine.
     Pending(RequestId, Fallback),
 }
 
-/// A request whose decision is to be carried out.
+/// A request whose decision is to be applied by [`Engine::carry_out`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
     pub id: RequestId,
-    /// What [`Engine::on_request`] was given.
+    /// The number that was passed to [`Engine::on_request`].
     pub caller: u64,
 }
 
-/// The engine of one worker under one configuration. `T` reaches Redis; `S` is what all workers of an Envoy share.
+/// The engine of one worker under one configuration. `T` is the transport to Redis; `S` is the data that all workers of
+/// an Envoy share.
 pub struct Engine<T, S> {
     policy: Rc<Policy>,
     planner: Planner,
@@ -89,20 +97,20 @@ pub struct Engine<T, S> {
     verdicts: VerdictCache,
     leases: LeaseBook,
     next_lease: u64,
-    again: VecDeque<Again>,
+    retries: VecDeque<RetryCall>,
     stall: Stall,
-    /// The timeout that the shell was asked for.
+    /// The timer that the shell has set on request.
     asked: Option<Instant>,
     failures: FailureLog,
     denials: Denials,
     events: Events,
     random: fastrand::Rng,
-    /// Kept for its memory; empty between two events.
+    /// Reused to save an allocation; empty between two events.
     completed: Vec<Completed<CallId>>,
 }
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// `hasher` hides secrets, the same on all Envoys; `random` is seeded by the shell.
+    /// `hasher` hashes secrets and has the same key on all Envoys; `random` is seeded by the shell.
     pub fn new(
         policy: Rc<Policy>,
         hasher: Hasher,
@@ -121,7 +129,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             verdicts: VerdictCache::new(&policy.verdict_cache),
             leases: LeaseBook::new(&policy),
             next_lease: 0,
-            again: VecDeque::new(),
+            retries: VecDeque::new(),
             stall: Stall::default(),
             asked: None,
             failures: FailureLog::default(),
@@ -133,16 +141,28 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// A request's headers have come. `caller` is the shell's number of the request, which [`Engine::poll_ready`]
-    /// returns. The request may be edited in any case: what only the filter may say is taken away.
-    pub fn on_request(&mut self, now: Now, caller: u64, request: &mut dyn Exchange) -> Step {
+    /// Handles the headers of a request. `caller` is the shell's number of the request, which [`Engine::poll_ready`]
+    /// returns. Quota headers that the caller sent are removed in any case: only the filter may set them.
+    pub fn on_request(&mut self, now: Now, caller: u64, request: &mut dyn Exchange) -> RequestStatus {
+        let identity = self.planner.identify(request);
+        self.on_identified(now, caller, &identity, request)
+    }
+
+    /// Like [`Engine::on_request`], for a caller that is identified already: a replay reads the hashes of clients from
+    /// an access log.
+    pub fn on_identified(
+        &mut self,
+        now: Now,
+        caller: u64,
+        identity: &Identity,
+        request: &mut dyn Exchange,
+    ) -> RequestStatus {
         let earlier = filter_state::decided_earlier(request);
         if !earlier {
             remove_own(request);
         }
         let protocol = Protocol::of(request);
-        let identity = self.planner.identify(request);
-        let planned = plan(&self.policy, &self.planner, request, &identity);
+        let planned = plan(&self.policy, &self.planner, request, identity);
         if planned.broken_costs > 0 {
             self.events.note(Event::BrokenCosts(planned.broken_costs));
         }
@@ -161,12 +181,12 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
                     decision,
                     redis_us: None,
                 };
-                Step::Decided(self.answer(now, decided, request))
+                RequestStatus::Decided(self.answer(now, decided, request))
             }
         }
     }
 
-    /// Something came on the transport: `event` hands it to the transport, which says which calls have ended.
+    /// Handles an event of the transport: `event` passes it to the transport, which adds the calls that have ended.
     pub fn on_transport(
         &mut self,
         now: Now,
@@ -177,7 +197,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.take_notices();
     }
 
-    /// The timeout of [`Engine::poll_timeout`] is over; sooner does no harm.
+    /// Handles the end of the timeout of [`Engine::poll_timeout`]. A call that is too early is harmless.
     pub fn on_timeout(&mut self, now: Now) {
         let at = now.monotonic;
         self.stall.ticked(self.asked.take(), at);
@@ -191,7 +211,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.take_notices();
     }
 
-    /// When [`Engine::on_timeout`] is wanted; `None`: not until something else happens. It may change with each event.
+    /// When to call [`Engine::on_timeout`]; `None`: not before the next event. It may change with each event.
     pub fn poll_timeout(&mut self, now: Now) -> Option<Instant> {
         let now = now.monotonic;
         let deadline = self.requests.next_deadline();
@@ -200,18 +220,19 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             deadline.map(|deadline| self.stall.look_at(now, deadline)),
             self.transport.wakeup(),
             self.leases.due(),
-            self.next_again(),
+            self.next_retry(),
         ];
         let Some(at) = earliest(&next) else {
             return self.asked;
         };
-        if self.asked.is_none_or(|asked| at < asked) {
+        // An overdue timer keeps its time: otherwise a stall would be missed if another event came before the tick.
+        if self.asked.is_none_or(|asked| at < asked && now < asked) {
             self.asked = Some(at.max(now + SHORTEST_TIMEOUT));
         }
         self.asked
     }
 
-    /// The next request whose decision is to be carried out, in the order of the decisions.
+    /// The next request whose decision is to be applied, in the order of the decisions.
     pub fn poll_ready(&mut self) -> Option<Ready> {
         let (id, caller) = self.requests.next_ready()?;
         Some(Ready { id, caller })
@@ -222,24 +243,24 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.events.take()
     }
 
-    /// The caller has gone away while its request waited, or before its decision was carried out.
+    /// The caller has left while its request was pending, or before its decision was applied.
     pub fn on_left(&mut self, id: RequestId) {
         if self.requests.leave(id) {
             self.events.note(Event::Abandoned);
         }
     }
 
-    /// What the transport holds open.
-    pub fn levels(&self) -> Levels {
-        self.transport.levels()
+    /// The gauges of the transport: what it holds open.
+    pub fn gauges(&self) -> Gauges {
+        self.transport.gauges()
     }
 
-    /// Requests under way.
+    /// The number of pending requests.
     pub fn pending_requests(&self) -> usize {
         self.requests.len()
     }
 
-    /// Calls under way, those included whose callers have gone.
+    /// The number of calls in flight, including those whose callers have left.
     pub fn calls_in_flight(&self) -> usize {
         self.transport.in_flight()
     }
@@ -263,7 +284,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 }
 
-/// Takes away what only the filter may say: the first one in the chain, as the next finds the first's figures here.
+/// Removes quota headers from the request: only the filter may set them. Only the first instance in the chain does it,
+/// as later ones read its figures here.
 fn remove_own(request: &mut dyn Exchange) {
     let mut names = Vec::new();
     request.each_header(&mut |name, _| {

@@ -1,5 +1,4 @@
-//! Requests under way: which replies are still missing, when their time is up, and which are decided and wait to be
-//! carried out.
+//! Pending requests: which replies are missing, when their deadlines are, and which decisions are ready to be applied.
 
 use super::call::RequestId;
 use crate::by_number::ByNumber;
@@ -10,7 +9,7 @@ use crate::results::{GroupError, GroupResult};
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// What is known of whoever sent a request.
+/// What is known of the caller of a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The shell's number of the request.
@@ -22,42 +21,42 @@ pub struct Caller {
     pub client: Option<String>,
 }
 
-/// A request whose counts have not all come.
+/// A request whose results are not complete.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct WaitingRequest {
     pub caller: Caller,
     pub groups: Vec<Group>,
-    /// `None`: not answered yet.
+    /// For each group; `None`: not answered yet.
     pub results: Vec<Option<GroupResult>>,
-    /// Of those that are to be sent again: what was said the last time. Nearly always empty.
+    /// The last error of calls that are to be retried, by their part. Nearly always empty.
     pub postponed: Vec<(u16, GroupError)>,
     pub since: Instant,
     pub deadline: Instant,
 }
 
-/// A decision that is to be carried out.
+/// A decision that is to be applied.
 #[derive(Debug)]
 pub struct Decided {
     pub caller: Caller,
     /// What was counted.
     pub groups: Vec<Group>,
     pub decision: Decision,
-    /// How long Redis took, in µs; `None`: it was not asked.
+    /// How long the request waited for Redis, in µs; `None`: Redis was not asked.
     pub redis_us: Option<u64>,
 }
 
-impl Waiting {
+impl WaitingRequest {
     fn is_complete(&self) -> bool {
         self.results.iter().all(Option::is_some)
     }
 }
 
-/// All requests under way in one engine.
+/// All pending requests of one engine.
 #[derive(Debug, Default)]
 pub struct PendingRequests {
     next: u64,
-    waiting: ByNumber<Waiting>,
-    /// In the order of arrival, which is that of their deadlines: all wait equally long.
+    waiting: ByNumber<WaitingRequest>,
+    /// In the order of arrival, which is also that of the deadlines: all have the same timeout.
     deadlines: VecDeque<(Instant, RequestId)>,
     decided: ByNumber<Decided>,
     /// In the order in which the decisions were made.
@@ -65,29 +64,29 @@ pub struct PendingRequests {
 }
 
 impl PendingRequests {
-    /// An id for a request that is about to call; never given again.
+    /// A new id, which is never reused.
     pub fn new_id(&mut self) -> RequestId {
         self.next += 1;
         RequestId(self.next)
     }
 
-    pub fn insert(&mut self, id: RequestId, waiting: Waiting) {
+    pub fn insert(&mut self, id: RequestId, waiting: WaitingRequest) {
         self.deadlines.push_back((waiting.deadline, id));
         self.waiting.insert(id.0, waiting);
     }
 
-    /// `None`: it waits no longer.
-    pub fn get(&self, id: RequestId) -> Option<&Waiting> {
+    /// `None`: it is no longer pending.
+    pub fn get(&self, id: RequestId) -> Option<&WaitingRequest> {
         self.waiting.get(&id.0)
     }
 
-    /// The counters that a call is about; `None`: nobody waits for it any more.
+    /// The counters of a call; `None`: no request waits for it any more.
     pub fn group(&self, id: RequestId, part: u16) -> Option<&Group> {
         self.get(id)?.groups.get(usize::from(part))
     }
 
-    /// Notes a result; the whole request when it was the last one missing.
-    pub fn answer(&mut self, id: RequestId, part: u16, result: GroupResult) -> Option<Waiting> {
+    /// Notes a result. Returns the request if its results are now complete.
+    pub fn answer(&mut self, id: RequestId, part: u16, result: GroupResult) -> Option<WaitingRequest> {
         let waiting = self.waiting.get_mut(&id.0)?;
         *waiting.results.get_mut(usize::from(part))? = Some(result);
         if !waiting.is_complete() {
@@ -98,7 +97,7 @@ impl PendingRequests {
         waiting
     }
 
-    /// Notes why a call is to be sent again: that is its result, should its time be up before.
+    /// Notes why a call is to be retried: that is its result if the deadline comes first.
     pub fn postpone(&mut self, id: RequestId, part: u16, why: GroupError) {
         if let Some(waiting) = self.waiting.get_mut(&id.0) {
             waiting.postponed.retain(|(known, _)| *known != part);
@@ -106,7 +105,7 @@ impl PendingRequests {
         }
     }
 
-    /// Drops the deadlines of those that have gone from the front of the queue.
+    /// Drops the deadlines of ended requests from the front of the queue.
     fn tidy(&mut self) {
         let has_gone = |(_, id): &(Instant, RequestId)| !self.waiting.contains_key(&id.0);
         while self.deadlines.front().is_some_and(has_gone) {
@@ -114,8 +113,8 @@ impl PendingRequests {
         }
     }
 
-    /// Cuts the group of one call into one for each key; the parts under which they are to be called instead.
-    /// Empty where there is nothing to cut.
+    /// Splits the group of one call into one for each key. Returns the parts under which they are to be called instead;
+    /// empty if there is nothing to split.
     pub fn split(&mut self, id: RequestId, part: u16) -> Vec<u16> {
         let Some(waiting) = self.waiting.get_mut(&id.0) else {
             return Vec::new();
@@ -137,8 +136,9 @@ impl PendingRequests {
         parts
     }
 
-    /// Takes out a request whose time is up, what is missing being [`GroupError::TimedOut`] or why it was postponed.
-    pub fn overdue(&mut self, now: Instant) -> Option<(RequestId, Waiting)> {
+    /// Takes out a request whose deadline is over. Missing results become [`GroupError::TimedOut`], or the reason for
+    /// the retry.
+    pub fn overdue(&mut self, now: Instant) -> Option<(RequestId, WaitingRequest)> {
         self.tidy();
         let (deadline, id) = *self.deadlines.front()?;
         if deadline > now {
@@ -157,18 +157,18 @@ impl PendingRequests {
         Some((id, waiting))
     }
 
-    /// The next deadline; may be that of a request that has gone.
+    /// The next deadline; may be that of a request that has ended.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(deadline, _)| *deadline)
     }
 
-    /// The decision of a request that has waited.
+    /// Stores the decision on a request that was pending.
     pub fn decide(&mut self, id: RequestId, decided: Decided) {
         self.decided.insert(id.0, decided);
         self.ready.push_back(id);
     }
 
-    /// The next decision to be carried out, and the shell's number of its request.
+    /// The next decision to be applied, and the shell's number of its request.
     pub fn next_ready(&mut self) -> Option<(RequestId, u64)> {
         while let Some(id) = self.ready.pop_front() {
             if let Some(decided) = self.decided.get(&id.0) {
@@ -182,19 +182,19 @@ impl PendingRequests {
         !self.ready.is_empty()
     }
 
-    /// Takes out a decision to carry it out; `None`: there is none any more.
+    /// Takes out a decision to apply it; `None`: the caller has left.
     pub fn take_decided(&mut self, id: RequestId) -> Option<Decided> {
         self.decided.remove(&id.0)
     }
 
-    /// Forgets a request whose caller has gone away; whether it was still under way.
+    /// Drops a request whose caller has left. Returns whether it was pending.
     pub fn leave(&mut self, id: RequestId) -> bool {
         let was = self.waiting.remove(&id.0).is_some() || self.decided.remove(&id.0).is_some();
         self.tidy();
         was
     }
 
-    /// How many requests are under way.
+    /// The number of pending requests.
     pub fn len(&self) -> usize {
         self.waiting.len() + self.decided.len()
     }

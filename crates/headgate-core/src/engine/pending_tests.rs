@@ -2,8 +2,8 @@ use super::*;
 use crate::redis::CallError;
 use std::time::Duration;
 
-fn waiting(parts: usize, since: Instant) -> Waiting {
-    Waiting {
+fn waiting(parts: usize, since: Instant) -> WaitingRequest {
+    WaitingRequest {
         caller: Caller {
             number: 7,
             protocol: Protocol::Http,
@@ -18,7 +18,7 @@ fn waiting(parts: usize, since: Instant) -> Waiting {
     }
 }
 
-/// Any result will do: none is looked into.
+/// Any result: the tests do not read it.
 fn reply() -> GroupResult {
     Err(GroupError::Call(CallError::Lost))
 }
@@ -82,7 +82,7 @@ fn decisions_are_ready_in_order_but_for_those_who_left() {
     let now = Instant::now();
     let ids = [(); 3].map(|()| requests.new_id());
     for id in ids {
-        let Waiting { caller, groups, .. } = waiting(0, now);
+        let WaitingRequest { caller, groups, .. } = waiting(0, now);
         let decision = Decision::uncounted(crate::decision::Outcome::Allowed);
         requests.decide(
             id,

@@ -1,16 +1,16 @@
-//! From a request to what is to be counted for it, or to a decision where nothing is.
+//! From a request to the counters to charge, or to a decision if nothing is counted.
 
 use crate::decision::{Decision, Outcome};
 use crate::identify::{Attributes, Identity};
 use crate::limit::{Group, Plan, Planner};
 use crate::model::Policy;
 
-/// What a policy says of a request before anything is counted.
+/// What the policy determines for a request before anything is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
-    /// Costs that could not be read and count as 1.
+    /// The number of costs that could not be read and count as 1.
     pub broken_costs: u32,
-    /// Never empty; or what was decided without counting.
+    /// The groups to count (never empty), or the decision that was made without counting.
     pub next: Result<Vec<Group>, Decision>,
 }
 

@@ -1,4 +1,4 @@
-//! The response phase: what a response is to say of quotas, and what is charged for it. All of it is here.
+//! The response phase: which quota headers a response gets, and what is charged for it.
 
 use super::answer::Admitted;
 use super::event::Event;
@@ -14,9 +14,9 @@ use crate::model::{Policy, Store, UpstreamHeaders};
 use crate::redis::RedisCall;
 use crate::script::Mode;
 
-/// Costs that are known now, to be charged by [`Engine::charge`].
+/// Costs that are known with the response, to be charged by [`Engine::charge`].
 #[derive(Debug)]
-pub struct Owed {
+pub struct ResponseCharges {
     groups: Vec<Group>,
     /// Who counted the request.
     by: Option<CountedBy>,
@@ -24,44 +24,54 @@ pub struct Owed {
 }
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// The response of an upstream has come, or that of a filter behind: not the filter's own reply.
-    pub fn on_response(&self, admitted: Admitted, response: &dyn Response) -> (Edits, Option<Owed>) {
-        let Admitted { figures, later, by } = admitted;
-        let owed = match later.is_empty() || refused_later(response) {
+    /// Handles the response of the upstream or of a later filter, but not the filter's own reply.
+    pub fn on_response(
+        &self,
+        admitted: Admitted,
+        response: &dyn Response,
+    ) -> (Edits, Option<ResponseCharges>) {
+        let Admitted {
+            figures,
+            response_groups,
+            by,
+        } = admitted;
+        let charges = match response_groups.is_empty() || refused_later(response) {
             true => None,
-            false => Some(costs_of_response(&self.policy, response, &later, by)),
+            false => Some(costs_of_response(&self.policy, response, &response_groups, by)),
         };
-        (edits(&self.policy, figures, response), owed)
+        (edits(&self.policy, figures, response), charges)
     }
 
-    /// The request ended without a response: it was served, or is about to be, and costs no less than one whose
-    /// response says nothing of its cost.
-    pub fn on_gone(&self, admitted: Admitted) -> Option<Owed> {
-        let Admitted { later, by, .. } = admitted;
-        if later.is_empty() {
+    /// Handles a request that ended without a response. The upstream may have served it, so it costs as much as a
+    /// request whose response has no cost header.
+    pub fn on_gone(&self, admitted: Admitted) -> Option<ResponseCharges> {
+        let Admitted {
+            response_groups, by, ..
+        } = admitted;
+        if response_groups.is_empty() {
             return None;
         }
-        let groups = due(&later, |limit| {
+        let groups = groups_to_charge(&response_groups, |limit| {
             match self.policy.limits.get(limit).map(|limit| &limit.cost) {
                 Some(Cost::ResponseHeader { range, .. }) => range.unread(),
                 _ => 0,
             }
         });
-        Some(Owed {
+        Some(ResponseCharges {
             groups,
             by,
             broken_costs: 0,
         })
     }
 
-    /// Charges what responses said to have cost, by one call a group. Nobody waits for it, and it is not repeated: a
-    /// lost one under-counts a request that has been served.
-    pub fn charge(&mut self, now: Now, owed: Owed) {
-        if owed.broken_costs > 0 {
-            self.events.note(Event::BrokenCosts(owed.broken_costs));
+    /// Charges the costs of a response, by one call for each group. No request waits for it, and it is not retried: a
+    /// lost call under-counts a request that has been served.
+    pub fn charge(&mut self, now: Now, charges: ResponseCharges) {
+        if charges.broken_costs > 0 {
+            self.events.note(Event::BrokenCosts(charges.broken_costs));
         }
-        if owed.by == Some(CountedBy::Local) {
-            for group in &owed.groups {
+        if charges.by == Some(CountedBy::Local) {
+            for group in &charges.groups {
                 self.local.charge(&self.policy.limits, group, now);
             }
             self.note_evicted();
@@ -69,28 +79,28 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         if self.policy.store == Store::Local {
             return;
         }
-        for group in &owed.groups {
+        for group in &charges.groups {
             let _not_repeated = self.send(now.monotonic, CallId::Unawaited, group, Mode::Charge);
         }
     }
 }
 
-/// What is charged of the groups, each limit at the cost that `cost` says for its index.
-fn due(later: &[Group], mut cost: impl FnMut(usize) -> u64) -> Vec<Group> {
-    later
+/// The charges of the groups; `cost` returns the cost for the index of a limit.
+fn groups_to_charge(response_groups: &[Group], mut cost: impl FnMut(usize) -> u64) -> Vec<Group> {
+    response_groups
         .iter()
-        .filter_map(|group| group.afterwards(&mut cost))
+        .filter_map(|group| group.response_charges(&mut cost))
         .collect()
 }
 
 fn costs_of_response(
     policy: &Policy,
     response: &dyn Response,
-    later: &[Group],
+    response_groups: &[Group],
     by: Option<CountedBy>,
-) -> Owed {
+) -> ResponseCharges {
     let mut broken_costs = 0;
-    let groups = due(later, |limit| {
+    let groups = groups_to_charge(response_groups, |limit| {
         let Some(Cost::ResponseHeader { name, range }) = policy.limits.get(limit).map(|limit| &limit.cost)
         else {
             return 0;
@@ -99,29 +109,29 @@ fn costs_of_response(
         broken_costs += u32::from(!matches!(read, ReadCost::Cost(_)));
         range.charged(read)
     });
-    Owed {
+    ResponseCharges {
         groups,
         by,
         broken_costs,
     }
 }
 
-/// Adds the figures, unless the upstream or an instance behind has something of its own to say.
+/// Adds the quota headers, unless the upstream or a later instance has set its own.
 fn edits(policy: &Policy, figures: Vec<Header>, response: &dyn Response) -> Edits {
     match response.header(":status").value().as_deref() {
-        // The upstream itself denies: what it says of its limit is what its caller is to read.
+        // The upstream itself denies: its own headers describe that limit.
         Some(b"429") => return Edits::default(),
-        // gRPC's RESOURCE_EXHAUSTED is the same.
+        // The same, by gRPC's RESOURCE_EXHAUSTED.
         _ if response.header("grpc-status").value().as_deref() == Some(b"8") => return Edits::default(),
-        // Refusals of an instance behind this one have no figures in them.
+        // A refusal by a later instance has no quota headers.
         Some(b"400" | b"403") if shown_later(policy, response) => return Edits::default(),
         _ => {}
     }
-    let mut told = false;
+    let mut reported = false;
     response.each_header(&mut |name, _| {
-        told |= Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
+        reported |= Family::of(name).is_some() || name == ENVOY_RATELIMITED.as_bytes();
     });
-    match told {
+    match reported {
         false => Edits {
             remove: Vec::new(),
             add: figures,
@@ -131,15 +141,15 @@ fn edits(policy: &Policy, figures: Vec<Header>, response: &dyn Response) -> Edit
     }
 }
 
-/// Whether an instance behind this one has shown something: it has merged ours into it. Whatever an instance shows or
-/// refuses can be seen in the response's headers, and where nothing of quotas is to be seen the host need not be asked.
+/// Whether a later instance has set headers: it has merged ours into them. Call it only if the response's headers show
+/// signs of that: it costs a host call.
 fn shown_later(policy: &Policy, response: &dyn Response) -> bool {
     response
         .filter_state(instances::SHOWN_BY)
         .is_some_and(|by| !by.is_empty() && by != policy.instance.as_bytes())
 }
 
-/// What the upstream itself says of quotas goes, or stays in place of ours; the two are never mixed in one family.
+/// Removes the upstream's quota headers, or keeps them in place of ours. One header family never mixes both.
 fn merged(upstream: UpstreamHeaders, mut figures: Vec<Header>, response: &dyn Response) -> Edits {
     let (mut x_ratelimit, mut ietf) = (false, false);
     let mut remove = Vec::new();

@@ -1,11 +1,11 @@
-//! Addresses and networks as callers are known by them: IPv4 in an IPv6 spelling is IPv4.
+//! Addresses and networks of callers: IPv4 embedded in IPv6 is treated as IPv4.
 
 use ipnet::{IpNet, Ipv4Net};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The first 96 bits of `::ffff:0:0/96` (RFC 4291, section 2.5.5.2), IPv4-mapped addresses, and of `64:ff9b::/96`
-/// (RFC 6052), by which NAT64 embeds them.
+/// The first 96 bits of `::ffff:0:0/96` (RFC 4291, section 2.5.5.2), IPv4-mapped addresses, and of `64:ff9b::/96` (RFC
+/// 6052), which NAT64 uses.
 const IPV4_IN_IPV6: [u128; 2] = [0xffff, 0x64_ff9b << 64];
 
 /// The address by which a caller is counted.
@@ -23,7 +23,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         .then_some(Ipv4Addr::from_bits(bits as u32))
 }
 
-/// The network whose addresses [`canonical`] leaves in it: one within an IPv4 embedding is of IPv4.
+/// The network of the canonical addresses: a network within an IPv4 embedding becomes an IPv4 network.
 pub(crate) fn canonical_net(net: IpNet) -> IpNet {
     let prefix = net.prefix_len().checked_sub(96);
     match (canonical(net.addr()), prefix) {
@@ -34,7 +34,8 @@ pub(crate) fn canonical_net(net: IpNet) -> IpNet {
     }
 }
 
-/// `10.0.0.0/8`, `2001:db8::/32`; bits beyond the prefix are kept. (The crate's own reader brings one of addresses.)
+/// `10.0.0.0/8`, `2001:db8::/32`; bits beyond the prefix are kept. (The parser of `ipnet` would bring in one for
+/// addresses.)
 pub(crate) fn network(text: &str) -> Option<IpNet> {
     let (address, prefix) = text.split_once('/')?;
     let is_number = prefix.len() <= 3 && !prefix.starts_with('+');
@@ -42,7 +43,7 @@ pub(crate) fn network(text: &str) -> Option<IpNet> {
     IpNet::new(address.parse().ok()?, prefix).ok()
 }
 
-/// The caller's network: what is beyond the prefix is cut off.
+/// The caller's network: the address without the bits beyond the prefix.
 pub fn cut_address(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> Option<IpNet> {
     let address = canonical(address);
     let prefix = if address.is_ipv4() {
@@ -53,7 +54,7 @@ pub fn cut_address(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> Option<
     IpNet::new(address, prefix).ok().map(|net| net.trunc())
 }
 
-/// An address or a prefix as it is shown: without the prefix's length where that is the whole address.
+/// Displays an address or a prefix; without the prefix length if the prefix is the whole address.
 pub struct ShownAddress(pub IpNet);
 
 impl fmt::Display for ShownAddress {

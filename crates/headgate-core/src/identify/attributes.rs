@@ -1,4 +1,4 @@
-//! What the core may ask of a request. The shell implements it on the proxy-wasm host, tests on a struct.
+//! What the core reads of a request. The shell implements it on the proxy-wasm host, tests on a struct.
 
 use crate::identify::{trimmed, TlsField};
 use std::borrow::Cow;
@@ -9,12 +9,12 @@ use std::net::IpAddr;
 pub enum Lookup<'a> {
     Absent,
     One(Cow<'a, [u8]>),
-    /// It came more than once: no single value can be told. All of them, in order.
+    /// The name is duplicated: all values, in order. None of them is the single value.
     Several(Vec<Cow<'a, [u8]>>),
 }
 
 impl<'a> Lookup<'a> {
-    /// The one value that is there and not empty.
+    /// The single value, if there is one and it is not empty.
     pub fn value(self) -> Option<Cow<'a, [u8]>> {
         match self {
             Lookup::One(value) if !value.is_empty() => Some(value),
@@ -22,7 +22,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// Every value that is there.
+    /// All values.
     pub fn values(&self) -> &[Cow<'a, [u8]>] {
         match self {
             Lookup::Absent => &[],
@@ -44,17 +44,17 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// The headers of a request or a response. Every value is bytes: who sends it may send what it likes.
+/// The headers of a request or a response. Values are bytes: the sender may send any.
 pub trait Headers {
-    /// Hands over each value under a name, in order and as it came. `name` is lower case; pseudo headers (`:path`,
+    /// Passes each value of a name to `take`, in order and unchanged. `name` is lower case; pseudo headers (`:path`,
     /// `:method`, `:authority`) are headers here.
     fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8]));
 
-    /// Hands over each header, in order: its name in lower case, and its value as it came.
+    /// Passes each header to `take`, in order: the name in lower case, and the value unchanged.
     fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8]));
 
-    /// A header's values. White space around a value is not part of it (RFC 9110, section 5.5); over HTTP/2 and
-    /// HTTP/3 it reaches the filter all the same.
+    /// A header's values. White space around a value is not part of it (RFC 9110, section 5.5); over HTTP/2 and HTTP/3
+    /// it reaches the filter nevertheless, and is removed here.
     fn header(&self, name: &str) -> Lookup<'_> {
         let mut found = Lookup::Absent;
         self.each_value(name, &mut |value| found.add(Cow::Borrowed(trimmed(value))));
@@ -64,9 +64,9 @@ pub trait Headers {
 
 /// A request as Envoy sees it.
 pub trait Attributes: Headers {
-    /// The address that Envoy trusts by its own X-Forwarded-For rules, without a port.
+    /// The client address by Envoy's own X-Forwarded-For rules, without a port.
     fn address(&self) -> Option<IpAddr>;
-    /// A text in the request's dynamic metadata, or a number or a flag as text.
+    /// A value in the request's dynamic metadata: a text, or a number or a boolean as text.
     fn metadata(&self, path: &[String]) -> Option<Vec<u8>>;
     /// From the peer's verified certificate.
     fn tls(&self, field: TlsField) -> Option<Vec<u8>>;

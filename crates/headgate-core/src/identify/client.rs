@@ -1,4 +1,4 @@
-//! Reads the sources of a request and makes of the first value what may be shown of it: a digest, or plain text.
+//! Reads the sources of a request, and turns the first value into what may be shown of it: a digest or plain text.
 
 use super::{cut_address, network, ShownAddress};
 use super::{each_cookie, narrow, push_escaped, push_part, query_value, trimmed, Attributes, Digest, Hasher};
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-/// A caller, told apart by one source. Shown as `source:value or hash`, without any secret.
+/// A client, identified by one source. Displays as `source:value` or `source:hash`, without any secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Client {
     /// The source's name.
@@ -21,26 +21,26 @@ pub struct Client {
 /// What may be shown of a client's value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientValue {
-    /// No secret: escaped as it stands in a key ([`push_part`]).
+    /// Not a secret: escaped as in a Redis key ([`push_part`]).
     Plain(String),
     Digest(Digest),
     /// The address, cut to the source's prefix.
     Address(IpNet),
 }
 
-/// Who a request's caller is.
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     Client(Client),
     /// No source yields a value.
     Unknown,
-    /// The source of this index in `identify` was reached, and the request gives it several values. Only where
-    /// `on_ambiguous_client` refuses such requests; otherwise the next source decides.
+    /// The request has several values for the source of this index in `identify`. Only if `on_ambiguous_client` refuses
+    /// such requests; otherwise the next source decides.
     Ambiguous(usize),
 }
 
 impl Identity {
-    /// The client, where there is one.
+    /// The client, if it is identified.
     pub fn client(&self) -> Option<&Client> {
         match self {
             Identity::Client(client) => Some(client),
@@ -58,8 +58,8 @@ impl Identity {
     }
 }
 
-/// The client by the first source that yields one non-empty value. A source with several values yields none, or ends
-/// the search where ambiguous requests are to be refused.
+/// Identifies the client by the first source that yields one non-empty value. A source with several values is skipped,
+/// or ends the search if `refuse_ambiguous`.
 pub fn identify(
     sources: &[Source],
     attributes: &dyn Attributes,
@@ -68,56 +68,56 @@ pub fn identify(
 ) -> Identity {
     for (index, source) in sources.iter().enumerate() {
         match source.read(attributes, hasher) {
-            Reading::Value(value) => {
+            SourceValue::Value(value) => {
                 return Identity::Client(Client {
                     source: source.name.clone(),
                     index,
                     value,
                 })
             }
-            Reading::Ambiguous if refuse_ambiguous => return Identity::Ambiguous(index),
-            Reading::Ambiguous | Reading::Nothing => {}
+            SourceValue::Ambiguous if refuse_ambiguous => return Identity::Ambiguous(index),
+            SourceValue::Ambiguous | SourceValue::Missing => {}
         }
     }
     Identity::Unknown
 }
 
-/// What a source yields for a request.
-enum Reading<T> {
+/// The result of reading a source.
+enum SourceValue<T> {
     Value(T),
-    Nothing,
-    /// What it reads is there more than once.
+    Missing,
+    /// There are several values.
     Ambiguous,
 }
 
-impl<T> Reading<T> {
-    fn map<U>(self, map: impl FnOnce(T) -> U) -> Reading<U> {
+impl<T> SourceValue<T> {
+    fn map<U>(self, map: impl FnOnce(T) -> U) -> SourceValue<U> {
         match self {
-            Reading::Value(value) => Reading::Value(map(value)),
-            Reading::Nothing => Reading::Nothing,
-            Reading::Ambiguous => Reading::Ambiguous,
+            SourceValue::Value(value) => SourceValue::Value(map(value)),
+            SourceValue::Missing => SourceValue::Missing,
+            SourceValue::Ambiguous => SourceValue::Ambiguous,
         }
     }
 }
 
-impl<T> From<Option<T>> for Reading<T> {
-    fn from(value: Option<T>) -> Reading<T> {
-        value.map_or(Reading::Nothing, Reading::Value)
+impl<T> From<Option<T>> for SourceValue<T> {
+    fn from(value: Option<T>) -> SourceValue<T> {
+        value.map_or(SourceValue::Missing, SourceValue::Value)
     }
 }
 
-impl<'a> From<Lookup<'a>> for Reading<Cow<'a, [u8]>> {
-    fn from(values: Lookup<'a>) -> Reading<Cow<'a, [u8]>> {
+impl<'a> From<Lookup<'a>> for SourceValue<Cow<'a, [u8]>> {
+    fn from(values: Lookup<'a>) -> SourceValue<Cow<'a, [u8]>> {
         match values {
-            Lookup::Several(_) => Reading::Ambiguous,
+            Lookup::Several(_) => SourceValue::Ambiguous,
             one => one.value().into(),
         }
     }
 }
 
 impl Source {
-    /// What a client of this source with this value would be; to compare with, for values that an operator wrote. They
-    /// are trimmed as a request's are. `None` where the source cannot yield it.
+    /// The client value for a value that an operator wrote, to compare clients with. It is trimmed like a request's.
+    /// `None` if the source can never yield it.
     pub fn client_value(&self, value: &str, hasher: &Hasher) -> Option<ClientValue> {
         let value = std::str::from_utf8(trimmed(value.as_bytes())).unwrap_or(value);
         match self.kind {
@@ -138,12 +138,12 @@ impl Source {
         }
     }
 
-    /// Whether values may be shown; a composite says so itself, whatever its parts say.
+    /// Whether values may be shown. A composite has its own `plain`, independent of its parts.
     pub fn is_plain(&self) -> bool {
         self.plain || matches!(self.kind, SourceKind::Address { .. })
     }
 
-    fn read(&self, attributes: &dyn Attributes, hasher: &Hasher) -> Reading<ClientValue> {
+    fn read(&self, attributes: &dyn Attributes, hasher: &Hasher) -> SourceValue<ClientValue> {
         match self.kind {
             SourceKind::Address {
                 ipv4_prefix,
@@ -167,8 +167,8 @@ impl Source {
         ClientValue::Plain(String::from_utf8(shown).unwrap_or_default())
     }
 
-    /// The value as bytes, extracted; never empty, without white space around it.
-    fn text<'a>(&self, attributes: &'a dyn Attributes) -> Reading<Cow<'a, [u8]>> {
+    /// The extracted value as bytes: not empty, and without surrounding white space.
+    fn text<'a>(&self, attributes: &'a dyn Attributes) -> SourceValue<Cow<'a, [u8]>> {
         let owned = |value: Vec<u8>| narrow(value.into(), trimmed);
         let value = match &self.kind {
             SourceKind::Header(name) => attributes.header(name).into(),
@@ -186,7 +186,7 @@ impl Source {
                 .into(),
             SourceKind::All(parts) => joined(parts, attributes).map(Cow::Owned),
         };
-        let Reading::Value(value) = value else {
+        let SourceValue::Value(value) = value else {
             return value;
         };
         let value = match &self.extract {
@@ -215,9 +215,9 @@ pub(crate) fn query<'a>(attributes: &'a dyn Attributes, name: &str) -> Lookup<'a
     found
 }
 
-/// All parts' values, escaped and joined by commas. A part that yields nothing outweighs one that is ambiguous: then
-/// no value of the whole could be meant.
-fn joined(parts: &[Source], attributes: &dyn Attributes) -> Reading<Vec<u8>> {
+/// The values of all parts, escaped and joined by commas. A missing part outweighs an ambiguous one: the composite has
+/// no value then.
+fn joined(parts: &[Source], attributes: &dyn Attributes) -> SourceValue<Vec<u8>> {
     let mut out = Vec::new();
     let mut ambiguous = false;
     for (i, part) in parts.iter().enumerate() {
@@ -225,14 +225,14 @@ fn joined(parts: &[Source], attributes: &dyn Attributes) -> Reading<Vec<u8>> {
             out.push(b',');
         }
         match part.text(attributes) {
-            Reading::Value(value) => push_escaped(&mut out, &value),
-            Reading::Ambiguous => ambiguous = true,
-            Reading::Nothing => return Reading::Nothing,
+            SourceValue::Value(value) => push_escaped(&mut out, &value),
+            SourceValue::Ambiguous => ambiguous = true,
+            SourceValue::Missing => return SourceValue::Missing,
         }
     }
     match ambiguous {
-        true => Reading::Ambiguous,
-        false => Reading::Value(out),
+        true => SourceValue::Ambiguous,
+        false => SourceValue::Value(out),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Each source by itself, then what callers may try with any of them.
+//! Each source by itself, then attempts to trick any of them.
 
 use super::*;
 use crate::identify::{Extract, FakeRequest, TlsField};
@@ -31,7 +31,7 @@ fn secret(source: Source) -> Source {
     }
 }
 
-/// The client by these sources, as where `on_ambiguous_client` is `next`.
+/// The client by these sources, with `on_ambiguous_client: next`.
 fn client(sources: &[Source], request: &FakeRequest, hasher: &Hasher) -> Option<Client> {
     identify(sources, request, hasher, false).client().cloned()
 }
@@ -349,7 +349,7 @@ fn an_address_stands_for_itself_only_as_wide_as_it_was_written() {
     assert_eq!(
         wide(&address(32, 64), "10.0.0.0/8"),
         None,
-        "no caller is told apart by a /8 here"
+        "a /8 identifies no client here"
     );
     assert!(wide(&address(8, 64), "10.0.0.0/8").is_some());
 }

@@ -1,10 +1,10 @@
-//! How a value stands in a Redis key: escaped so that no two keys are the same by accident and every key has
-//! exactly one hash tag, and short, whatever the caller sent.
+//! Escapes values for Redis keys: different values give different keys, every key has exactly one hash tag, and keys
+//! are short, whatever the caller sent.
 
 use crate::identify::Hasher;
 use percent_encoding::{percent_encode, AsciiSet, CONTROLS};
 
-/// The longest value, in bytes before escaping, that stands in a key as it is.
+/// The longest value, in bytes before escaping, that is written to a key without hashing.
 pub const LONGEST_PART: usize = 64;
 
 /// Appends one part of a key: `%`, `~`, `:`, `{`, `}`, `,`, `=`, controls and bytes over 7E as `%XX`; a value over
@@ -25,7 +25,7 @@ pub fn push_escaped(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// Bytes over 7E are of every [`AsciiSet`].
+/// Every [`AsciiSet`] includes the bytes over 7E.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'%')
     .add(b'~')

@@ -1,4 +1,4 @@
-//! `extract`: takes the part of a value that names the client.
+//! `extract`: takes the part of a value that identifies the client.
 
 use regex_lite::Regex;
 
@@ -10,7 +10,10 @@ pub struct Extract {
 }
 
 impl Extract {
-    /// The error is for the person who wrote the regex and names the remedy.
+    /// Compiles a regex.
+    ///
+    /// # Errors
+    /// The message is for the author of the regex and contains the remedy.
     pub fn parse(text: &str) -> Result<Extract, String> {
         let regex = whole(text)?;
         match regex.captures_len() - 1 {
@@ -28,7 +31,7 @@ impl Extract {
         &self.text
     }
 
-    /// What its group fits in the value; `None` where the value does not fit or is not UTF-8.
+    /// The text of the group in the value; `None` if the value does not match or is not UTF-8.
     pub fn find<'v>(&self, value: &'v [u8]) -> Option<&'v [u8]> {
         let captures = self.regex.captures(std::str::from_utf8(value).ok()?)?;
         captures.get(1).map(|group| group.as_str().as_bytes())
@@ -41,11 +44,11 @@ impl PartialEq for Extract {
     }
 }
 
-/// Compiles a regex that has to fit the whole of what it is compared with.
+/// Compiles a regex that has to match the whole text.
 pub(crate) fn whole(text: &str) -> Result<Regex, String> {
     let advice =
         "the syntax is that of Rust's regex crate, without look-around, back-references and \\p classes";
-    // By itself first: `a)|(b` would close the group around it.
+    // Compiled alone first: `a)|(b` would close the group around it.
     Regex::new(text)
         .and_then(|_| Regex::new(&format!(r"\A(?:{text})\z")))
         .map_err(|error| format!("is not a regex: {error}; {advice}"))

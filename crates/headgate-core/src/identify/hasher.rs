@@ -1,6 +1,6 @@
-//! Turns secrets into digests, so that no API key ever stands in a Redis key, a log line or a metric.
+//! Turns secrets into digests, so that no API key is ever written to a Redis key, a log line or a metric.
 
-use super::known::Known;
+use super::digest_cache::DigestCache;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::cell::RefCell;
@@ -16,12 +16,12 @@ impl Digest {
     /// The 32 hex digits.
     pub fn hex(&self) -> [u8; 32] {
         let mut hex = [0; 32];
-        // Two digits a byte: they fit.
+        // Two digits for each byte: they fit.
         let _ = base16ct::lower::encode(&self.0, &mut hex);
         hex
     }
 
-    /// A number drawn from the first eight bytes: the same for the same value, and even over all of them.
+    /// A number from the first eight bytes: the same for the same value, and uniformly distributed over values.
     pub fn draw(&self) -> u64 {
         (u128::from_be_bytes(self.0) >> 64) as u64
     }
@@ -56,32 +56,32 @@ impl FromStr for Digest {
     }
 }
 
-/// Hashes with the operator's key, whose state is worked out once.
+/// Hashes secrets with the operator's key. The key's state is computed once.
 #[derive(Clone)]
 pub struct Hasher {
     keyed: Option<Hmac<Sha256>>,
-    /// Of all clones; `None`: each digest is worked out.
-    known: Option<Rc<RefCell<Known>>>,
+    /// Shared by all clones; `None`: no cache.
+    known: Option<Rc<RefCell<DigestCache>>>,
 }
 
 impl Hasher {
-    /// Without a key (or with an empty one) values that can be guessed can be found out from their digests.
+    /// A hasher with this key. Without a key, or with an empty one, guessable values can be found from their digests.
     pub fn new(key: Option<&[u8]>) -> Hasher {
         let key = key.filter(|key| !key.is_empty());
-        // HMAC takes keys of any length (RFC 2104), so the error cannot come.
+        // HMAC takes keys of any length (RFC 2104), so there is no error.
         let keyed = key.and_then(|key| Hmac::new_from_slice(key).ok());
         Hasher { keyed, known: None }
     }
 
-    /// Keeps the digests of the last few thousand values at hand.
+    /// Adds a cache of the digests of the last few thousand values.
     pub fn remembering(self) -> Hasher {
         Hasher {
-            known: Some(Rc::new(RefCell::new(Known::new()))),
+            known: Some(Rc::new(RefCell::new(DigestCache::new()))),
             ..self
         }
     }
 
-    /// Whether digests can be reproduced only by who knows the key.
+    /// Whether there is a key, so that only its owner can reproduce digests.
     pub fn is_keyed(&self) -> bool {
         self.keyed.is_some()
     }

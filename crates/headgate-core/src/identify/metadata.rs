@@ -1,22 +1,23 @@
-//! Values of dynamic metadata: texts, numbers and booleans are values, lists and objects are not.
+//! Values of dynamic metadata: texts, numbers and booleans are accepted, lists and objects are not.
 //!
-//! The host returns a value without its type: a text as it is, a number as the eight bytes of a double, a boolean as one
-//! byte, a list or an object either as pairs (a count, sizes and texts: 4 bytes, or 14 and more) or as protobuf (of any
-//! length). Where the bytes alone do not decide, the object that holds the value does: as protobuf, it is a
+//! The host returns a value without its type: a text as it is, a number as the eight bytes of a double, a boolean as
+//! one byte, a list or an object either as pairs (a count, sizes and texts: 4 bytes, or 14 and more) or as protobuf (of
+//! any length). If the bytes are ambiguous, the object that holds the value decides: as protobuf, it is a
 //! `google.protobuf.Struct`, in which each value has its type.
 
 use crate::wire;
 use serde_json::Value;
 
-/// A number below which every whole double is exact.
+/// Below this, every whole number is exact as a double (2⁵³).
 const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// The tag of the first field with a length: how every list and object begins that is not empty, and hardly any number.
+/// The protobuf tag of field 1 with a length: the first byte of every list and object that is not empty, and of hardly
+/// any number.
 const FIRST_FIELD: u8 = 0x0a;
 
-/// A value as text; `None` for what is no value. `holder` asks for the object in which `key` has this value.
+/// The value as text; `None` for a list or an object. `holder` returns the object in which `key` has this value.
 pub fn metadata_text(value: Vec<u8>, key: &str, holder: impl FnOnce() -> Option<Vec<u8>>) -> Option<Vec<u8>> {
-    // Only a hostile text has control characters in it; nearly every number has, and so have lists and objects.
+    // Only a hostile text contains control characters; nearly every number, list and object does.
     if !value.iter().any(u8::is_ascii_control) && std::str::from_utf8(&value).is_ok() {
         return Some(value);
     }
@@ -34,7 +35,7 @@ pub fn metadata_text(value: Vec<u8>, key: &str, holder: impl FnOnce() -> Option<
     }
 }
 
-/// A value of a host that returns lists and objects as pairs: none of them has one byte, or eight.
+/// The value from a host that returns lists and objects as pairs: those never have one byte, or eight.
 fn of_pairs(value: &[u8]) -> Option<Vec<u8>> {
     match value {
         [0] => Some(b"false".to_vec()),
@@ -46,7 +47,7 @@ fn of_pairs(value: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// What can be nothing but a whole number, as most numbers that name someone.
+/// The value if it can only be a whole number, as most numeric ids are.
 fn whole_number(value: &[u8]) -> Option<i64> {
     let number = f64::from_le_bytes(value.try_into().ok()?);
     let is_whole = number.fract() == 0.0 && number.abs() < LARGEST_WHOLE;
@@ -60,7 +61,7 @@ mod tests {
     use prost_types::value::Kind;
     use prost_types::{ListValue, Struct};
 
-    /// What the host returns of a value, and of the object that holds it under `sub`.
+    /// What the host returns for a value, and for the object that holds it under `sub`.
     fn text(kind: Kind) -> Option<String> {
         let bytes = match &kind {
             Kind::NumberValue(number) => number.to_le_bytes().to_vec(),

@@ -1,13 +1,13 @@
-//! Who is calling: sources tried in order, the first that yields one non-empty value names the client.
-//! How many calls a client may make is not decided here.
+//! Identifies the client of a request. Sources are tried in order; the first that yields one non-empty value identifies
+//! the client. Limits are not decided here.
 
 mod address;
 mod attributes;
 mod client;
+mod digest_cache;
 mod escape;
 mod extract;
 mod hasher;
-mod known;
 mod metadata;
 mod values;
 
@@ -26,21 +26,20 @@ pub use metadata::metadata_text;
 pub use values::{each_cookie, narrow, query_value, trimmed, until};
 pub(crate) use values::{escaped_byte, unescaped};
 
-/// One way to tell callers apart.
+/// One way to identify clients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// Unique; the kind where the configuration gave no name (a header's own name, `-` as `_`, for headers).
-    /// Only an address may be called `address`.
+    /// Unique. The default is the kind; for headers, the header's name with `_` for `-`. Only an address source may be
+    /// called `address`.
     pub name: String,
     pub kind: SourceKind,
-    /// A regex with one group over the whole value; its group, without white space around it, is the value. Never on an
-    /// address.
+    /// A regex with one group that matches the whole value; the trimmed group is the value. Never on an address.
     pub extract: Option<Extract>,
-    /// The values are no secret and may stand in keys and logs as they are.
+    /// The values are not secret and may appear in keys and logs.
     pub plain: bool,
 }
 
-/// Where a source reads.
+/// What a source reads.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceKind {
     /// Lower case.
@@ -51,17 +50,17 @@ pub enum SourceKind {
     Metadata(Vec<String>),
     Tls(TlsField),
     Address {
-        /// 0 to 32.
+        /// In bits, 0 to 32.
         ipv4_prefix: u8,
-        /// 0 to 128.
+        /// In bits, 0 to 128.
         ipv6_prefix: u8,
     },
-    /// Each part yields a value, or the composite yields none. Its value is its parts', escaped as in a key and
-    /// joined by commas: unambiguous, and people can write it (`acme,alice`).
+    /// A composite: it yields a value only if every part does. The parts' values are escaped as in a key and joined by
+    /// commas, as in `acme,alice`.
     All(Vec<Source>),
 }
 
-/// What names the peer in its certificate.
+/// The certificate field that identifies the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsField {
     UriSan,

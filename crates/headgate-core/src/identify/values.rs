@@ -1,11 +1,11 @@
-//! Single values out of a query and a Cookie header, as pure functions over bytes, decoded as servers decode them. A
-//! name that comes twice has several values: which one the upstream takes cannot be told.
+//! Reads values of query parameters and cookies, as pure functions over bytes, and decodes them as servers do. A
+//! duplicated name has several values: it is unknown which one the upstream uses.
 
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
-/// Without the white space at both ends. HTTP knows only spaces and tabs, but upstreams remove more: Python's `strip`
-/// takes all white space of Unicode, in text that was UTF-8 or Latin-1.
+/// Removes white space at both ends. HTTP knows only spaces and tabs, but upstreams remove more: Python's `strip` takes
+/// all white space of Unicode, in text that was UTF-8 or Latin-1.
 pub fn trimmed(bytes: &[u8]) -> &[u8] {
     let is_ascii_white = |byte: u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let ascii = cut(bytes, is_ascii_white);
@@ -20,7 +20,7 @@ pub fn trimmed(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Without such bytes at both ends.
+/// Removes such bytes at both ends.
 fn cut(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> &[u8] {
     let start = bytes.iter().take_while(|byte| is_such(**byte)).count();
     let rest = bytes.get(start..).unwrap_or_default();
@@ -28,7 +28,7 @@ fn cut(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> &[u8] {
     rest.get(..rest.len() - end).unwrap_or_default()
 }
 
-/// Hands over each value of a query parameter in a request target (`/path?query#fragment`).
+/// Passes each value of a query parameter in a request target (`/path?query#fragment`) to `take`.
 ///
 /// Names and values are read as HTML forms are (WHATWG URL, application/x-www-form-urlencoded): `&` separates,
 /// `%XX` is decoded, `+` is a space. So `app%5Fid=a` and `app_id=%61` are the same here, as they are upstream. White
@@ -47,11 +47,11 @@ pub fn query_value<'a>(target: &'a [u8], name: &str, take: &mut dyn FnMut(Cow<'a
     }
 }
 
-/// Hands over each value of a cookie in a Cookie header (RFC 6265): `;` separates, names are compared in their case.
+/// Passes each value of a cookie in a Cookie header (RFC 6265) to `take`: `;` separates, and names are case-sensitive.
 ///
 /// Double quotes around a value are removed, with `\"`, `\\` and `\ooo` (octal) inside them, then percent-escapes are
-/// decoded and white space around it is removed: servers do each of these, and one session could otherwise be written
-/// in countless ways. `+` is a plus.
+/// decoded and white space around it is removed: servers do each of these, and otherwise one session could be written
+/// in countless ways. `+` stays a plus.
 pub fn each_cookie<'a>(header: &'a [u8], name: &str, take: &mut dyn FnMut(Cow<'a, [u8]>)) {
     for pair in header.split(|&b| b == b';') {
         let (key, value) = split_at(pair, b'=');
@@ -90,12 +90,12 @@ fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// What is before the first `end`.
+/// The bytes before the first `end`.
 pub fn until(bytes: &[u8], end: u8) -> &[u8] {
     bytes.split(|&b| b == end).next().unwrap_or_default()
 }
 
-/// Cuts a value to a part of itself; without a copy where it is borrowed, or is the part.
+/// Narrows a value to a part of itself; without a copy if it is borrowed or unchanged.
 pub fn narrow(value: Cow<'_, [u8]>, part: impl FnOnce(&[u8]) -> &[u8]) -> Cow<'_, [u8]> {
     match value {
         Cow::Borrowed(bytes) => Cow::Borrowed(part(bytes)),
@@ -109,13 +109,13 @@ pub fn narrow(value: Cow<'_, [u8]>, part: impl FnOnce(&[u8]) -> &[u8]) -> Cow<'_
     }
 }
 
-/// Both sides of the first `separator`; the second is empty where there is none.
+/// Both sides of the first `separator`; the second is empty without one.
 fn split_at(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
     let mut sides = bytes.splitn(2, |&b| b == separator);
     (sides.next().unwrap_or_default(), sides.next().unwrap_or_default())
 }
 
-/// Every `+` as a space, which forms write so; an escaped plus stays an escape.
+/// Replaces `+` by a space, as in forms; an escaped plus stays escaped.
 fn spaced(bytes: &[u8]) -> Cow<'_, [u8]> {
     match bytes.contains(&b'+') {
         true => bytes
@@ -126,7 +126,7 @@ fn spaced(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Percent-escapes decoded; a `%` without two hex digits stays as it is. Without a copy where there is none.
+/// Decodes percent-escapes; a `%` without two hex digits is kept. Without escapes it does not copy.
 pub fn unescaped(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     match value {
         Cow::Borrowed(bytes) => percent_decode(bytes).into(),
@@ -135,9 +135,9 @@ pub fn unescaped(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     }
 }
 
-/// The byte that the first three bytes are a percent-escape of; `None`: they are none.
+/// The byte of the percent-escape in the first three bytes; `None`: not an escape.
 pub fn escaped_byte(bytes: &[u8]) -> Option<u8> {
-    // Only an escape is decoded to one byte.
+    // Only escapes decode to one byte.
     let mut decoded = percent_decode(bytes.get(..3)?);
     let byte = decoded.next()?;
     decoded.next().is_none().then_some(byte)

@@ -1,29 +1,29 @@
-//! One counter's permits in hand, and how busy it is. Knows nothing of what the counter is.
+//! The permits in hand of one counter, and how busy it is. Independent of what the counter limits.
 
-use super::{Event, LEAST};
+use super::{LeaseEvent, LEAST};
 use crate::limit::Verdict;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A refused taking is not tried again before this, nor later than that.
+/// The shortest and the longest time before a refused lease request is retried.
 const NOT_BEFORE: Duration = Duration::from_millis(50);
 const NOT_AFTER: Duration = Duration::from_secs(1);
 
-/// Of what is known to be left, a lease takes one part in so many: less than it could, as others take meanwhile.
+/// A lease takes at most this fraction of the known remaining permits, as other workers take permits meanwhile.
 const PARTS_OF_LEFT: u64 = 8;
 
-/// What holds for the leases of a counter.
+/// The bounds of a counter's leases.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Requests, for one lease.
+    /// The largest lease, in requests.
     pub most: u64,
     pub life: Duration,
 }
 
-/// What one call took.
+/// The permits that one lease request took.
 #[derive(Debug)]
 struct Batch {
-    /// Requests.
+    /// In requests.
     calls: u64,
     until: Instant,
 }
@@ -32,21 +32,21 @@ struct Batch {
 pub(super) struct Account {
     /// Index into the policy's limits.
     limit: usize,
-    /// Of one request.
+    /// The cost of one request.
     cost: u64,
-    /// In the order in which they were taken; none is empty.
+    /// In the order in which they were taken; never empty ones.
     batches: VecDeque<Batch>,
-    /// Requests that the last lease was for; 0: there was none of late.
+    /// The size of the last lease, in requests; 0: no recent lease.
     last: u64,
-    /// What Redis said of the counter, and when it was asked.
+    /// The last verdict from Redis, and when the call was sent.
     standing: Option<(Instant, Verdict)>,
     /// Requests since then.
     calls: u64,
     since: Instant,
-    /// A call is under way.
+    /// A lease request is in flight.
     taking: bool,
     not_before: Instant,
-    /// Permits left in Redis, and until when that is believed.
+    /// Permits left in Redis, and until when that figure is used.
     left: Option<(u64, Instant)>,
 }
 
@@ -66,23 +66,23 @@ impl Account {
         }
     }
 
-    /// Drops what may no longer be spent.
-    pub fn expire(&mut self, now: Instant, events: &mut Vec<Event>) {
+    /// Drops expired permits.
+    pub fn expire(&mut self, now: Instant, events: &mut Vec<LeaseEvent>) {
         while self.batches.front().is_some_and(|batch| batch.until <= now) {
             let calls = self.batches.pop_front().map_or(0, |batch| batch.calls);
-            events.push(Event::Unspent {
+            events.push(LeaseEvent::Unspent {
                 limit: self.limit,
                 permits: calls.saturating_mul(self.cost),
             });
         }
     }
 
-    /// After [`Account::expire`].
+    /// Whether there are permits. Call [`Account::expire`] before.
     pub fn has_permits(&self) -> bool {
         !self.batches.is_empty()
     }
 
-    /// Spends one request's permits: the oldest in hand.
+    /// Spends the oldest permits in hand on one request.
     pub fn spend(&mut self, now: Instant) -> Option<Verdict> {
         let batch = self.batches.front_mut()?;
         batch.calls = batch.calls.saturating_sub(1);
@@ -102,7 +102,7 @@ impl Account {
         })
     }
 
-    /// A request came that Redis is asked for.
+    /// Notes a request that is sent to Redis.
     pub fn note(&mut self, now: Instant, bounds: &Bounds) {
         if self.batches.is_empty() && !self.taking && now.saturating_duration_since(self.since) > bounds.life
         {
@@ -111,9 +111,9 @@ impl Account {
         self.calls += 1;
     }
 
-    /// For how many requests permits are to be taken now; 0: none. Enough for half of a lease's life, and again when
-    /// half of it is spent: so the next is there in time, and none outlives its use. Slow at the start, where nobody
-    /// knows whether a client will stay.
+    /// The size of the lease to request now, in requests; 0: none. A lease covers half of its life, and the next is
+    /// requested when half of it is spent: so it arrives in time, and few permits expire unspent. Leases start small,
+    /// as a new client may not stay.
     pub fn take(&mut self, now: Instant, bounds: &Bounds) -> u64 {
         let in_hand = self.in_hand();
         let fresh = self.last == 0;
@@ -134,44 +134,44 @@ impl Account {
         calls
     }
 
-    /// So many requests' permits were taken by a call that was sent at `sent`.
+    /// Adds the permits for `calls` requests, which a call that was sent at `sent` took.
     pub fn taken(
         &mut self,
         sent: Instant,
         until: Instant,
         calls: u64,
         standing: &Verdict,
-        events: &mut Vec<Event>,
+        events: &mut Vec<LeaseEvent>,
     ) {
         self.taking = false;
         self.last = calls;
         self.standing = Some((sent, *standing));
         self.left = Some((standing.remaining, until));
         self.batches.push_back(Batch { calls, until });
-        events.push(Event::Taken {
+        events.push(LeaseEvent::Taken {
             limit: self.limit,
             permits: calls.saturating_mul(self.cost),
         });
     }
 
-    /// There was not enough left for so many.
+    /// Redis refused the lease request: not enough was left.
     pub fn refused(&mut self, sent: Instant, standing: &Verdict) {
         self.taking = false;
         let until = sent + Duration::from_millis(standing.wait_ms).clamp(NOT_BEFORE, NOT_AFTER);
         self.left = Some((standing.remaining, until));
-        // A smaller one may do at once.
+        // A smaller lease may succeed at once.
         if standing.remaining / PARTS_OF_LEFT < LEAST.saturating_mul(self.cost) {
             self.not_before = until;
         }
     }
 
-    /// Nobody knows what became of it: what it may have taken is not spent.
+    /// The lease request failed. What it may have taken is not spent.
     pub fn failed(&mut self, not_before: Instant) {
         self.taking = false;
         self.not_before = not_before;
     }
 
-    /// Whether nothing would be lost with it.
+    /// Whether the account can be dropped without loss.
     pub fn is_idle(&self, now: Instant, after: Duration) -> bool {
         let idle = now.saturating_duration_since(self.since) > after && now >= self.not_before;
         idle && self.batches.is_empty() && !self.taking

@@ -11,40 +11,40 @@ use std::collections::{BTreeMap, BTreeSet};
 const START_US: u64 = 1_700_000_000_000_000;
 const WORKERS: usize = 3;
 
-/// What happens at a time.
-enum Step {
+/// An event in the model.
+enum Action {
     Request(usize),
     /// Redis counts a request.
     Count,
-    /// Redis counts a taking.
+    /// Redis counts a lease request.
     Take(usize, u64, Box<Charge>, u64),
     Answer(usize, u64, Verdict),
 }
 
-struct World {
+struct LeaseModel {
     groups: Vec<Group>,
     terms: Terms,
     state: State,
     books: Vec<LeaseBook>,
     base: Instant,
-    steps: BTreeMap<(u64, u64), Step>,
+    steps: BTreeMap<(u64, u64), Action>,
     delays: Vec<u64>,
     calls: u64,
     /// In µs.
     admitted: Vec<u64>,
     from_leases: usize,
-    takings: usize,
-    /// Under what was charged: of a fixed window, its start.
+    lease_requests: usize,
+    /// The window under which it was charged: its start, for a fixed window.
     marks: BTreeSet<u64>,
 }
 
-impl World {
-    fn new(limit: &Limit, phase_ms: u64, delays: Vec<u64>) -> World {
+impl LeaseModel {
+    fn new(limit: &Limit, phase_ms: u64, delays: Vec<u64>) -> LeaseModel {
         let mut groups = request(std::slice::from_ref(limit));
         let charge = &mut groups[0].charges[0];
         charge.rate.period = leased_period(limit.algorithm, charge.rate);
         charge.phase_ms = phase_ms;
-        World {
+        LeaseModel {
             terms: Terms::of(charge),
             state: State::new(limit.algorithm.form()),
             books: (0..WORKERS).map(|_| book(vec![limit.clone()])).collect(),
@@ -54,13 +54,13 @@ impl World {
             calls: 0,
             admitted: Vec::new(),
             from_leases: 0,
-            takings: 0,
+            lease_requests: 0,
             marks: BTreeSet::new(),
             groups,
         }
     }
 
-    fn plan(&mut self, at: u64, step: Step) {
+    fn plan(&mut self, at: u64, step: Action) {
         self.calls += 1;
         self.steps.insert((at, self.calls), step);
     }
@@ -74,15 +74,15 @@ impl World {
             let clock = START_US + at;
             let now = self.base + Duration::from_micros(at);
             match step {
-                Step::Request(worker) => self.request(at, now, worker),
-                Step::Count => {
+                Action::Request(worker) => self.request(at, now, worker),
+                Action::Count => {
                     if self.state.check(clock, &self.terms, 1).allowed {
                         self.marks.insert(self.state.charge(clock, &self.terms, 1).0);
                         self.admitted.push(clock);
                     }
                 }
-                Step::Take(worker, call, charge, delay) => {
-                    self.takings += 1;
+                Action::Take(worker, call, charge, delay) => {
+                    self.lease_requests += 1;
                     let mut verdict = self.state.check_lease(clock, &self.terms, charge.cost);
                     if verdict.allowed {
                         let left = verdict.remaining;
@@ -91,9 +91,9 @@ impl World {
                         verdict = self.state.check(clock, &self.terms, 0);
                         assert!(charge.cost * 4 <= left, "a quarter of what is left at most");
                     }
-                    self.plan(at + delay, Step::Answer(worker, call, verdict));
+                    self.plan(at + delay, Action::Answer(worker, call, verdict));
                 }
-                Step::Answer(worker, call, verdict) => {
+                Action::Answer(worker, call, verdict) => {
                     assert!(self.books[worker].settle(now, call, reply(&verdict)).is_some());
                 }
             }
@@ -108,18 +108,18 @@ impl World {
             self.from_leases += 1;
         } else {
             book.note(now, &self.groups);
-            self.plan(at + self.delay(), Step::Count);
+            self.plan(at + self.delay(), Action::Count);
         }
-        for taking in self.books[worker].takings(now, &self.groups) {
+        for lease_request in self.books[worker].lease_requests(now, &self.groups) {
             let (call, delay) = (self.calls, self.delay());
-            let charge = Box::new(taking.group.charges[0].clone());
-            self.books[worker].sent(now, call, taking);
-            self.plan(at + delay, Step::Take(worker, call, charge, delay));
+            let charge = Box::new(lease_request.group.charges[0].clone());
+            self.books[worker].sent(now, call, lease_request);
+            self.plan(at + delay, Action::Take(worker, call, charge, delay));
         }
     }
 }
 
-/// Requests: µs after the one before, and at which worker.
+/// Requests: µs after the previous one, and the worker.
 fn traffic() -> impl Strategy<Value = Vec<(u64, usize)>> {
     let step = prop_oneof![20 => 0_u64..300, 10 => 0_u64..4_000, 1 => 0_u64..400_000];
     prop::collection::vec((step, 0..WORKERS), 300..900)
@@ -129,12 +129,12 @@ fn delays() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(prop_oneof![9 => 0_u64..3_000, 1 => 0_u64..80_000], 1..20)
 }
 
-fn run(limit: &Limit, phase_ms: u64, traffic: &[(u64, usize)], delays: Vec<u64>) -> World {
-    let mut world = World::new(limit, phase_ms, delays);
+fn run(limit: &Limit, phase_ms: u64, traffic: &[(u64, usize)], delays: Vec<u64>) -> LeaseModel {
+    let mut world = LeaseModel::new(limit, phase_ms, delays);
     let mut at = 0;
     for (step, worker) in traffic {
         at += step;
-        world.plan(at, Step::Request(*worker));
+        world.plan(at, Action::Request(*worker));
     }
     world.run();
     world
@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn a_leased_bucket_admits_no_more_than_its_burst_and_what_drains(
+    fn a_leased_bucket_admits_its_burst_and_what_drains(
         n in n(),
         burst in prop_oneof![Just(0), 40_u64..300],
         traffic in traffic(),
@@ -202,7 +202,7 @@ proptest! {
     ) {
         let world = run(&leased(Algorithm::Gcra { burst }, n, 1_000), 0, &traffic, delays);
         let burst = if burst == 0 { n } else { burst };
-        // As a bucket that is filled when requests pass.
+        // Like a bucket that is filled as requests pass.
         let (mut level, mut last) = (0_u64, 0);
         for at in world.admitted.iter().map(|at| at / 1_000) {
             level = level.saturating_sub((at - last) * n) + 1_000;
@@ -219,7 +219,7 @@ const ALL: [(Algorithm, u64); 4] = [
     (Algorithm::Gcra { burst: 0 }, 7), // a full bucket besides
 ];
 
-/// So many requests in 6 s.
+/// This many requests in 6 s.
 fn steady(requests: usize) -> Vec<(u64, usize)> {
     (0..requests)
         .map(|n| (6_000_000 / requests as u64, n % WORKERS))
@@ -227,7 +227,7 @@ fn steady(requests: usize) -> Vec<(u64, usize)> {
 }
 
 #[test]
-fn where_more_is_asked_for_than_there_is_nearly_all_of_it_is_granted() {
+fn under_overload_leases_grant_nearly_the_whole_quota() {
     for (algorithm, periods) in ALL {
         let world = run(&leased(algorithm, 2_000, 1_000), 0, &steady(60_000), vec![1_000]);
         let part = world.admitted.len() as u64 * 100 / (2_000 * periods);
@@ -240,7 +240,7 @@ fn where_there_is_enough_a_hot_counter_costs_few_calls() {
     for (algorithm, _) in ALL {
         let world = run(&leased(algorithm, 4_000, 1_000), 0, &steady(12_000), vec![1_000]);
         assert_eq!(world.admitted.len(), 12_000, "{algorithm:?}");
-        let asked = world.takings + world.admitted.len() - world.from_leases;
+        let asked = world.lease_requests + world.admitted.len() - world.from_leases;
         assert!(asked < 12_000 / 10, "{algorithm:?}: {asked} calls");
     }
 }

@@ -1,9 +1,9 @@
 //! Permits that a worker takes in advance for busy counters, and spends on requests without asking Redis.
 //!
-//! Decides which counters are busy, when permits are taken and how many, and whether a request is answered from what
-//! is in hand: only if every counter that it meets has a permit there. What is in hand was charged when it was taken,
-//! so spending it in time breaks no law: why is said in [`crate::limit::algorithm`]'s `lease`. Knows no host; what is
-//! not spent is not given back.
+//! Decides which counters are busy, when to take permits and how many, and whether a request is answered from permits
+//! in hand: only if each of its counters has one. Permits are charged when they are taken, so spending them in time
+//! keeps the law of each algorithm; [`crate::limit::algorithm`]'s `lease` has the proof. Unspent permits are not
+//! refunded.
 
 mod account;
 #[cfg(test)]
@@ -22,30 +22,30 @@ use crate::results::{group_result, GroupResult};
 use account::{Account, Bounds};
 use std::time::{Duration, Instant};
 
-/// A lease is not worth its call below so many requests.
+/// The smallest lease, in requests. A smaller one is not worth its call.
 pub const LEAST: u64 = 4;
 
-/// Counters that are watched at a time.
+/// The largest number of counters that are watched at a time.
 const MAX_ACCOUNTS: usize = 4_096;
 
-/// What is no longer in use is forgotten this often.
+/// How often idle counters are dropped.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// No permits are asked for so long after a call that failed.
+/// How long no lease is requested after a failed call.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What operators are told.
+/// What metrics count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// So many permits of the limit of this index were taken by one call.
+pub enum LeaseEvent {
+    /// A call took this many permits of the limit with this index.
     Taken { limit: usize, permits: u64 },
-    /// So many ended without having been spent.
+    /// This many permits expired unspent.
     Unspent { limit: usize, permits: u64 },
 }
 
-/// A call to be made: the counter with what is to be taken from it, in [`Mode::Lease`](crate::script::Mode).
+/// A call to send in [`Mode::Lease`](crate::script::Mode): the counter, and the permits to take from it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Taking {
+pub struct LeaseRequest {
     pub group: Group,
     id: Fingerprint,
     calls: u64,
@@ -57,11 +57,11 @@ pub struct LeaseBook {
     limits: Vec<Option<(Percent, Period)>>,
     fingerprints: Fingerprints,
     accounts: ByFingerprint<Account>,
-    /// The counters of the request that was looked at last, in the order of its charges.
+    /// The counters of the last request, in the order of its charges.
     looked_at: Vec<Fingerprint>,
-    /// Calls under way, by the number that the caller gave them, with the time before they were sent.
-    under_way: ByNumber<(Instant, Taking)>,
-    events: Vec<Event>,
+    /// Calls in flight, by the number that the caller chose, with the time before they were sent.
+    under_way: ByNumber<(Instant, LeaseRequest)>,
+    events: Vec<LeaseEvent>,
     sweep_at: Option<Instant>,
 }
 
@@ -79,8 +79,8 @@ impl LeaseBook {
         }
     }
 
-    /// Answers a request from what is in hand: a verdict for each charge, in their order. `None`: some counter has
-    /// nothing in hand, and nothing was spent.
+    /// Answers a request from permits in hand: a verdict for each charge, in their order. `None`: some counter has no
+    /// permit, and nothing was spent.
     pub fn spend(&mut self, now: Instant, groups: &[Group]) -> Option<Vec<Verdict>> {
         if self.accounts.is_empty() {
             return None;
@@ -102,8 +102,7 @@ impl LeaseBook {
         Some(verdicts)
     }
 
-    /// Notes a request that Redis is asked for: whoever is asked for again and again is busy. Only requests that
-    /// leases could answer count.
+    /// Notes a request that is sent to Redis, to find busy counters. Ignores requests that leases cannot answer.
     pub fn note(&mut self, now: Instant, groups: &[Group]) {
         self.looked_at.clear();
         if charges(groups).any(|(_, charge)| self.bounds(charge).is_none()) {
@@ -123,10 +122,10 @@ impl LeaseBook {
         }
     }
 
-    /// What is to be taken now for the counters of the request that was spent for or noted just now. Each is to be
-    /// [`sent`](LeaseBook::sent) or [`unsent`](LeaseBook::unsent).
-    pub fn takings(&mut self, now: Instant, groups: &[Group]) -> Vec<Taking> {
-        let mut takings = Vec::new();
+    /// The lease requests to send now for the counters of the last request, after [`spend`](LeaseBook::spend) or
+    /// [`note`](LeaseBook::note). Report each as [`sent`](LeaseBook::sent) or [`unsent`](LeaseBook::unsent).
+    pub fn lease_requests(&mut self, now: Instant, groups: &[Group]) -> Vec<LeaseRequest> {
+        let mut lease_requests = Vec::new();
         for ((group, charge), at) in charges(groups).zip(0..) {
             let (Some(id), Some(bounds)) = (self.looked_at.get(at).copied(), self.bounds(charge)) else {
                 break;
@@ -145,42 +144,42 @@ impl LeaseBook {
                     keys: vec![key.clone()],
                     charges: vec![charge],
                 };
-                takings.push(Taking { group, id, calls });
+                lease_requests.push(LeaseRequest { group, id, calls });
             }
         }
-        takings
+        lease_requests
     }
 
-    /// The taking is under way as `call`; `now`: when it was sent, or before.
-    pub fn sent(&mut self, now: Instant, call: u64, taking: Taking) {
-        self.under_way.insert(call, (now, taking));
+    /// The lease request is in flight as `call`; `now`: when it was sent, or earlier.
+    pub fn sent(&mut self, now: Instant, call: u64, lease_request: LeaseRequest) {
+        self.under_way.insert(call, (now, lease_request));
     }
 
-    /// The taking could not be sent.
-    pub fn unsent(&mut self, now: Instant, taking: &Taking) {
-        if let Some(account) = self.accounts.get_mut(&taking.id) {
+    /// The lease request could not be sent.
+    pub fn unsent(&mut self, now: Instant, lease_request: &LeaseRequest) {
+        if let Some(account) = self.accounts.get_mut(&lease_request.id) {
             account.failed(now + PAUSE);
         }
     }
 
-    /// A taking has ended like this.
+    /// The call of a lease request has ended with this reply.
     pub fn settle(
         &mut self,
         now: Instant,
         call: u64,
         reply: Result<Value, CallError>,
     ) -> Option<GroupResult> {
-        let (sent, taking) = self.under_way.remove(&call)?;
-        let result = group_result(&taking.group, reply);
-        let charge = taking.group.charges.first()?;
+        let (sent, lease_request) = self.under_way.remove(&call)?;
+        let result = group_result(&lease_request.group, reply);
+        let charge = lease_request.group.charges.first()?;
         let life = self.life(charge)?;
-        let account = self.accounts.get_mut(&taking.id)?;
+        let account = self.accounts.get_mut(&lease_request.id)?;
         match &result {
             Ok(reply) => {
                 let verdict = reply.verdicts.first()?;
                 if reply.charged(0).is_some() {
                     let until = sent + life.min(window_left(charge, verdict).unwrap_or(life));
-                    account.taken(sent, until, taking.calls, verdict, &mut self.events);
+                    account.taken(sent, until, lease_request.calls, verdict, &mut self.events);
                     account.expire(now, &mut self.events);
                 } else {
                     account.refused(sent, verdict);
@@ -191,12 +190,26 @@ impl LeaseBook {
         Some(result)
     }
 
-    /// When [`LeaseBook::sweep`] is due; `None`: there is nothing to forget.
+    /// The number of watched counters.
+    pub fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// The number of calls in flight.
+    pub fn calls(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// When [`LeaseBook::sweep`] is due; `None`: no counter is watched.
     pub fn due(&self) -> Option<Instant> {
         self.sweep_at
     }
 
-    /// Forgets what is no longer in use.
+    /// Drops idle counters.
     pub fn sweep(&mut self, now: Instant) {
         if self.sweep_at.is_none_or(|at| at > now) {
             return;
@@ -209,12 +222,12 @@ impl LeaseBook {
         self.sweep_at = (!self.accounts.is_empty()).then_some(now + SWEEP);
     }
 
-    /// What happened since this was last asked.
-    pub fn events(&mut self) -> std::vec::Drain<'_, Event> {
+    /// The events since the last call.
+    pub fn events(&mut self) -> std::vec::Drain<'_, LeaseEvent> {
         self.events.drain(..)
     }
 
-    /// How many may be taken of the charge's counter; `None`: no lease answers it.
+    /// The bounds of a lease for the charge's counter; `None`: leases do not answer it.
     fn bounds(&self, charge: &Charge) -> Option<Bounds> {
         let (share, _) = (*self.limits.get(charge.limit)?)?;
         let capacity = match charge.algorithm {
@@ -224,7 +237,8 @@ impl LeaseBook {
         let permits = capacity.saturating_mul(u64::from(share.basis_points()))
             / u64::from(Percent::FULL.basis_points());
         let most = permits.checked_div(charge.cost)?;
-        let leasable = !charge.later && charge.live.is_none() && charge.rate.limit > 0 && most >= LEAST;
+        let leasable =
+            !charge.charged_on_response && charge.live.is_none() && charge.rate.limit > 0 && most >= LEAST;
         let life = self.life(charge).filter(|life| leasable && !life.is_zero())?;
         Some(Bounds { most, life })
     }
@@ -245,11 +259,11 @@ fn charges(groups: &[Group]) -> impl Iterator<Item = (&Group, &Charge)> {
         .flat_map(|group| group.charges.iter().map(move |charge| (group, charge)))
 }
 
-/// How long the window lasts in which this was taken, to the last whole millisecond; `None`: it does not end.
+/// How long the window lasts in which a lease was taken, down to whole ms; `None`: the algorithm has no such window.
 fn window_left(charge: &Charge, verdict: &Verdict) -> Option<Duration> {
     let ms = match charge.algorithm {
         Algorithm::FixedWindow { .. } => verdict.reset_ms,
-        // all is back when the next window has ended
+        // the whole quota is back when the next window has ended
         Algorithm::SlidingWindowCounter => verdict.reset_ms.saturating_sub(charge.rate.period.as_millis()),
         Algorithm::SlidingWindowLog | Algorithm::Gcra { .. } => return None,
     };

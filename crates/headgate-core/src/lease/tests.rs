@@ -43,7 +43,7 @@ pub(super) fn request(limits: &[Limit]) -> Vec<Group> {
     }]
 }
 
-/// What Redis says to a call for one counter.
+/// The reply of Redis to a call for one counter.
 pub(super) fn reply(verdict: &Verdict) -> Result<Value, CallError> {
     Ok(packed(
         true,
@@ -80,8 +80,8 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Requests one after the other, `step` apart; what is taken arrives at once. Returns how many went to Redis, and the
-/// sizes of the leases.
+/// Requests at intervals of `step`; leases arrive at once. Returns how many requests went to Redis, and the sizes of
+/// the leases.
 fn run(
     book: &mut LeaseBook,
     groups: &[Group],
@@ -96,9 +96,9 @@ fn run(
             asked += 1;
             book.note(*at, groups);
         }
-        for taking in book.takings(*at, groups) {
-            sizes.push(taking.calls);
-            book.sent(*at, sizes.len() as u64, taking);
+        for lease_request in book.lease_requests(*at, groups) {
+            sizes.push(lease_request.calls);
+            book.sent(*at, sizes.len() as u64, lease_request);
             let settled = book.settle(*at, sizes.len() as u64, reply(&left(900_000)));
             assert!(settled.is_some());
         }
@@ -107,7 +107,7 @@ fn run(
 }
 
 #[test]
-fn a_hot_counter_costs_a_fraction_of_a_call_and_a_cold_one_takes_nothing() {
+fn a_busy_counter_needs_few_calls_and_an_idle_one_no_lease() {
     let limits = [leased(FIXED, 1_000_000, 3_600_000)];
     let (mut book, groups, mut at) = (book(limits.to_vec()), request(&limits), Instant::now());
     let (asked, sizes) = run(&mut book, &groups, &mut at, 10_000, Duration::from_micros(200));
@@ -128,26 +128,26 @@ fn no_lease_outlives_its_use() {
         run(&mut book, &groups, &mut at, 5_000, step);
         let unspent: Vec<_> = book
             .events()
-            .filter(|event| matches!(event, Event::Unspent { .. }))
+            .filter(|event| matches!(event, LeaseEvent::Unspent { .. }))
             .collect();
         assert_eq!(unspent, [], "every {step:?}");
     }
 }
 
 #[test]
-fn the_last_permit_is_the_last_and_a_lease_ends_with_its_life_or_its_window() {
+fn a_lease_ends_with_its_permits_its_life_or_its_window() {
     let limits = [leased(FIXED, 1_000, 60_000)];
     let groups = request(&limits);
-    // until the window's end, as Redis says; how long it may be spent
+    // until the end of the window; how long the lease may be spent
     for (reset_ms, life) in [(30_000, 1_000), (300, 299), (1, 0)] {
         let (mut book, at) = (book(limits.to_vec()), Instant::now());
         for _ in 0..4 {
             book.note(at, &groups);
         }
-        let taking = book.takings(at, &groups).remove(0);
-        assert_eq!((taking.calls, taking.group.charges[0].cost), (4, 4));
-        assert!(book.takings(at, &groups).is_empty(), "one at a time");
-        book.sent(at, 9, taking);
+        let lease_request = book.lease_requests(at, &groups).remove(0);
+        assert_eq!((lease_request.calls, lease_request.group.charges[0].cost), (4, 4));
+        assert!(book.lease_requests(at, &groups).is_empty(), "one at a time");
+        book.sent(at, 9, lease_request);
         assert!(book.spend(at, &groups).is_none());
         book.settle(
             at,
@@ -158,14 +158,17 @@ fn the_last_permit_is_the_last_and_a_lease_ends_with_its_life_or_its_window() {
             }),
         );
         if life > 0 {
-            let told = book.spend(at + ms(life - 1), &groups).unwrap()[0];
-            assert_eq!((told.remaining, told.reset_ms), (503, reset_ms - (life - 1)));
+            let verdicts = book.spend(at + ms(life - 1), &groups).unwrap()[0];
+            assert_eq!(
+                (verdicts.remaining, verdicts.reset_ms),
+                (503, reset_ms - (life - 1))
+            );
         }
         assert!(book.spend(at + ms(life), &groups).is_none());
         let unspent = if life > 0 { 3 } else { 4 };
         let events = [
-            Event::Taken { limit: 0, permits: 4 },
-            Event::Unspent {
+            LeaseEvent::Taken { limit: 0, permits: 4 },
+            LeaseEvent::Unspent {
                 limit: 0,
                 permits: unspent,
             },
@@ -175,7 +178,7 @@ fn the_last_permit_is_the_last_and_a_lease_ends_with_its_life_or_its_window() {
 }
 
 #[test]
-fn a_request_is_answered_only_if_each_of_its_counters_has_a_permit() {
+fn a_lease_answers_only_if_each_counter_has_a_permit() {
     let limits = [
         leased(FIXED, 1_000, 60_000),
         leased(Algorithm::Gcra { burst: 0 }, 1_000, 60_000),
@@ -186,18 +189,18 @@ fn a_request_is_answered_only_if_each_of_its_counters_has_a_permit() {
     for _ in 0..4 {
         book.note(at, &both);
     }
-    let takings = book.takings(at, &both);
-    assert_eq!(takings.len(), 2, "a call for each counter");
-    for (call, taking) in (0..).zip(takings) {
-        assert_eq!(taking.group.keys, [both[0].keys[call as usize].clone()]);
-        book.sent(at, call, taking);
+    let lease_requests = book.lease_requests(at, &both);
+    assert_eq!(lease_requests.len(), 2, "a call for each counter");
+    for (call, lease_request) in (0..).zip(lease_requests) {
+        assert_eq!(lease_request.group.keys, [both[0].keys[call as usize].clone()]);
+        book.sent(at, call, lease_request);
     }
     book.settle(at, 0, reply(&left(500)));
     assert!(book.spend(at, &both).is_none(), "the other's are still under way");
     book.settle(at, 1, reply(&left(600)));
     for remaining in [[503, 603], [502, 602], [501, 601]] {
-        let told = book.spend(at, &both).unwrap();
-        assert_eq!([told[0].remaining, told[1].remaining], remaining);
+        let verdicts = book.spend(at, &both).unwrap();
+        assert_eq!([verdicts[0].remaining, verdicts[1].remaining], remaining);
     }
     assert!(book.spend(at, &one).is_some());
     assert!(
@@ -224,7 +227,7 @@ fn requests_that_no_lease_could_answer_take_none() {
         for _ in 0..50 {
             book.note(at, &groups);
         }
-        !book.takings(at, &groups).is_empty()
+        !book.lease_requests(at, &groups).is_empty()
     };
     assert!(takes(one, &|_| {}));
     assert!(
@@ -237,7 +240,7 @@ fn requests_that_no_lease_could_answer_take_none() {
         !takes(one, &|charge| charge.cost = 200),
         "half of N are 2 requests"
     );
-    assert!(!takes(one, &|charge| charge.later = true));
+    assert!(!takes(one, &|charge| charge.charged_on_response = true));
     assert!(!takes(one, &|charge| {
         charge.live = Some(LiveOverride {
             key: 0,
@@ -259,7 +262,7 @@ fn requests_that_no_lease_could_answer_take_none() {
 }
 
 #[test]
-fn a_lease_is_no_larger_than_its_share_of_n_and_an_eighth_of_what_is_known_to_be_left() {
+fn a_lease_is_at_most_its_share_and_an_eighth_of_what_is_left() {
     let limits = [leased(FIXED, 100, 60_000)];
     let groups = request(&limits);
     let size_after = |standing: &Verdict| {
@@ -270,9 +273,9 @@ fn a_lease_is_no_larger_than_its_share_of_n_and_an_eighth_of_what_is_known_to_be
             if book.spend(at, &groups).is_none() {
                 book.note(at, &groups);
             }
-            for taking in book.takings(at, &groups) {
-                sizes.push(taking.calls);
-                book.sent(at, call, taking);
+            for lease_request in book.lease_requests(at, &groups) {
+                sizes.push(lease_request.calls);
+                book.sent(at, call, lease_request);
                 book.settle(at, call, reply(standing));
             }
         }
@@ -281,33 +284,33 @@ fn a_lease_is_no_larger_than_its_share_of_n_and_an_eighth_of_what_is_known_to_be
     assert_eq!(size_after(&left(100_000)).into_iter().max(), Some(50));
     assert_eq!(size_after(&left(80))[1..].iter().max(), Some(&10));
     assert_eq!(size_after(&left(31)), [4], "too little is left for another");
-    // Redis refuses: as long as that may be, one smaller attempt and no more.
+    // Redis refuses: there is one smaller attempt, and no more until the retry time.
     assert_eq!(size_after(&refusal(9, 500)), [4]);
     assert!(size_after(&refusal(40, 500)).iter().all(|size| *size <= 5));
 }
 
 #[test]
-fn after_a_failure_none_is_taken_for_a_second_and_what_is_in_hand_may_be_spent() {
+fn after_a_failure_no_lease_is_requested_for_a_second() {
     let limits = [leased(FIXED, 1_000, 60_000)];
     let (mut book, groups, at) = (book(limits.to_vec()), request(&limits), Instant::now());
     for _ in 0..8 {
         book.note(at, &groups);
     }
-    let taking = book.takings(at, &groups).remove(0);
-    book.sent(at, 1, taking);
+    let lease_request = book.lease_requests(at, &groups).remove(0);
+    book.sent(at, 1, lease_request);
     book.settle(at, 1, reply(&left(500)));
     for _ in 0..4 {
         assert!(book.spend(at, &groups).is_some());
     }
-    let taking = book.takings(at, &groups).remove(0);
-    book.sent(at, 2, taking);
+    let lease_request = book.lease_requests(at, &groups).remove(0);
+    book.sent(at, 2, lease_request);
     book.settle(at, 2, Err(CallError::Lost));
     for _ in 0..4 {
         assert!(book.spend(at, &groups).is_some());
     }
     let busy = |book: &mut LeaseBook, at| {
         (0..8).for_each(|_| book.note(at, &groups));
-        book.takings(at, &groups)
+        book.lease_requests(at, &groups)
     };
     assert_eq!(busy(&mut book, at + ms(999)), []);
     let again = busy(&mut book, at + ms(1_000)).remove(0);

@@ -1,9 +1,9 @@
-//! One limit, compiled: everything worked out that does not depend on the request.
+//! One compiled limit: everything that does not depend on the request is prepared.
 
-use super::keys::Layout;
+use super::keys::KeyLayout;
 use super::matching::{Effect, Matcher};
 use super::overrides::Overrides;
-use super::request::{Reads, Request};
+use super::request::{RequestContext, RequestInputs};
 use super::{Algorithm, Cost, CostRange, Enforce, Form, Limit, Period};
 use crate::identify::{Hasher, Source};
 use crate::store::{label, override_field};
@@ -11,16 +11,16 @@ use std::rc::Rc;
 
 /// A [`Limit`] with its names looked up and its keys prepared.
 #[derive(Debug, Clone)]
-pub(crate) struct Compiled {
+pub(crate) struct CompiledLimit {
     pub matches: Vec<Matcher>,
-    pub layout: Layout,
-    /// `<limit>:<form>:<period ms>`, a field or what follows the tag.
+    pub layout: KeyLayout,
+    /// `<limit>:<form>:<period ms>`: the hash field, or what follows the tag in a key.
     pub label: Rc<str>,
     /// Whether the counter is a key of its own, beside the tag's hash.
     pub own_key: bool,
     pub live_field: Rc<str>,
     pub algorithm: Algorithm,
-    /// `None` where nothing but `unlimited` is ever granted.
+    /// `None` if the limit only ever grants `unlimited`.
     pub period: Option<Period>,
     pub overrides: Overrides,
     pub enforce: Enforce,
@@ -33,22 +33,27 @@ pub(crate) struct Compiled {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CompiledCost {
     Fixed(u64),
-    /// The index of the header in [`Reads`].
+    /// The index of the header in [`RequestInputs`].
     Header {
         header: usize,
         range: CostRange,
     },
-    Later,
+    OnResponse,
 }
 
-impl Compiled {
-    pub fn new(limit: &Limit, sources: &[Source], reads: &mut Reads, hasher: &Hasher) -> Compiled {
+impl CompiledLimit {
+    pub fn new(
+        limit: &Limit,
+        sources: &[Source],
+        reads: &mut RequestInputs,
+        hasher: &Hasher,
+    ) -> CompiledLimit {
         let period = limit.period();
         let form = limit.algorithm.form();
         let label = label(&limit.name, form, period.map_or(0, Period::as_millis), hasher);
         let live_field = override_field(&limit.name, hasher);
-        let layout = Layout::new(&limit.key, reads, hasher);
-        Compiled {
+        let layout = KeyLayout::new(&limit.key, reads, hasher);
+        CompiledLimit {
             matches: limit
                 .matches
                 .iter()
@@ -68,16 +73,16 @@ impl Compiled {
                     header: reads.header(name),
                     range: *range,
                 },
-                Cost::ResponseHeader { .. } => CompiledCost::Later,
+                Cost::ResponseHeader { .. } => CompiledCost::OnResponse,
             },
             replaces: limit.replaces.clone(),
             leased: limit.lease.is_some(),
         }
     }
 
-    /// Whether the limit holds in any reading of the path, and by which of its matches, where it has any: the first
-    /// that fits.
-    pub fn matched(&self, request: &Request<'_>) -> Option<Option<usize>> {
+    /// Whether the limit applies in any reading of the path, and by which of its matches, if it has any: the first that
+    /// fits.
+    pub fn matched(&self, request: &RequestContext<'_>) -> Option<Option<usize>> {
         if self.matches.is_empty() {
             return Some(None);
         }
@@ -88,19 +93,19 @@ impl Compiled {
         self.matches.iter().position(fits).map(Some)
     }
 
-    /// Whether the limit holds whichever way the request is read, so that it may take the place of others.
-    pub fn is_certain(&self, request: &Request<'_>) -> bool {
+    /// Whether the limit applies in every reading of the request, so that it may replace others.
+    pub fn is_certain(&self, request: &RequestContext<'_>) -> bool {
         self.matches.is_empty() || every_reading_fits(&self.matches, request)
     }
 
-    /// What the path counts by under this match ([`Matcher::path_part`]).
+    /// The key part of the path under this match ([`Matcher::path_part`]).
     pub fn path_part(&self, matched: Option<usize>) -> Option<&[u8]> {
         self.matches.get(matched?)?.path_part()
     }
 }
 
-/// Whether each reading of the path fits one of these conditions: only then they free a request.
-pub(crate) fn every_reading_fits(matchers: &[Matcher], request: &Request<'_>) -> bool {
+/// Whether each reading of the path fits one of these conditions: only then the request is exempt.
+pub(crate) fn every_reading_fits(matchers: &[Matcher], request: &RequestContext<'_>) -> bool {
     request.paths().iter().all(|path| {
         matchers
             .iter()

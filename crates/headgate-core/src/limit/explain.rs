@@ -1,5 +1,5 @@
-//! Why each limit holds for a request or does not: for people, so natively only. Whatever it says comes from what
-//! the planner itself does.
+//! Explains why each limit applies to a request or does not, for `headgate explain`. Its answers come from the planner
+//! itself.
 
 use super::*;
 
@@ -7,11 +7,11 @@ use super::super::matching::{Effect, Matcher};
 
 /// How one limit applies to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LimitStatus {
     Holds {
-        /// Which of its matches fits; `None` where it has none.
+        /// Which of its matches fits; `None` if it has none.
         matched: Option<usize>,
-        /// The number of the first reading of the path that it fits (`Readings::numbered`).
+        /// The number of the first reading of the path that it fits (`PathReadings::numbered`).
         reading: u8,
         /// After overrides.
         quota: Quota,
@@ -20,21 +20,21 @@ pub enum Standing {
         enforced: bool,
     },
     NoMatch,
-    /// It keys by client, and the caller is not identified.
+    /// It keys by client, and the client is not identified.
     NoClient(NoClient),
-    /// The index of the limit that took its place.
+    /// The index of the limit that replaces it.
     Replaced(usize),
 }
 
-/// What the planner makes of one request.
+/// How the policy applies to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
     pub exempt: Exemption,
-    /// In the policy's order. Where the request is exempt, none of them holds.
-    pub limits: Vec<Standing>,
+    /// In the policy's order. If the request is exempt, none of them applies.
+    pub limits: Vec<LimitStatus>,
 }
 
-/// What `exempt` says of one request.
+/// How `exempt` applies to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exemption {
     None,
@@ -54,42 +54,45 @@ impl Exemption {
 }
 
 impl Planner {
-    /// As [`Planner::plan`], with reasons in place of counters.
+    /// Like [`Planner::plan`], but returns reasons instead of counters.
     pub fn explain(&self, attributes: &dyn Attributes, identity: &Identity) -> Explained {
-        let request = Request::new(attributes, identity, &self.reads, &self.hasher);
-        let (all, _) = self.held(&request);
+        let request = RequestContext::new(attributes, identity, &self.reads, &self.hasher);
+        let (all, _) = self.applicable_limits(&request);
         let limits = self.limits.iter().zip(&all).enumerate();
-        let standing = |(index, (limit, held)): (usize, (&Compiled, &Option<Held<'_>>))| {
-            let matched = limit.matched(&request);
-            let replaces = |other: &&Held<'_>| {
-                other.enforced && other.limit.replaces.contains(&index) && other.limit.is_certain(&request)
+        let standing =
+            |(index, (limit, applicable)): (usize, (&CompiledLimit, &Option<ApplicableLimit<'_>>))| {
+                let matched = limit.matched(&request);
+                let replaces = |other: &&ApplicableLimit<'_>| {
+                    other.enforced
+                        && other.limit.replaces.contains(&index)
+                        && other.limit.is_certain(&request)
+                };
+                match (applicable, matched) {
+                    (Some(applicable), _) => LimitStatus::Holds {
+                        matched: applicable.matched,
+                        reading: applicable
+                            .matched
+                            .and_then(|matched| limit.matches.get(matched))
+                            .and_then(|matcher| reading(matcher, &request, Effect::Limits))
+                            .unwrap_or(1),
+                        quota: applicable.quota,
+                        live: applicable.live,
+                        enforced: applicable.enforced,
+                    },
+                    (None, None) => LimitStatus::NoMatch,
+                    (None, Some(_)) => match all.iter().flatten().find(replaces) {
+                        Some(other) => LimitStatus::Replaced(other.index),
+                        None => LimitStatus::NoClient(reason(&request)),
+                    },
+                }
             };
-            match (held, matched) {
-                (Some(held), _) => Standing::Holds {
-                    matched: held.matched,
-                    reading: held
-                        .matched
-                        .and_then(|matched| limit.matches.get(matched))
-                        .and_then(|matcher| reading(matcher, &request, Effect::Limits))
-                        .unwrap_or(1),
-                    quota: held.quota,
-                    live: held.live,
-                    enforced: held.enforced,
-                },
-                (None, None) => Standing::NoMatch,
-                (None, Some(_)) => match all.iter().flatten().find(replaces) {
-                    Some(other) => Standing::Replaced(other.index),
-                    None => Standing::NoClient(reason(&request)),
-                },
-            }
-        };
         Explained {
             exempt: self.exemption(&request),
             limits: limits.map(standing).collect(),
         }
     }
 
-    fn exemption(&self, request: &Request<'_>) -> Exemption {
+    fn exemption(&self, request: &RequestContext<'_>) -> Exemption {
         let fits = |matcher: &Matcher| reading(matcher, request, Effect::Frees).is_some();
         let Some(condition) = self.exempt.iter().position(fits) else {
             return Exemption::None;
@@ -103,7 +106,7 @@ impl Planner {
 }
 
 /// The first reading of the path that a condition fits.
-fn reading(matcher: &Matcher, request: &Request<'_>, effect: Effect) -> Option<u8> {
+fn reading(matcher: &Matcher, request: &RequestContext<'_>, effect: Effect) -> Option<u8> {
     let mut readings = request.paths().numbered();
     let first = readings.find(|(_, path)| matcher.fits(request, path, effect));
     first.map(|(number, _)| number)

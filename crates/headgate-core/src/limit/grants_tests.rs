@@ -32,7 +32,7 @@ fn a_log_with_leases_counts_its_calls_for_a_lease_longer() {
     assert_eq!(kept(Algorithm::SlidingWindowCounter, share), 60_000);
 }
 
-/// N, `unlimited` where nothing is counted, with `live` where Redis may say otherwise.
+/// N, or `unlimited` if nothing is counted; with `live` if a live override may change it.
 fn granted(overrides: Vec<Override>, request: &FakeRequest) -> String {
     let limit = Limit {
         overrides,
@@ -97,7 +97,7 @@ fn an_override_fits_by_value_hash_or_address() {
 }
 
 #[test]
-fn the_first_override_that_fits_wins_and_redis_before_it_is_asked() {
+fn the_first_matching_override_wins_and_redis_is_asked_first() {
     let request = FakeRequest::new("10.0.0.1", &[("x-api-key", "test")]);
     let fits = || value("api_key", "test", rate(7));
     let also = || cidr("10.0.0.0/8", Quota::Unlimited);
@@ -115,7 +115,7 @@ fn the_first_override_that_fits_wins_and_redis_before_it_is_asked() {
 }
 
 #[test]
-fn a_live_override_is_a_field_of_the_clients_hash_also_for_a_counter_beside_it() {
+fn a_live_override_is_always_a_field_of_the_clients_hash() {
     let request = FakeRequest::new("10.0.0.1", &[("x-api-key", "test"), (":method", "GET")]);
     let live = |key: &[KeyPart]| Limit {
         overrides: vec![Override::Redis],
@@ -163,7 +163,7 @@ fn unlimited_is_not_counted_and_still_holds() {
 }
 
 #[test]
-fn an_unlimited_limit_that_only_redis_limits_has_no_period_and_is_not_counted() {
+fn an_unlimited_limit_without_a_period_is_not_counted() {
     let limit = Limit {
         quota: Quota::Unlimited,
         overrides: vec![Override::Redis],
@@ -218,7 +218,7 @@ fn a_share_is_of_clients_always_the_same_and_grows_by_adding() {
 }
 
 #[test]
-fn a_share_of_a_limit_by_address_cannot_be_left_by_another_api_key() {
+fn another_api_key_does_not_leave_an_enforced_share_by_address() {
     let ceiling = enforced(5_000, by_address("ceiling"), key_of);
     assert!(ceiling.iter().all(|yes| *yes == ceiling[0]));
     let by_path = enforced(5_000, limit("l", &[KeyPart::Path]), key_of);
@@ -234,7 +234,7 @@ fn a_share_of_a_limit_by_address_cannot_be_left_by_another_api_key() {
 }
 
 #[test]
-fn a_limit_in_shadow_for_this_client_only_replaces_for_the_others() {
+fn a_limit_replaces_only_for_clients_it_is_enforced_for() {
     let canary = Limit {
         enforce: Enforce::Share(Percent::from_basis_points(5_000).unwrap()),
         replaces: vec![0],
@@ -263,7 +263,7 @@ fn a_cost_is_fixed_or_said_by_the_request_or_comes_later() {
         };
         let request = FakeRequest::new("10.0.0.1", &[("x-cost", value)]);
         let charge = charges(vec![limit], &request).remove(0);
-        (charge.cost, charge.later)
+        (charge.cost, charge.charged_on_response)
     };
     let from = |name: &str| Cost::Header {
         name: name.into(),

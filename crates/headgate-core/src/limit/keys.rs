@@ -1,53 +1,56 @@
-//! Where a limit's counters live: hash tags, keys beside them and fields, as the contract lays them out.
+//! The Redis keys of a limit's counters: hash tags, own keys and fields, as the contract defines them.
 
-use super::request::{Reads, Request};
+use super::request::{RequestContext, RequestInputs};
 use super::KeyPart;
 use crate::identify::{push_part, Client, ClientValue, Hasher, Source, SourceKind};
 
-/// The name under which an address stands, whatever its source is called: a caller told apart by address and a
-/// limit by address share one tag.
+/// The name of an address in a key, whatever its source is called: a client identified by address and a limit by
+/// address share one tag.
 const ADDRESS: &str = "address";
 
-/// What a limit's key is made of, sorted by where it stands.
+/// The parts of a limit's key, by their place.
 #[derive(Debug, Clone)]
-pub(crate) struct Layout {
+pub(crate) struct KeyLayout {
     pub tag: Tag,
-    /// What stands beside the client's tag, in the order of `key`.
-    pub beside: Vec<Part>,
+    /// The parts after the client's tag, in the order of `key`.
+    pub beside: Vec<CompiledKeyPart>,
 }
 
-/// The hash tag: what keeps keys in one slot.
+/// The hash tag: keys with the same tag are in one slot of Redis Cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tag {
     Client,
     Address,
     /// `<component>=` and the part, in the order of `key`.
-    Parts(Vec<(Vec<u8>, Part)>),
+    Parts(Vec<(Vec<u8>, CompiledKeyPart)>),
 }
 
 /// A part of a key, with its name looked up.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Part {
+pub(crate) enum CompiledKeyPart {
     Address,
     Path,
     Method,
     Host,
     Route,
-    /// Index in [`Reads`].
+    /// Index in [`RequestInputs`].
     Secret(usize),
 }
 
-impl Layout {
-    pub fn new(key: &[KeyPart], reads: &mut Reads, hasher: &Hasher) -> Layout {
-        let parts: Vec<Part> = key.iter().filter_map(|part| Part::new(part, reads)).collect();
+impl KeyLayout {
+    pub fn new(key: &[KeyPart], reads: &mut RequestInputs, hasher: &Hasher) -> KeyLayout {
+        let parts: Vec<CompiledKeyPart> = key
+            .iter()
+            .filter_map(|part| CompiledKeyPart::new(part, reads))
+            .collect();
         if key.contains(&KeyPart::Client) {
-            return Layout {
+            return KeyLayout {
                 tag: Tag::Client,
                 beside: parts,
             };
         }
         let tag = match parts[..] {
-            [Part::Address] => Tag::Address,
+            [CompiledKeyPart::Address] => Tag::Address,
             _ => Tag::Parts(
                 key.iter()
                     .map(|part| component(part, hasher))
@@ -55,49 +58,51 @@ impl Layout {
                     .collect(),
             ),
         };
-        Layout {
+        KeyLayout {
             tag,
             beside: Vec::new(),
         }
     }
 
-    /// Whether callers are told apart by their address, and by that alone.
+    /// Whether the key is the address alone.
     pub fn by_address(&self) -> bool {
         match &self.tag {
             Tag::Client => false,
             Tag::Address => true,
-            Tag::Parts(parts) => parts.iter().any(|(_, part)| *part == Part::Address),
+            Tag::Parts(parts) => parts.iter().any(|(_, part)| *part == CompiledKeyPart::Address),
         }
     }
 }
 
-impl Part {
-    /// `None` for the client, which is always the tag.
-    fn new(part: &KeyPart, reads: &mut Reads) -> Option<Part> {
+impl CompiledKeyPart {
+    /// `None` for the client: it is always the tag.
+    fn new(part: &KeyPart, reads: &mut RequestInputs) -> Option<CompiledKeyPart> {
         Some(match part {
             KeyPart::Client => return None,
-            KeyPart::Address => Part::Address,
-            KeyPart::Path => Part::Path,
-            KeyPart::Method => Part::Method,
-            KeyPart::Host => Part::Host,
-            KeyPart::Route => Part::Route,
-            KeyPart::Header(_) | KeyPart::Query(_) | KeyPart::Cookie(_) => Part::Secret(reads.secret(part)),
+            KeyPart::Address => CompiledKeyPart::Address,
+            KeyPart::Path => CompiledKeyPart::Path,
+            KeyPart::Method => CompiledKeyPart::Method,
+            KeyPart::Host => CompiledKeyPart::Host,
+            KeyPart::Route => CompiledKeyPart::Route,
+            KeyPart::Header(_) | KeyPart::Query(_) | KeyPart::Cookie(_) => {
+                CompiledKeyPart::Secret(reads.secret(part))
+            }
         })
     }
 
-    /// Appends the request's value; nothing where it has none, so that leaving out a header escapes no limit.
-    /// A path that a match fits counts by the match: `path_part`.
-    pub fn push(self, out: &mut Vec<u8>, request: &Request<'_>, path_part: Option<&[u8]>) {
+    /// Appends the request's value; nothing if it has none, so leaving out a header does not avoid a limit. If a match
+    /// has a path pattern, `path_part` replaces the path.
+    pub fn push(self, out: &mut Vec<u8>, request: &RequestContext<'_>, path_part: Option<&[u8]>) {
         match self {
-            Part::Address => request.push_address(out),
-            Part::Path => match path_part {
+            CompiledKeyPart::Address => request.push_address(out),
+            CompiledKeyPart::Path => match path_part {
                 Some(part) => out.extend_from_slice(part),
                 None => request.push_path(out),
             },
-            Part::Method => push_part(out, request.counted_method(), request.hasher),
-            Part::Host => push_part(out, request.host(), request.hasher),
-            Part::Route => push_part(out, request.route().unwrap_or_default(), request.hasher),
-            Part::Secret(index) => request.push_secret(index, out),
+            CompiledKeyPart::Method => push_part(out, request.counted_method(), request.hasher),
+            CompiledKeyPart::Host => push_part(out, request.host(), request.hasher),
+            CompiledKeyPart::Route => push_part(out, request.route().unwrap_or_default(), request.hasher),
+            CompiledKeyPart::Secret(index) => request.push_secret(index, out),
         }
     }
 }
@@ -144,7 +149,7 @@ pub fn push_client(out: &mut Vec<u8>, client: &Client, sources: &[Source]) {
 }
 
 /// Appends `address:<address or prefix>`.
-pub(crate) fn push_address(out: &mut Vec<u8>, request: &Request<'_>) {
+pub(crate) fn push_address(out: &mut Vec<u8>, request: &RequestContext<'_>) {
     out.extend_from_slice(ADDRESS.as_bytes());
     out.push(b':');
     request.push_address(out);

@@ -1,8 +1,8 @@
-//! The layout of keys, and that nobody shares a counter by accident or on purpose.
+//! The layout of keys, and that no two clients share a counter by accident or on purpose.
 
 use crate::identify::{Digest, FakeRequest, Hasher, Headers, Source};
 use crate::limit::fixtures::*;
-use crate::limit::{Algorithm, Group, KeyPart, Limit, Match, PathPattern, Readings};
+use crate::limit::{Algorithm, Group, KeyPart, Limit, Match, PathPattern, PathReadings};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ fn secret_parts() -> [KeyPart; 3] {
 }
 
 #[test]
-fn with_the_client_other_parts_stand_beside_its_hash_in_the_order_of_key() {
+fn other_key_parts_follow_the_client_in_the_order_of_key() {
     let key = |parts: &[KeyPart]| counter(limit("l", parts), &request());
     let start = format!("{{api_key:{TEST}}}:l:counter:60000");
     use KeyPart::*;
@@ -121,7 +121,7 @@ fn a_path_counts_by_the_pattern_that_matched_and_else_by_itself() {
 }
 
 #[test]
-fn who_leaves_a_part_out_or_sends_it_twice_meets_the_limit_all_the_same() {
+fn a_missing_or_duplicated_key_part_does_not_avoid_the_limit() {
     let [header, ..] = secret_parts();
     let limit = || limit("l", &[KeyPart::Client, header.clone()]);
     let with = |headers: &[(&str, &str)]| counter(limit(), &FakeRequest::new("10.0.0.1", headers));
@@ -184,14 +184,14 @@ fn limits() -> Vec<Limit> {
     counters.chain(logs).collect()
 }
 
-/// What tells a limit's counters apart, told without the code under test: as bytes, nothing escaped.
+/// The expected identity of a limit's counter, without the code under test: bytes, nothing escaped.
 fn identity(part: &KeyPart, request: &FakeRequest) -> Vec<u8> {
     let one = |name: &str| request.header(name).value().unwrap_or_default().into_owned();
     match part {
         KeyPart::Client if !one("x-secret").is_empty() => [b"secret ", &one("x-secret")[..]].concat(),
         KeyPart::Client if !one("x-plain").is_empty() => [b"plain ", &one("x-plain")[..]].concat(),
         KeyPart::Client | KeyPart::Address => request.address.unwrap().to_string().into_bytes(),
-        KeyPart::Path => Readings::of(&one(":path")).counted().to_vec(),
+        KeyPart::Path => PathReadings::of(&one(":path")).counted().to_vec(),
         KeyPart::Method => one(":method").to_ascii_uppercase(),
         KeyPart::Host => one(":authority"),
         KeyPart::Route => request.route.clone().unwrap_or_default(),
@@ -249,7 +249,7 @@ fn counters(groups: &[Group]) -> BTreeMap<usize, (Vec<u8>, String)> {
         .collect()
 }
 
-/// What Redis Cluster hashes of a key, by its specification.
+/// The part of a key that Redis Cluster hashes, by its specification.
 fn tags(key: &[u8]) -> Vec<&[u8]> {
     let count = |byte| key.iter().filter(|b| **b == byte).count();
     assert_eq!((count(b'{'), count(b'}')), (1, 1));
@@ -261,7 +261,7 @@ fn tags(key: &[u8]) -> Vec<&[u8]> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn two_counters_are_one_only_for_the_same_limit_and_the_same_parts(left in requests(), right in requests()) {
+    fn counters_are_shared_only_by_equal_limits_and_key_parts(left in requests(), right in requests()) {
         let plain = Source { plain: true, ..header("x-plain") };
         let limits = limits();
         let planner = planner(vec![header("x-secret"), plain, address(32, 64)], limits.clone());

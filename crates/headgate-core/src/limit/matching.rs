@@ -1,15 +1,15 @@
-//! Whether a limit holds for a request: `match` and `exempt`, compiled once.
+//! Decides whether a limit applies to a request: `match` and `exempt`, compiled once.
 
-use super::request::{Reads, Request};
+use super::request::{RequestContext, RequestInputs};
 use super::{Case, HostPattern, Match, PathPattern, ValuePattern};
 use crate::identify::{push_part, Hasher, Lookup, Source};
 
-/// What it leads to that a condition fits. Where a request may be read in more than one way, a limit holds in doubt.
+/// What a fitting condition does. If a request can be read in several ways, a limit applies in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// A limit holds: one reading, or one of several values, is enough.
+    /// A limit applies: one reading, or one of several values, is enough.
     Limits,
-    /// The request is free of a limit: all of them have to fit, exactly.
+    /// The request is exempt: every reading and every value has to fit exactly.
     Frees,
 }
 
@@ -28,10 +28,10 @@ pub(crate) struct Matcher {
     methods: Vec<String>,
     path: Option<PathPattern>,
     case: Case,
-    /// How a path counts that fits: as a part of a key.
+    /// The key part of a path that fits the pattern.
     path_part: Option<Vec<u8>>,
     hosts: Vec<HostPattern>,
-    /// Index in [`Reads`].
+    /// Index in [`RequestInputs`].
     headers: Vec<(usize, ValuePattern)>,
     route: Option<String>,
     /// Indices in `identify`; `None`: any caller.
@@ -40,7 +40,7 @@ pub(crate) struct Matcher {
 }
 
 impl Matcher {
-    pub fn new(condition: &Match, sources: &[Source], reads: &mut Reads, hasher: &Hasher) -> Matcher {
+    pub fn new(condition: &Match, sources: &[Source], reads: &mut RequestInputs, hasher: &Hasher) -> Matcher {
         let named = |name: &String| sources.iter().position(|source| source.name == *name);
         let headers = condition.headers.iter();
         Matcher {
@@ -66,13 +66,13 @@ impl Matcher {
         }
     }
 
-    /// What a path that fits counts by, as a part of a key; `None` where it is the path itself.
+    /// The key part of a path that fits; `None` if it is the path itself.
     pub fn path_part(&self) -> Option<&[u8]> {
         self.path_part.as_deref()
     }
 
-    /// Whether all fields that are given fit, in one reading of the path. What is cheap and often decides comes first.
-    pub fn fits(&self, request: &Request<'_>, path: &[u8], effect: Effect) -> bool {
+    /// Whether all given fields fit, in one reading of the path. Cheap and selective checks come first.
+    pub fn fits(&self, request: &RequestContext<'_>, path: &[u8], effect: Effect) -> bool {
         let case = match effect {
             Effect::Limits => self.case,
             Effect::Frees => Case::Exact,
@@ -98,7 +98,7 @@ impl Matcher {
                 .is_some_and(|not| not.fits(request, path, effect.negated()))
     }
 
-    fn fits_client(&self, request: &Request<'_>) -> bool {
+    fn fits_client(&self, request: &RequestContext<'_>) -> bool {
         match &self.sources {
             None => true,
             Some(sources) => request
@@ -108,8 +108,8 @@ impl Matcher {
         }
     }
 
-    /// Servers answer HEAD by what answers GET, so a limit on GET holds for it.
-    fn fits_method(&self, request: &Request<'_>, effect: Effect) -> bool {
+    /// Servers handle HEAD like GET, so a limit on GET applies to it.
+    fn fits_method(&self, request: &RequestContext<'_>, effect: Effect) -> bool {
         let is = |method: &[u8]| self.methods.iter().any(|known| known.as_bytes() == method);
         self.methods.is_empty()
             || is(request.method())

@@ -1,6 +1,5 @@
 //! Limits: what is counted, by which algorithm, for whom. Knows no host and no Redis.
 
-pub mod algorithm;
 mod compiled;
 mod fingerprint;
 #[cfg(test)]
@@ -15,13 +14,12 @@ mod readings;
 mod request;
 
 pub use crate::model::{
-    bare_host, normalise, Algorithm, Align, Case, Cost, CostRange, Enforce, Form, HostPattern, KeyPart,
-    Limit, Match, OnError, Override, PathPattern, PatternError, Percent, Period, Quota, Rate, RateError,
-    ReadCost, ValuePattern, MAX_LIMIT,
+    algorithm, bare_host, normalise, Algorithm, Align, Case, Cost, CostRange, Enforce, Form, HostPattern,
+    KeyPart, Limit, Match, OnError, Override, PathPattern, PatternError, Percent, Period, Quota, Rate,
+    RateError, ReadCost, ValuePattern, Verdict, MAX_LIMIT,
 };
-pub use algorithm::Verdict;
 pub use keys::push_client;
 pub use plan::{Charge, Group, LiveOverride, NoClient, Plan};
-pub use planner::explain::{Exemption, Explained, Standing};
+pub use planner::explain::{Exemption, Explained, LimitStatus};
 pub use planner::Planner;
-pub use readings::Readings;
+pub use readings::PathReadings;

@@ -1,6 +1,6 @@
-//! What a limit grants this client: its own quota, or that of the first override that fits.
+//! The quota that a limit grants a client: its own, or that of the first override that fits.
 
-use super::request::Request;
+use super::request::RequestContext;
 use super::{Override, Quota};
 use crate::identify::{canonical_net, ClientValue, Hasher, Source};
 use ipnet::IpNet;
@@ -9,11 +9,11 @@ use ipnet::IpNet;
 #[derive(Debug, Clone)]
 pub(crate) struct Overrides {
     quota: Quota,
-    list: Vec<Compiled>,
+    list: Vec<CompiledOverride>,
 }
 
 #[derive(Debug, Clone)]
-enum Compiled {
+enum CompiledOverride {
     Live,
     Client {
         source: usize,
@@ -27,7 +27,7 @@ enum Compiled {
 }
 
 impl Overrides {
-    /// `quota` is what the limit grants where none fits. An override that can never fit is left out.
+    /// `quota`: what the limit grants if no override fits. An override that can never fit is left out.
     pub fn new(quota: Quota, list: &[Override], sources: &[Source], hasher: &Hasher) -> Overrides {
         let named = |name: &String| {
             sources
@@ -37,21 +37,21 @@ impl Overrides {
         };
         let compile = |one: &Override| {
             Some(match one {
-                Override::Redis => Compiled::Live,
+                Override::Redis => CompiledOverride::Live,
                 Override::Value { source, value, quota } => {
                     let (index, source) = named(source)?;
-                    Compiled::Client {
+                    CompiledOverride::Client {
                         source: index,
                         value: source.client_value(value, hasher)?,
                         quota: *quota,
                     }
                 }
-                Override::Hash { source, hash, quota } => Compiled::Client {
+                Override::Hash { source, hash, quota } => CompiledOverride::Client {
                     source: named(source)?.0,
                     value: ClientValue::Digest(*hash),
                     quota: *quota,
                 },
-                Override::Cidr { net, quota } => Compiled::Cidr {
+                Override::Cidr { net, quota } => CompiledOverride::Cidr {
                     net: canonical_net(*net),
                     quota: *quota,
                 },
@@ -63,19 +63,19 @@ impl Overrides {
         }
     }
 
-    /// What this client is granted, and whether a live override may still change it.
-    pub fn quota(&self, request: &Request<'_>) -> (Quota, bool) {
+    /// The quota of this client, and whether a live override may still change it.
+    pub fn quota(&self, request: &RequestContext<'_>) -> (Quota, bool) {
         let mut live = false;
         for one in &self.list {
             match one {
-                Compiled::Live => live = true,
-                Compiled::Client { source, value, quota } => {
+                CompiledOverride::Live => live = true,
+                CompiledOverride::Client { source, value, quota } => {
                     let fits = |c: &&crate::identify::Client| c.index == *source && c.value == *value;
                     if request.client().filter(fits).is_some() {
                         return (*quota, live);
                     }
                 }
-                Compiled::Cidr { net, quota } => {
+                CompiledOverride::Cidr { net, quota } => {
                     if request.address().is_some_and(|address| net.contains(&address)) {
                         return (*quota, live);
                     }

@@ -1,20 +1,21 @@
-//! Which counters a request meets, and where they live: the policy applied to one request.
+//! The plan for one request: which counters it charges, and their keys.
 
+use crate::limit::algorithm::Terms;
 use crate::limit::{Algorithm, Limit, Rate};
 use crate::redis::HashSlot;
 use std::rc::Rc;
 
-/// What the policy says of one request before anything is counted.
+/// What the policy determines for one request before anything is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plan {
     /// Matched by `exempt`: neither limited nor counted.
     Exempt,
-    /// What to count; no group means that no limit holds.
+    /// What to count. Without groups, no limit applies.
     Count {
         groups: Vec<Group>,
-        /// A limit that keys by client, and is not in shadow, matched, and the caller is not identified.
+        /// Set if an enforced limit by client matched and the client is not identified.
         no_client: Option<NoClient>,
-        /// Cost headers that were there and no cost, and so count as 1.
+        /// The number of cost headers with an invalid cost, which count as 1.
         broken_costs: u32,
     },
 }
@@ -24,27 +25,27 @@ pub enum Plan {
 pub enum NoClient {
     /// No source yields a value.
     Unknown,
-    /// A source yields several, and such requests are to be refused.
+    /// A source yields several values, and such requests are refused.
     Ambiguous,
 }
 
 /// Counters that share a hash tag: one script call, checked and charged together or not at all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// Distinct; the client's hash first where one is needed.
+    /// Distinct; the client's hash comes first, if needed.
     pub keys: Vec<Vec<u8>>,
     /// In the policy's order; never empty.
     pub charges: Vec<Charge>,
 }
 
 impl Group {
-    /// Where its keys live; worked out for those alone that are sent.
+    /// The slot of its keys. Computed only for groups that are sent.
     pub fn slot(&self) -> HashSlot {
         HashSlot::of(self.keys.first().map(Vec::as_slice).unwrap_or_default())
     }
 
-    /// One group for each key: what is still possible while a slot moves and calls with several keys are refused.
-    /// Together they are no longer atomic. A live override in another key than its counter's is left out.
+    /// Splits the group into one for each key. While a slot moves, Redis refuses calls with several keys. The parts are
+    /// no longer atomic together. A live override in another key than its counter's is left out.
     pub fn split(&self) -> Vec<Group> {
         let single = |(key, name): (usize, &Vec<u8>)| {
             let charges: Vec<Charge> = self
@@ -61,19 +62,19 @@ impl Group {
         self.keys.iter().enumerate().filter_map(single).collect()
     }
 
-    /// Whether a cost is still to come with the response.
-    pub fn has_later(&self) -> bool {
-        self.charges.iter().any(|charge| charge.later)
+    /// Whether a cost comes with the response.
+    pub fn has_response_cost(&self) -> bool {
+        self.charges.iter().any(|charge| charge.charged_on_response)
     }
 
-    /// The charges whose costs have come with the response, at the cost that `cost` says for the limit of an index;
-    /// `None` where there is nothing to charge.
-    pub fn afterwards(&self, mut cost: impl FnMut(usize) -> u64) -> Option<Group> {
+    /// The charges on the response; `cost` returns the cost for the index of a limit. `None` if there is nothing to
+    /// charge.
+    pub fn response_charges(&self, mut cost: impl FnMut(usize) -> u64) -> Option<Group> {
         let mut group = Group {
             keys: Vec::new(),
             charges: Vec::new(),
         };
-        for charge in self.charges.iter().filter(|charge| charge.later) {
+        for charge in self.charges.iter().filter(|charge| charge.charged_on_response) {
             let cost = cost(charge.limit);
             if cost == 0 {
                 continue;
@@ -93,7 +94,7 @@ impl Group {
         (!group.charges.is_empty()).then_some(group)
     }
 
-    /// Where a key of this group stands in `keys`, added where it does not yet.
+    /// The index in `keys` of a key of this group; adds it if needed.
     fn key_in(&self, key: usize, keys: &mut Vec<Vec<u8>>) -> usize {
         let name = self.keys.get(key).map(Vec::as_slice).unwrap_or_default();
         keys.iter().position(|known| known == name).unwrap_or_else(|| {
@@ -103,14 +104,26 @@ impl Group {
     }
 }
 
+impl Terms {
+    /// The terms of a charge, before a live override.
+    pub fn of(charge: &Charge) -> Terms {
+        Terms {
+            algorithm: charge.algorithm,
+            rate: charge.rate,
+            phase_ms: charge.phase_ms,
+            overdraws: charge.charged_on_response,
+        }
+    }
+}
+
 impl Charge {
-    /// The path pattern by which the limit holds, as written; `None` where its match has none.
+    /// The path pattern by which the limit matched, as written; `None` if its match has none.
     pub fn path_pattern<'l>(&self, limits: &'l [Limit]) -> Option<&'l str> {
         limits.get(self.limit)?.path_pattern(self.matched?)
     }
 
-    /// This charge in a call with its key alone; `None` where that is another key, or where nothing but an override
-    /// elsewhere would limit the client.
+    /// This charge in a call with only this key; `None` if its counter has another key, or if only a live override in
+    /// another key would limit the client.
     fn alone(&self, key: usize) -> Option<Charge> {
         let live = self.live.clone().filter(|live| live.key == key);
         let limited = live.is_some() || !self.live.as_ref().is_some_and(|live| live.unlimited);
@@ -122,12 +135,12 @@ impl Charge {
     }
 }
 
-/// One counter, and what this request takes from it.
+/// One counter, and what this request charges it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charge {
     /// Index into the policy's limits.
     pub limit: usize,
-    /// Index into the limit's matches: by which it holds, where it has any.
+    /// Index into the limit's matches: the one that fits, if it has any.
     pub matched: Option<usize>,
     /// Index into [`Group::keys`].
     pub key: usize,
@@ -136,10 +149,11 @@ pub struct Charge {
     pub algorithm: Algorithm,
     /// After overrides.
     pub rate: Rate,
-    /// 0 to N, or above N for what can never pass.
+    /// 0 to N, in requests; above N for a call that can never pass.
     pub cost: u64,
-    /// The cost comes with the response: the call needs 1 left to pass, and takes nothing yet (`cost` is not used).
-    pub later: bool,
+    /// The cost is charged on the response. The call needs 1 left to pass, and charges nothing yet (`cost` is not
+    /// used).
+    pub charged_on_response: bool,
     /// `false`: in shadow for this client.
     pub enforced: bool,
     /// Shift of a fixed window aligned by client, in ms, below the period; else 0.
@@ -147,13 +161,13 @@ pub struct Charge {
     pub live: Option<LiveOverride>,
 }
 
-/// Where a live override of this counter's N stands.
+/// Where a live override of this counter's N is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveOverride {
     /// Index into [`Group::keys`]: the client's hash.
     pub key: usize,
     pub field: Rc<str>,
-    /// Where none stands, this client is not limited, and of [`Charge::rate`] only the period means anything.
+    /// Without a stored override the client is not limited, and only the period of [`Charge::rate`] is used.
     pub unlimited: bool,
 }
 
@@ -163,8 +177,8 @@ mod tests {
     use crate::limit::Period;
 
     #[test]
-    fn what_is_charged_afterwards_is_the_later_costs_alone_with_their_keys() {
-        let charge = |limit, key, later| Charge {
+    fn only_response_costs_are_charged_on_response() {
+        let charge = |limit, key, charged_on_response| Charge {
             limit,
             matched: None,
             key,
@@ -175,7 +189,7 @@ mod tests {
                 period: Period::from_millis(1_000).unwrap(),
             },
             cost: 1,
-            later,
+            charged_on_response,
             enforced: true,
             phase_ms: 0,
             live: None,
@@ -189,16 +203,16 @@ mod tests {
             field: "o".into(),
             unlimited: false,
         });
-        assert!(group.has_later());
+        assert!(group.has_response_cost());
         let costs = |limit| [9, 7, 0][limit];
-        let after = group.afterwards(costs).unwrap();
+        let after = group.response_charges(costs).unwrap();
         assert_eq!(after.keys, [b"c".to_vec(), b"a".to_vec()]);
         assert_eq!(after.charges.len(), 1);
         let only = &after.charges[0];
         assert_eq!((only.limit, only.key, only.cost), (1, 0, 7));
         assert_eq!(only.live.as_ref().map(|live| live.key), Some(1));
         group.charges.truncate(1);
-        assert_eq!(group.afterwards(costs), None);
-        assert!(!group.has_later());
+        assert_eq!(group.response_charges(costs), None);
+        assert!(!group.has_response_cost());
     }
 }

@@ -1,11 +1,11 @@
-//! Applies a policy to a request: which limits hold, what this client is granted, and which counters that means.
-//! Whether the counters are spent is not decided here.
+//! Applies a policy to a request: which limits apply, what the client's quotas are, and which counters are charged.
+//! Does not count.
 
-use super::compiled::{every_reading_fits, Compiled};
-use super::groups::{Groups, Held};
+use super::compiled::{every_reading_fits, CompiledLimit};
+use super::groups::{ApplicableLimit, GroupsBuilder};
 use super::keys::Tag;
 use super::matching::Matcher;
-use super::request::{Reads, Request};
+use super::request::{RequestContext, RequestInputs};
 use super::{Enforce, Limit, NoClient, Percent, Plan, Quota};
 use crate::identify::{identify, Attributes, Hasher, Identity, Source, SourceKind};
 use crate::model::Policy;
@@ -18,10 +18,10 @@ pub struct Planner {
     sources: Vec<Source>,
     refuse_ambiguous: bool,
     hasher: Hasher,
-    reads: Reads,
+    reads: RequestInputs,
     exempt: Vec<Matcher>,
     /// In the policy's order.
-    limits: Vec<Compiled>,
+    limits: Vec<CompiledLimit>,
     /// Indices of the limits, those that replace others before those that they replace.
     order: Vec<usize>,
     /// `<prefix>:<instance>:{`
@@ -30,11 +30,11 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Compiles a policy; secrets are hashed by `hasher`, the same on all Envoys.
+    /// Compiles a policy. `hasher` hashes secrets, and has the same key on all Envoys.
     pub fn new(policy: &Policy, hasher: Hasher) -> Planner {
         let sources = policy.identify.clone();
         let (ipv4_prefix, ipv6_prefix) = address_prefixes(&sources);
-        let mut reads = Reads::new(ipv4_prefix, ipv6_prefix);
+        let mut reads = RequestInputs::new(ipv4_prefix, ipv6_prefix);
         let exempt = policy
             .exempt
             .iter()
@@ -43,7 +43,7 @@ impl Planner {
         let limits = policy
             .limits
             .iter()
-            .map(|l| Compiled::new(l, &sources, &mut reads, &hasher))
+            .map(|l| CompiledLimit::new(l, &sources, &mut reads, &hasher))
             .collect();
         let key_start = hash_tag_start(&policy.redis.key_prefix, &policy.instance).into_bytes();
         Planner {
@@ -59,26 +59,26 @@ impl Planner {
         }
     }
 
-    /// Who is calling, by the policy's sources.
+    /// Identifies the client by the policy's sources.
     pub fn identify(&self, attributes: &dyn Attributes) -> Identity {
         identify(&self.sources, attributes, &self.hasher, self.refuse_ambiguous)
     }
 
-    /// What hashes secrets here.
+    /// The hasher of secrets.
     pub fn hasher(&self) -> &Hasher {
         &self.hasher
     }
 
-    /// The counters that the request meets. `identity` is what [`Planner::identify`] returned for it.
+    /// Plans the charges of the request. `identity` is the result of [`Planner::identify`].
     pub fn plan(&self, attributes: &dyn Attributes, identity: &Identity) -> Plan {
-        let request = Request::new(attributes, identity, &self.reads, &self.hasher);
+        let request = RequestContext::new(attributes, identity, &self.reads, &self.hasher);
         if self.is_exempt(&request) {
             return Plan::Exempt;
         }
-        let (held, no_client) = self.held(&request);
-        let mut groups = Groups::new(&request, &self.sources, &self.key_start, &self.only_field);
-        for held in held.iter().flatten() {
-            groups.add(held);
+        let (applicable, no_client) = self.applicable_limits(&request);
+        let mut groups = GroupsBuilder::new(&request, &self.sources, &self.key_start, &self.only_field);
+        for applicable in applicable.iter().flatten() {
+            groups.add(applicable);
         }
         let (groups, broken_costs) = groups.finish();
         Plan::Count {
@@ -88,16 +88,19 @@ impl Planner {
         }
     }
 
-    fn is_exempt(&self, request: &Request<'_>) -> bool {
+    fn is_exempt(&self, request: &RequestContext<'_>) -> bool {
         !self.exempt.is_empty() && every_reading_fits(&self.exempt, request)
     }
 
-    /// The limits that hold, each in its place, and whether one was enforced that lacks a client.
-    fn held<'p>(&'p self, request: &Request<'_>) -> (Vec<Option<Held<'p>>>, Option<NoClient>) {
-        // Takes memory with the first limit that replaces others.
+    /// The applicable limits, by their index, and why an enforced limit lacks a client, if so.
+    fn applicable_limits<'p>(
+        &'p self,
+        request: &RequestContext<'_>,
+    ) -> (Vec<Option<ApplicableLimit<'p>>>, Option<NoClient>) {
+        // Allocated with the first limit that replaces others.
         let mut replaced: Vec<bool> = Vec::new();
-        let mut held: Vec<Option<Held<'p>>> = Vec::with_capacity(self.limits.len());
-        held.resize_with(self.limits.len(), || None);
+        let mut applicable: Vec<Option<ApplicableLimit<'p>>> = Vec::with_capacity(self.limits.len());
+        applicable.resize_with(self.limits.len(), || None);
         let mut no_client = None;
         for &index in &self.order {
             let Some(limit) = self.limits.get(index) else {
@@ -125,8 +128,8 @@ impl Planner {
                     }
                 }
             }
-            if let Some(place) = held.get_mut(index) {
-                *place = Some(Held {
+            if let Some(place) = applicable.get_mut(index) {
+                *place = Some(ApplicableLimit {
                     index,
                     limit,
                     matched,
@@ -137,13 +140,14 @@ impl Planner {
                 });
             }
         }
-        (held, no_client)
+        (applicable, no_client)
     }
 
-    /// Whether the limit denies this caller. A share is drawn by the caller alone, so that all limits with a share
-    /// hold for the same callers, and a larger share for those of a smaller one: by the client; by the address
-    /// where the key has that and no client (a new API key draws no new lot), or where there is no client.
-    fn enforced(&self, limit: &Compiled, request: &Request<'_>) -> bool {
+    /// Whether the limit is enforced for this caller. A share is drawn by the caller alone, so all limits with a share
+    /// apply to the same callers, and a larger share includes those of a smaller one. It is drawn by the client; by the
+    /// address if the key has the address and no client (so a new API key draws no new lot), or if the client is not
+    /// identified.
+    fn enforced(&self, limit: &CompiledLimit, request: &RequestContext<'_>) -> bool {
         let share = match limit.enforce {
             Enforce::Always => return true,
             Enforce::Never => return false,
@@ -154,14 +158,14 @@ impl Planner {
     }
 }
 
-fn reason(request: &Request<'_>) -> NoClient {
+fn reason(request: &RequestContext<'_>) -> NoClient {
     match request.identity {
         Identity::Ambiguous(_) => NoClient::Ambiguous,
         Identity::Unknown | Identity::Client(_) => NoClient::Unknown,
     }
 }
 
-/// How `key: [address]` cuts: as the first address source says.
+/// The prefixes of `key: [address]`: those of the first address source.
 fn address_prefixes(sources: &[Source]) -> (u8, u8) {
     let prefixes = |source: &Source| match source.kind {
         SourceKind::Address {
@@ -176,7 +180,7 @@ fn address_prefixes(sources: &[Source]) -> (u8, u8) {
 /// An order in which every limit comes before those that it replaces. `replaces` is never circular; if it were, the
 /// rest would follow in the policy's order.
 fn replacing_first(limits: &[Limit]) -> Vec<usize> {
-    // How many limits that are not in the order yet replace each.
+    // For each limit, how many limits that replace it are not in the order yet.
     let mut waiting = vec![0_usize; limits.len()];
     for waits in limits.iter().flat_map(|limit| &limit.replaces) {
         if let Some(count) = waiting.get_mut(*waits) {

@@ -1,4 +1,4 @@
-//! What the planner owes: the contract's keys, and who meets which limit.
+//! The planner's rules: the keys of the contract, and which limit applies to whom.
 
 use crate::identify::FakeRequest;
 use crate::limit::fixtures::*;
@@ -24,7 +24,7 @@ fn limits_of_one_client_are_fields_of_its_hash() {
 }
 
 #[test]
-fn a_caller_told_apart_by_address_shares_its_tag_with_limits_by_address() {
+fn clients_and_limits_by_address_share_one_hash_tag() {
     let limits = vec![
         limit("a", &[KeyPart::Client]),
         limit("ceiling", &[KeyPart::Address]),
@@ -116,7 +116,7 @@ fn only_callers_of_the_named_sources_meet_a_limit() {
 }
 
 #[test]
-fn a_limit_by_client_without_one_is_reported_and_others_hold_all_the_same() {
+fn a_missing_client_is_reported_and_other_limits_still_apply() {
     let limits = vec![
         limit("a", &[KeyPart::Client]),
         limit("ceiling", &[KeyPart::Address]),
@@ -128,7 +128,7 @@ fn a_limit_by_client_without_one_is_reported_and_others_hold_all_the_same() {
 }
 
 #[test]
-fn a_header_that_comes_twice_or_empty_names_nobody() {
+fn a_duplicated_or_empty_header_identifies_no_client() {
     let planner = planner(vec![header("x-api-key"), address(32, 64)], vec![]);
     for headers in [
         &[("x-api-key", "a"), ("x-api-key", "a")][..],

@@ -1,8 +1,8 @@
-//! What a server may take a path for. Servers disagree on percent-escapes, backslashes, `;` parameters, double slashes
-//! and dot segments, and a limit must hold for a request whichever of them is behind Envoy.
+//! The ways in which servers may read a path. Servers disagree on percent-escapes, backslashes, `;` parameters, double
+//! slashes and dot segments, and a limit must apply to a request whichever server is behind Envoy.
 //!
-//! The readings were chosen by what 54 set-ups of real servers do with some 4,600 spellings, and by what the tests here
-//! found beside: each is needed by some of them. What no reading can close is in `docs/paths.md`.
+//! The readings were chosen from what 54 set-ups of real servers do with some 4,600 spellings, and from what the tests
+//! here found in addition. Each reading is needed by some of them. `docs/paths.md` lists what no reading covers.
 
 use crate::identify::{escaped_byte, unescaped};
 use crate::model::path::{
@@ -11,9 +11,9 @@ use crate::model::path::{
 };
 use std::borrow::Cow;
 
-/// A path in each of its readings, the canonical one first. At most [`Readings::MOST`]; equal ones are there once.
+/// A path in each of its readings, the canonical one first. At most [`PathReadings::MOST`], without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Readings<'a> {
+pub struct PathReadings<'a> {
     canonical: Cow<'a, [u8]>,
     /// By their numbers in the documentation: 2 to 11.
     others: Vec<(u8, Vec<u8>)>,
@@ -21,7 +21,7 @@ pub struct Readings<'a> {
     third: Option<usize>,
 }
 
-/// Which order segments are put in.
+/// How segments are normalised.
 #[derive(Clone, Copy)]
 enum Segments {
     /// Double slashes merged, then dot segments resolved.
@@ -73,16 +73,16 @@ const PARAMETERS_FIRST: Spelling = Spelling {
     ..ALL
 };
 
-impl<'a> Readings<'a> {
+impl<'a> PathReadings<'a> {
     /// The most readings that a path can have.
     pub const MOST: usize = 11;
 
     /// Reads the path of a request target, in time linear in its length. A path without `%`, `;`, `\`, `//` and `/.`
     /// has one reading.
-    pub fn of(target: &'a [u8]) -> Readings<'a> {
+    pub fn of(target: &'a [u8]) -> PathReadings<'a> {
         let path = path_of(target);
         let (canonical, is_plain) = canonical(path);
-        let mut readings = Readings {
+        let mut readings = PathReadings {
             canonical,
             others: Vec::new(),
             third: None,
@@ -98,7 +98,7 @@ impl<'a> Readings<'a> {
         &self.canonical
     }
 
-    /// The reading by which a path counts where it is part of a key by itself: number 3, which decodes all.
+    /// The reading that is used for a path in a key: number 3, which decodes everything.
     pub fn counted(&self) -> &[u8] {
         let third = self.third.and_then(|index| self.others.get(index));
         third.map_or(&self.canonical, |(_, path)| path)
@@ -149,7 +149,7 @@ impl<'a> Readings<'a> {
         }
     }
 
-    /// Adds a reading unless an equal one is there; its place among the others, `None` for the canonical one.
+    /// Adds a reading unless there is an equal one. Returns its index among the others; `None` for the canonical one.
     fn add(&mut self, number: u8, path: Vec<u8>) -> Option<usize> {
         if path == *self.canonical {
             return None;
@@ -166,8 +166,8 @@ fn third(path: &[u8]) -> Vec<u8> {
     finished(spelled(path, &ALL))
 }
 
-/// The end of readings 3, 7 and 8: merged, then resolved; one line feed at the end removed, which Python's `$` and
-/// Ruby's let pass.
+/// The end of readings 3, 7 and 8: merged, then resolved; one line feed at the end removed, which `$` accepts in Python
+/// and Ruby.
 fn finished(spelled: Vec<u8>) -> Vec<u8> {
     let mut path = arranged(spelled, Segments::Merged);
     if path.ends_with(b"%0A") {
@@ -195,7 +195,7 @@ fn after_slashes(path: &[u8]) -> Option<&[u8]> {
     authority.get(end..)
 }
 
-/// Whether decoding once more would change it.
+/// Whether decoding it again would change it.
 fn has_unreserved_escape(decoded: &[u8]) -> bool {
     decoded
         .windows(3)

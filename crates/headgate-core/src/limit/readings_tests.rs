@@ -11,10 +11,13 @@ const MEASURED: &str = include_str!("cases/paths.tsv");
 
 fn read(target: &str) -> Vec<(u8, String)> {
     let shown = |(number, path): (u8, &[u8])| (number, String::from_utf8(path.to_vec()).unwrap());
-    Readings::of(target.as_bytes()).numbered().map(shown).collect()
+    PathReadings::of(target.as_bytes())
+        .numbered()
+        .map(shown)
+        .collect()
 }
 
-/// The path in one of its readings, whichever reading it was that gave it first.
+/// The path in one of its readings, whichever of them produced it first.
 fn reads_as(target: &str, path: &str) -> bool {
     read(target).iter().any(|(_, reading)| reading == path)
 }
@@ -33,7 +36,7 @@ fn a_plain_path_has_one_reading_and_is_not_copied() {
         assert_eq!(read(target).len(), 1, "{target}");
     }
     for target in ["/api/v1/users/7?x=y", "/login/", "/"] {
-        let readings = Readings::of(target.as_bytes());
+        let readings = PathReadings::of(target.as_bytes());
         assert!(matches!(readings.canonical, Cow::Borrowed(_)), "{target}");
     }
 }
@@ -92,7 +95,7 @@ fn a_stray_percent_sign_is_one_in_the_text() {
 fn readings_are_few_and_equal_ones_there_once() {
     let target = "//h%2561/x/%2e%2e\\..;a/%252e%252e//%0a";
     let all = read(target);
-    assert!((5..=Readings::MOST).contains(&all.len()), "{all:?}");
+    assert!((5..=PathReadings::MOST).contains(&all.len()), "{all:?}");
     for (n, (_, path)) in all.iter().enumerate() {
         assert!(all[..n].iter().all(|(_, other)| other != path), "{path} twice");
     }
@@ -100,7 +103,7 @@ fn readings_are_few_and_equal_ones_there_once() {
 
 #[test]
 fn a_path_of_64_kb_is_read_in_time_linear_in_its_length() {
-    // Each repeats what a reading has to work on. Quadratic work would take minutes.
+    // Each repeats a construct that a reading rewrites. Quadratic work would take minutes.
     for piece in [
         "/a/..",
         "%2f..",
@@ -114,7 +117,7 @@ fn a_path_of_64_kb_is_read_in_time_linear_in_its_length() {
         "/..",
     ] {
         let target = ["/", &piece.repeat((64 << 10) / piece.len())].concat();
-        let readings = Readings::of(target.as_bytes());
+        let readings = PathReadings::of(target.as_bytes());
         assert!(
             readings.iter().all(|path| path.len() <= 3 * target.len()),
             "{piece}"

@@ -1,4 +1,4 @@
-//! A limit that holds in place of others.
+//! Limits that replace others.
 
 use super::tests::cidr;
 use crate::identify::FakeRequest;
@@ -6,7 +6,7 @@ use crate::limit::fixtures::*;
 use crate::limit::{Enforce, Limit, Match, NoClient, Quota};
 
 #[test]
-fn a_limit_that_holds_replaces_unless_it_is_in_shadow_or_replaced_itself() {
+fn a_limit_in_shadow_or_replaced_itself_replaces_nothing() {
     let request = FakeRequest::new("10.0.0.1", &[]);
     let names = |limits: Vec<Limit>| names(&planner(sources(), limits.clone()), &limits, &request);
     let replacing = |name: &str, replaces: &[usize]| Limit {
@@ -43,12 +43,12 @@ fn a_limit_that_holds_replaces_unless_it_is_in_shadow_or_replaced_itself() {
         ["b", "c"]
     );
     assert_eq!(names(vec![a(), by_client("b"), replacing("c", &[0, 1])]), ["c"]);
-    // Refused by the configuration; here only nothing may hang.
+    // The configuration refuses this; here it must only not hang.
     assert_eq!(names(vec![replacing("x", &[1]), replacing("y", &[0])]), ["x"]);
 }
 
 #[test]
-fn a_limit_that_lacks_its_client_replaces_nothing_and_is_not_missed_where_it_is_replaced() {
+fn a_limit_without_its_client_replaces_nothing() {
     let no_source = |limits: Vec<Limit>| {
         let planner = planner(vec![header("x-api-key")], limits.clone());
         let request = FakeRequest::new("10.0.0.1", &[]);

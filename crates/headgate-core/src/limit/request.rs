@@ -1,7 +1,7 @@
-//! One request while it is planned: everything that is read of it is read, spelled and hashed once.
+//! The context of one request while it is planned: each value is read, normalised and hashed at most once.
 
 use super::keys::{push_address, push_client};
-use super::readings::Readings;
+use super::readings::PathReadings;
 use super::{bare_host, KeyPart};
 use crate::identify::{canonical, cookie, cut_address, push_escaped, push_part, query};
 use crate::identify::{Attributes, Client, Digest, Hasher, Identity, Lookup, ShownAddress, Source};
@@ -9,22 +9,22 @@ use std::borrow::{Borrow, Cow};
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-/// What the limits of a policy read of requests: each header, query parameter and cookie once, by index.
+/// What the limits of a policy read from requests: each header, query parameter and cookie once, by index.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reads {
+pub(crate) struct RequestInputs {
     headers: Vec<String>,
     secrets: Vec<KeyPart>,
-    /// How an address is cut.
+    /// The prefix of an IPv4 address in keys, in bits.
     ipv4_prefix: u8,
     ipv6_prefix: u8,
 }
 
-impl Reads {
-    pub fn new(ipv4_prefix: u8, ipv6_prefix: u8) -> Reads {
-        Reads {
+impl RequestInputs {
+    pub fn new(ipv4_prefix: u8, ipv6_prefix: u8) -> RequestInputs {
+        RequestInputs {
             ipv4_prefix,
             ipv6_prefix,
-            ..Reads::default()
+            ..RequestInputs::default()
         }
     }
 
@@ -51,34 +51,34 @@ fn index_of<T: Borrow<Q>, Q: PartialEq + ?Sized>(
     })
 }
 
-/// A view on a request that remembers what it has read.
-pub(crate) struct Request<'a> {
+/// A view of a request that caches what it has read.
+pub(crate) struct RequestContext<'a> {
     pub identity: &'a Identity,
     pub hasher: &'a Hasher,
     attributes: &'a dyn Attributes,
-    reads: &'a Reads,
+    reads: &'a RequestInputs,
     headers: Vec<OnceCell<Lookup<'a>>>,
     secrets: Vec<OnceCell<Option<Digest>>>,
-    paths: OnceCell<Readings<'a>>,
+    paths: OnceCell<PathReadings<'a>>,
     method: OnceCell<Cow<'a, [u8]>>,
     host: OnceCell<Vec<u8>>,
     route: OnceCell<Option<Vec<u8>>>,
     address: OnceCell<Option<IpAddr>>,
-    /// As it stands in a key.
+    /// As written in a key.
     address_part: OnceCell<Vec<u8>>,
     path_part: OnceCell<Vec<u8>>,
     client_lot: OnceCell<u64>,
     address_lot: OnceCell<u64>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> RequestContext<'a> {
     pub fn new(
         attributes: &'a dyn Attributes,
         identity: &'a Identity,
-        reads: &'a Reads,
+        reads: &'a RequestInputs,
         hasher: &'a Hasher,
-    ) -> Request<'a> {
-        Request {
+    ) -> RequestContext<'a> {
+        RequestContext {
             identity,
             hasher,
             attributes,
@@ -101,17 +101,17 @@ impl<'a> Request<'a> {
         self.identity.client()
     }
 
-    /// What the upstream may take the path for.
-    pub fn paths(&self) -> &Readings<'a> {
+    /// The readings of the path.
+    pub fn paths(&self) -> &PathReadings<'a> {
         self.paths.get_or_init(|| {
             let mut target: Option<&[u8]> = None;
             self.attributes
                 .each_value(":path", &mut |value| target = target.or(Some(value)));
-            Readings::of(target.unwrap_or(b"/"))
+            PathReadings::of(target.unwrap_or(b"/"))
         })
     }
 
-    /// In upper case, as servers take it.
+    /// In upper case, as servers read it.
     pub fn method(&self) -> &[u8] {
         self.method.get_or_init(|| {
             let method = self.attributes.header(":method").value().unwrap_or_default();
@@ -122,7 +122,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// The method under which the request counts: most servers answer HEAD by what answers GET.
+    /// The method in keys: HEAD counts as GET, as most servers handle both alike.
     pub fn counted_method(&self) -> &[u8] {
         match self.method() {
             b"HEAD" => b"GET",
@@ -142,7 +142,7 @@ impl<'a> Request<'a> {
         self.route.get_or_init(|| self.attributes.route()).as_deref()
     }
 
-    /// A header by its index in [`Reads`].
+    /// A header by its index in [`RequestInputs`].
     pub fn header(&self, index: usize) -> &Lookup<'a> {
         let read = || {
             self.reads
@@ -156,14 +156,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The whole address, IPv4 in an IPv6 spelling as IPv4.
+    /// The whole address; IPv4 embedded in IPv6 is IPv4.
     pub fn address(&self) -> Option<IpAddr> {
         *self
             .address
             .get_or_init(|| self.attributes.address().map(canonical))
     }
 
-    /// Appends the address, cut to its prefix; nothing where there is none.
+    /// Appends the address, cut to its prefix; nothing without an address.
     pub fn push_address(&self, out: &mut Vec<u8>) {
         let part = self.address_part.get_or_init(|| {
             let cut = |ip| cut_address(ip, self.reads.ipv4_prefix, self.reads.ipv6_prefix);
@@ -186,8 +186,8 @@ impl<'a> Request<'a> {
         out.extend_from_slice(part);
     }
 
-    /// A number drawn from the caller, always the same: from the client, or from the address where that is asked
-    /// for or where there is no client.
+    /// A number that is always the same for a caller: from the client, or from the address if `by_address` or if the
+    /// client is not identified.
     pub fn lot(&self, by_address: bool, sources: &[Source]) -> u64 {
         let mut caller = Vec::new();
         match self.client().filter(|_| !by_address) {
@@ -202,7 +202,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Appends the hash of a secret value by its index in [`Reads`]; nothing where there is no single value.
+    /// Appends the hash of a secret value by its index in [`RequestInputs`]; nothing unless there is a single value.
     pub fn push_secret(&self, index: usize, out: &mut Vec<u8>) {
         let read = || {
             let value = match self.reads.secrets.get(index)? {

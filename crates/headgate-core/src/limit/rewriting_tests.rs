@@ -1,5 +1,5 @@
-//! Whatever spelling of a request its server takes for the same request meets the same counters, and no spelling of a
-//! path that is not exempt is exempt. The rules are those behind `cases/paths.tsv`.
+//! All spellings that a server reads as the same request are charged to the same counters, and no spelling of a path
+//! that is not exempt is exempt. The rules are those behind `cases/paths.tsv`.
 
 use crate::fixtures;
 use crate::identify::{FakeRequest, Hasher};
@@ -7,7 +7,7 @@ use crate::limit::{Group, Plan, Planner};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// What a kind of server takes for the same path.
+/// Which spellings a kind of server reads as the same path.
 struct Server {
     name: &'static str,
     /// In the place of one character.
@@ -130,7 +130,7 @@ const SERVERS: &[Server] = &[
 /// Rewrites a plain path by some of a server's rules.
 fn rewritten(server: &Server, path: &str, choices: &[(u8, Index, Index)]) -> String {
     let mut tokens: Vec<String> = path.chars().map(String::from).collect();
-    // Those that were characters of the path, by their places.
+    // Those that replaced characters of the path, by index.
     let mut plain: Vec<usize> = (1..tokens.len()).collect();
     let mut ending = "";
     let mut front = "";
@@ -181,7 +181,7 @@ fn planner() -> Planner {
     Planner::new(&policy, Hasher::new(None))
 }
 
-/// The names of the limits with a path, whose counters the request met.
+/// The groups that the request is charged to.
 fn groups(request: &FakeRequest) -> Option<Vec<Group>> {
     let planner = planner();
     match planner.plan(request, &planner.identify(request)) {

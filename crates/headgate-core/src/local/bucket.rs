@@ -1,52 +1,52 @@
-//! How counters lie in one shared value: slots one after the other, the least recently used first.
+//! The layout of counters in one shared value: one after the other, the least recently used first.
 //!
 //! | | |
 //! |---|---|
 //! | u16 | bytes after the header, which ends with the time of the last use |
-//! | u8 | version of the format of this slot; one that is not known is an empty slot |
+//! | u8 | version of the format of this counter; an unknown version is an expired counter |
 //! | u8 | form: 1 fixed, 2 counter, 3 gcra, 4 log |
 //! | u64 | the counter's id |
-//! | u64 | unix ms from which nothing of it matters any more |
+//! | u64 | unix ms at which it expires |
 //! | u64 | unix ms of its last use |
 //! | u64 | unix ms until which it denies calls like the last one; 0: it does not |
 //! | … | the state: its numbers as u64 |
 //!
-//! All little endian. What cannot be read to its end is as if it were not there. The header is the same in every
-//! version, so that modules of two releases in one Envoy find each other's slots whole.
+//! All little endian. Truncated counters are ignored. The header is the same in every version, so modules of two
+//! releases in one Envoy keep each other's counters.
 
-use crate::limit::algorithm::{Counter, Fixed, Gcra, Log, State};
+use crate::limit::algorithm::State;
 use crate::limit::Form;
 
 const VERSION: u8 = 2;
 const HEADER: usize = 2 + 1 + 1 + 3 * 8;
-/// Of the number in front of the state.
+/// The offset of the number before the state.
 const DENY_UNTIL: usize = 8;
 
-/// When a counter matters, in unix ms.
+/// The times of a counter, in unix ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Times {
-    /// From then on nothing of it does.
+pub(super) struct CounterTimes {
+    /// When it expires.
     pub ends: u64,
     /// Its last use.
     pub used: u64,
-    /// Until then it denies calls like the last one; 0: it does not. What denies is known to the call alone that
-    /// counts, by its limit and its cost, so it is stored.
+    /// Until when it denies calls like the last one; 0: it does not deny. It is stored because it depends on the limit
+    /// and the cost of that call.
     pub deny_until: u64,
 }
 
 /// A counter as stored.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Slot<'a> {
+pub(super) struct StoredCounter<'a> {
     pub id: u64,
-    pub times: Times,
+    pub times: CounterTimes,
     form: u8,
     state: &'a [u8],
     /// All of it.
     pub bytes: &'a [u8],
 }
 
-impl Slot<'_> {
-    /// Nothing of it matters any more, or its version is not known.
+impl StoredCounter<'_> {
+    /// It has expired, or its version is unknown.
     pub fn is_over(&self, now_ms: u64) -> bool {
         self.times.ends <= now_ms
     }
@@ -56,35 +56,18 @@ impl Slot<'_> {
         self.times.deny_until > now_ms
     }
 
-    /// `None`: it is no state of this form.
+    /// `None`: it is not a state of this form.
     pub fn state(&self, form: Form) -> Option<State> {
-        if self.form != number(form) {
+        if self.form != form.number() {
             return None;
         }
         let mut numbers = self.state.chunks_exact(8).filter_map(read_u64);
-        let mut next = || numbers.next();
-        let state = match form {
-            Form::Fixed => State::Fixed(Fixed {
-                start_ms: next()?,
-                count: next()?,
-            }),
-            Form::Counter => State::Counter(Counter {
-                window: next()?,
-                current: next()?,
-                previous: next()?,
-            }),
-            Form::Gcra => State::Gcra(Gcra {
-                time_ms: next()?,
-                level: next()?,
-            }),
-            Form::Log => State::Log(Log::from_times(numbers.by_ref().collect())?),
-        };
-        Some(state)
+        State::from_numbers(form, &mut numbers)
     }
 }
 
-/// All slots of a bucket, in their order. One of an unknown version ends at once.
-pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone {
+/// All counters of a bucket, in their order. One of an unknown version has expired.
+pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = StoredCounter<'_>> + Clone {
     std::iter::from_fn(move || {
         let [low, high, version, form, ..] = *bytes else {
             return None;
@@ -93,7 +76,7 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone 
         let (slot, rest) = bytes.split_at_checked(size)?;
         let number = |at: usize| slot.get(at..at + 8).and_then(read_u64);
         bytes = rest;
-        let mut times = Times {
+        let mut times = CounterTimes {
             ends: 0,
             used: number(20)?,
             deny_until: 0,
@@ -104,7 +87,7 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone 
             times.deny_until = deny_until;
             (known, state) = (form, slot.get(HEADER + DENY_UNTIL..)?);
         }
-        Some(Slot {
+        Some(StoredCounter {
             id: number(4)?,
             times,
             form: known,
@@ -114,48 +97,19 @@ pub(super) fn slots(mut bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> + Clone 
     })
 }
 
-/// Appends a slot.
-pub(super) fn push(out: &mut Vec<u8>, id: u64, times: Times, state: &State) {
+/// Appends a counter.
+pub(super) fn push(out: &mut Vec<u8>, id: u64, times: CounterTimes, state: &State) {
     let start = out.len();
-    out.extend_from_slice(&[0, 0, VERSION, number(form_of(state))]);
-    let mut add = |numbers: &[u64]| {
-        for number in numbers {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-    };
-    add(&[id, times.ends, times.used, times.deny_until]);
-    match state {
-        State::Fixed(Fixed { start_ms, count }) => add(&[*start_ms, *count]),
-        State::Counter(Counter {
-            window,
-            current,
-            previous,
-        }) => add(&[*window, *current, *previous]),
-        State::Gcra(Gcra { time_ms, level }) => add(&[*time_ms, *level]),
-        State::Log(log) => add(log.times()),
+    out.extend_from_slice(&[0, 0, VERSION, state.form().number()]);
+    let mut add = |number: u64| out.extend_from_slice(&number.to_le_bytes());
+    for number in [id, times.ends, times.used, times.deny_until] {
+        add(number);
     }
-    // A log has a few hundred entries at the most.
+    state.each_number(&mut add);
+    // A log has at most a few hundred entries.
     let size = u16::try_from(out.len() - start - HEADER).unwrap_or(u16::MAX);
     if let Some(place) = out.get_mut(start..start + 2) {
         place.copy_from_slice(&size.to_le_bytes());
-    }
-}
-
-pub(super) fn form_of(state: &State) -> Form {
-    match state {
-        State::Fixed(_) => Form::Fixed,
-        State::Counter(_) => Form::Counter,
-        State::Gcra(_) => Form::Gcra,
-        State::Log(_) => Form::Log,
-    }
-}
-
-fn number(form: Form) -> u8 {
-    match form {
-        Form::Fixed => 1,
-        Form::Counter => 2,
-        Form::Gcra => 3,
-        Form::Log => 4,
     }
 }
 
@@ -166,6 +120,7 @@ pub(super) fn read_u64(bytes: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::algorithm::{Fixed, Gcra, Log, SlidingCounter};
 
     fn states() -> [State; 4] {
         [
@@ -173,7 +128,7 @@ mod tests {
                 start_ms: 1,
                 count: 2,
             }),
-            State::Counter(Counter {
+            State::Counter(SlidingCounter {
                 window: 3,
                 current: 4,
                 previous: 5,
@@ -183,7 +138,7 @@ mod tests {
         ]
     }
 
-    const FORMS: [Form; 4] = [Form::Fixed, Form::Counter, Form::Gcra, Form::Log];
+    const FORMS: [Form; 4] = Form::ALL;
 
     fn bucket() -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -193,8 +148,8 @@ mod tests {
         bytes
     }
 
-    fn times(n: u64) -> Times {
-        Times {
+    fn times(n: u64) -> CounterTimes {
+        CounterTimes {
             ends: 100 + n,
             used: 50,
             deny_until: 60 * n,
@@ -204,7 +159,7 @@ mod tests {
     #[test]
     fn what_was_pushed_is_read_and_no_other_form() {
         let bytes = bucket();
-        let read: Vec<Slot> = slots(&bytes).collect();
+        let read: Vec<StoredCounter> = slots(&bytes).collect();
         assert_eq!(read.len(), 4);
         for (n, (slot, state)) in read.iter().zip(states()).enumerate() {
             assert_eq!((slot.id, slot.times), (n as u64, times(n as u64)));
@@ -216,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_of_an_unknown_version_is_empty_and_over_and_the_others_stay() {
+    fn a_counter_of_an_unknown_version_is_over_and_the_others_stay() {
         let mut bytes = bucket();
         bytes[2] = VERSION + 1;
-        let read: Vec<Slot> = slots(&bytes).collect();
+        let read: Vec<StoredCounter> = slots(&bytes).collect();
         assert_eq!(read.len(), 4);
         assert!(read[0].is_over(0) && read[0].state(Form::Fixed).is_none());
         assert!(!read[1].is_over(0) && read[1].state(Form::Counter).is_some());

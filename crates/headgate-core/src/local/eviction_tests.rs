@@ -1,4 +1,4 @@
-//! Which counters go where there are too many: the least recently used, and those that still deny last.
+//! Which counters are evicted: the least recently used, and those that still deny last.
 
 use super::tests::{charge, group, passes, store, window, MINUTE, NOW};
 use super::*;
@@ -13,7 +13,7 @@ const FORMS: [Algorithm; 4] = [
     Algorithm::Gcra { burst: 0 },
 ];
 
-/// At the start of a minute, so that no window of a sliding counter ends meanwhile.
+/// At the start of a minute, so that no window of a sliding counter ends during a test.
 const START: u64 = NOW - NOW % MINUTE;
 
 /// A call of 3 a minute for one path of a client, each path with a counter of its own.
@@ -92,7 +92,7 @@ fn made_up_clients_do_not_evict_the_spent_counters_of_others() {
 }
 
 #[test]
-fn where_all_deny_the_least_recently_used_goes_and_memory_is_bounded() {
+fn if_all_deny_the_least_recently_used_counter_is_evicted() {
     let host = Memory::default();
     let mut store = store(&host, 64);
     for n in 0..10_000 {
@@ -147,7 +147,7 @@ fn a_denial_of_a_dearer_call_and_a_later_charge_protect_as_well() {
     };
     let later = |cost| {
         let mut charge = charge(0, FORMS[2], 10);
-        (charge.cost, charge.later) = (cost, true);
+        (charge.cost, charge.charged_on_response) = (cost, true);
         group("later", vec![charge])
     };
     let host = Memory::default();

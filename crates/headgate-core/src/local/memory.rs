@@ -1,4 +1,4 @@
-//! Shared data of one process, as Envoy has it: for what runs natively.
+//! An implementation of Envoy's shared data in one process, for native programs and tests.
 
 use super::{Refused, SharedData, Version};
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ struct Values {
 }
 
 impl Memory {
-    /// How many values there are, and how many bytes they have.
+    /// The number of values, and their total size in bytes.
     pub fn size(&self) -> (usize, usize) {
         let values = self.values();
         let bytes = values.by_name.values().map(|(value, _)| value.len()).sum();

@@ -1,12 +1,11 @@
 //! Counting in Envoy's own memory, shared by its workers: `store: local`, and `on_error: local` while Redis is away.
 //!
-//! Counts as the script does, by the same laws ([`crate::limit::algorithm`]): a group's charges are checked and taken
-//! together or not at all. Where counters are kept and which are evicted is `table`'s business; when to count here,
-//! the decision's.
+//! Counts like the script, by the same laws ([`crate::limit::algorithm`]): a group's charges are taken together or not
+//! at all. `table` stores and evicts counters; the engine decides when to count here.
 //!
 //! Three things differ from Redis. This Envoy grants `local.share` of each N (and of gcra's burst), at least 1. A log
-//! of more than [`LONGEST_LOG`] calls is counted as a sliding-window counter. Live overrides stand in Redis, so what
-//! the configuration says holds here.
+//! of more than [`LONGEST_LOG`] calls is counted as a sliding-window counter. Live overrides are in Redis, so only the
+//! configuration applies here.
 
 mod bucket;
 #[cfg(test)]
@@ -24,19 +23,18 @@ pub use shared::{Refused, SharedData, Version};
 use crate::limit::algorithm::{Mark, State, Terms};
 use crate::limit::{Algorithm, Charge, Group, OnError, Override, Percent, Quota, Verdict};
 use crate::model::{LocalSettings, Policy, Store};
-use crate::script::Reply;
-use bucket::Times;
+use crate::script::ScriptReply;
+use bucket::CounterTimes;
 use std::fmt;
 use table::Table;
 
-/// The largest N whose every call is kept here, at 8 bytes each.
+/// The largest N for which a log is kept here, at 8 bytes for each call.
 pub const LONGEST_LOG: u64 = 64;
 
-/// A counter that is asked and not charged (its client is denied) still counts as used, but is written for that no
-/// more often, in ms.
+/// A counter that only denies still counts as used. This is written at most once in this time, in ms.
 const TOUCH_MS: u64 = 1_000;
 
-/// The host did not keep what was counted.
+/// The host did not store the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalError;
 
@@ -54,29 +52,28 @@ pub struct LocalStore<H> {
     share: Percent,
 }
 
-/// One charge of a group, with its counter as it stands.
-struct Counter<'g> {
+/// One charge of a group, with the current state of its counter.
+struct ChargedCounter<'g> {
     charge: &'g Charge,
-    /// `None`: nothing limits the client here.
+    /// `None`: the client is not limited here.
     terms: Option<Terms>,
     id: u64,
     state: State,
-    /// As it is stored.
-    kept: Option<Times>,
-    /// To be written, and as used now.
-    write: Option<Write>,
+    /// As stored.
+    kept: Option<CounterTimes>,
+    /// Set if the counter is to be written.
+    write: Option<PendingWrite>,
 }
 
 /// What is stored beside a state, in unix ms.
 #[derive(Clone, Copy)]
-struct Write {
+struct PendingWrite {
     ends: u64,
     deny_until: u64,
 }
 
 impl<H: SharedData> LocalStore<H> {
-    /// `scope` tells the counters of one instance from another's; `seed` is drawn at random, and used by the first
-    /// worker that begins.
+    /// `scope` separates the counters of instances. `seed` is random; the seed of the first worker is used by all.
     pub fn new(host: H, scope: &str, settings: &LocalSettings, seed: [u64; 2]) -> LocalStore<H> {
         LocalStore {
             table: Table::new(host, scope, settings.max_counters as u64, seed),
@@ -84,8 +81,8 @@ impl<H: SharedData> LocalStore<H> {
         }
     }
 
-    /// Checks the charges that `counts` says are counted here, and takes all or none. The others read as unlimited.
-    /// The clock is unix time in µs.
+    /// Checks the charges for which `counts` is true, and takes all or none of them. The others are reported as
+    /// unlimited. `clock_us` is unix time in µs.
     ///
     /// # Errors
     /// Nothing was counted.
@@ -94,15 +91,16 @@ impl<H: SharedData> LocalStore<H> {
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
-    ) -> Result<Reply, LocalError> {
+    ) -> Result<ScriptReply, LocalError> {
         self.update(group, counts, clock_us, &|counters| {
-            let check = |counter: &Counter<'_>| match &counter.terms {
+            let check = |counter: &ChargedCounter<'_>| match &counter.terms {
                 Some(terms) => counter.state.check(clock_us, terms, need(counter.charge)),
                 None => Verdict::UNLIMITED,
             };
             let mut verdicts: Vec<Verdict> = counters.iter().map(check).collect();
-            let denies =
-                |(counter, verdict): (&Counter<'_>, &Verdict)| counter.charge.enforced && !verdict.allowed;
+            let denies = |(counter, verdict): (&ChargedCounter<'_>, &Verdict)| {
+                counter.charge.enforced && !verdict.allowed
+            };
             let admitted = !counters.iter().zip(&verdicts).any(denies);
             for (counter, verdict) in counters.iter_mut().zip(&verdicts) {
                 counter.note_denial(clock_us, verdict);
@@ -110,16 +108,16 @@ impl<H: SharedData> LocalStore<H> {
             let mut marks = vec![Mark::default(); verdicts.len()];
             if admitted {
                 for ((counter, verdict), mark) in counters.iter_mut().zip(&mut verdicts).zip(&mut marks) {
-                    if verdict.allowed && !counter.charge.later {
+                    if verdict.allowed && !counter.charge.charged_on_response {
                         *mark = counter.take(clock_us, verdict);
                     }
                 }
             }
-            Reply::new(admitted, verdicts, marks)
+            ScriptReply::new(admitted, verdicts, marks)
         })
     }
 
-    /// Takes the costs, whether they fit or not: those that became known with the response.
+    /// Charges the costs, whether they fit or not: they became known with the response.
     ///
     /// # Errors
     /// Nothing was counted.
@@ -128,45 +126,50 @@ impl<H: SharedData> LocalStore<H> {
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
-    ) -> Result<Reply, LocalError> {
+    ) -> Result<ScriptReply, LocalError> {
         self.update(group, counts, clock_us, &|counters| {
             let mut verdicts = vec![Verdict::UNLIMITED; counters.len()];
             for terms in counters.iter_mut().filter_map(|counter| counter.terms.as_mut()) {
                 terms.overdraws = true;
             }
-            let take = |(counter, verdict): (&mut Counter<'_>, &mut Verdict)| counter.take(clock_us, verdict);
+            let take =
+                |(counter, verdict): (&mut ChargedCounter<'_>, &mut Verdict)| counter.take(clock_us, verdict);
             let marks = counters.iter_mut().zip(&mut verdicts).map(take).collect();
-            Reply::new(true, verdicts, marks)
+            ScriptReply::new(true, verdicts, marks)
         })
     }
 
-    /// Takes off what a counting call took, by its own reply: once.
+    /// Refunds what a counting call charged, by its own reply. Call it once.
     ///
     /// # Errors
-    /// Nothing was given back: too much stays counted.
-    pub fn give_back(&mut self, group: &Group, reply: &Reply, clock_us: u64) -> Result<(), LocalError> {
+    /// Nothing was refunded: too much stays counted.
+    pub fn give_back(&mut self, group: &Group, reply: &ScriptReply, clock_us: u64) -> Result<(), LocalError> {
         let given = self.update(group, &|_| true, clock_us, &|counters| {
             for (index, counter) in counters.iter_mut().enumerate() {
-                let Charge { cost, later, .. } = *counter.charge;
+                let Charge {
+                    cost,
+                    charged_on_response,
+                    ..
+                } = *counter.charge;
                 let (Some(mark), Some(kept), Some(terms)) =
                     (reply.charged(index), counter.kept, &counter.terms)
                 else {
                     continue;
                 };
-                if cost > 0 && !later {
+                if cost > 0 && !charged_on_response {
                     counter.state.give_back(clock_us, terms, cost, mark);
-                    counter.write = Some(Write {
+                    counter.write = Some(PendingWrite {
                         ends: kept.ends,
                         deny_until: counter.deny_until(clock_us, terms),
                     });
                 }
             }
-            Reply::new(true, Vec::new(), Vec::new())
+            ScriptReply::new(true, Vec::new(), Vec::new())
         });
         given.map(|_| ())
     }
 
-    /// How many counters were evicted before their time since this was last asked.
+    /// The number of counters that were evicted before they expired, since the last call.
     pub fn take_evicted(&mut self) -> u64 {
         self.table.take_evicted()
     }
@@ -176,11 +179,11 @@ impl<H: SharedData> LocalStore<H> {
         group: &Group,
         counts: &dyn Fn(&Charge) -> bool,
         clock_us: u64,
-        change: &dyn Fn(&mut [Counter<'_>]) -> Reply,
-    ) -> Result<Reply, LocalError> {
+        change: &dyn Fn(&mut [ChargedCounter<'_>]) -> ScriptReply,
+    ) -> Result<ScriptReply, LocalError> {
         let place = self.table.place(group);
         let counter = |charge: &'_ Charge| -> Option<Terms> { counts(charge).then(|| self.terms(charge))? };
-        let mut counters: Vec<Counter<'_>> = group
+        let mut counters: Vec<ChargedCounter<'_>> = group
             .charges
             .iter()
             .map(|charge| {
@@ -189,7 +192,7 @@ impl<H: SharedData> LocalStore<H> {
                     .as_ref()
                     .map_or(charge.algorithm, |terms| terms.algorithm)
                     .form();
-                Counter {
+                ChargedCounter {
                     charge,
                     terms,
                     id: self.table.id(&place, group, charge, form),
@@ -220,8 +223,8 @@ impl<H: SharedData> LocalStore<H> {
     }
 }
 
-impl Counter<'_> {
-    /// Charges, and says what stands afterwards.
+impl ChargedCounter<'_> {
+    /// Charges the counter, and updates the verdict to the state afterwards.
     fn take(&mut self, clock_us: u64, verdict: &mut Verdict) -> Mark {
         let Some(terms) = &self.terms else {
             *verdict = Verdict::UNLIMITED;
@@ -241,7 +244,7 @@ impl Counter<'_> {
         };
         if cost > 0 {
             let ends = after(clock_us, self.state.lasts_ms(clock_us, terms));
-            self.write = Some(Write {
+            self.write = Some(PendingWrite {
                 ends: self.kept.map_or(ends, |kept| kept.ends.max(ends)),
                 deny_until: self.deny_until(clock_us, terms),
             });
@@ -249,13 +252,13 @@ impl Counter<'_> {
         mark
     }
 
-    /// A stored counter that denies this call and is not known to deny: it let cheaper ones pass.
+    /// Notes that a stored counter denies this call, if it does not say so yet: it may have admitted cheaper calls.
     fn note_denial(&mut self, clock_us: u64, verdict: &Verdict) {
         let now_ms = clock_us / 1000;
-        let unknown = |kept: &Times| kept.deny_until <= now_ms && kept.ends > now_ms;
+        let unknown = |kept: &CounterTimes| kept.deny_until <= now_ms && kept.ends > now_ms;
         if let (false, Some(kept)) = (verdict.allowed, self.kept.filter(unknown)) {
             let deny_until = denies_until(clock_us, verdict, need(self.charge));
-            self.write = (deny_until > 0).then_some(Write {
+            self.write = (deny_until > 0).then_some(PendingWrite {
                 ends: kept.ends,
                 deny_until,
             });
@@ -269,7 +272,7 @@ impl Counter<'_> {
     }
 }
 
-/// For a call that can never pass, too, it is 0: no counter is spent by it.
+/// Also 0 for a call that can never pass: it does not spend a counter.
 fn denies_until(clock_us: u64, verdict: &Verdict, need: u64) -> u64 {
     let passes_one_day = verdict.limit.is_some_and(|limit| need <= limit);
     match passes_one_day && !verdict.allowed {
@@ -278,13 +281,13 @@ fn denies_until(clock_us: u64, verdict: &Verdict, need: u64) -> u64 {
     }
 }
 
-/// In unix ms, rounded up: a log counts in µs, and must not be forgotten within its last millisecond.
+/// In unix ms, rounded up: a log counts in µs, and must not expire within its last millisecond.
 fn after(clock_us: u64, wait_ms: u64) -> u64 {
     clock_us.div_ceil(1000).saturating_add(wait_ms)
 }
 
 fn need(charge: &Charge) -> u64 {
-    match charge.later {
+    match charge.charged_on_response {
         true => 1,
         false => charge.cost,
     }
@@ -297,7 +300,7 @@ fn part(share: Percent, n: u64) -> u64 {
     granted.max(n.min(1))
 }
 
-/// The limits of a policy that are exact in Redis and approximate here: their logs are too long. For the log.
+/// The names of the limits that are exact in Redis and approximate here, as their logs are too long. For a log line.
 pub fn approximated(policy: &Policy) -> Vec<&str> {
     let longest = |quota: Quota| quota.limit().map_or(0, |limit| part(policy.local.share, limit));
     let limits = policy.limits.iter().filter(|limit| {

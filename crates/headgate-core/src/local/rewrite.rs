@@ -1,27 +1,26 @@
-//! One bucket: what it says of a call's counters, what is written of them, and which others are
-//! evicted where it grows too large.
+//! One bucket: loads the counters of a call, writes them back, and evicts others if it grows too large.
 
-use super::bucket::{form_of, push, slots, Slot, Times};
-use super::{Counter, Write, TOUCH_MS};
+use super::bucket::{push, slots, CounterTimes, StoredCounter};
+use super::{ChargedCounter, PendingWrite, TOUCH_MS};
 use crate::limit::algorithm::State;
 
-/// In bytes.
+/// The largest bucket, in bytes.
 pub(super) const LARGEST: usize = 64 << 10;
 
-/// One counter in so many, those used most recently, is not evicted.
+/// This fraction of the counters, the most recently used, is not evicted.
 const RECENT: usize = 4;
 
-/// What writing a bucket did to the number of counters.
+/// The change in the number of counters by writing a bucket.
 pub(super) struct Delta {
     pub added: u64,
     pub over: u64,
     pub evicted: u64,
 }
 
-/// Sets every counter to what the bucket says of it.
-pub(super) fn load(counters: &mut [Counter<'_>], bytes: &[u8]) {
+/// Sets every counter to its stored state.
+pub(super) fn load(counters: &mut [ChargedCounter<'_>], bytes: &[u8]) {
     for counter in counters.iter_mut() {
-        let form = form_of(&counter.state);
+        let form = counter.state.form();
         counter.write = None;
         let slot = slots(bytes).find(|slot| slot.id == counter.id);
         let state = slot.and_then(|slot| slot.state(form));
@@ -30,15 +29,15 @@ pub(super) fn load(counters: &mut [Counter<'_>], bytes: &[u8]) {
     }
 }
 
-/// Where nothing is to be written: notes that the counters were used, at times.
-pub(super) fn touch(counters: &mut [Counter<'_>], now_ms: u64) {
+/// If nothing is to be written, notes occasionally that the counters were used.
+pub(super) fn touch(counters: &mut [ChargedCounter<'_>], now_ms: u64) {
     if counters.iter().any(|counter| counter.write.is_some()) {
         return;
     }
     for counter in counters {
         if let Some(kept) = counter.kept {
             let due = now_ms.saturating_sub(kept.used) >= TOUCH_MS && kept.ends > now_ms;
-            counter.write = due.then_some(Write {
+            counter.write = due.then_some(PendingWrite {
                 ends: kept.ends,
                 deny_until: kept.deny_until,
             });
@@ -46,8 +45,8 @@ pub(super) fn touch(counters: &mut [Counter<'_>], now_ms: u64) {
     }
 }
 
-/// The bucket with what is to be written, without what is over, and within its bounds.
-pub(super) fn rewrite(bytes: &[u8], counters: &[Counter<'_>], now_ms: u64) -> (Vec<u8>, Delta) {
+/// The new bucket: with the written counters, without expired ones, and within its bounds.
+pub(super) fn rewrite(bytes: &[u8], counters: &[ChargedCounter<'_>], now_ms: u64) -> (Vec<u8>, Delta) {
     let mut out = Vec::with_capacity(bytes.len() + 64 * counters.len());
     let (mut added, mut over) = (0, 0);
     for slot in slots(bytes) {
@@ -62,8 +61,8 @@ pub(super) fn rewrite(bytes: &[u8], counters: &[Counter<'_>], now_ms: u64) -> (V
     }
     let others = out.len();
     for counter in counters {
-        if let Some(Write { ends, deny_until }) = counter.write {
-            let times = Times {
+        if let Some(PendingWrite { ends, deny_until }) = counter.write {
+            let times = CounterTimes {
                 ends,
                 used: now_ms,
                 deny_until,
@@ -76,12 +75,12 @@ pub(super) fn rewrite(bytes: &[u8], counters: &[Counter<'_>], now_ms: u64) -> (V
     (out, Delta { added, over, evicted })
 }
 
-/// Evicts counters, of those that the first `others` bytes are, until the bucket is within its bounds; how many.
+/// Evicts counters in the first `others` bytes until the bucket is within its bounds. Returns how many.
 fn trim(out: &mut Vec<u8>, mut others: usize, now_ms: u64) -> u64 {
     let mut evicted = 0;
     while out.len() > LARGEST {
         let old = out.get(..others).unwrap_or_default();
-        let Some(Slot { id, bytes, .. }) = victim(slots(old), |slot| slot.denies(now_ms)) else {
+        let Some(StoredCounter { id, bytes, .. }) = victim(slots(old), |slot| slot.denies(now_ms)) else {
             break;
         };
         let size = bytes.len();
@@ -94,7 +93,7 @@ fn trim(out: &mut Vec<u8>, mut others: usize, now_ms: u64) -> u64 {
     evicted
 }
 
-/// Which of these goes first; they are in the order of their last use.
+/// Which of these is evicted first; they are in the order of their last use.
 pub(super) fn victim<T>(counters: impl Iterator<Item = T> + Clone, denies: impl Fn(&T) -> bool) -> Option<T> {
     let all = counters.clone().count();
     let old = all - all.div_ceil(RECENT);

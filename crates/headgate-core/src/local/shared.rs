@@ -1,36 +1,36 @@
-//! What the local store needs of the proxy: named values that all workers of one Envoy share.
+//! What the local store needs from the proxy: named values that all workers of one Envoy share.
 
 use std::rc::Rc;
 
-/// Values by name, each with a version that changes whenever it is written. There is no way to remove one.
+/// Values by name, each with a version that changes whenever it is written. Values cannot be removed.
 pub trait SharedData {
-    /// The value as it stands; `None`: there is none.
+    /// The current value and its version; `None`: not set.
     fn get(&self, name: &str) -> Option<(Vec<u8>, Version)>;
 
-    /// Writes the value if nobody has written it since `version` was read.
+    /// Writes the value if it has not been written since `version` was read (compare-and-swap).
     ///
     /// # Errors
-    /// It was not written.
+    /// The value was not written.
     fn replace(&self, name: &str, value: &[u8], version: Version) -> Result<(), Refused>;
 }
 
-/// Which writing of a value was read.
+/// The version of a value that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version(pub u32);
 
 impl Version {
-    /// Of a value that there is none of. Envoy creates one whatever version is named, but compares the version if
-    /// another worker has created it meanwhile, and takes 0 for any. Its versions count up from 1 over all values, so
-    /// that this one stands for four billion writes to come.
+    /// The version of a value that is not set. Envoy creates a value whatever the version is, but compares the version
+    /// if another worker has created it meanwhile, and accepts 0 as any version. Its versions count up from 1 over all
+    /// values, so this one is only reached after four billion writes.
     pub const ABSENT: Version = Version(u32::MAX);
 }
 
 /// Why a value was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Another worker was faster.
+    /// Another worker has written it meanwhile.
     Changed,
-    /// The host does not say why.
+    /// The host gave no reason.
     Failed,
 }
 

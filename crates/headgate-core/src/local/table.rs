@@ -1,79 +1,78 @@
-//! A fixed number of buckets in shared data, and which counters they hold. Knows nothing of limits.
+//! A hash table of counters in shared data, with a fixed number of buckets. Independent of limits.
 //!
 //! All counters of one hash tag are in one bucket, chosen by the tag's hash under a secret seed: one compare-and-swap
-//! changes them together. Buckets grow and shrink with what they hold; how many counters there are in all is in a
-//! value of its own, which is written only when a counter is added or evicted. So no counter is evicted because
-//! hashes happen to be uneven.
+//! changes them together. Buckets grow and shrink with their counters. The total number of counters is a value of its
+//! own, which is written only when a counter is added or evicted. So uneven hashes evict no counter.
 //!
-//! **Law.** As long as no more than `max_counters` counters matter at a time, none is evicted before its time.
-//! A counter that is over goes when its bucket is written, or when it is swept: each new counter sweeps one bucket,
-//! in turn. While every bucket is swept once, as many counters are born as there are buckets: so the table holds up
-//! to `max_counters` and, above 64, a sixteenth more (an eighth where that makes a power of two), and only beyond
-//! that evicts one, of some [`SAMPLE`] that it looks at.
+//! **Law.** As long as at most `max_counters` counters are unexpired, none is evicted. An expired counter is removed
+//! when its bucket is written or swept: each new counter sweeps one bucket, in turn. While every bucket is swept once,
+//! as many counters are added as there are buckets. So the table holds up to `max_counters` and, above 64, a sixteenth
+//! more (an eighth if that makes a power of two). Only beyond that it evicts one of about [`SAMPLE`] counters that it
+//! looks at.
 //!
-//! **One bucket** holds [`super::rewrite::LARGEST`] bytes at most, some 1,100 counters: a caller whose every path has a
-//! counter of its own evicts its own, not those of others. (They are counted as evicted, too.)
+//! **One bucket** holds [`super::rewrite::LARGEST`] bytes at most, some 1,100 counters: a client with a counter for
+//! each path evicts its own counters, not those of others. (They are counted as evicted, too.)
 //!
-//! **Which goes** ([`victim`]): the least recently used, and those that still deny last. Otherwise a caller would be
-//! rid of its own spent counter after as many made-up paths, or API keys, as there are places. To evict one that denies
-//! a caller has to spend three quarters of all the others first. The quarter used most recently stays, whatever the
-//! others do: if spent counters filled every place, a new one would be evicted before its second call, and its limit
-//! would hold for no client. Where the table as a whole is full, this holds of what is looked at: [`LOOKS`] buckets
-//! before one goes that denies.
+//! **Eviction** ([`victim`]): the least recently used goes first, and counters that still deny go last. Otherwise a
+//! caller could evict its own spent counter by as many made-up paths or API keys as the table holds. To evict a denying
+//! counter, a caller has to spend three quarters of all others first. The most recently used quarter stays in any case:
+//! if spent counters filled the table, a new one would be evicted before its second call, and its limit would apply to
+//! no client. If the whole table is full, this is true of the counters that are looked at: [`LOOKS`] buckets before a
+//! denying one is evicted.
 
-use super::bucket::{read_u64, slots, Slot};
+use super::bucket::{read_u64, slots, StoredCounter};
 use super::rewrite::{load, rewrite, touch, victim};
-use super::{Counter, LocalError, Refused, SharedData, Version};
+use super::{ChargedCounter, LocalError, Refused, SharedData, Version};
 use crate::limit::{Charge, Form, Group};
-use crate::script::Reply;
+use crate::script::ScriptReply;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::Hasher;
 
-/// Counters a bucket, on average at most.
+/// The largest average number of counters in a bucket.
 const PER_BUCKET: u64 = 16;
-/// Up to so many counters are in one bucket, and the one that is evicted is chosen among all of them.
+/// Up to this many counters are in one bucket, and the evicted one is chosen among all of them.
 const ONE_BUCKET: u64 = 64;
 const MOST_BUCKETS: u64 = 1 << 18;
-/// How many counters are looked at for one to evict, and more where all of them deny, in [`LOOKS`] buckets at most.
+/// How many counters are looked at to evict one; more if all of them deny, in at most [`LOOKS`] buckets.
 const SAMPLE: usize = 16;
 const LOOKS: u64 = 16;
-/// How many are evicted in one go, where the table shrank.
+/// How many are evicted at once after the table has shrunk.
 const EVICT_AT_ONCE: u64 = 8;
 
-/// One of the workers that write at the same time always succeeds, so this is never reached.
+/// Limit of retries. One of the workers that write at the same time always succeeds, so it is never reached.
 const ATTEMPTS: usize = 10_000;
 
 const VERSION: u8 = 1;
 
 pub(super) struct Table<H> {
     host: H,
-    /// What all names begin with.
+    /// The prefix of all names.
     start: String,
     buckets: u64,
-    /// How many counters it may hold.
+    /// The largest number of counters.
     capacity: u64,
     seed: [u64; 2],
-    /// Memory for a name; empty between two uses.
+    /// Reused for names to save allocations; empty between two uses.
     name: String,
-    /// Since it was last asked.
+    /// Evictions since the last call of `take_evicted`.
     evicted: u64,
 }
 
-/// Where the counters of one hash tag lie.
-pub(super) struct Place {
+/// The location of the counters of one hash tag.
+pub(super) struct TagLocation {
     bucket: u64,
-    /// Knows the tag already.
+    /// Has hashed the tag already.
     hasher: DefaultHasher,
-    /// Where keys go on behind the tag.
+    /// The length of the key up to the end of the tag.
     tag_end: usize,
 }
 
-/// What is known of the table as a whole.
-struct Census {
+/// The totals of the table.
+struct TableTotals {
     seed: [u64; 2],
     counters: u64,
-    /// How many buckets were swept, ever.
+    /// The total number of swept buckets.
     swept: u64,
 }
 
@@ -92,7 +91,7 @@ impl<H: SharedData> Table<H> {
             name: String::new(),
             evicted: 0,
         };
-        // The seed of the worker that was first holds for all.
+        // The seed of the first worker is used by all.
         let begun = table.settle(0, 0, 0);
         if let Some(census) = begun {
             table.seed = census.seed;
@@ -100,7 +99,7 @@ impl<H: SharedData> Table<H> {
         table
     }
 
-    pub fn place(&self, group: &Group) -> Place {
+    pub fn place(&self, group: &Group) -> TagLocation {
         let key = group.keys.first().map(Vec::as_slice).unwrap_or_default();
         let tag_end = key.iter().position(|byte| *byte == b'}').unwrap_or(key.len());
         let mut hasher = DefaultHasher::new();
@@ -108,35 +107,35 @@ impl<H: SharedData> Table<H> {
             hasher.write_u64(word);
         }
         hasher.write(key.get(..tag_end).unwrap_or_default());
-        Place {
+        TagLocation {
             bucket: hasher.finish() % self.buckets,
             hasher,
             tag_end,
         }
     }
 
-    /// A counter's name in its bucket. Two of them are one with a probability of 2⁻⁶⁴, and nobody who lacks the seed
-    /// can do anything for it.
-    pub fn id(&self, place: &Place, group: &Group, charge: &Charge, form: Form) -> u64 {
+    /// The id of a counter in its bucket. Two counters collide with a probability of 2⁻⁶⁴, and callers do not know the
+    /// seed.
+    pub fn id(&self, place: &TagLocation, group: &Group, charge: &Charge, form: Form) -> u64 {
         let key = group.keys.get(charge.key).map(Vec::as_slice).unwrap_or_default();
         let mut hasher = place.hasher.clone();
         hasher.write(key.get(place.tag_end..).unwrap_or_default());
         hasher.write(&[0]);
         hasher.write(charge.field.as_bytes());
         hasher.write(&[0]);
-        hasher.write(form.word().as_bytes());
+        hasher.write(form.as_str().as_bytes());
         hasher.finish()
     }
 
-    /// Reads the counters, lets `change` have its way and writes what it changed: again, until nobody else has
-    /// written meanwhile.
+    /// Reads the counters, applies `change` and writes what it changed; retries if another worker has written
+    /// meanwhile.
     pub fn update(
         &mut self,
-        place: &Place,
-        counters: &mut [Counter<'_>],
+        place: &TagLocation,
+        counters: &mut [ChargedCounter<'_>],
         now_ms: u64,
-        change: &dyn Fn(&mut [Counter<'_>]) -> Reply,
-    ) -> Result<Reply, LocalError> {
+        change: &dyn Fn(&mut [ChargedCounter<'_>]) -> ScriptReply,
+    ) -> Result<ScriptReply, LocalError> {
         for _ in 0..ATTEMPTS {
             let (bytes, version) = self.read(place.bucket);
             load(counters, &bytes);
@@ -169,15 +168,15 @@ impl<H: SharedData> Table<H> {
         self.evicted += counters;
     }
 
-    /// Brings the census up to date, sweeps a bucket for each counter that was added, and evicts some where there
-    /// are too many. `None`: the host does not keep it.
-    fn settle(&mut self, added: u64, mut gone: u64, now_ms: u64) -> Option<Census> {
+    /// Updates the totals, sweeps a bucket for each added counter, and evicts counters if there are too many. `None`:
+    /// the host does not store them.
+    fn settle(&mut self, added: u64, mut gone: u64, now_ms: u64) -> Option<TableTotals> {
         for _ in 0..ATTEMPTS {
             let (bytes, version) = match self.get("census") {
                 Some((bytes, version)) => (bytes, version),
                 None => (Vec::new(), Version::ABSENT),
             };
-            let mut census = Census::read(&bytes).unwrap_or(Census {
+            let mut census = TableTotals::read(&bytes).unwrap_or(TableTotals {
                 seed: self.seed,
                 counters: 0,
                 swept: 0,
@@ -206,7 +205,7 @@ impl<H: SharedData> Table<H> {
         None
     }
 
-    /// Drops the counters of a bucket that are over; how many. None where somebody else is at it.
+    /// Drops the expired counters of a bucket. Returns how many; 0 if another worker writes it at the same time.
     fn sweep(&mut self, bucket: u64, now_ms: u64) -> u64 {
         let (bytes, version) = self.read(bucket);
         let any = slots(&bytes).any(|slot| slot.is_over(now_ms));
@@ -216,12 +215,12 @@ impl<H: SharedData> Table<H> {
         self.drop_from(bucket, &bytes, version, &|slot| slot.is_over(now_ms))
     }
 
-    /// Evicts one of some counters; those among them that are over go as well. How many went.
+    /// Evicts one of a sample of counters, and drops expired ones among them. Returns how many.
     fn evict(&mut self, turn: u64, now_ms: u64) -> u64 {
         let first = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
         let mut over = 0;
-        let mut seen: Vec<Seen> = Vec::with_capacity(2 * SAMPLE);
-        let first_victim = |seen: &[Seen]| victim(seen.iter(), |one| one.denies).copied();
+        let mut seen: Vec<EvictionCandidate> = Vec::with_capacity(2 * SAMPLE);
+        let first_victim = |seen: &[EvictionCandidate]| victim(seen.iter(), |one| one.denies).copied();
         for look in 0..LOOKS.min(self.buckets) {
             let bucket = (first + look) % self.buckets;
             let (bytes, version) = self.read(bucket);
@@ -229,7 +228,7 @@ impl<H: SharedData> Table<H> {
                 over += self.drop_from(bucket, &bytes, version, &|slot| slot.is_over(now_ms));
             }
             let lasting = slots(&bytes).filter(|slot| !slot.is_over(now_ms));
-            seen.extend(lasting.map(|slot| Seen {
+            seen.extend(lasting.map(|slot| EvictionCandidate {
                 used_ms: slot.times.used,
                 denies: slot.denies(now_ms),
                 bucket,
@@ -241,7 +240,7 @@ impl<H: SharedData> Table<H> {
                 break;
             }
         }
-        let (0, Some(Seen { bucket, id, .. })) = (over, first_victim(&seen)) else {
+        let (0, Some(EvictionCandidate { bucket, id, .. })) = (over, first_victim(&seen)) else {
             return over;
         };
         let (bytes, version) = self.read(bucket);
@@ -255,7 +254,7 @@ impl<H: SharedData> Table<H> {
         bucket: u64,
         bytes: &[u8],
         version: Version,
-        drops: &dyn Fn(&Slot<'_>) -> bool,
+        drops: &dyn Fn(&StoredCounter<'_>) -> bool,
     ) -> u64 {
         let mut out = Vec::with_capacity(bytes.len());
         let mut dropped = 0;
@@ -295,24 +294,24 @@ impl<H: SharedData> Table<H> {
     }
 }
 
-/// A counter that may be evicted.
+/// A candidate for eviction.
 #[derive(Clone, Copy)]
-struct Seen {
+struct EvictionCandidate {
     used_ms: u64,
     denies: bool,
     bucket: u64,
     id: u64,
 }
 
-impl Census {
-    /// `None`: there is none that this release knows.
-    fn read(bytes: &[u8]) -> Option<Census> {
+impl TableTotals {
+    /// `None`: not in a format that this release knows.
+    fn read(bytes: &[u8]) -> Option<TableTotals> {
         let (VERSION, numbers) = bytes.split_first().map(|(version, rest)| (*version, rest))? else {
             return None;
         };
         let mut numbers = numbers.chunks_exact(8).filter_map(read_u64);
         let mut next = || numbers.next();
-        Some(Census {
+        Some(TableTotals {
             seed: [next()?, next()?],
             counters: next()?,
             swept: next()?,

@@ -1,4 +1,4 @@
-//! What must hold of the table: nothing lost between threads, nothing forgotten early, nothing kept for ever.
+//! Rules of the table: threads lose no counts, nothing is evicted early, nothing is kept for ever.
 
 use super::*;
 use crate::fixtures;
@@ -28,7 +28,7 @@ pub(super) fn group(client: &str, charges: Vec<Charge>) -> Group {
     fixtures::group(format!("ratelimit:main:{{api_key:{client}}}"), charges)
 }
 
-/// One fixed window of so many a minute.
+/// One fixed window with this N for each minute.
 pub(super) fn window(client: &str, n: u64) -> Group {
     let algorithm = Algorithm::FixedWindow {
         align: Align::FirstCall,
@@ -53,7 +53,7 @@ fn eight_threads_take_exactly_n_of_every_counter() {
             .map(|_| {
                 let (host, forms) = (&host, &forms);
                 scope.spawn(move || {
-                    // A worker of its own, with a seed of its own: the first one's holds.
+                    // Another worker, with another seed: the first worker's seed is used.
                     let mut store = store(host, 1_000);
                     let mut passed = 0;
                     for round in 0..50 {
@@ -76,7 +76,7 @@ fn eight_threads_take_exactly_n_of_every_counter() {
 }
 
 #[test]
-fn threads_that_fill_the_table_at_once_forget_nobody_and_count_right() {
+fn threads_that_fill_the_table_lose_no_counter() {
     let host = Memory::default();
     let forgotten: u64 = thread::scope(|scope| {
         let tasks: Vec<_> = (0..4)
@@ -106,7 +106,7 @@ fn beyond_its_bound_the_longest_unused_is_forgotten_and_counted() {
     for (n, client) in ["a", "b", "c"].into_iter().enumerate() {
         assert!(passes(&mut store, &window(client, 1), NOW + n as u64 * 1_000));
     }
-    // `a` is denied, and so in use.
+    // `a` is denied, which counts as a use.
     assert!(!passes(&mut store, &window("a", 1), NOW + 5_000_000));
     assert_eq!(store.take_evicted(), 0);
     assert!(passes(&mut store, &window("d", 1), NOW + 6_000_000));
@@ -115,7 +115,7 @@ fn beyond_its_bound_the_longest_unused_is_forgotten_and_counted() {
     assert!(!passes(&mut store, &window("c", 1), NOW + 7_000_000));
     assert!(
         passes(&mut store, &window("b", 1), NOW + 7_000_000),
-        "b was the idlest"
+        "b was the least recently used"
     );
 }
 
@@ -185,7 +185,7 @@ fn values_of_an_unknown_version_are_empty_and_overwritten() {
 }
 
 #[test]
-fn a_denying_limit_leaves_the_others_uncharged_and_what_was_charged_is_given_back() {
+fn a_denial_charges_nothing_and_charges_can_be_given_back() {
     let host = Memory::default();
     let mut store = store(&host, 10);
     let wide = charge(0, Algorithm::SlidingWindowCounter, 10);
@@ -203,7 +203,7 @@ fn a_denying_limit_leaves_the_others_uncharged_and_what_was_charged_is_given_bac
 }
 
 #[test]
-fn a_bucket_gives_back_all_of_it_and_is_no_more_than_full_under_a_lower_n() {
+fn a_bucket_gives_back_its_charge_and_is_at_most_full() {
     let host = Memory::default();
     let mut store = store(&host, 10);
     let of = |limit, cost| {
@@ -228,7 +228,7 @@ fn a_bucket_gives_back_all_of_it_and_is_no_more_than_full_under_a_lower_n() {
 }
 
 #[test]
-fn what_is_not_counted_here_reads_as_unlimited_and_stays_uncharged() {
+fn charges_counted_elsewhere_are_unlimited_here() {
     let host = Memory::default();
     let mut store = store(&host, 10);
     let charges = vec![
@@ -245,7 +245,7 @@ fn what_is_not_counted_here_reads_as_unlimited_and_stays_uncharged() {
 }
 
 #[test]
-fn this_envoy_grants_its_share_and_at_least_one_but_of_nothing_nothing() {
+fn an_envoy_grants_its_share_but_at_least_1_unless_n_is_0() {
     let host = Memory::default();
     let mut store = shared(&host, 100, 2_500);
     let mut granted = |algorithm, n| {
@@ -281,7 +281,7 @@ fn a_cost_that_comes_later_needs_one_left_and_may_overdraw() {
     let host = Memory::default();
     let mut store = store(&host, 10);
     let mut later = charge(0, Algorithm::SlidingWindowCounter, 100);
-    later.later = true;
+    later.charged_on_response = true;
     let call = group("a", vec![later.clone()]);
     assert!(passes(&mut store, &call, NOW) && passes(&mut store, &call, NOW));
     later.cost = 250;

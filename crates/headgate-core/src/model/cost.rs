@@ -3,7 +3,7 @@
 use crate::identify::Lookup;
 use std::num::IntErrorKind;
 
-/// What a cost that is read may be: what is below or above counts as the nearest that may be.
+/// The range of a cost from a header: values outside of it count as its nearest bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CostRange {
     pub min: u64,
@@ -11,13 +11,13 @@ pub struct CostRange {
     pub max: u64,
 }
 
-/// What a header says of a cost.
+/// The result of reading a cost header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadCost {
     /// Within its range.
     Cost(u64),
     Missing,
-    /// Negative, no number, or there twice.
+    /// Negative, not a number, or duplicated.
     Broken,
 }
 
@@ -30,13 +30,13 @@ impl CostRange {
             Lookup::Several(_) => return ReadCost::Broken,
         };
         match plain_number(digits) {
-            // What does not fit is above any maximum.
+            // A number that overflows is above any maximum.
             Some(cost) => ReadCost::Cost(cost.max(self.min).min(self.max)),
             None => ReadCost::Broken,
         }
     }
 
-    /// The cost to charge: where none could be read, the least but not 0.
+    /// The cost to charge: if none could be read, the minimum, but at least 1.
     pub fn charged(self, read: ReadCost) -> u64 {
         match read {
             ReadCost::Cost(cost) => cost,
@@ -44,13 +44,13 @@ impl CostRange {
         }
     }
 
-    /// What a call costs that said nothing of its cost: one whose caller left before the response, too.
+    /// The cost of a call without a cost header, and of one whose caller left before the response.
     pub fn unread(self) -> u64 {
         self.min.max(1).min(self.max)
     }
 }
 
-/// A number of decimal digits and nothing else; what does not fit is the largest there is.
+/// A number of decimal digits and nothing else; the largest one on overflow.
 pub(crate) fn plain_number(text: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(text).ok()?;
     if digits.starts_with('+') {

@@ -1,8 +1,8 @@
 //! Which values of filter state are written: `wasm.ratelimit_*`, for access logs, traces and other filters.
 //!
-//! Each value costs a call of the host for each request. Decides which are needed, not what they are.
+//! Each value costs a call of the host for each request. Decides which are written, not their contents.
 
-/// A value of filter state. Those that only instances of one chain read are no part of this: they are always written.
+/// A value of filter state. Those that only later instances read are not listed here: they are always written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateName {
     Decision,
@@ -34,7 +34,7 @@ impl StateName {
         StateName::Error,
     ];
 
-    /// As it is written; Envoy puts `wasm.` in front.
+    /// Its name; Envoy adds the prefix `wasm.`.
     pub const fn as_str(self) -> &'static str {
         match self {
             StateName::Decision => "ratelimit_decision",
@@ -69,11 +69,11 @@ impl StateName {
 pub struct FilterState(u16);
 
 impl FilterState {
-    /// Whatever there is: the default.
+    /// All values: the default.
     pub const ALL: FilterState = FilterState(u16::MAX);
 
-    /// What is listed, and what the instances of a chain need: by the decision each knows that another has decided, and
-    /// by what is left and the reset they find out whose limit the figures are of.
+    /// The listed values, and those that later instances need: the decision, and the remaining quota with its reset, to
+    /// compare limits.
     pub fn listed(names: &[StateName]) -> FilterState {
         let mut bits = StateName::Decision.bit();
         for name in names {

@@ -1,7 +1,7 @@
-//! What a policy is: its types, validated and complete. The configuration reads into them, everything else works with
-//! them. Nothing here reads a request or a configuration.
+//! The types of a policy, validated and complete. The configuration creates them, and everything else uses them.
+//! Nothing here reads a request or a configuration.
 
-mod algorithm;
+pub mod algorithm;
 mod cost;
 mod filter_state;
 pub(crate) mod path;
@@ -10,7 +10,7 @@ pub(crate) mod policy;
 mod rate;
 mod template;
 
-pub use algorithm::{Algorithm, Align, Form};
+pub use algorithm::{Algorithm, Align, Form, Verdict};
 pub(crate) use cost::plain_number;
 pub use cost::{CostRange, ReadCost};
 pub use filter_state::{FilterState, StateName};
@@ -25,29 +25,29 @@ use ipnet::IpNet;
 /// One limit of a policy, as validated by the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
-    /// Unique within the policy; the rate as written where the configuration gave no name.
+    /// Unique within the policy. The default is the rate as written.
     pub name: String,
     pub quota: Quota,
     pub algorithm: Algorithm,
-    /// The limit holds for a request that fits any of these; empty: for every request.
+    /// The limit applies to requests that match any of these; empty: to every request.
     pub matches: Vec<Match>,
-    /// What shares a counter, in the order written; never empty.
+    /// The parts of the key: requests with the same values share a counter. In the order written; never empty.
     pub key: Vec<KeyPart>,
-    /// The first that fits wins.
+    /// The first that fits is used.
     pub overrides: Vec<Override>,
     pub enforce: Enforce,
     pub on_error: OnError,
-    /// Indices of the limits that do not hold where this one does.
+    /// Indices of the limits that do not apply if this one does.
     pub replaces: Vec<usize>,
-    /// Whether callers may learn of this limit.
+    /// Whether callers may see this limit in headers.
     pub expose: bool,
     pub cost: Cost,
-    /// The most permits that are taken in advance at a time, as a share of N; `None`: none are.
+    /// The largest lease, as a share of N; `None`: no leases.
     pub lease: Option<Percent>,
 }
 
 impl Limit {
-    /// The period of its rate and of its overrides'; `None` where all are unlimited.
+    /// The period of its rate and of its overrides'; `None` if all are unlimited.
     pub fn period(&self) -> Option<Period> {
         let overridden = self.overrides.iter().filter_map(Override::quota);
         std::iter::once(self.quota)
@@ -58,7 +58,7 @@ impl Limit {
             })
     }
 
-    /// The path pattern of the match of this index, as written; `None` where it has none.
+    /// The path pattern of the match of this index, as written; `None` if it has none.
     pub fn path_pattern(&self, index: usize) -> Option<&str> {
         self.matches.get(index)?.path.as_ref().map(PathPattern::text)
     }
@@ -88,11 +88,11 @@ pub enum Enforce {
     Always,
     /// Shadow: counts and reports, denies nothing.
     Never,
-    /// Denies for this share of the clients, always the same; the rest are in shadow.
+    /// Denies for this share of the clients, always the same ones; for the rest the limit is in shadow.
     Share(Percent),
 }
 
-/// What happens when a count cannot be had in time. Ordered by strictness, the strictest last.
+/// What happens to a request that cannot be counted in time. Ordered by strictness, the strictest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OnError {
     Allow,
@@ -100,7 +100,7 @@ pub enum OnError {
     Deny,
 }
 
-/// A part of what tells counters apart.
+/// A part of a limit's key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeyPart {
     Client,
@@ -124,7 +124,7 @@ pub enum Cost {
         name: String,
         range: CostRange,
     },
-    /// From a response header, charged after the fact.
+    /// From a response header, charged on the response.
     ResponseHeader {
         name: String,
         range: CostRange,
@@ -155,11 +155,10 @@ pub enum Override {
 /// A condition on a request: all fields that are given must fit.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Match {
-    /// Upper case; empty: any. Where it makes a limit hold, GET is HEAD as well: most servers answer HEAD by what
-    /// answers GET.
+    /// Upper case; empty: any. If the condition makes a limit apply, GET includes HEAD: most servers handle both alike.
     pub methods: Vec<String>,
     pub path: Option<PathPattern>,
-    /// How the path's literals are compared where the condition makes a limit hold. Where it frees a request (`exempt`,
+    /// How the path's literals are compared if the condition makes a limit apply. If it exempts a request (`exempt`,
     /// `replaces`, within `not`), they are compared exactly.
     pub case: Case,
     pub hosts: Vec<HostPattern>,
@@ -172,7 +171,7 @@ pub struct Match {
 }
 
 impl Override {
-    /// What it grants; `None` where that is not known before the call.
+    /// The quota that it grants; `None` if that is not known before the call.
     pub fn quota(&self) -> Option<Quota> {
         match self {
             Override::Redis => None,

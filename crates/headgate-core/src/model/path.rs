@@ -1,4 +1,4 @@
-//! The canonical spelling of a path, in which patterns are compared. What else a server may take a path for is in
+//! The canonical spelling of a path, in which patterns are compared. The other readings of a path are in
 //! [`super::readings`].
 
 use crate::identify::escaped_byte;
@@ -50,8 +50,8 @@ fn after_authority(target: &[u8]) -> &[u8] {
     rest.get(slash..).unwrap_or_default()
 }
 
-/// Whether a path is canonical, and whether it is plain, at the price of one look at each byte; `%` and segments that
-/// begin with a dot may be canonical as well, but need a closer look.
+/// Whether a path is canonical, and whether it is plain, in one pass over its bytes. `%` and segments that begin with a
+/// dot may be canonical as well, but need the full check.
 fn look(path: &[u8]) -> (bool, bool) {
     let mut previous = b'.';
     let mut all = 0;
@@ -131,7 +131,7 @@ pub(crate) enum Parameters {
     Kept,
     /// Removed, also where the `;` or the end of the segment was a percent-escape.
     Removed,
-    /// Removed before anything is decoded: only a `;` that came as such begins them, and only such a slash ends them.
+    /// Removed before anything is decoded: only a literal `;` begins them, and only a literal slash ends them.
     RemovedFirst,
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn spelled(path: &[u8], how: &Spelling) -> Vec<u8> {
             Some(_) => after.get(2..).unwrap_or_default(),
             None => after,
         };
-        // An escape that stays is a character of the segment, whichever it is; a stray percent sign is one in the text.
+        // A kept escape is a character of the segment; a stray percent sign is a literal one.
         let (byte, stays) = match escaped {
             Some(byte) => match how.decode {
                 Decode::Nothing => (byte, true),
@@ -184,7 +184,7 @@ pub(crate) fn spelled(path: &[u8], how: &Spelling) -> Vec<u8> {
     out
 }
 
-/// Dot segments resolved; empty segments are segments still.
+/// Resolves dot segments; empty segments count as segments.
 pub(crate) fn resolved(path: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::with_capacity(path.len());
     for segment in path.strip_prefix(b"/").unwrap_or(path).split(|&b| b == b'/') {

@@ -23,7 +23,7 @@ enum PathForm {
 /// A host without a port, compared in any case: exact or `*.example.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern {
-    /// In lower case; after the `*` where there is one.
+    /// In lower case; the part after the `*`, if there is one.
     text: String,
     wildcard: bool,
 }
@@ -52,8 +52,8 @@ pub enum Case {
 }
 
 impl Case {
-    /// Nearly all paths are written as the pattern is: that is looked at first, and a byte that differs in more than case
-    /// ends the rest.
+    /// Nearly all paths are in the pattern's case: that is compared first, and a byte that differs in more than case
+    /// ends the comparison.
     pub(super) fn eq(self, literal: &[u8], text: &[u8]) -> bool {
         if literal.len() != text.len() {
             return false;
@@ -68,7 +68,7 @@ impl Case {
         self.eq(literal, start).then_some(rest)
     }
 
-    /// Most ends are empty, and comparing nothing is not free: some C libraries pay for the empty vector's address.
+    /// Most ends are empty, and comparing an empty slice is not free with some C libraries.
     pub(super) fn ends_with(self, text: &[u8], end: &[u8]) -> bool {
         let at = text.len().checked_sub(end.len());
         end.is_empty()
@@ -78,7 +78,7 @@ impl Case {
     }
 }
 
-/// Why a pattern cannot be compiled; the text is for the person who wrote it and names the remedy.
+/// Why a pattern cannot be compiled; the text is for its author and contains the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternError(pub String);
 
@@ -93,11 +93,11 @@ impl std::error::Error for PatternError {}
 impl PathPattern {
     /// An exact path, or a template in the forms of Envoy's `uri_template`:
     ///
-    /// - `*`, `{id}` and `{id=*}` fit one segment, `**` and `{rest=**}` fit what is left, also nothing;
-    /// - text may follow an operator within its segment (`/videos/*.m4s`, `/**.mpd`), but not stand before it;
-    /// - `{name=videos/*}` is `videos/*`; `**` stands only in the last segment.
+    /// - `*`, `{id}` and `{id=*}` match one segment, `**` and `{rest=**}` match the rest, which may be empty;
+    /// - text may follow an operator within its segment (`/videos/*.m4s`, `/**.mpd`), but not precede it;
+    /// - `{name=videos/*}` is `videos/*`; `**` is only allowed in the last segment.
     ///
-    /// It is read as a request's path is: `/login/` is `/login`, and so `/search/**` fits `/search` too.
+    /// It is normalised like a request's path: `/login/` is `/login`, so `/search/**` matches `/search` too.
     pub fn template(text: &str) -> Result<Self, PatternError> {
         let form = match Template::parse(text)? {
             Some(template) => PathForm::Template(template),
@@ -109,7 +109,7 @@ impl PathPattern {
         })
     }
 
-    /// A regex that has to fit the whole normalised path.
+    /// A regex that has to match the whole normalised path.
     pub fn regex(text: &str) -> Result<Self, PatternError> {
         Ok(PathPattern {
             text: text.to_owned(),
@@ -127,7 +127,7 @@ impl PathPattern {
         }
     }
 
-    /// What a path that fits counts by, where it is part of a key: an exact pattern's path, and a pattern's text.
+    /// What stands for a matching path in a key: the path of an exact pattern, or the text of any other.
     pub fn counted(&self) -> &[u8] {
         match &self.form {
             PathForm::Exact(exact) => exact,
@@ -203,7 +203,7 @@ pub fn bare_host(authority: &[u8]) -> &[u8] {
 }
 
 impl ValuePattern {
-    /// Exact, or `*` for any value. White space around a header's value is no part of it, and so none here.
+    /// Exact, or `*` for any value. White space around a header's value is not part of it, so it is not allowed here.
     pub fn exact(text: &str) -> Result<Self, PatternError> {
         if trimmed(text.as_bytes()).len() < text.len() {
             let why = "has white space around it, which is never part of a header's value; leave it out";
@@ -220,7 +220,7 @@ impl ValuePattern {
         })
     }
 
-    /// A regex that has to fit the whole value; bytes that are not UTF-8 stand as U+FFFD.
+    /// A regex that has to match the whole value; bytes that are not UTF-8 are read as U+FFFD.
     pub fn regex(text: &str) -> Result<Self, PatternError> {
         Ok(ValuePattern {
             text: text.to_owned(),

@@ -1,11 +1,11 @@
-//! The validated policy: what the rest of the core works with. Nothing in it can be wrong any more.
+//! The validated policy: what the rest of the core works with. Everything in it is valid.
 
 use super::{FilterState, KeyPart, Limit, Match, Percent};
 use crate::identify::{Source, SourceKind};
 use std::time::Duration;
 
-/// What a configuration is for. Whether it is used so is known when the host calls: a request's headers want a filter, a
-/// new connection the guard.
+/// The role of a configuration. Whether it is used in that role is known when the host calls: headers need the HTTP
+/// filter, a new connection the guard.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plugin {
     Filter(Box<Policy>),
@@ -46,9 +46,9 @@ pub struct RedisSettings {
     pub key_prefix: String,
     /// How long a request may wait for its count; 1 ms to 10 s.
     pub timeout: Duration,
-    /// Calls under way, for each worker.
+    /// The largest number of calls in flight, for each worker.
     pub max_in_flight: usize,
-    /// In place of the cluster, on Higress.
+    /// Used instead of the cluster, on Higress.
     pub native: Option<NativeSettings>,
 }
 
@@ -76,12 +76,12 @@ pub enum OnNoClient {
     Deny,
 }
 
-/// What becomes of a request that gives a source several values.
+/// What happens to a request with several values for a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnAmbiguousClient {
-    /// The source yields none, and the next one decides.
+    /// The source is skipped, and the next one decides.
     Next,
-    /// 400, where a limit with the client in its key holds.
+    /// The answer is 400 if a limit with the client in its key applies.
     Deny,
 }
 
@@ -136,28 +136,28 @@ pub struct MetricsSettings {
     pub clients: Vec<NamedClient>,
 }
 
-/// A client with a series of its own.
+/// A client with its own series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedClient {
     pub name: String,
     pub source: String,
-    pub value: ClientValue,
+    pub value: NamedClientValue,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum ClientValue {
+pub enum NamedClientValue {
     Value(String),
     Hash(crate::identify::Digest),
 }
 
 impl Policy {
-    /// Whether a request that gives a source several values is refused.
+    /// Whether a request with several values for a source is refused.
     pub fn refuses_ambiguous(&self) -> bool {
         self.on_ambiguous_client == OnAmbiguousClient::Deny
     }
 
-    /// Whether values of callers are hashed that could be secrets: those of sources that are not plain, and those of
-    /// headers, queries and cookies in keys.
+    /// Whether values that may be secret are hashed: those of sources that are not plain, and those of headers, queries
+    /// and cookies in keys.
     pub fn holds_secrets(&self) -> bool {
         let keyed =
             |part: &KeyPart| matches!(part, KeyPart::Header(_) | KeyPart::Query(_) | KeyPart::Cookie(_));

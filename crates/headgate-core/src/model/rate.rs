@@ -1,4 +1,4 @@
-//! Rates: how many requests in which period; parses what people write (`100/minute`, `10/30s`).
+//! Rates: how many requests in which period; parses texts like `100/minute` and `10/30s`.
 
 use std::fmt;
 
@@ -28,14 +28,14 @@ pub struct Rate {
     pub period: Period,
 }
 
-/// What a limit grants.
+/// The quota that a limit grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quota {
     Limited(Rate),
     Unlimited,
 }
 
-/// Why a rate does not parse; the text is for the person who wrote it and names the remedy.
+/// Why a rate does not parse; the text is for its author and contains the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateError(pub String);
 
@@ -52,8 +52,8 @@ pub const MAX_LIMIT: u64 = 1_000_000_000;
 const MAX_PRODUCT: u64 = 1 << 53;
 
 impl Quota {
-    /// Parses `N/period` (`100/minute`, `10/30s`, `0/s`) or `unlimited`; spaces around each part are fine, other
-    /// white space is not: a rate may be its limit's name, which stands in headers.
+    /// Parses `N/period` (`100/minute`, `10/30s`, `0/s`) or `unlimited`; spaces around each part are fine, other white
+    /// space is not: a rate may be its limit's name, which appears in headers.
     ///
     /// ```
     /// use headgate_core::limit::Quota;
@@ -76,7 +76,7 @@ impl Quota {
         Ok(Quota::Limited(Rate { limit, period }))
     }
 
-    /// N; `None` where unlimited.
+    /// N; `None` if unlimited.
     pub fn limit(self) -> Option<u64> {
         match self {
             Quota::Limited(rate) => Some(rate.limit),
@@ -123,7 +123,7 @@ fn parse_period(text: &str) -> Result<Period, RateError> {
     };
     let multiple: u64 = match multiple {
         "" => 1,
-        // What does not fit is out of range below.
+        // An overflow is out of range below.
         digits => digits.parse().unwrap_or(u64::MAX),
     };
     match Period::from_millis(multiple.saturating_mul(unit_millis)) {

@@ -7,7 +7,7 @@ use super::pattern::{Case, PatternError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
-    /// How every path that fits ends: tells most others off at once.
+    /// The end of every path that matches: excludes most others at once.
     end: Vec<u8>,
 }
 
@@ -15,9 +15,9 @@ pub struct Template {
 enum Piece {
     /// One segment or several, each with its slash in front.
     Literal(Vec<u8>),
-    /// One segment that ends so.
+    /// One segment with this end.
     One(Vec<u8>),
-    /// The rest, which ends so.
+    /// The rest of the path, with this end.
     Rest(Vec<u8>),
 }
 
@@ -25,7 +25,7 @@ const ONCE: &str =
     "an operator (*, {id}, **) comes once in a segment, with nothing before it; else write {regex: …}";
 
 impl Template {
-    /// `None` where the text has no operator and is a path.
+    /// `None` if the text has no operator: it is a plain path.
     pub fn parse(text: &str) -> Result<Option<Template>, PatternError> {
         let refuse = |why: &str| Err(PatternError(why.to_owned()));
         if !text.starts_with('/') {
@@ -56,7 +56,7 @@ impl Template {
         Ok(Some(Template { pieces, end }))
     }
 
-    /// Whether it fits one reading of a path.
+    /// Whether it matches one reading of a path.
     pub fn matches(&self, path: &[u8], case: Case) -> bool {
         if !case.ends_with(path, &self.end) {
             return false;
@@ -77,7 +77,7 @@ impl Template {
     }
 }
 
-/// What follows one segment that ends so and is longer than its end.
+/// The path after one segment that has this end and is longer than it.
 fn after_one<'a>(path: &'a [u8], end: &[u8], case: Case) -> Option<&'a [u8]> {
     let from = path.strip_prefix(b"/")?;
     let length = from.iter().position(|&b| b == b'/').unwrap_or(from.len());

@@ -1,10 +1,10 @@
-//! What follows `EVALSHA <sha>` (or `EVAL <body>`): the number of keys, the keys, the plan and the field names.
+//! The arguments after `EVALSHA <sha>` (or `EVAL <body>`): the number of keys, the keys, the plan and the field names.
 //!
-//! The plan is packed, since sixteen small arguments cost Redis more than the counting. Little endian:
+//! The plan is packed, as sixteen small arguments cost Redis more than the counting. Little endian:
 //!
 //! | | |
 //! |---|---|
-//! | u8 | mode: 0 count, 1 give back, 2 charge afterwards |
+//! | u8 | mode: 0 count, 1 refund, 2 charge on the response |
 //! | u16 for each key | how many of its fields are read, in the order of the names that follow; 0: a log, or nothing |
 //!
 //! and for each charge, in the group's order:
@@ -24,36 +24,36 @@
 //!
 //! All numbers are whole and at most 2⁵³, so that doubles hold them.
 
-use super::Reply;
+use super::ScriptReply;
 use crate::limit::algorithm::{EXACT, MAX_LOG};
-use crate::limit::{Algorithm, Align, Charge, Form, Group};
+use crate::limit::{Charge, Form, Group};
 use crate::redis::resp::{bulk, bulk_int};
 use crate::redis::Call;
 
-/// What the script is to do with a group's charges.
+/// What the script does with a group's charges.
 #[derive(Debug, Clone, Copy)]
 pub enum Mode<'a> {
     /// Check all, and charge all or none.
     Count,
-    /// Take off what a counting call charged, by its own reply. To be sent once: a repetition may take off what
-    /// others were charged.
-    GiveBack(&'a Reply),
-    /// As [`Mode::Count`], for permits that are spent later ([`lease_ms`](crate::limit::algorithm::lease_ms)).
+    /// Refund what a counting call charged, by its own reply. Send it once: a repetition may refund what other calls
+    /// were charged.
+    GiveBack(&'a ScriptReply),
+    /// Like [`Mode::Count`], for permits that are spent later ([`lease_ms`](crate::limit::algorithm::lease_ms)).
     Lease,
-    /// Charge the costs, whether they fit or not: those that became known with the response.
+    /// Charge the costs, whether they fit or not: they became known with the response.
     Charge,
 }
 
 const CHARGE_BYTES: usize = 3 + 5 * 2 + 4 * 8;
 
-/// Where the fields of one key stand: first those of its counters, then its live overrides.
+/// The indices of the fields of one key: first its counters, then its live overrides.
 #[derive(Clone, Copy, Default)]
-struct Fields {
+struct KeyFields {
     counters: u16,
     overrides: u16,
-    /// How many arguments stand before them.
+    /// The number of arguments before them.
     before: u16,
-    /// How many of each have been told to their charges.
+    /// How many of each have been assigned to their charges.
     placed_counters: u16,
     placed_overrides: u16,
 }
@@ -96,8 +96,8 @@ fn is_log(charge: &Charge) -> bool {
     charge.algorithm.form() == Form::Log
 }
 
-fn count_fields(group: &Group) -> Vec<Fields> {
-    let mut fields = vec![Fields::default(); group.keys.len()];
+fn count_fields(group: &Group) -> Vec<KeyFields> {
+    let mut fields = vec![KeyFields::default(); group.keys.len()];
     for charge in &group.charges {
         if let Some(key) = fields.get_mut(charge.key).filter(|_| !is_log(charge)) {
             key.counters += 1;
@@ -114,7 +114,7 @@ fn count_fields(group: &Group) -> Vec<Fields> {
     fields
 }
 
-fn push_plan(group: &Group, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec<u8>) {
+fn push_plan(group: &Group, mode: Mode<'_>, fields: &mut [KeyFields], out: &mut Vec<u8>) {
     let length = 1 + 2 * fields.len() + CHARGE_BYTES * group.charges.len();
     out.push(b'$');
     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
@@ -133,18 +133,11 @@ fn push_plan(group: &Group, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [Fields], out: &mut Vec<u8>) {
-    let (form, parameter) = match charge.algorithm {
-        Algorithm::FixedWindow {
-            align: Align::FirstCall,
-        } => (1, -1.0),
-        Algorithm::FixedWindow { .. } => (1, charge.phase_ms as f64),
-        Algorithm::SlidingWindowCounter => (2, 0.0),
-        Algorithm::Gcra { burst } => (3, burst as f64),
-        Algorithm::SlidingWindowLog => (4, 0.0),
-    };
+fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [KeyFields], out: &mut Vec<u8>) {
+    let form = charge.algorithm.form().number();
+    let parameter = charge.algorithm.script_parameter(charge.phase_ms);
     let way = match mode {
-        Mode::Count => u8::from(charge.later),
+        Mode::Count => u8::from(charge.charged_on_response),
         Mode::Lease => 2,
         Mode::GiveBack(_) | Mode::Charge => 0,
     };
@@ -173,12 +166,12 @@ fn push_charge(charge: &Charge, index: usize, mode: Mode<'_>, fields: &mut [Fiel
     }
 
     let period = charge.rate.period.as_millis();
-    // More than any N: such a call never passes, and what it may overdraw is bounded.
+    // Above any N: such a call never passes, and its overdraft is bounded.
     let most = if is_log(charge) { MAX_LOG } else { EXACT / period } + 1;
     let (cost, parameter) = match mode {
-        Mode::Count if charge.later => (0, parameter),
+        Mode::Count if charge.charged_on_response => (0, parameter),
         Mode::Count | Mode::Lease | Mode::Charge => (charge.cost, parameter),
-        Mode::GiveBack(_) if charge.later => (0, 0.0),
+        Mode::GiveBack(_) if charge.charged_on_response => (0, 0.0),
         Mode::GiveBack(reply) => reply
             .charged(index)
             .map_or((0, 0.0), |mark| (charge.cost, mark.0 as f64)),
@@ -196,7 +189,7 @@ fn push_u16(out: &mut Vec<u8>, number: u16) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-/// Counted from 1. A policy with more keys than fit is refused by Redis (the script finds no such key).
+/// Counted from 1. Redis refuses a call with more keys than fit (the script finds no such key).
 fn place(index: usize) -> u16 {
     u16::try_from(index + 1).unwrap_or(u16::MAX)
 }
@@ -206,11 +199,12 @@ mod tests {
     use super::*;
     use crate::limit::algorithm::Mark;
     use crate::limit::LiveOverride;
+    use crate::limit::{Algorithm, Align};
     use crate::redis::resp::{array, Decoder, Value};
     use crate::script::packed;
     use crate::script::tests::group;
 
-    /// The arguments, as Redis would take them.
+    /// The arguments as Redis reads them.
     fn parts(group: &Group, mode: Mode<'_>) -> Vec<Vec<u8>> {
         let mut tail = Vec::new();
         let count = arguments(group, mode, &mut tail);
@@ -251,7 +245,7 @@ mod tests {
         group.charges[1].algorithm = Algorithm::SlidingWindowLog;
         group.charges[1].key = 1;
         group.charges[2].key = 2;
-        group.charges[2].later = true;
+        group.charges[2].charged_on_response = true;
         group.charges[2].live = Some(LiveOverride {
             key: 0,
             field: "2:override".into(),
@@ -261,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arguments_are_keys_plan_and_the_fields_in_the_order_of_the_keys() {
+    fn the_arguments_are_keys_then_plan_then_fields() {
         let parts = parts(&mixed(), Mode::Count);
         let texts: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part)).collect();
         assert_eq!(texts[..4], ["3", "hash", "log", "own"]);
@@ -305,11 +299,11 @@ mod tests {
     }
 
     #[test]
-    fn giving_back_names_the_marks_of_what_was_charged_and_costs_0_of_the_rest() {
+    fn giving_back_sends_marks_of_charges_and_0_for_the_rest() {
         let mut group = group(2);
         group.charges[0].cost = 4;
         let reply = packed(true, &[[1, 9, 5, 0, 0, 77], [0, 9, 0, 0, 60_000, 78]]);
-        let reply = Reply::decode(&group, &reply).unwrap();
+        let reply = ScriptReply::decode(&group, &reply).unwrap();
         assert_eq!(reply.charged(0), Some(Mark(77)));
         let plan = &parts(&group, Mode::GiveBack(&reply))[2];
         assert_eq!(plan[0], 1);

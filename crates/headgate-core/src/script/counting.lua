@@ -1,17 +1,17 @@
--- Counts one call against all limits that share a hash tag: checks every one, and charges all of them or none.
+-- Counts one call against all limits that share a hash tag: checks each one, and charges all of them or none.
 --
 -- KEYS     hashes (a field for each counter, and fields with live overrides) and logs (rings of times in strings)
--- ARGV[1]  the plan, packed as arguments.rs beside this file has it
+-- ARGV[1]  the plan, packed as in arguments.rs beside this file
 -- ARGV[2…] the names of the hash fields to read, in the order of KEYS
 -- reply    packed: 1 if the call was charged, else 0; then for each charge its state (0 denied, 1 allowed, 2
---          unlimited) in a byte, and in 7 bytes each N (for gcra the burst), what is left, ms until all of it is back,
---          ms until such a call can pass, and the mark under which it was charged, by which it is given back. Giving
---          back replies 1 alone.
+--          unlimited) in a byte, and in 7 bytes each: N (for gcra the burst), what is left, ms until the whole quota is
+--          available again, ms until such a call can pass, and the mark of the charge, which a refund needs. A refund
+--          replies 1 alone.
 --
 -- Redis's Lua has no rollback. So everything is read before the first write, and the first write of an admission is
--- one that Redis refuses when memory runs out. Every number is an integer up to 2^53 and exact as a double, as long
--- as N * period in ms is no larger. Stored values and the reply are packed: text would take
--- a fifth of the script's time, a list of integers a tenth, and more in the proxy.
+-- one that Redis refuses if memory runs out. Every number is an integer up to 2^53 and exact as a double, as long
+-- as N * period in ms is no larger. Stored values and the reply are packed: text would take a fifth of the script's
+-- time, a list of integers a tenth, and more in the proxy.
 
 local COUNT, GIVE_BACK, CHARGE = 0, 1, 2
 local FIXED, COUNTER, GCRA, LOG = 1, 2, 3, 4
@@ -24,7 +24,7 @@ local clock = redis.call('TIME')
 local us = clock[1] * 1000000 + clock[2]
 local ms = floor(us / 1000)
 
--- Read every hash, each once.
+-- Read every hash once.
 local plan, size = ARGV[1], #ARGV[1]
 local mode, begin = read('B', plan)
 local values, names = {}, 1
@@ -38,11 +38,11 @@ for key = 1, #KEYS do
 end
 
 local admitted = true
-local held -- by key: a live override stands in the hash
+local held -- by key: a live override is in the hash
 local reply, filled
 local hsets, rings, ends -- what to write: by key for HSET, for each log, by key the least PTTL
 
--- Check the charges as if all will pass. If one denies after others were booked, check once more and book nothing.
+-- Check the charges as if all will pass. If one denies after others were booked, check again and book nothing.
 repeat
   local booked = false
   hsets, rings, ends = nil, nil, nil
@@ -54,7 +54,7 @@ repeat
       read('<BBBHHHHHdddd', plan, pos)
     local state = ALLOWED
 
-    -- A live override: `<N|unlimited>`, then the unix ms of its end where it has one. Too large an N is the largest.
+    -- A live override: `<N|unlimited>`, then the unix ms of its end, if any. Too large an N is cut to the largest.
     local live = live_key > 0 and values[live_key][live_field]
     if live then
       local quota, over = string.match(live, '^(%w+) (%d+)$')
@@ -70,9 +70,9 @@ repeat
       end
     end
 
-    -- The laws are in ../limit/algorithm/, one file each; this is their arithmetic. Each form says what is left
-    -- before the call and its waits, and, if the call may be booked, what to write and how long that will matter.
-    -- A stored time ahead of the clock holds; one that is more than a period ahead is not believed.
+    -- The laws are in ../limit/algorithm/, one file each; this is their arithmetic. Each form computes what is left
+    -- before the call and its waits, and, if the call may be booked, what to write and how long that has an effect.
+    -- A stored time ahead of the clock is used; one that is more than a period ahead is ignored.
     local stored, value, stop = field > 0 and values[key][field], nil, nil
     local need = later == 0 and cost or later == 1 and 1 or 4 * cost
     local books = admitted and cost > 0
@@ -85,8 +85,8 @@ repeat
       state, reset, wait, books = DENIED, period, period, false
 
     elseif form == LOG then
-      -- A ring: 29 bytes (the oldest and the newest time in µs, the ms until which the key lives at least, how many
-      -- times there is room for, the oldest's place, how many there are), then the times, of 7 bytes each.
+      -- A ring: 29 bytes (the oldest and the newest time in µs, the least life of the key in ms, the capacity, the
+      -- index of the oldest time, the number of times), then the times, of 7 bytes each.
       local oldest, last, lives, room, head, count = 0, 0, 0, 0, 0, 0
       local header = call('GETRANGE', KEYS[key], 0, 28)
       if #header == 29 then
@@ -94,9 +94,9 @@ repeat
         if head >= room or count > room then oldest, last, lives, room, head, count = 0, 0, 0, 0, 0, 0 end
       end
 
-      -- How many are not later than a bound? In growing steps from the oldest on, then by halves. Counting: first, if
-      -- any are not believed, those that are; then those that are over. Giving back: those before the mark, then those
-      -- with it as well.
+      -- How many are not later than a bound? In growing steps from the oldest on, then by bisection. Counting: first,
+      -- if some times are ignored, all others; then the expired ones. Refund: those before the mark, then those up to
+      -- and with it.
       local span, low, lower, newest, block, base = period * 1000, 0, nil, 0, '', 0
       local bound = mode == GIVE_BACK and extra - 1 or us + span
       repeat
@@ -139,7 +139,7 @@ repeat
         if mode == COUNT and need > left then
           state, wait = DENIED, period
           if need <= limit then
-            local time = oldest -- of the last one that has to go
+            local time = oldest -- of the last time to remove
             if need > left + 1 then
               local at = (head + low + need - left - 1) % room * 7
               time = read('<I7', call('GETRANGE', KEYS[key], at + 29, at + 35))
@@ -157,7 +157,7 @@ repeat
       if books and state == ALLOWED then
         local from, ttl = (head + live) % room * 7, nil
         if anew then
-          -- Longer, much shorter, or without what is given back.
+          -- Longer, much shorter, or without the refunded times.
           if live > 0 then
             local old = call('GETRANGE', KEYS[key], head * 7 + 29, (head + live) * 7 + 28)
             if head + live > room then old = old .. call('GETRANGE', KEYS[key], 29, from + 28) end
@@ -175,7 +175,7 @@ repeat
         end
         local till = ceil((last + span) / 1000)
         if till >= lives then
-          -- A little longer than it matters, so that not every call has to say so.
+          -- A little longer than needed, so that not every call has to write it.
           lives = till + floor(period / 16)
           ttl = lives - ms
         end
@@ -183,14 +183,14 @@ repeat
         if anew then
           rings[#rings + 1] = {key, ttl, nil, header .. bytes}
         else
-          -- What does not fit before the end goes on behind the header.
+          -- What does not fit before the end continues after the header.
           local fits = room * 7 - from
           rings[#rings + 1] = {key, ttl, from + 29, header .. string.sub(bytes, fits + 1), string.sub(bytes, 1, fits)}
         end
       end
 
     elseif mode == GIVE_BACK then
-      -- What the call's own mark still finds is taken off; `extra` is the mark.
+      -- Refunds what is left of the charge with this mark; `extra` is the mark.
       if not books or not stored then
         books = false
       elseif form == FIXED and #stored == 12 then
@@ -246,7 +246,7 @@ repeat
           previous = now
         end
       end
-      local rest = (window + 1) * period - ms -- more than a period where the stored window is ahead
+      local rest = (window + 1) * period - ms -- more than a period if the stored window is ahead
       local free = limit - current
       mark, left = window, free - ceil(previous * (rest < period and rest or period) / period)
       if mode == COUNT and need > left then
@@ -277,14 +277,14 @@ repeat
           now = time > ms and time or ms
           local undrained = before - (now - time) * limit
           if undrained > 0 then
-            -- More than a full bucket was stored under a larger N or burst: some ms of drain are skipped.
+            -- More than a full bucket was stored under a larger N or burst: skip some ms of drain.
             if before > most then skipped = ceil((before - most) / limit) end
             level = undrained - skipped * limit
             if level < 0 then level, skipped = 0, ceil(undrained / limit) end
           end
         end
       end
-      if later == 2 and cost > 0 then -- what drains while the lease lives may yet be spent
+      if later == 2 and cost > 0 then -- what drains during the life of the lease may still be spent
         level = math.max(level, math.min(1000, floor(math.min(burst, limit) * period / (20 * limit))) * limit)
       end
       left = floor((full - level) / period)
@@ -299,7 +299,7 @@ repeat
         if skipped > 0 then
           if now == ms then back = floor((most - level) / limit) end
           total = math.min(level + (skipped + back) * limit, 9007199254740992)
-          -- As the next call will read it.
+          -- As the next call reads it.
           skipped = total > most and ceil((total - most) / limit) or 0
           level = math.max(total - (skipped + back) * limit, 0)
           left = floor((full - level) / period) + cost
@@ -341,7 +341,7 @@ until admitted or not booked
 if not admitted then reply[1] = '\0' end
 if mode == GIVE_BACK then filled = 1 end
 
--- Expiry: never shortened; none while a live override stands in the hash, be it of a limit that this call has not met.
+-- Expiry: never shortened; none while a live override is in the hash, even of a limit that this call does not charge.
 local persist
 if held or ends then
   for key = 1, #KEYS do
@@ -369,7 +369,7 @@ if held or ends then
   end
 end
 
--- From here on only writes. Nothing is booked if the call is denied.
+-- Only writes from here on. Nothing is booked if the call is denied.
 if hsets then
   for key = 1, #KEYS do
     if hsets[key] then call('HSET', KEYS[key], unpack(hsets[key])) end

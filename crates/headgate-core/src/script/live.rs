@@ -1,14 +1,14 @@
-//! A live override's value: `<N|unlimited>`, and after a space the unix ms of its end where it has one.
+//! A live override's value: `<N|unlimited>`, and after a space the unix ms of its end, if it has one.
 
 use crate::limit::algorithm::{EXACT, MAX_LOG};
 use crate::limit::{Form, Period, MAX_LIMIT};
 use crate::model::plain_number;
 use std::fmt;
 
-/// What a live override grants.
+/// The quota of a live override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveQuota {
-    /// Requests a period; `None`: unlimited.
+    /// Requests in each period; `None`: unlimited.
     pub limit: Option<u64>,
     /// Unix ms; from then on it is ignored.
     pub until_ms: Option<u64>,
@@ -36,12 +36,12 @@ impl LiveQuota {
         }
     }
 
-    /// Whether it still holds.
+    /// Whether it is still in force.
     pub fn holds(&self, clock_ms: u64) -> bool {
         self.until_ms.is_none_or(|until| clock_ms < until)
     }
 
-    /// N as it holds for a counter: one that is too large is the largest possible.
+    /// N for a counter: too large a number becomes the largest possible.
     pub fn limit_for(&self, form: Form, period: Period) -> Option<u64> {
         let most = if form == Form::Log { MAX_LOG } else { MAX_LIMIT };
         self.limit
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_override_ends_with_the_ms_that_it_names_and_n_is_bounded_by_the_form() {
+    fn an_override_ends_at_its_ms_and_its_n_is_bounded() {
         let quota = LiveQuota::parse(b"2000000000 1000").unwrap();
         assert!(quota.holds(999) && !quota.holds(1000));
         let minute = Period::from_millis(60_000).unwrap();

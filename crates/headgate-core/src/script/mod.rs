@@ -1,6 +1,6 @@
 //! The counting script: what is sent to Redis for one group of limits, and what comes back.
 //!
-//! The script decides; here is only how it is asked. How a call travels is not known here.
+//! The script decides; this module only encodes calls and decodes replies. The transport sends them.
 
 mod arguments;
 mod live;
@@ -10,7 +10,7 @@ pub use arguments::{arguments, call, Mode};
 pub use live::LiveQuota;
 #[cfg(test)]
 pub(crate) use reply::packed;
-pub use reply::{Reply, ReplyError};
+pub use reply::{ReplyError, ScriptReply};
 
 use crate::redis::Script;
 
@@ -27,13 +27,13 @@ macro_rules! script {
 /// `counting.lua` line for line, without comments and indentation: this release's script.
 const CURRENT: Script = script!("counting");
 
-/// The script of the release before this one, for the guard: during a rolling upgrade both are under way.
+/// The script of the release before this one, for the guard: during a rolling upgrade both are in use.
 const PREVIOUS: Script = script!("0.1.0");
 
-/// As if this were the next release: another body. For tests of upgrades.
+/// A stand-in for the script of the next release: another body. For tests of upgrades.
 const NEXT: Script = script!("next");
 
-/// The scripts that may reach Redis: this release's, which is called, and that of the one before.
+/// The scripts that the guard accepts: this release's, which is called, and the previous release's.
 pub const ACCEPTED: &[Script] = &[CURRENT, PREVIOUS];
 
 /// The same of the next release: its script, and this release's. For tests of upgrades.
@@ -49,7 +49,7 @@ pub fn sha1_hex() -> &'static str {
     CURRENT.sha1_hex
 }
 
-/// The commands that the script calls. Redis checks them against the caller's ACL user as well.
+/// The commands that the script calls. Redis checks them against the user's ACL as well.
 pub const COMMANDS: &[&str] = &[
     "GETRANGE", "HGETALL", "HMGET", "HSET", "PERSIST", "PEXPIRE", "PTTL", "SET", "SETRANGE", "TIME",
 ];
@@ -72,7 +72,7 @@ mod tests {
             .collect()
     }
 
-    /// So many counters of one hash.
+    /// A group with this many counters of one hash.
     pub(super) fn group(charges: usize) -> Group {
         let period = Period::from_millis(60_000).unwrap();
         Group {
@@ -86,7 +86,7 @@ mod tests {
                     algorithm: Algorithm::SlidingWindowCounter,
                     rate: Rate { limit: 10, period },
                     cost: 1,
-                    later: false,
+                    charged_on_response: false,
                     enforced: true,
                     phase_ms: 0,
                     live: None,
@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    /// Words (with their field's dot), numbers, strings and signs; spaces and comments are none.
+    /// Words (with their field's dot), numbers, strings and signs; not spaces and comments.
     fn tokens(line: &str) -> Vec<String> {
         let pattern = r"'[^']*'|--.*|\d[\w.]*|\.\.|\.?\w+|\S";
         let all = regex_lite::Regex::new(pattern).unwrap();
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_script_leaves_no_globals_and_makes_no_closures() {
-        // `local` at every first assignment is Redis's own check; functions would be made anew with every call.
+        // `local` at every first assignment is Redis's own check; functions would be created by every call.
         assert!(!body().contains("function"));
         assert!(!body().contains("_G"));
     }

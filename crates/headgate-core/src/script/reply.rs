@@ -1,21 +1,21 @@
-//! What the script answers: whether the call was charged, and for each charge what its counter says.
+//! The script's reply: whether the call was charged, and for each charge the verdict of its counter.
 
 use crate::limit::algorithm::Mark;
 use crate::limit::{Group, Verdict};
 use crate::redis::resp::Value;
 use std::fmt;
 
-/// A reply to counting or to charging afterwards.
+/// A reply to a count or to a charge on the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct ScriptReply {
     /// Whether anything was taken: no enforced limit denied.
     pub admitted: bool,
-    /// In the order of the group's charges. A limit that is allowed here while another denied was not charged.
+    /// In the order of the group's charges. If one limit denied, none was charged, even if its verdict is `allowed`.
     pub verdicts: Vec<Verdict>,
     marks: Vec<Mark>,
 }
 
-/// Why a reply is none. (An error that Redis sent is for the caller to look at first.)
+/// Why a value is not a valid reply. (The caller handles errors from Redis first.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyError {
     NotBytes,
@@ -46,10 +46,10 @@ impl fmt::Display for ReplyError {
 
 impl std::error::Error for ReplyError {}
 
-/// Bytes of a number: enough for 2^53, up to which Redis's Lua is exact.
+/// The size of a number in bytes: enough for 2^53, up to which Redis's Lua is exact.
 const NUMBER: usize = 7;
 
-/// Bytes of a charge: its state, then limit, remaining, reset, wait and mark.
+/// The size of a charge in bytes: its state, then limit, remaining, reset, wait and mark.
 const CHARGE: usize = 1 + 5 * NUMBER;
 
 /// A number, little endian.
@@ -60,18 +60,18 @@ fn number(bytes: &[u8]) -> u64 {
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-impl Reply {
-    /// What another store than Redis answers: a verdict and a mark for each charge.
-    pub(crate) fn new(admitted: bool, verdicts: Vec<Verdict>, marks: Vec<Mark>) -> Reply {
-        Reply {
+impl ScriptReply {
+    /// The reply of another store than Redis: a verdict and a mark for each charge.
+    pub(crate) fn new(admitted: bool, verdicts: Vec<Verdict>, marks: Vec<Mark>) -> ScriptReply {
+        ScriptReply {
             admitted,
             verdicts,
             marks,
         }
     }
 
-    /// Reads the reply to a call for the group.
-    pub fn decode(group: &Group, value: &Value) -> Result<Reply, ReplyError> {
+    /// Decodes the reply to a call for the group.
+    pub fn decode(group: &Group, value: &Value) -> Result<ScriptReply, ReplyError> {
         let Value::Bulk(Some(bytes)) = value else {
             return Err(ReplyError::NotBytes);
         };
@@ -105,14 +105,22 @@ impl Reply {
             });
             marks.push(Mark(next()));
         }
-        Ok(Reply {
+        Ok(ScriptReply {
             admitted,
             verdicts,
             marks,
         })
     }
 
-    /// Under what the charge was taken; `None` if it was not.
+    /// Whether anything of this group was charged: not if all costs are 0 or are charged on the response.
+    pub(crate) fn took_something(&self, group: &Group) -> bool {
+        let mut charges = group.charges.iter().enumerate();
+        charges.any(|(index, charge)| {
+            !charge.charged_on_response && charge.cost > 0 && self.charged(index).is_some()
+        })
+    }
+
+    /// The mark of the charge; `None` if it was not charged.
     pub(crate) fn charged(&self, index: usize) -> Option<Mark> {
         let verdict = self.verdicts.get(index)?;
         let taken = self.admitted && verdict.allowed && verdict.limit.is_some();
@@ -141,7 +149,7 @@ mod tests {
     #[test]
     fn a_reply_has_a_verdict_for_each_charge() {
         let reply = packed(false, &[[0, 10, 3, 5000, 700, 9], [2, 0, 0, 0, 0, 0]]);
-        let reply = Reply::decode(&group(2), &reply).unwrap();
+        let reply = ScriptReply::decode(&group(2), &reply).unwrap();
         let denied = Verdict {
             allowed: false,
             limit: Some(10),
@@ -157,7 +165,7 @@ mod tests {
     fn numbers_are_exact_up_to_2_to_the_53rd() {
         let largest = 1 << 53;
         let reply = packed(true, &[[1, largest, largest - 1, 256, 65_535, largest]]);
-        let reply = Reply::decode(&group(1), &reply).unwrap();
+        let reply = ScriptReply::decode(&group(1), &reply).unwrap();
         let verdict = reply.verdicts[0];
         assert_eq!(
             (
@@ -174,7 +182,7 @@ mod tests {
     #[test]
     fn only_what_was_taken_can_be_given_back() {
         let charged = |admitted, charges| {
-            let reply = Reply::decode(&group(2), &packed(admitted, charges)).unwrap();
+            let reply = ScriptReply::decode(&group(2), &packed(admitted, charges)).unwrap();
             [reply.charged(0), reply.charged(1), reply.charged(2)]
         };
         let shadow = &[[1, 9, 8, 0, 0, 77], [0, 9, 0, 0, 1, 78]];
@@ -190,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_no_reply_is_an_error() {
         let good = packed(true, &[[1, 9, 8, 0, 0, 77], [1, 9, 8, 0, 0, 78]]);
-        let decode = |charges, value: &Value| Reply::decode(&group(charges), value).unwrap_err();
+        let decode = |charges, value: &Value| ScriptReply::decode(&group(charges), value).unwrap_err();
         let (expected, found) = (1 + 3 * CHARGE, 1 + 2 * CHARGE);
         assert_eq!(decode(3, &good), ReplyError::Length { expected, found });
         let nothing = Value::Bulk(Some(Vec::new()));

@@ -1,5 +1,5 @@
-//! What counters are called and how they lie in Redis: the names of keys and fields, and the packed values. What the
-//! filter writes, what the script packs and what the command reads all come from here.
+//! The storage format in Redis: the names of keys and fields, and the packed values. The filter, the script and the
+//! `headgate` command use the same definitions.
 
 mod names;
 mod packed;

@@ -4,27 +4,27 @@
 //! |---|---|
 //! | a client's hash | `<prefix>:<instance>:{<tag>}` |
 //! | a counter in it, as a field | `<limit>:<form>:<period ms>` |
-//! | a counter of a key of its own | `<hash>:<limit>:<form>:<period ms>[:<component>…]`; a hash with one field, or a log |
+//! | a counter with its own key | `<hash>:<limit>:<form>:<period ms>[:<component>…]`; a hash with one field, or a log |
 //! | a live override | the field `<limit>:override` of the client's hash |
 
 use crate::identify::{push_part, Hasher};
 use crate::limit::{Form, Period};
 use percent_encoding::percent_decode_str;
 
-/// The field of a hash that holds one counter only.
+/// The field of a hash that holds only one counter.
 pub const ONLY_FIELD: &str = "c";
 
-/// What stands at the end of a live override's field.
+/// The end of a live override's field.
 const OVERRIDE: &str = ":override";
 
-/// Up to and with the brace that opens the hash tag.
+/// The start of a key, including the brace that opens the hash tag.
 pub fn hash_tag_start(key_prefix: &str, instance: &str) -> String {
     format!("{key_prefix}:{instance}:{{")
 }
 
 /// `<limit>:<form>:<period ms>`.
 pub fn label(limit: &str, form: Form, period_ms: u64, hasher: &Hasher) -> String {
-    format!("{}:{}:{period_ms}", escaped(limit, hasher), form.word())
+    format!("{}:{}:{period_ms}", escaped(limit, hasher), form.as_str())
 }
 
 /// The field of a limit's live override.
@@ -32,7 +32,7 @@ pub fn override_field(limit: &str, hasher: &Hasher) -> String {
     escaped(limit, hasher) + OVERRIDE
 }
 
-/// The limit that the field of a live override is about; `None`: it is the field of no override.
+/// The limit of a live override's field; `None`: not such a field.
 pub fn override_limit(field: &str) -> Option<String> {
     field.strip_suffix(OVERRIDE).map(unescape)
 }
@@ -43,25 +43,23 @@ fn escaped(limit: &str, hasher: &Hasher) -> String {
     String::from_utf8(escaped).unwrap_or_default()
 }
 
-/// What a counter's name says of it.
+/// The parts of a counter's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     /// The limit's name.
     pub limit: String,
     pub form: Form,
     pub period: Period,
-    /// What else is in its key: a path, a method …; empty for the client alone.
+    /// The other parts of its key, such as a path or a method; empty for the client alone.
     pub components: String,
 }
 
 impl Label {
-    /// Reads `<limit>:<form>:<period ms>[:<component>…]`; `None`: it names no counter.
+    /// Reads `<limit>:<form>:<period ms>[:<component>…]`; `None`: not the name of a counter.
     pub fn parse(text: &str) -> Option<Label> {
         let mut parts = text.splitn(4, ':');
         let (limit, form, period) = (parts.next()?, parts.next()?, parts.next()?);
-        let form = [Form::Fixed, Form::Counter, Form::Gcra, Form::Log]
-            .into_iter()
-            .find(|known| known.word() == form)?;
+        let form = Form::ALL.into_iter().find(|known| known.as_str() == form)?;
         Some(Label {
             limit: unescape(limit),
             form,
@@ -71,7 +69,7 @@ impl Label {
     }
 }
 
-/// A limit's name as it is written; `%XX` in a key.
+/// Decodes `%XX` in a limit's name from a key.
 pub fn unescape(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -84,7 +82,7 @@ mod tests {
     fn what_is_written_as_a_label_is_read_as_it() {
         let hasher = Hasher::new(None);
         for limit in ["a", "100/minute", "a:b", "50%", "é {x}"] {
-            for form in [Form::Fixed, Form::Counter, Form::Gcra, Form::Log] {
+            for form in Form::ALL {
                 let expected = Label {
                     limit: limit.to_owned(),
                     form,

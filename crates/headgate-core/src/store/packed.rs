@@ -1,44 +1,29 @@
 //! The values that `counting.lua` packs: little-endian whole numbers.
 
-use crate::limit::algorithm::{Counter, Fixed, Gcra, Log, State};
+use crate::limit::algorithm::{Log, State};
 use crate::limit::Form;
 
-/// What stands before the times in a log, in bytes.
+/// The size of a log's header, in bytes.
 pub const LOG_HEADER: usize = 29;
-/// What each time in a log takes, in bytes.
+/// The size of each time in a log, in bytes.
 pub const LOG_ENTRY: usize = 7;
 
-/// A field's value: numbers of six bytes, a bucket's level of seven. `None`: not readable by this release, or a log,
-/// which is no field.
+/// A field's value. `None`: not readable by this release, or a log, which is not a field.
 pub fn unpack(form: Form, value: &[u8]) -> Option<State> {
-    let number = |at, length| number(value, at, length);
-    let expected = match form {
-        Form::Fixed => 12,
-        Form::Counter => 18,
-        Form::Gcra => 13,
-        Form::Log => return None,
-    };
-    if value.len() != expected {
+    let widths = form.packed_widths();
+    if widths.is_empty() || value.len() != widths.iter().sum::<usize>() {
         return None;
     }
-    Some(match form {
-        Form::Fixed => State::Fixed(Fixed {
-            start_ms: number(0, 6)?,
-            count: number(6, 6)?,
-        }),
-        Form::Counter => State::Counter(Counter {
-            window: number(0, 6)?,
-            current: number(6, 6)?,
-            previous: number(12, 6)?,
-        }),
-        _ => State::Gcra(Gcra {
-            time_ms: number(0, 6)?,
-            level: number(6, 7)?,
-        }),
-    })
+    let mut at = 0;
+    let mut numbers = widths.iter().filter_map(|width| {
+        let number = number(value, at, *width);
+        at += width;
+        number
+    });
+    State::from_numbers(form, &mut numbers)
 }
 
-/// A log's times in order, from the oldest, which may stand anywhere. `None`: not readable by this release.
+/// A log's times in order, from the oldest, which may be at any index. `None`: not readable by this release.
 pub fn unpack_log(value: &[u8]) -> Option<Log> {
     let place = |at| usize::try_from(number(value, at, 3)?).ok();
     let (room, head, count) = (place(20)?, place(23)?, place(26)?);
@@ -64,7 +49,7 @@ fn number(value: &[u8], at: usize, length: usize) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A log with room for three times; the second place has the oldest.
+    /// A log with a capacity of three times; the second one is the oldest.
     fn log(count: u8) -> Vec<u8> {
         let mut value = vec![0; LOG_HEADER];
         (value[20], value[23], value[26]) = (3, 1, count);

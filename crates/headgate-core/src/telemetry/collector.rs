@@ -1,18 +1,28 @@
-//! Takes the engine's events: adds them up for the proxy's metrics, and keeps the sketch of who is rejected most.
+//! Takes the engine's events: adds them up for the proxy's metrics, and keeps the sketch of the most rejected clients.
 
 use super::meter::Meter;
-use super::metrics::{LimitCounted, Metrics};
-use super::top::Top;
+use super::metrics::{LimitResult, Metrics};
+use super::top::{Rejected, Top};
 use crate::earliest::earliest;
 use crate::engine::{Event, LogLine};
 use crate::identify::Hasher;
-use crate::json::Object;
 use crate::model::Policy;
-use crate::redis::Levels;
+use crate::redis::Gauges;
+use serde::Serialize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// What operators see of one worker.
+/// A log line with the most rejected clients since the last one.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "most_rejected")]
+struct MostRejected<'a> {
+    instance: &'a str,
+    /// The period that it covers, at most, in seconds.
+    seconds: u64,
+    clients: Vec<Rejected<'a>>,
+}
+
+/// The telemetry of one worker.
 pub struct Telemetry<M: Meter> {
     policy: Rc<Policy>,
     /// `None`: turned off.
@@ -20,12 +30,12 @@ pub struct Telemetry<M: Meter> {
     top: Top,
     /// How often the most rejected clients are logged.
     top_every: Duration,
-    /// When they are logged next; `None`: none was rejected.
+    /// When they are logged next; `None`: no request was rejected.
     top_due: Option<Instant>,
 }
 
 impl<M: Meter> Telemetry<M> {
-    /// Defines the series: call it when the configuration is taken. `version`: what distinguishes configurations.
+    /// Defines the series: call it when a configuration is accepted. `version` identifies the configuration.
     pub fn new(
         policy: Rc<Policy>,
         hasher: &Hasher,
@@ -43,7 +53,7 @@ impl<M: Meter> Telemetry<M> {
         }
     }
 
-    /// Takes one event; a line that is to be logged, if it is one.
+    /// Takes one event. Returns it if it is a log line.
     pub fn note(&mut self, now: Instant, event: Event) -> Option<LogLine> {
         if let Event::Line(line) = event {
             return Some(line);
@@ -56,7 +66,7 @@ impl<M: Meter> Telemetry<M> {
                 enforced,
                 verdict,
                 by,
-            } => metrics.counted(&LimitCounted {
+            } => metrics.counted(&LimitResult {
                 limit,
                 enforced,
                 verdict,
@@ -87,17 +97,17 @@ impl<M: Meter> Telemetry<M> {
         None
     }
 
-    /// When [`Telemetry::on_timeout`] has something to do next.
+    /// When [`Telemetry::on_timeout`] is due next.
     pub fn due(&self) -> Option<Instant> {
         let metrics = self.metrics.as_ref().and_then(Metrics::due);
         earliest(&[metrics, self.top_due])
     }
 
-    /// Hands on what is due; a line to be logged, if there is one.
-    pub fn on_timeout(&mut self, now: Instant, levels: Levels) -> Option<String> {
+    /// Passes what is due to the proxy. Returns a log line, if there is one.
+    pub fn on_timeout(&mut self, now: Instant, gauges: Gauges) -> Option<String> {
         let metrics = self.metrics.as_mut()?;
-        if metrics.is_due(now, levels) {
-            metrics.hand_on(levels);
+        if metrics.is_due(now, gauges) {
+            metrics.hand_on(gauges);
         }
         self.top_due.filter(|due| *due <= now)?;
         self.top_due = None;
@@ -105,11 +115,11 @@ impl<M: Meter> Telemetry<M> {
         let clients = self
             .top
             .take(|limit| limits.get(limit).map_or("", |limit| limit.name.as_str()));
-        let mut line = Object::new();
-        line.text("event", "most_rejected");
-        line.text("instance", &self.policy.instance);
-        line.number("seconds", self.top_every.as_secs());
-        line.json("clients", &clients);
-        Some(line.finish())
+        let line = MostRejected {
+            instance: &self.policy.instance,
+            seconds: self.top_every.as_secs(),
+            clients,
+        };
+        serde_json::to_string(&line).ok()
     }
 }

@@ -1,36 +1,36 @@
-//! Which denials get a log line, and what the line says.
+//! Which denials get a log line, and its contents.
 //!
-//! So many lines a second for each limit, over all workers together; the rest are counted, and the next line of their
-//! limit says how many they were.
+//! The number of lines in each second is bounded for each limit, over all workers together. Other denials are counted,
+//! and the next line of their limit has their number.
 
-use crate::json::Object;
 use crate::local::{SharedData, Version};
+use serde::Serialize;
 
-/// How often a lost race is run again. Each loss is another worker's line.
+/// How often a write is retried after another worker's. Each of those is another worker's line.
 const RACES: usize = 8;
 
-/// The lines of one worker.
+/// The denial log of one worker.
 #[derive(Debug)]
 pub struct Denials {
     per_second: u32,
-    limits: Vec<Lines>,
+    limits: Vec<LimitLines>,
 }
 
-/// Of one limit.
+/// The lines of one limit.
 #[derive(Debug, Clone, Default)]
-struct Lines {
-    /// The name of what is shared.
+struct LimitLines {
+    /// The name of the shared value.
     name: String,
     second: u64,
-    /// Asked for in this second.
+    /// Lines asked for in this second.
     asked: u32,
-    /// Left out, and not in the shared number yet.
+    /// Denials without a line that are not in the shared value yet.
     left_out: u64,
 }
 
-/// What is shared of one limit: 24 bytes, little-endian.
+/// The shared value of one limit: 24 bytes, little-endian.
 #[derive(Debug, Default)]
-struct Taken {
+struct SharedLines {
     second: u64,
     lines: u64,
     left_out: u64,
@@ -39,9 +39,9 @@ struct Taken {
 impl Denials {
     /// `per_second`: 0 for none; `limits`: their names.
     pub fn new<'a>(instance: &str, per_second: u32, limits: impl Iterator<Item = &'a str>) -> Denials {
-        let lines = |limit| Lines {
+        let lines = |limit| LimitLines {
             name: format!("headgate:denials:{instance}:{limit}"),
-            ..Lines::default()
+            ..LimitLines::default()
         };
         Denials {
             per_second,
@@ -49,8 +49,8 @@ impl Denials {
         }
     }
 
-    /// Notes a denial by a limit in this second of the wall clock. `Some`: it gets a line, and so many before it got
-    /// none.
+    /// Notes a denial by a limit in this second of the wall clock. `Some`: it gets a line, and this many denials before
+    /// it got none.
     pub fn note(&mut self, limit: usize, second: u64, shared: &impl SharedData) -> Option<u64> {
         let lines = self.limits.get_mut(limit)?;
         if self.per_second == 0 {
@@ -66,7 +66,7 @@ impl Denials {
         lines.asked += 1;
         for _ in 0..RACES {
             let (bytes, version) = shared.get(&lines.name).unwrap_or((Vec::new(), Version::ABSENT));
-            let mut taken = Taken::read(&bytes);
+            let mut taken = SharedLines::read(&bytes);
             if taken.second < second {
                 (taken.second, taken.lines) = (second, 0);
             }
@@ -84,13 +84,13 @@ impl Denials {
     }
 }
 
-impl Taken {
-    fn read(bytes: &[u8]) -> Taken {
+impl SharedLines {
+    fn read(bytes: &[u8]) -> SharedLines {
         let number = |at: usize| {
             let bytes = bytes.get(at..at + 8)?.try_into().ok()?;
             Some(u64::from_le_bytes(bytes))
         };
-        Taken {
+        SharedLines {
             second: number(0).unwrap_or(0),
             lines: number(8).unwrap_or(0),
             left_out: number(16).unwrap_or(0),
@@ -105,42 +105,35 @@ impl Taken {
     }
 }
 
-/// What a line says; `None`: not known, and left out.
-#[derive(Debug, Default)]
-pub struct Line<'a> {
+/// The fields of a line, in their order; `None`: unknown, and left out.
+#[derive(Debug, Default, Serialize)]
+#[serde(tag = "event", rename = "rate_limit_exceeded")]
+pub struct DenialLine<'a> {
     pub instance: &'a str,
     /// `source:value or hash`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'a str>,
     pub limit: &'a str,
     pub by: &'a str,
-    /// As in the policy, never the caller's.
+    /// As in the policy, never a text from the caller.
+    #[serde(rename = "path")]
     pub endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
-    /// In seconds.
-    pub retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<&'a str>,
+    /// In seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
     pub left_out: u64,
 }
 
-impl Line<'_> {
+impl DenialLine<'_> {
     /// One line of JSON.
     pub fn json(&self) -> String {
-        let mut line = Object::new();
-        line.text("event", "rate_limit_exceeded");
-        line.text("instance", self.instance);
-        line.some_text("client", self.client);
-        line.text("limit", self.limit);
-        line.text("by", self.by);
-        line.text("path", self.endpoint);
-        line.some_text("method", self.method);
-        line.some_text("request_id", self.request_id);
-        line.some_text("trace_id", self.trace_id);
-        if let Some(seconds) = self.retry_after {
-            line.number("retry_after", seconds);
-        }
-        line.number("left_out", self.left_out);
-        line.finish()
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -165,7 +158,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn all_workers_together_write_so_many_lines_a_second_and_none_left_out_is_forgotten() {
+    fn workers_share_the_line_quota_and_count_omitted_lines() {
         let shared = Memory::default();
         let worker = || Denials::new("main", 3, ["a", "b"].into_iter());
         let mut workers = [worker(), worker()];
@@ -189,13 +182,14 @@ mod tests {
 
     #[test]
     fn a_line_is_one_line_whatever_a_caller_sent() {
-        let line = Line {
+        let line = DenialLine {
             limit: "login",
             request_id: Some("a\n{\"event\": \"x\"}"),
-            ..Line::default()
+            ..DenialLine::default()
         };
         let json = line.json();
         assert_eq!(json.lines().count(), 1);
+        assert!(json.starts_with(r#"{"event":"rate_limit_exceeded","instance":"","limit":"login","#));
         let read: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read["request_id"], "a\n{\"event\": \"x\"}");
         assert_eq!(read["limit"], "login");

@@ -1,18 +1,18 @@
-//! Why requests are not counted, as far as the module can know it, and where an operator sees more.
+//! Why requests are not counted, as far as the module can know, and where operators find more.
 //!
-//! Envoy's `redis_proxy` keeps reasons to itself: whatever goes wrong between it and a node reads `upstream failure` or,
-//! where it knows no node, `no upstream host`. What is behind that is in Envoy's admin interface, so the log names the
-//! causes there are and the figures that tell one from the other.
+//! Envoy's `redis_proxy` gives no reasons: every failure between it and a node reads `upstream failure` or, if it knows
+//! no node, `no upstream host`. The details are in Envoy's admin interface, so the log names the possible causes and
+//! the statistics that distinguish them.
 
 use crate::redis::CallError;
 use crate::results::GroupError;
 
-/// Each gets a log line of its own.
+/// The kinds of failures. Each has its own log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Redis wants a password, or another one.
+pub enum FailureKind {
+    /// Redis requires a password, or another one.
     Login,
-    /// The user may not do what the script does.
+    /// The user's ACL does not allow what the script does.
     Rights,
     /// Envoy's connection to a node fails.
     Connection,
@@ -20,76 +20,79 @@ pub enum Kind {
     NoHost,
     /// A redirection that was not followed.
     Redirection,
-    /// Any other error of Redis's.
+    /// Any other error from Redis.
     Answer,
     Silence,
-    /// A consequence of failures before it.
+    /// The circuit breaker is open: a consequence of earlier failures.
     BreakerOpen,
     TooManyInFlight,
     /// Envoy does not open the stream.
     NoCluster,
     /// The stream does not stay open.
     Stream,
-    /// Envoy's own memory.
+    /// Envoy's shared data cannot be written.
     Local,
 }
 
-impl Kind {
-    pub fn of(error: &GroupError) -> Kind {
+impl FailureKind {
+    pub fn of(error: &GroupError) -> FailureKind {
         match error {
-            GroupError::Redis(text) => Kind::of_answer(text),
-            GroupError::TimedOut => Kind::Silence,
+            GroupError::Redis(text) => FailureKind::of_answer(text),
+            GroupError::TimedOut => FailureKind::Silence,
             GroupError::Call(error) => match error {
-                CallError::TooManyInFlight => Kind::TooManyInFlight,
-                CallError::BreakerOpen => Kind::BreakerOpen,
-                CallError::TooEarly => Kind::NoHost,
-                CallError::NoCluster => Kind::NoCluster,
-                CallError::Unavailable | CallError::Lost | CallError::Closed(_) => Kind::Stream,
-                CallError::Unintelligible => Kind::Answer,
+                CallError::TooManyInFlight => FailureKind::TooManyInFlight,
+                CallError::BreakerOpen => FailureKind::BreakerOpen,
+                CallError::TooEarly => FailureKind::NoHost,
+                CallError::NoCluster => FailureKind::NoCluster,
+                CallError::Unavailable | CallError::Lost | CallError::Closed(_) => FailureKind::Stream,
+                CallError::Unintelligible => FailureKind::Answer,
             },
         }
     }
 
-    fn of_answer(text: &str) -> Kind {
-        const KINDS: [(&str, Kind); 8] = [
-            ("NOAUTH", Kind::Login),
-            ("WRONGPASS", Kind::Login),
-            ("NOPERM", Kind::Rights),
-            ("upstream ", Kind::Connection),
-            ("no upstream host", Kind::NoHost),
-            ("MOVED ", Kind::Redirection),
-            ("ASK ", Kind::Redirection),
-            ("", Kind::Answer),
+    fn of_answer(text: &str) -> FailureKind {
+        const KINDS: [(&str, FailureKind); 8] = [
+            ("NOAUTH", FailureKind::Login),
+            ("WRONGPASS", FailureKind::Login),
+            ("NOPERM", FailureKind::Rights),
+            ("upstream ", FailureKind::Connection),
+            ("no upstream host", FailureKind::NoHost),
+            ("MOVED ", FailureKind::Redirection),
+            ("ASK ", FailureKind::Redirection),
+            ("", FailureKind::Answer),
         ];
-        let fits = |(start, _): &&(&str, Kind)| text.starts_with(start);
-        KINDS.iter().find(fits).map_or(Kind::Answer, |(_, kind)| *kind)
+        let fits = |(start, _): &&(&str, FailureKind)| text.starts_with(start);
+        KINDS
+            .iter()
+            .find(fits)
+            .map_or(FailureKind::Answer, |(_, kind)| *kind)
     }
 
-    /// What to look at; empty: the error says it all. `cluster`: the stream's, as the policy names it; `None` where
-    /// calls go by another transport, as all of this is about streams and `redis_proxy`.
+    /// What to check; empty: the error is enough. `cluster`: the cluster of the stream, as in the policy; `None` for
+    /// another transport, as the advice is about streams and `redis_proxy`.
     pub fn advice(self, cluster: Option<&str>) -> String {
         let Some(cluster) = cluster else {
             return String::new();
         };
         match self {
-            Kind::Login => LOGIN.to_owned(),
-            Kind::Rights => RIGHTS.to_owned(),
-            Kind::Connection => format!("{CONNECTION}; {FIGURES}, upstream_rq_timeout"),
-            Kind::NoHost => format!(
+            FailureKind::Login => LOGIN.to_owned(),
+            FailureKind::Rights => RIGHTS.to_owned(),
+            FailureKind::Connection => format!("{CONNECTION}; {FIGURES}, upstream_rq_timeout"),
+            FailureKind::NoHost => format!(
                 "{NO_HOST}; {FIGURES}, upstream_commands.*.failure, membership_total; and Envoy's own warnings in \
                  this log"
             ),
-            Kind::Redirection => REDIRECTION.to_owned(),
-            Kind::Silence => format!("{SILENCE}; {FIGURES}"),
-            Kind::NoCluster => format!(
-                "redis.cluster names the upstream cluster {cluster:?}, which this Envoy has not; /clusters in its admin \
-                 interface lists those that it has"
+            FailureKind::Redirection => REDIRECTION.to_owned(),
+            FailureKind::Silence => format!("{SILENCE}; {FIGURES}"),
+            FailureKind::NoCluster => format!(
+                "redis.cluster names the upstream cluster {cluster:?}, which this Envoy does not have; /clusters in its admin \
+                 interface lists the ones that it has"
             ),
-            Kind::Stream => format!(
+            FailureKind::Stream => format!(
                 "see the upstream cluster {cluster:?}, its internal listener and the filter headgate-redis-call there: \
                  /clusters and /listeners in Envoy's admin interface, and errors above in this log"
             ),
-            Kind::Answer | Kind::BreakerOpen | Kind::TooManyInFlight | Kind::Local => String::new(),
+            FailureKind::Answer | FailureKind::BreakerOpen | FailureKind::TooManyInFlight | FailureKind::Local => String::new(),
         }
     }
 }
@@ -118,31 +121,34 @@ mod tests {
     #[test]
     fn what_redis_and_its_proxy_answer_is_told_by_its_first_words() {
         for (text, kind) in [
-            ("NOAUTH Authentication required.", Kind::Login),
+            ("NOAUTH Authentication required.", FailureKind::Login),
             (
                 "WRONGPASS invalid username-password pair or user is disabled.",
-                Kind::Login,
+                FailureKind::Login,
             ),
             (
                 "NOPERM User headgate has no permissions to run the 'hget' command",
-                Kind::Rights,
+                FailureKind::Rights,
             ),
-            ("upstream failure", Kind::Connection),
-            ("no upstream host", Kind::NoHost),
-            ("MOVED 16383 localhost:7001", Kind::Redirection),
-            ("ASK 1 localhost:7001", Kind::Redirection),
-            ("OOM command not allowed", Kind::Answer),
-            ("", Kind::Answer),
+            ("upstream failure", FailureKind::Connection),
+            ("no upstream host", FailureKind::NoHost),
+            ("MOVED 16383 localhost:7001", FailureKind::Redirection),
+            ("ASK 1 localhost:7001", FailureKind::Redirection),
+            ("OOM command not allowed", FailureKind::Answer),
+            ("", FailureKind::Answer),
         ] {
-            assert_eq!(Kind::of(&GroupError::Redis(text.into())), kind, "{text}");
+            assert_eq!(FailureKind::of(&GroupError::Redis(text.into())), kind, "{text}");
         }
-        assert_eq!(Kind::of(&GroupError::TimedOut), Kind::Silence);
-        assert_eq!(Kind::of(&GroupError::Call(CallError::Closed(14))), Kind::Stream);
+        assert_eq!(FailureKind::of(&GroupError::TimedOut), FailureKind::Silence);
+        assert_eq!(
+            FailureKind::of(&GroupError::Call(CallError::Closed(14))),
+            FailureKind::Stream
+        );
     }
 
     #[test]
     fn advice_names_the_policys_cluster() {
-        for kind in [Kind::NoCluster, Kind::Stream] {
+        for kind in [FailureKind::NoCluster, FailureKind::Stream] {
             assert!(
                 kind.advice(Some("somewhere")).contains("\"somewhere\""),
                 "{kind:?}"

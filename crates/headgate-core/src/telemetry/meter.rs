@@ -1,36 +1,36 @@
-//! What keeps the series, as a trait, and one counter and one gauge of it: what is kept until it is handed on.
+//! A trait for the proxy's metrics, and buffered counters and gauges.
 
-/// The kinds of the proxy-wasm ABI.
+/// The kinds of metrics in the proxy-wasm ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Kind {
+pub enum MetricKind {
     Counter = 0,
     Gauge = 1,
     Histogram = 2,
 }
 
-/// What keeps the series. A name defined twice is one series.
+/// The proxy's metrics. Defining a name twice returns the same series.
 pub trait Meter {
-    /// `None`: it cannot be had.
-    fn define(&self, kind: Kind, name: &str) -> Option<u32>;
+    /// Defines a series and returns its id; `None`: the proxy refused.
+    fn define(&self, kind: MetricKind, name: &str) -> Option<u32>;
     /// Adds to a counter or a gauge.
     fn add(&self, id: u32, by: i64);
     /// Sets a gauge, or adds a value to a histogram.
     fn record(&self, id: u32, value: u64);
 }
 
-/// A counter and what is not handed on yet.
+/// A counter, and what has not been passed to the proxy yet.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Slot {
+pub(super) struct BufferedCounter {
     pub id: Option<u32>,
     pub pending: u64,
 }
 
-impl Slot {
-    /// Defines its series, where that has not been done.
+impl BufferedCounter {
+    /// Defines its series, unless that has been done.
     pub fn define(&mut self, meter: &impl Meter, name: impl FnOnce() -> String) {
         if self.id.is_none() {
-            self.id = meter.define(Kind::Counter, &name());
+            self.id = meter.define(MetricKind::Counter, &name());
         }
     }
 
@@ -42,17 +42,17 @@ impl Slot {
     }
 }
 
-/// A gauge's part that is this worker's: a gauge is the sum of all workers'.
+/// This worker's part of a gauge: a gauge is the sum over all workers.
 #[derive(Debug, Default)]
-pub(super) struct Level {
+pub(super) struct BufferedGauge {
     id: Option<u32>,
     said: i64,
 }
 
-impl Level {
-    /// `id`: the gauge; `None`: it could not be had.
-    pub fn new(id: Option<u32>) -> Level {
-        Level { id, said: 0 }
+impl BufferedGauge {
+    /// `id`: the gauge; `None`: the proxy refused it.
+    pub fn new(id: Option<u32>) -> BufferedGauge {
+        BufferedGauge { id, said: 0 }
     }
 
     pub fn differs(&self, now: usize) -> bool {

@@ -1,23 +1,23 @@
-//! Which series there are and what adds to them. How the proxy keeps them is [`meter`](super::meter)'s, how they
-//! are named `names`'s.
+//! Defines the series and updates them. [`meter`](super::meter) is the interface of the proxy, and `names` builds their
+//! names.
 //!
-//! The number of series depends on the configuration alone, never on callers or their paths. Counters are added up
-//! here and handed on a few times a second, so that a request costs no host call for them.
+//! The number of series depends on the configuration alone, never on callers or their paths. Counters are added up here
+//! and passed to the proxy a few times a second, so a request costs no host call for them.
 
-use super::meter::{Kind, Level, Meter, Slot};
+use super::meter::{BufferedCounter, BufferedGauge, Meter, MetricKind};
 use super::names::series;
-pub use super::per_limit::LimitCounted;
+pub use super::per_limit::LimitResult;
 use super::per_limit::LimitSeries;
 use super::rejections::Rejections;
-use super::waits::Waits;
+use super::waits::WaitHistogram;
 use crate::decision::{CountedBy, Outcome};
 use crate::identify::Hasher;
-use crate::lease::Event;
+use crate::lease::LeaseEvent;
 use crate::model::Policy;
-pub use crate::redis::Levels;
+pub use crate::redis::Gauges;
 use std::time::{Duration, Instant};
 
-/// How long counts may wait here before they are handed on.
+/// How long counts may wait here before they are passed to the proxy.
 const HAND_ON: Duration = Duration::from_millis(250);
 
 const OUTCOMES: [Outcome; 7] = [
@@ -29,14 +29,14 @@ const OUTCOMES: [Outcome; 7] = [
     Outcome::NoClient { refused: false },
     Outcome::AmbiguousClient,
 ];
-/// In place of an outcome: the caller left before its request was decided.
+/// The index after the outcomes: the caller left before its request was decided.
 const ABANDONED: usize = OUTCOMES.len();
 const DECISIONS: usize = OUTCOMES.len() + 1;
 const BY: [&str; 5] = [
-    CountedBy::Redis.word(),
-    CountedBy::Local.word(),
-    CountedBy::Cache.word(),
-    CountedBy::Lease.word(),
+    CountedBy::Redis.as_str(),
+    CountedBy::Local.as_str(),
+    CountedBy::Cache.as_str(),
+    CountedBy::Lease.as_str(),
     "none",
 ];
 const REQUESTS: usize = DECISIONS * BY.len();
@@ -46,28 +46,29 @@ pub struct Metrics<M: Meter> {
     meter: M,
     instance: String,
     limits: LimitSeries,
-    requests: Vec<Slot>,
-    /// By the word of its outcome; the words are a handful of constants.
-    calls: Vec<(&'static str, Slot)>,
+    requests: Vec<BufferedCounter>,
+    /// By outcome; there are only a few constants.
+    calls: Vec<(&'static str, BufferedCounter)>,
     rejections: Rejections,
-    waits: Waits,
-    levels: [Level; 3],
-    /// Costs that were no number, or missing in a response; they count as 1.
-    broken_costs: Slot,
-    /// Calls that were cut into one a key, because a slot was moving: what they count is right, but not all or nothing.
-    split_calls: Slot,
-    /// Counters that were forgotten before their time, because there were more than `local.max_counters`.
-    evicted: Slot,
+    waits: WaitHistogram,
+    gauges: [BufferedGauge; 3],
+    /// Costs that were not a number, or missing in a response; they count as 1.
+    broken_costs: BufferedCounter,
+    /// Calls that were split into one for each key while a slot was moving: they count correctly, but not all or
+    /// nothing.
+    split_calls: BufferedCounter,
+    /// Local counters that were evicted before they expired: there were more than `local.max_counters`.
+    evicted: BufferedCounter,
     due: Option<Instant>,
 }
 
 impl<M: Meter> Metrics<M> {
-    /// `version`: what tells configurations apart. Series that alerts ask for are there from the start, at zero.
+    /// `version` identifies the configuration. Series for alerts exist from the start, at zero.
     pub fn new(policy: &Policy, hasher: &Hasher, meter: M, version: u64) -> Metrics<M> {
         let instance = [("instance", policy.instance.as_str())];
-        let gauge = |name: &str| meter.define(Kind::Gauge, &series(name, &instance));
-        let level = |name: &str| Level::new(gauge(name));
-        let levels = [
+        let gauge = |name: &str| meter.define(MetricKind::Gauge, &series(name, &instance));
+        let level = |name: &str| BufferedGauge::new(gauge(name));
+        let gauges = [
             level("headgate_streams_open"),
             level("headgate_calls_in_flight"),
             level("headgate_breakers_open"),
@@ -76,22 +77,22 @@ impl<M: Meter> Metrics<M> {
             meter.record(id, version);
         }
         let wait = meter.define(
-            Kind::Histogram,
+            MetricKind::Histogram,
             &series("headgate_redis_wait_microseconds", &instance),
         );
-        let plain = |name: &str| Slot {
-            id: meter.define(Kind::Counter, name),
+        let plain = |name: &str| BufferedCounter {
+            id: meter.define(MetricKind::Counter, name),
             pending: 0,
         };
         let limits = policy.limits.iter().map(|limit| limit.name.clone()).collect();
         let mut metrics = Metrics {
             instance: policy.instance.clone(),
             limits: LimitSeries::new(&policy.instance, limits, &meter),
-            requests: vec![Slot::default(); REQUESTS],
+            requests: vec![BufferedCounter::default(); REQUESTS],
             calls: Vec::new(),
             rejections: Rejections::new(policy, hasher),
-            waits: Waits::new(wait),
-            levels,
+            waits: WaitHistogram::new(wait),
+            gauges,
             broken_costs: plain("headgate_broken_costs_total"),
             split_calls: plain("headgate_split_calls_total"),
             evicted: plain("headgate_local_evicted_total"),
@@ -111,7 +112,9 @@ impl<M: Meter> Metrics<M> {
 
     /// One request was decided.
     pub fn decided(&mut self, now: Instant, outcome: Outcome, by: Option<CountedBy>) {
-        let at = OUTCOMES.iter().position(|known| known.word() == outcome.word());
+        let at = OUTCOMES
+            .iter()
+            .position(|known| known.as_str() == outcome.as_str());
         self.request(now, at.unwrap_or(0), by);
     }
 
@@ -123,77 +126,79 @@ impl<M: Meter> Metrics<M> {
         self.due_soon(now);
     }
 
-    /// One of a request's limits said something, or could not be asked.
-    pub fn counted(&mut self, counted: &LimitCounted) {
+    /// One of a request's limits gave a verdict, or could not be counted.
+    pub fn counted(&mut self, counted: &LimitResult) {
         self.limits.counted(counted);
     }
 
     /// Permits were taken in advance, or ended unspent.
-    pub fn leased(&mut self, now: Instant, event: Event) {
+    pub fn leased(&mut self, now: Instant, event: LeaseEvent) {
         self.limits.leased(event);
         self.due_soon(now);
     }
 
-    /// So many costs could not be read.
+    /// Counts costs that could not be read.
     pub fn broken_costs(&mut self, now: Instant, costs: u32) {
         self.broken_costs.pending += u64::from(costs);
         self.due_soon(now);
     }
 
-    /// A call was cut into one for each key.
+    /// A call was split into one for each key.
     pub fn split_call(&mut self, now: Instant) {
         self.split_calls.pending += 1;
         self.due_soon(now);
     }
 
-    /// So many local counters were evicted before their time.
+    /// Counts local counters that were evicted before they expired.
     pub fn evicted(&mut self, now: Instant, counters: u64) {
         self.evicted.pending += counters;
         self.due_soon(now);
     }
 
-    /// A request was rejected by this limit, at this endpoint: a name of the configuration's, never a caller's.
+    /// A request was rejected by this limit, at this endpoint: a name from the configuration, never from the caller.
     pub fn rejected(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
         self.rejections.note(limit, endpoint, client);
     }
 
-    /// A request waited so long for its counts, in µs.
+    /// A request waited this long for its counts, in µs.
     pub fn waited(&mut self, now: Instant, micros: u64) {
         self.waits.note(micros, &self.meter);
         self.due_soon(now);
     }
 
-    /// There is something to hand on.
+    /// Schedules [`Metrics::hand_on`].
     fn due_soon(&mut self, now: Instant) {
         self.due.get_or_insert(now + HAND_ON);
     }
 
-    /// A call ended like this.
+    /// A call ended with this outcome.
     pub fn called(&mut self, outcome: &'static str) {
         match self.calls.iter_mut().find(|(known, _)| *known == outcome) {
             Some((_, slot)) => slot.pending += 1,
-            None => self.calls.push((outcome, Slot { id: None, pending: 1 })),
+            None => self
+                .calls
+                .push((outcome, BufferedCounter { id: None, pending: 1 })),
         }
     }
 
-    /// When [`Metrics::hand_on`] is due; `None`: there is nothing to hand on.
+    /// When [`Metrics::hand_on`] is due; `None`: nothing to pass on.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether there is something to hand on now: counts that have waited, a stream or a breaker that came or went.
-    pub fn is_due(&self, now: Instant, levels: Levels) -> bool {
-        let [streams, _, breakers] = &self.levels;
+    /// Whether something is to be passed to the proxy now: counts that have waited, or a changed gauge.
+    pub fn is_due(&self, now: Instant, gauges: Gauges) -> bool {
+        let [streams, _, breakers] = &self.gauges;
         self.due.is_some_and(|due| due <= now)
-            || streams.differs(levels.streams_open)
-            || breakers.differs(levels.breakers_open)
+            || streams.differs(gauges.streams_open)
+            || breakers.differs(gauges.breakers_open)
     }
 
-    /// Hands everything on to the proxy.
-    pub fn hand_on(&mut self, levels: Levels) {
+    /// Passes everything to the proxy.
+    pub fn hand_on(&mut self, gauges: Gauges) {
         self.due = None;
-        let now = [levels.streams_open, levels.calls_in_flight, levels.breakers_open];
-        for (level, now) in self.levels.iter_mut().zip(now) {
+        let now = [gauges.streams_open, gauges.calls_in_flight, gauges.breakers_open];
+        for (level, now) in self.gauges.iter_mut().zip(now) {
             level.hand_on(&self.meter, now);
         }
         self.waits.hand_on(&self.meter);
@@ -225,7 +230,7 @@ impl<M: Meter> Metrics<M> {
                 "decision",
                 OUTCOMES
                     .get(at / BY.len())
-                    .map_or("abandoned", |outcome| outcome.word()),
+                    .map_or("abandoned", |outcome| outcome.as_str()),
             ),
             ("by", BY.get(at % BY.len()).copied().unwrap_or("none")),
         ];
@@ -235,10 +240,10 @@ impl<M: Meter> Metrics<M> {
     }
 }
 
-/// The worker ends: what it holds open ends with it, while the gauges stay.
+/// Subtracts this worker's part from the gauges: they outlive the worker.
 impl<M: Meter> Drop for Metrics<M> {
     fn drop(&mut self) {
-        self.hand_on(Levels::default());
+        self.hand_on(Gauges::default());
     }
 }
 

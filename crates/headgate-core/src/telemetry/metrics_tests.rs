@@ -3,17 +3,17 @@ use super::*;
 use crate::identify::{FakeRequest, Source};
 use crate::limit::fixtures::{header, limit, policy};
 use crate::limit::{Match, OnError, PathPattern, Plan, Planner, Verdict};
-use crate::model::{ClientValue, NamedClient};
+use crate::model::{NamedClient, NamedClientValue};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Name and value of every series.
 #[derive(Clone, Default)]
-struct Memory(Rc<RefCell<Vec<(String, i64)>>>);
+struct TestMeter(Rc<RefCell<Vec<(String, i64)>>>);
 
-impl Meter for Memory {
-    fn define(&self, _: Kind, name: &str) -> Option<u32> {
+impl Meter for TestMeter {
+    fn define(&self, _: MetricKind, name: &str) -> Option<u32> {
         let mut all = self.0.borrow_mut();
         let known = all.iter().position(|(known, _)| known == name);
         let at = known.unwrap_or_else(|| {
@@ -32,9 +32,9 @@ impl Meter for Memory {
     }
 }
 
-impl Memory {
-    /// Those that are not zero.
-    fn told(&self) -> BTreeMap<String, i64> {
+impl TestMeter {
+    /// The series that are not zero.
+    fn values(&self) -> BTreeMap<String, i64> {
         self.0
             .borrow()
             .iter()
@@ -48,13 +48,13 @@ impl Memory {
     }
 }
 
-fn metrics(clients: Vec<NamedClient>) -> (Metrics<Memory>, Memory) {
+fn metrics(clients: Vec<NamedClient>) -> (Metrics<TestMeter>, TestMeter) {
     let mut policy = policy(
         vec![header("x-api-key")],
         vec![limit("a", &[]), limit("100/minute", &[])],
     );
     policy.metrics.clients = clients;
-    let memory = Memory::default();
+    let memory = TestMeter::default();
     (
         Metrics::new(&policy, &Hasher::new(None), memory.clone(), 7),
         memory,
@@ -84,7 +84,7 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
         (1, true, None, CountedBy::Redis, OnError::Allow),
         (1, false, None, CountedBy::Redis, OnError::Deny),
     ] {
-        metrics.counted(&LimitCounted {
+        metrics.counted(&LimitResult {
             limit,
             enforced,
             verdict,
@@ -93,14 +93,14 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
         });
     }
     let (limit, now) = (1, Instant::now());
-    metrics.leased(now, Event::Taken { limit, permits: 40 });
-    metrics.leased(now, Event::Taken { limit, permits: 2 });
-    metrics.leased(now, Event::Unspent { limit, permits: 5 });
-    metrics.hand_on(Levels::default());
-    let told = memory.told();
+    metrics.leased(now, LeaseEvent::Taken { limit, permits: 40 });
+    metrics.leased(now, LeaseEvent::Taken { limit, permits: 2 });
+    metrics.leased(now, LeaseEvent::Unspent { limit, permits: 5 });
+    metrics.hand_on(Gauges::default());
+    let values = memory.values();
     let said = |limit: &str, outcome: &str, by: &str| {
         let name = format!("headgate_decisions_total;instance=main;limit={limit};outcome={outcome};by={by}");
-        told.get(&name).copied().unwrap_or(0)
+        values.get(&name).copied().unwrap_or(0)
     };
     assert_eq!(said("a", "allowed", "redis"), 1);
     assert_eq!(said("a", "allowed", "local"), 1);
@@ -109,7 +109,7 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
     assert_eq!(said("100/minute", "allowed", "lease"), 1);
     for (metric, value) in [("leases", 2), ("lease_permits", 42), ("lease_permits_unspent", 5)] {
         assert_eq!(
-            told[&format!("headgate_{metric}_total;instance=main;limit=100/minute")],
+            values[&format!("headgate_{metric}_total;instance=main;limit=100/minute")],
             value
         );
     }
@@ -120,17 +120,17 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
         "a shadow never refuses"
     );
     assert_eq!(
-        told["headgate_near_limit_total;instance=main;limit=a"], 1,
+        values["headgate_near_limit_total;instance=main;limit=a"], 1,
         "80 is not over 80"
     );
     assert_eq!(
-        told["headgate_quota_used_percent_total;instance=main;limit=a"],
+        values["headgate_quota_used_percent_total;instance=main;limit=a"],
         80 + 81 + 100 + 100
     );
 }
 
 #[test]
-fn requests_calls_and_levels_are_told_and_a_worker_that_ends_takes_its_levels_along() {
+fn metrics_report_requests_and_a_dropped_worker_clears_gauges() {
     let (mut metrics, memory) = metrics(vec![]);
     let now = Instant::now();
     assert_eq!(metrics.due(), None);
@@ -143,41 +143,42 @@ fn requests_calls_and_levels_are_told_and_a_worker_that_ends_takes_its_levels_al
         metrics.called(outcome);
     }
     metrics.waited(now, 1_234);
-    metrics.hand_on(Levels {
+    metrics.hand_on(Gauges {
         streams_open: 3,
         calls_in_flight: 9,
         breakers_open: 1,
     });
-    metrics.hand_on(Levels {
+    metrics.hand_on(Gauges {
         streams_open: 3,
         calls_in_flight: 2,
         breakers_open: 0,
     });
     assert_eq!(metrics.due(), None);
-    let told = memory.told();
+    let values = memory.values();
     assert_eq!(
-        told["headgate_requests_total;instance=main;decision=exempt;by=none"],
+        values["headgate_requests_total;instance=main;decision=exempt;by=none"],
         1
     );
     assert_eq!(
-        told["headgate_requests_total;instance=main;decision=no_client;by=none"],
+        values["headgate_requests_total;instance=main;decision=no_client;by=none"],
         1
     );
     assert_eq!(
-        told["headgate_redis_calls_total;instance=main;outcome=timed_out"],
+        values["headgate_redis_calls_total;instance=main;outcome=timed_out"],
         2
     );
-    assert_eq!(told["headgate_redis_calls_total;instance=main;outcome=lost"], 1);
-    assert_eq!(told["headgate_redis_wait_microseconds;instance=main"], 1_234);
-    assert_eq!(told["headgate_configuration_version;instance=main"], 7);
-    assert_eq!(told["headgate_streams_open;instance=main"], 3);
-    assert_eq!(told["headgate_calls_in_flight;instance=main"], 2);
+    assert_eq!(values["headgate_redis_calls_total;instance=main;outcome=lost"], 1);
+    assert_eq!(values["headgate_redis_wait_microseconds;instance=main"], 1_234);
+    assert_eq!(values["headgate_configuration_version;instance=main"], 7);
+    assert_eq!(values["headgate_streams_open;instance=main"], 3);
+    assert_eq!(values["headgate_calls_in_flight;instance=main"], 2);
     drop(metrics);
-    let told = memory.told();
+    let values = memory.values();
     assert!(
-        told.keys()
+        values
+            .keys()
             .all(|name| !name.contains("open") && !name.contains("in_flight")),
-        "{told:?}"
+        "{values:?}"
     );
 }
 
@@ -186,27 +187,27 @@ fn a_client_with_a_name_has_a_series_and_everyone_else_is_other() {
     let named = |name: &str, value: &str| NamedClient {
         name: name.into(),
         source: "api_key".into(),
-        value: ClientValue::Value(value.into()),
+        value: NamedClientValue::Value(value.into()),
     };
     let (mut metrics, memory) = metrics(vec![named("partner-7", "secret")]);
     let hash = format!("api_key:{}", Hasher::new(None).digest(b"secret"));
     metrics.rejected(0, "/v1/{id}", Some(&hash));
     metrics.rejected(0, "/v1/{id}", Some("api_key:anyone"));
     metrics.rejected(0, "/v1/{id}", None);
-    metrics.hand_on(Levels::default());
-    let told = memory.told();
+    metrics.hand_on(Gauges::default());
+    let values = memory.values();
     assert_eq!(
-        told["api_throttle_rejected_total;limit=a;endpoint=/v1/{id};client=partner-7"],
+        values["api_throttle_rejected_total;limit=a;endpoint=/v1/{id};client=partner-7"],
         1
     );
     assert_eq!(
-        told["api_throttle_rejected_total;limit=a;endpoint=/v1/{id};client=other"],
+        values["api_throttle_rejected_total;limit=a;endpoint=/v1/{id};client=other"],
         2
     );
 }
 
-/// By the road of a real request: who calls and where is a caller's own, and none of it comes to a series.
-fn clients_and_paths_leave_the_number_of_series_the_same(requests: u32) {
+/// Counts requests as the engine does. Clients and paths are chosen by callers, and must not create series.
+fn clients_and_paths_add_no_series(requests: u32) {
     let template = Match {
         path: Some(PathPattern::template("/v1/{id}/items").unwrap()),
         ..Match::default()
@@ -220,7 +221,7 @@ fn clients_and_paths_leave_the_number_of_series_the_same(requests: u32) {
     items.matches = vec![template];
     let policy = policy(vec![source], vec![items, limit("all", &[])]);
     let planner = Planner::new(&policy, Hasher::new(None));
-    let memory = Memory::default();
+    let memory = TestMeter::default();
     let mut metrics = Metrics::new(&policy, planner.hasher(), memory.clone(), 7);
     let mut before = 0;
     for n in 0..requests {
@@ -238,7 +239,7 @@ fn clients_and_paths_leave_the_number_of_series_the_same(requests: u32) {
         };
         let shown = identity.client().map(ToString::to_string);
         for charge in groups.iter().flat_map(|group| &group.charges) {
-            metrics.counted(&LimitCounted {
+            metrics.counted(&LimitResult {
                 limit: charge.limit,
                 enforced: charge.enforced,
                 verdict: verdict(false, 0),
@@ -249,51 +250,51 @@ fn clients_and_paths_leave_the_number_of_series_the_same(requests: u32) {
             metrics.rejected(charge.limit, pattern, shown.as_deref());
         }
         if n == 0 {
-            metrics.hand_on(Levels::default());
+            metrics.hand_on(Gauges::default());
             before = memory.len();
         }
     }
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     assert_eq!(memory.len(), before);
-    let told = memory.told();
+    let values = memory.values();
     for (limit, endpoint) in [("items", "/v1/{id}/items"), ("all", "the%20route")] {
         let name = format!("api_throttle_rejected_total;limit={limit};endpoint={endpoint};client=other");
-        assert_eq!(told[&name], i64::from(requests));
+        assert_eq!(values[&name], i64::from(requests));
     }
 }
 
 #[test]
-fn fifty_thousand_clients_and_paths_leave_the_number_of_series_the_same() {
-    clients_and_paths_leave_the_number_of_series_the_same(50_000);
+fn fifty_thousand_clients_and_paths_add_no_series() {
+    clients_and_paths_add_no_series(50_000);
 }
 
 #[test]
 #[ignore = "slow"]
-fn a_million_clients_and_paths_leave_the_number_of_series_the_same() {
-    clients_and_paths_leave_the_number_of_series_the_same(1_000_000);
+fn a_million_clients_and_paths_add_no_series() {
+    clients_and_paths_add_no_series(1_000_000);
 }
 
 #[test]
-fn a_million_clients_and_endpoints_leave_the_number_of_series_bounded() {
+fn the_number_of_series_by_client_and_endpoint_is_bounded() {
     let (mut metrics, memory) = metrics(vec![]);
     metrics.rejected(0, "/a", Some("api_key:0"));
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     let before = memory.len();
     for n in 0..1_000_000_u32 {
         metrics.rejected(0, "/a", Some(&format!("api_key:{n}")));
     }
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     assert_eq!(memory.len(), before, "clients make no series");
     for n in 0..100_000_u32 {
         metrics.rejected(n as usize % 2, &format!("/{n}"), None);
     }
-    metrics.hand_on(Levels::default());
+    metrics.hand_on(Gauges::default());
     assert!(
         memory.len() <= before + MOST + 2,
         "even a route made for each request"
     );
     let total: i64 = memory
-        .told()
+        .values()
         .iter()
         .filter(|(name, _)| name.starts_with("api_"))
         .map(|(_, n)| n)

@@ -1,8 +1,7 @@
-//! How a series is named, so that Envoy's `stats_tags` can take its labels out again. Which series there are is
-//! decided by their owner.
+//! Builds the names of series so that Envoy's `stats_tags` can extract the labels.
 //!
-//! A name is `<metric>;<label>=<value>;…`, which is Graphite's form too. Values are escaped, so that neither sign can
-//! stand in one: whatever a limit, a route or a path template is called, a regex finds the labels' true borders.
+//! A name is `<metric>;<label>=<value>;…`, which is Graphite's form too. Values are escaped, so that they contain
+//! neither sign: whatever the name of a limit, a route or a path template is, a regex finds the borders of the labels.
 
 use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
 

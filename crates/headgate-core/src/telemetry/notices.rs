@@ -1,25 +1,25 @@
-//! What is logged of what a transport to Redis notices: the remedy, in the words of Headgate's configuration.
+//! Log texts for the notices of a transport to Redis: what happened, and the remedy in the terms of the configuration.
 
 use crate::redis::{Notice, Refusal};
 
-/// The text of a notice, with what it means for requests.
+/// The text of a notice and its effect on requests.
 pub fn notice_text(notice: &Notice) -> String {
     let text = match notice {
         Notice::BreakerOpened { .. } => {
-            return format!("{notice}; on_error decides for its callers until it answers again")
+            return format!("{notice}; applying on_error until it answers again")
         }
-        Notice::BreakerClosed { .. } => return format!("{notice}: it counts again"),
+        Notice::BreakerClosed { .. } => return format!("{notice}; it answers again"),
         Notice::Refused(refusal) => return refusal_text(*refusal),
         Notice::GuardRefuses => {
-            "the redis_call guard refuses this filter's calls, and on_error decides for every caller: the guard is of \
-             another release, or has another redis.key_prefix; update the listener redis_call first"
+            "the redis_call guard refuses this filter's calls; applying on_error to every request. The guard is of \
+             another release or has another redis.key_prefix; update the listener redis_call first"
         }
         Notice::Redirected => {
-            "Redis answers MOVED: it is a Redis Cluster, and Higress's own call asks any node and follows no redirection. \
+            "Redis answers MOVED: it is a Redis Cluster, and Higress's own call goes to any node and follows no redirection. \
              Load headgate.wasm in place of headgate-higress.wasm (Higress 2.2 and later), or put a proxy in front of the \
-             cluster; until then on_error decides for most clients"
+             cluster; until then on_error applies to most clients"
         }
-        Notice::PasswordMissing => "Redis wants a password; write redis.native.password: {env: NAME}",
+        Notice::PasswordMissing => "Redis answers NOAUTH: it requires a password; write redis.native.password: {env: NAME}",
         Notice::NotOneCommand => "a call that was not one command has not been sent; this is a bug",
     };
     text.to_owned()
@@ -34,11 +34,11 @@ pub fn refusal_text(refusal: Refusal) -> String {
              global.onlyPushRouteCluster: false"
         }
         Refusal::NoHost => {
-            "redis.native.service has no host. It is asked again; if it stays so, see to its endpoints, and for a Redis \
+            "redis.native.service has no host. It is asked again; if it stays so, check its endpoints, and for a Redis \
              Cluster load headgate.wasm"
         }
-        Refusal::Unimplemented => "this proxy has no Redis call of its own; load headgate.wasm",
-        Refusal::BadMemory => "the gateway's Redis call answers status 6; this is a bug",
+        Refusal::Unimplemented => "this proxy does not implement a Redis call; load headgate.wasm",
+        Refusal::BadMemory => "the gateway's Redis call returned status 6; this is a bug",
         Refusal::Other(_) => return refusal.to_string(),
     };
     text.to_owned()
@@ -58,12 +58,12 @@ mod tests {
         };
         assert_eq!(
             notice_text(&opened),
-            "circuit breaker opened for 127.0.0.1:7001 after 5 failure(s), the last: \"upstream failure\"; on_error \
-             decides for its callers until it answers again"
+            "circuit breaker opened for 127.0.0.1:7001 after 5 failures (last: \"upstream failure\"); applying \
+             on_error until it answers again"
         );
         assert_eq!(
             notice_text(&Notice::BreakerClosed { shard }),
-            "circuit breaker closed for 127.0.0.1:7001: it counts again"
+            "circuit breaker closed for 127.0.0.1:7001; it answers again"
         );
     }
 

@@ -1,45 +1,45 @@
-//! The series of each limit: what it said and by whom, how much of it was used, and its leases.
+//! The series of each limit: its verdicts and where they were counted, how much of it was used, and its leases.
 
-use super::meter::{Meter, Slot};
+use super::meter::{BufferedCounter, Meter};
 use super::names::series;
 use crate::decision::CountedBy;
-use crate::lease::Event;
+use crate::lease::LeaseEvent;
 use crate::limit::{OnError, Verdict};
 
-/// Near its limit is who has used more than this share of it, in percent.
+/// A client is near its limit if it has used more than this share of it, in percent.
 const NEAR: u64 = 80;
 
-/// So many limits have their series from the start; those of the others come with their first call. Envoy's own tables
-/// grow by some 35 bytes with each series that a new configuration defines, and do not shrink.
+/// This many limits have their series from the start; those of the others are defined with their first call. Envoy's
+/// own tables grow by some 35 bytes with each series that a new configuration defines, and do not shrink.
 const EAGER: usize = 100;
 
-/// What a limit said, by whom; near and used are metrics of their own.
+/// The labels of verdicts: outcome and by; near and used are other metrics.
 const SAID: [(&str, &str); 12] = [
-    ("allowed", CountedBy::Redis.word()),
-    ("allowed", CountedBy::Local.word()),
-    ("allowed", CountedBy::Cache.word()),
-    ("denied", CountedBy::Redis.word()),
-    ("denied", CountedBy::Local.word()),
-    ("denied", CountedBy::Cache.word()),
-    ("shadow_denied", CountedBy::Redis.word()),
-    ("shadow_denied", CountedBy::Local.word()),
-    ("shadow_denied", CountedBy::Cache.word()),
+    ("allowed", CountedBy::Redis.as_str()),
+    ("allowed", CountedBy::Local.as_str()),
+    ("allowed", CountedBy::Cache.as_str()),
+    ("denied", CountedBy::Redis.as_str()),
+    ("denied", CountedBy::Local.as_str()),
+    ("denied", CountedBy::Cache.as_str()),
+    ("shadow_denied", CountedBy::Redis.as_str()),
+    ("shadow_denied", CountedBy::Local.as_str()),
+    ("shadow_denied", CountedBy::Cache.as_str()),
     ("failed_open", "none"),
     ("failed_closed", "none"),
-    ("allowed", CountedBy::Lease.word()),
+    ("allowed", CountedBy::Lease.as_str()),
 ];
 const BY_LEASE: usize = SAID.len() - 1;
 const NEAR_LIMIT: usize = SAID.len();
 const USED: usize = NEAR_LIMIT + 1;
-/// Leases, permits that they took, and permits that were not spent in time.
+/// The indices after: leases, permits that they took, and permits that expired unspent.
 const LEASES: usize = USED + 1;
 const PERMITS: usize = LEASES + 1;
 const UNSPENT: usize = PERMITS + 1;
 const PER_LIMIT: usize = UNSPENT + 1;
 
-/// What one limit of a request said.
+/// The result of one limit of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct LimitCounted {
+pub struct LimitResult {
     /// Index into the policy's limits.
     pub limit: usize,
     /// `false`: in shadow for this client.
@@ -54,15 +54,15 @@ pub struct LimitCounted {
 pub(super) struct LimitSeries {
     instance: String,
     limits: Vec<String>,
-    slots: Vec<Slot>,
+    slots: Vec<BufferedCounter>,
 }
 
 impl LimitSeries {
-    /// Series that alerts ask for are there from the start, at zero.
+    /// Series for alerts exist from the start, at zero.
     pub fn new(instance: &str, limits: Vec<String>, meter: &impl Meter) -> LimitSeries {
         let mut series = LimitSeries {
             instance: instance.to_owned(),
-            slots: vec![Slot::default(); PER_LIMIT * limits.len()],
+            slots: vec![BufferedCounter::default(); PER_LIMIT * limits.len()],
             limits,
         };
         for limit in 0..series.limits.len().min(EAGER) {
@@ -78,8 +78,8 @@ impl LimitSeries {
         self.limits.get(limit).map(String::as_str)
     }
 
-    pub fn counted(&mut self, counted: &LimitCounted) {
-        let LimitCounted {
+    pub fn counted(&mut self, counted: &LimitResult) {
+        let LimitResult {
             limit,
             enforced,
             verdict,
@@ -103,7 +103,7 @@ impl LimitSeries {
         let Some((verdict, quota)) = verdict.and_then(|verdict| Some((verdict, verdict.limit?))) else {
             return;
         };
-        // 0/s has nothing that could be used
+        // 0/s has no quota to use
         let used = match quota {
             0 => 100,
             _ => quota.saturating_sub(verdict.remaining).saturating_mul(100) / quota,
@@ -114,13 +114,13 @@ impl LimitSeries {
         }
     }
 
-    pub fn leased(&mut self, event: Event) {
+    pub fn leased(&mut self, event: LeaseEvent) {
         match event {
-            Event::Taken { limit, permits } => {
+            LeaseEvent::Taken { limit, permits } => {
                 self.add(limit, LEASES, 1);
                 self.add(limit, PERMITS, permits);
             }
-            Event::Unspent { limit, permits } => self.add(limit, UNSPENT, permits),
+            LeaseEvent::Unspent { limit, permits } => self.add(limit, UNSPENT, permits),
         }
     }
 

@@ -1,16 +1,17 @@
-//! The series of rejections: by limit, endpoint and client. Only clients that the policy names have series of their own.
+//! The series of rejections: by limit, endpoint and client. Only clients that are named in the policy have their own
+//! series.
 
-use super::meter::{Meter, Slot};
+use super::meter::{BufferedCounter, Meter};
 use super::names::series;
 use crate::engine::OTHER_ENDPOINT;
 use crate::identify::{self, Hasher};
-use crate::model::{ClientValue, Policy};
+use crate::model::{NamedClientValue, Policy};
 use std::collections::BTreeMap;
 
-/// Series for each worker; what comes beyond is counted under `other`.
+/// The largest number of series for each worker; all others are counted under `other`.
 pub(super) const MOST: usize = 1_000;
 
-/// What stands for everything without a series of its own.
+/// The label for everything without its own series.
 const OTHER: &str = OTHER_ENDPOINT;
 
 /// Indices into the policy's limits, the endpoints and the clients' names.
@@ -21,8 +22,8 @@ pub(super) struct Rejections {
     clients: BTreeMap<String, usize>,
     names: Vec<String>,
     endpoints: Vec<String>,
-    /// A handful, as a rule, and so not worth a map's hashing at each denial.
-    rejected: Vec<(Key, Slot)>,
+    /// Usually a handful, so a list is faster than a map.
+    rejected: Vec<(Key, BufferedCounter)>,
 }
 
 impl Rejections {
@@ -36,9 +37,9 @@ impl Rejections {
         for client in &policy.metrics.clients {
             let source = policy.identify.iter().find(|source| source.name == client.source);
             let value = match (&client.value, source) {
-                (ClientValue::Hash(hash), _) => Some(identify::ClientValue::Digest(*hash)),
-                (ClientValue::Value(value), Some(source)) => source.client_value(value, hasher),
-                (ClientValue::Value(_), None) => None,
+                (NamedClientValue::Hash(hash), _) => Some(identify::ClientValue::Digest(*hash)),
+                (NamedClientValue::Value(value), Some(source)) => source.client_value(value, hasher),
+                (NamedClientValue::Value(_), None) => None,
             };
             if let Some(value) = value {
                 let shown = identify::Client {
@@ -54,7 +55,7 @@ impl Rejections {
         rejections
     }
 
-    /// `endpoint`: a name of the configuration's, never a caller's.
+    /// `endpoint`: a name from the configuration, never from the caller.
     pub fn note(&mut self, limit: usize, endpoint: &str, client: Option<&str>) {
         let client = client.and_then(|client| self.clients.get(client)).copied();
         let known = self.endpoints.iter().position(|known| known == endpoint);
@@ -74,7 +75,9 @@ impl Rejections {
         }
         match at.and_then(|at| self.rejected.get_mut(at)) {
             Some((_, slot)) => slot.pending += 1,
-            None => self.rejected.push((key, Slot { id: None, pending: 1 })),
+            None => self
+                .rejected
+                .push((key, BufferedCounter { id: None, pending: 1 })),
         }
     }
 

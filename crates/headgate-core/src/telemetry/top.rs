@@ -1,12 +1,12 @@
-//! Who is rejected most, in bounded memory: space-saving (Metwally, Agrawal, El Abbadi 2005).
+//! The most rejected clients, in bounded memory: the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005).
 //!
-//! With k places, whoever has more than 1/k of all rejections is in the sketch, and a count is too high by its error at
-//! most, never too low.
+//! With k entries, every client with more than 1/k of all rejections is in the sketch. A count is too high by at most
+//! its error, and never too low.
 
-use crate::json::{self, Object};
+use serde::Serialize;
 use std::cmp::Reverse;
 
-/// Places of the sketch; twelve times what is shown, so that those shown are right where the rest is noise.
+/// Entries of the sketch: twelve times what is shown, so that the shown counts are accurate.
 const PLACES: usize = 128;
 
 /// How many are shown.
@@ -14,36 +14,36 @@ const SHOWN: usize = 10;
 
 #[derive(Debug, Default)]
 pub struct Top {
-    places: Vec<Place>,
-    /// No count is below it, and none before `next` is at it: counts only grow.
+    places: Vec<SketchEntry>,
+    /// The lowest count. No entry before `next` has it: counts only grow.
     least: u64,
     next: usize,
 }
 
 #[derive(Debug)]
-struct Place {
-    /// Of `client`: looked at first.
+struct SketchEntry {
+    /// The end of `client` ([`end`]): compared first.
     end: u64,
     client: String,
     /// The limit that rejected it last, as an index into the policy's.
     limit: usize,
     rejected: u64,
-    /// How much of `rejected` may be another's.
+    /// How much of `rejected` may belong to other clients.
     error: u64,
 }
 
-impl Place {
-    fn json<'a>(&self, name: impl Fn(usize) -> &'a str) -> String {
-        let mut place = Object::new();
-        place.text("client", &self.client);
-        place.text("limit", name(self.limit));
-        place.number("rejected", self.rejected);
-        place.number("error", self.error);
-        place.finish()
-    }
+/// One of the most rejected.
+#[derive(Debug, Serialize)]
+pub struct Rejected<'a> {
+    pub client: String,
+    /// The limit that rejected it last.
+    pub limit: &'a str,
+    pub rejected: u64,
+    /// How much of `rejected` may belong to other clients.
+    pub error: u64,
 }
 
-/// The last eight bytes of a client, as a number. Most clients end in a hash, and differ in it.
+/// The last eight bytes of a client, as a number. Most clients end with a hash, so it differs.
 fn end(client: &str) -> u64 {
     let last = client.as_bytes().last_chunk();
     u64::from_le_bytes(last.copied().unwrap_or_default())
@@ -53,14 +53,14 @@ impl Top {
     /// Counts one rejection.
     pub fn note(&mut self, client: &str, limit: usize) {
         let end = end(client);
-        let known = |place: &&mut Place| place.end == end && place.client == client;
+        let known = |place: &&mut SketchEntry| place.end == end && place.client == client;
         if let Some(place) = self.places.iter_mut().find(known) {
             place.rejected += 1;
             place.limit = limit;
             return;
         }
         if self.places.len() < PLACES {
-            self.places.push(Place {
+            self.places.push(SketchEntry {
                 end,
                 client: client.to_owned(),
                 limit,
@@ -79,14 +79,14 @@ impl Top {
         }
     }
 
-    /// A place with the smallest count. Its count grows next, and so the search goes on behind it: of many callers
-    /// with a rejection each, one in [`PLACES`] looks at all places.
-    fn least(&mut self) -> Option<&mut Place> {
-        let at_least = |place: &Place| place.rejected == self.least;
+    /// An entry with the lowest count. Its count grows next, so the search continues after it: of many clients with one
+    /// rejection each, one in [`PLACES`] scans all entries.
+    fn least(&mut self) -> Option<&mut SketchEntry> {
+        let at_least = |place: &SketchEntry| place.rejected == self.least;
         let mut found = (self.next..self.places.len()).find(|&at| self.places.get(at).is_some_and(at_least));
         if found.is_none() {
             self.least = self.places.iter().map(|place| place.rejected).min()?;
-            let at_least = |place: &Place| place.rejected == self.least;
+            let at_least = |place: &SketchEntry| place.rejected == self.least;
             found = self.places.iter().position(at_least);
         }
         self.next = found?;
@@ -97,13 +97,19 @@ impl Top {
         self.places.is_empty()
     }
 
-    /// The most rejected, as a JSON list for the log, and starts anew; `name` names a limit.
-    pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> String {
+    /// Returns the most rejected clients in descending order, and clears the sketch; `name` returns the name of a
+    /// limit.
+    pub fn take<'a>(&mut self, name: impl Fn(usize) -> &'a str) -> Vec<Rejected<'a>> {
         (self.least, self.next) = (0, 0);
         let mut places = std::mem::take(&mut self.places);
         places.sort_by_key(|place| Reverse(place.rejected));
-        let shown: Vec<String> = places.iter().take(SHOWN).map(|place| place.json(&name)).collect();
-        json::list(&shown)
+        let shown = places.into_iter().take(SHOWN).map(|place| Rejected {
+            client: place.client,
+            limit: name(place.limit),
+            rejected: place.rejected,
+            error: place.error,
+        });
+        shown.collect()
     }
 }
 
@@ -111,7 +117,7 @@ impl Top {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{json, Value};
+    use serde_json::json;
     use std::collections::BTreeMap;
 
     #[test]
@@ -124,7 +130,7 @@ mod tests {
             }
         }
         assert!(top.places.len() == PLACES);
-        let shown: Value = serde_json::from_str(&top.take(|limit| ["a", "b"][limit])).unwrap();
+        let shown = json!(top.take(|limit| ["a", "b"][limit]));
         let order: Vec<_> = shown
             .as_array()
             .unwrap()
@@ -147,8 +153,8 @@ mod tests {
     }
 
     proptest! {
-        /// The law of space-saving: in a full sketch no count is too low, none is too high by more than its error,
-        /// and no error is above what the sketch's least place has.
+        /// The law of space-saving: in a full sketch no count is too low, none is too high by more than its error, and
+        /// no error is above the lowest count.
         #[test]
         fn a_count_is_never_too_low_and_too_high_by_its_error_at_most(clients in prop::collection::vec(0..400_u32, 0..3_000)) {
             let mut top = Top::default();

@@ -1,20 +1,20 @@
-//! How long requests waited for their counts, until that is handed on to the proxy's histogram: many values in a row cost
-//! it less than one by one between other work, where neither its code nor its data is at hand.
+//! A buffer of how long requests waited for their counts, in µs, for the proxy's histogram: passing many values in a
+//! row is cheaper, as the proxy's code and data are in the CPU's cache then.
 
 use super::meter::Meter;
 
-/// So many values are handed on at once, however soon they came: some 10 µs of the proxy.
+/// The size of the buffer. Passing it on takes the proxy some 10 µs.
 const AT_ONCE: usize = 64;
 
-pub(super) struct Waits {
-    /// The histogram; `None`: it could not be had.
+pub(super) struct WaitHistogram {
+    /// The histogram; `None`: the proxy refused it.
     id: Option<u32>,
     pending: Vec<u64>,
 }
 
-impl Waits {
-    pub fn new(id: Option<u32>) -> Waits {
-        Waits {
+impl WaitHistogram {
+    pub fn new(id: Option<u32>) -> WaitHistogram {
+        WaitHistogram {
             id,
             pending: Vec::new(),
         }
@@ -38,7 +38,7 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
-    use super::super::meter::Kind;
+    use super::super::meter::MetricKind;
     use super::*;
     use std::cell::RefCell;
 
@@ -47,7 +47,7 @@ mod tests {
     struct All(RefCell<Vec<u64>>);
 
     impl Meter for All {
-        fn define(&self, _: Kind, _: &str) -> Option<u32> {
+        fn define(&self, _: MetricKind, _: &str) -> Option<u32> {
             None
         }
 
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn every_value_is_handed_on_once_and_few_wait() {
-        let (mut waits, all) = (Waits::new(Some(7)), All::default());
+        let (mut waits, all) = (WaitHistogram::new(Some(7)), All::default());
         for micros in 0..1_000 {
             waits.note(micros, &all);
             assert!(micros + 1 - all.0.borrow().len() as u64 <= AT_ONCE as u64);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn without_a_histogram_nothing_is_kept() {
-        let (mut waits, all) = (Waits::new(None), All::default());
+        let (mut waits, all) = (WaitHistogram::new(None), All::default());
         (0..1_000).for_each(|micros| waits.note(micros, &all));
         assert!(waits.pending.is_empty() && all.0.borrow().is_empty());
     }

@@ -1,9 +1,9 @@
-//! What may go on to Redis: calls of the filter's scripts, by their bodies or their SHA-1s, and of the plain commands
-//! that it needs, on keys below the prefix, and `CLUSTER SLOTS`. Anything else is replaced, where it stands, by a command that `redis_proxy` itself answers with an
-//! error, so that the replies keep their order and no other call of the connection is disturbed.
+//! Decides which commands may reach Redis: calls of the filter's scripts, by body or SHA-1, and the plain commands that it
+//! needs, all on keys with the prefix, and `CLUSTER SLOTS`. Any other command is replaced by one that `redis_proxy` itself
+//! answers with an error. So the replies keep their order, and the other calls of the connection are not disturbed.
 //!
-//! Scripts that another application loaded into the same Redis are refused: whoever reaches the listener could run
-//! them.
+//! Scripts that another application loaded into the same Redis are refused; otherwise any process that can connect to the
+//! listener could run them.
 
 use super::scanner::{Arg, Scanner};
 use super::Violation;
@@ -12,18 +12,18 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::rc::Rc;
 
-/// The largest command taken, in bytes on the wire; also what one connection may hold in memory.
+/// The largest accepted command, in bytes on the wire; also the most that one connection keeps in memory.
 pub const MAX_COMMAND: usize = 1 << 20;
 
-/// A buffer larger than this, in bytes, is given back once it is empty.
+/// A buffer with a larger capacity than this, in bytes, is shrunk once it is empty.
 const KEPT_BUFFER: usize = 16 << 10;
 
-/// What a refused command is called when it reaches `redis_proxy`, and the argument that it gets: both appear in
-/// the error, `ERR unknown command 'headgate-refused-FLUSHALL', with args beginning with: …`.
+/// The prefix of the name with which a refused command reaches `redis_proxy`. Name and reason appear in the error:
+/// `ERR unknown command 'headgate-refused-FLUSHALL', with args beginning with: …`.
 pub const REFUSED_PREFIX: &[u8] = b"headgate-refused-";
 const REFUSED_REASON: &[u8] = b"only Headgate's own calls pass here";
 
-/// What is allowed, the same for all connections.
+/// The allowed commands, scripts and keys; the same for all connections.
 #[derive(Debug)]
 pub struct Rules {
     key_prefix: Vec<u8>,
@@ -32,9 +32,9 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Every key must begin with `key_prefix`; write it with its separator, as in `ratelimit:`, or the keys of another
-    /// application whose prefix begins the same are allowed. `scripts` are those that may be called: this release's and
-    /// the one before it, for a rolling upgrade.
+    /// Every key must begin with `key_prefix`. Include the separator, as in `ratelimit:`; without it, the keys of another
+    /// application whose prefix begins the same are allowed too. `scripts` may be called: for a rolling upgrade, list those
+    /// of this release and of the previous one.
     pub fn new(key_prefix: &str, scripts: &'static [Script]) -> Rules {
         Rules {
             key_prefix: key_prefix.as_bytes().to_vec(),
@@ -43,9 +43,8 @@ impl Rules {
         }
     }
 
-    /// Allows these commands besides, such as `INCR`. The first argument of each must be its only key: no other
-    /// argument is compared with the prefix, so do not allow what takes several keys or none (`MSET`, `RENAME`,
-    /// `FLUSHALL`).
+    /// Allows these commands too, such as `INCR`. The first argument of each must be its only key. No other argument is
+    /// compared with the prefix, so do not allow commands with several keys or none (`MSET`, `RENAME`, `FLUSHALL`).
     pub fn allowing(mut self, commands: &[&str]) -> Rules {
         self.commands
             .extend(commands.iter().map(|name| (*name).to_owned()));
@@ -61,15 +60,15 @@ impl Rules {
         self.scripts.iter().any(|script| script.body.as_bytes() == body)
     }
 
-    /// Whether it is the SHA-1 of one of the scripts, or that by which probes call none.
+    /// Whether it is the SHA-1 of one of the scripts, or the one that probes use.
     fn has_sha1(&self, hex: &[u8]) -> bool {
         let mut names = self.scripts.iter().map(|script| script.sha1_hex);
         hex == UNKNOWN_SHA1.as_bytes() || names.any(|name| name.as_bytes().eq_ignore_ascii_case(hex))
     }
 }
 
-/// The name of a refused command, fit for RESP and logs: upper case, at most 32 bytes, `_` for what is not
-/// `[A-Z0-9_-]`.
+/// The name of a refused command, safe for RESP and logs: upper case, at most 32 bytes, with `_` for every byte that is
+/// not in `[A-Z0-9_-]`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CommandName {
     bytes: [u8; 32],
@@ -77,6 +76,7 @@ pub struct CommandName {
 }
 
 impl CommandName {
+    /// Converts any bytes.
     pub fn of(name: &[u8]) -> CommandName {
         let mut bytes = [0; 32];
         let mut len = 0;
@@ -90,6 +90,7 @@ impl CommandName {
         CommandName { bytes, len }
     }
 
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         let name = self.bytes.get(..self.len).unwrap_or_default();
         std::str::from_utf8(name).unwrap_or_default()
@@ -108,11 +109,12 @@ impl fmt::Debug for CommandName {
     }
 }
 
-/// Commands that were replaced.
+/// The commands that were replaced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Refused {
+    /// How many.
     pub count: u32,
-    /// The newest of them.
+    /// The name of the last one.
     pub last: Option<CommandName>,
 }
 
@@ -123,48 +125,50 @@ impl AddAssign for Refused {
     }
 }
 
-/// What the next argument of the command under way must be, or how it is decided.
+/// What the next argument of the current command must be, or the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Expected {
     Name,
     Body,
     Sha,
     Numkeys,
-    /// So many more keys; the other arguments are free.
+    /// The number of keys that follow; the arguments after them are not checked.
     Keys(usize),
     ClusterSubcommand,
     Allowed,
     Refused,
 }
 
-impl State {
-    /// The state after one more argument. A command that ends in any state but `Allowed` is refused.
-    fn after(self, arg: Arg<'_>, rules: &Rules) -> State {
+impl Expected {
+    /// The state after one more argument. A command that ends in any state other than `Allowed` is refused.
+    fn after(self, arg: Arg<'_>, rules: &Rules) -> Expected {
         match self {
-            State::Name if arg.bytes.eq_ignore_ascii_case(b"EVALSHA") => State::Sha,
-            State::Name if arg.bytes.eq_ignore_ascii_case(b"EVAL") => State::Body,
-            State::Name if arg.bytes.eq_ignore_ascii_case(b"CLUSTER") => State::ClusterSubcommand,
-            State::Name if rules.has_command(arg.bytes) => State::Keys(1),
-            State::Sha if rules.has_sha1(arg.bytes) => State::Numkeys,
-            State::Body if rules.has_body(arg.bytes) => State::Numkeys,
-            State::Numkeys => match plain_decimal(arg.bytes) {
-                Some(keys) if keys <= arg.later() => State::Keys(keys),
-                _ => State::Refused,
+            Expected::Name if arg.bytes.eq_ignore_ascii_case(b"EVALSHA") => Expected::Sha,
+            Expected::Name if arg.bytes.eq_ignore_ascii_case(b"EVAL") => Expected::Body,
+            Expected::Name if arg.bytes.eq_ignore_ascii_case(b"CLUSTER") => Expected::ClusterSubcommand,
+            Expected::Name if rules.has_command(arg.bytes) => Expected::Keys(1),
+            Expected::Sha if rules.has_sha1(arg.bytes) => Expected::Numkeys,
+            Expected::Body if rules.has_body(arg.bytes) => Expected::Numkeys,
+            Expected::Numkeys => match plain_decimal(arg.bytes) {
+                Some(keys) if keys <= arg.remaining() => Expected::Keys(keys),
+                _ => Expected::Refused,
             },
-            State::Keys(keys) if arg.bytes.starts_with(&rules.key_prefix) => match keys {
-                1 => State::Allowed,
-                _ => State::Keys(keys - 1),
+            Expected::Keys(keys) if arg.bytes.starts_with(&rules.key_prefix) => match keys {
+                1 => Expected::Allowed,
+                _ => Expected::Keys(keys - 1),
             },
-            State::ClusterSubcommand if arg.bytes.eq_ignore_ascii_case(b"SLOTS") && arg.later() == 0 => {
-                State::Allowed
+            Expected::ClusterSubcommand
+                if arg.bytes.eq_ignore_ascii_case(b"SLOTS") && arg.remaining() == 0 =>
+            {
+                Expected::Allowed
             }
-            State::Allowed => State::Allowed,
-            _ => State::Refused,
+            Expected::Allowed => Expected::Allowed,
+            _ => Expected::Refused,
         }
     }
 }
 
-/// A number from 1 on: digits only, no leading zero, as Redis itself demands of numkeys.
+/// A number from 1 up: digits only, without a leading zero. Redis requires the same of numkeys.
 fn plain_decimal(text: &[u8]) -> Option<usize> {
     if !text.iter().all(u8::is_ascii_digit) || text.starts_with(b"0") {
         return None;
@@ -172,64 +176,69 @@ fn plain_decimal(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Watches the commands of one connection.
+/// Filters the commands of one connection.
 #[derive(Debug)]
 pub struct Guard {
     rules: Rc<Rules>,
     scanner: Scanner,
-    state: State,
-    /// Of the command under way.
+    state: Expected,
+    /// The name of the current command.
     name: CommandName,
-    /// The part of a command that has come so far.
-    held: Vec<u8>,
+    /// The part of a command that has arrived so far.
+    partial: Vec<u8>,
 }
 
 impl Guard {
+    /// For one new connection.
     pub fn new(rules: Rc<Rules>) -> Guard {
         Guard {
             rules,
             scanner: Scanner::default(),
-            state: State::Name,
+            state: Expected::Name,
             name: CommandName::of(b""),
-            held: Vec::new(),
+            partial: Vec::new(),
         }
     }
 
-    /// Takes the next bytes of the stream of commands and appends to `out` the commands that they complete: the
-    /// allowed ones as they are, a replacement for each other. After an error the guard must not be used again.
+    /// Takes the next bytes of the stream of commands and appends the commands that they complete to `out`: allowed ones
+    /// unchanged, and a replacement for each other one.
+    ///
+    /// # Errors
+    /// The bytes are not canonical RESP commands. Do not use the guard again.
     pub fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Refused, Violation> {
-        if self.held.is_empty() {
+        if self.partial.is_empty() {
             let (read, refused) = self.scan(bytes, out)?;
-            self.held.extend_from_slice(bytes.get(read..).unwrap_or_default());
+            self.partial
+                .extend_from_slice(bytes.get(read..).unwrap_or_default());
             return Ok(refused);
         }
-        let mut held = std::mem::take(&mut self.held);
-        held.extend_from_slice(bytes);
-        let (read, refused) = self.scan(&held, out)?;
-        held.drain(..read.min(held.len()));
-        if held.is_empty() {
-            held.shrink_to(KEPT_BUFFER);
+        let mut partial = std::mem::take(&mut self.partial);
+        partial.extend_from_slice(bytes);
+        let (read, refused) = self.scan(&partial, out)?;
+        partial.drain(..read.min(partial.len()));
+        if partial.is_empty() {
+            partial.shrink_to(KEPT_BUFFER);
         }
-        self.held = held;
+        self.partial = partial;
         Ok(refused)
     }
 
-    /// Reads what `bytes` has of whole commands, and says how many bytes they are.
+    /// Reads the complete commands in `bytes`, and returns how many bytes they have.
     fn scan(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Refused), Violation> {
         let mut refused = Refused::default();
-        // Allowed commands that follow each other are copied at once: those from `run` to `begin`.
+        // Consecutive allowed commands are copied together: the bytes from `run` to `begin`.
         let (mut run, mut begin) = (0, 0);
         while let Some(arg) = self.scanner.next_arg(bytes.get(begin..).unwrap_or_default())? {
             if arg.index == 0 {
-                self.state = State::Name;
+                self.state = Expected::Name;
                 self.name = CommandName::of(arg.bytes);
             }
             self.state = self.state.after(arg, &self.rules);
-            if arg.later() > 0 {
+            if arg.remaining() > 0 {
                 continue;
             }
             let end = begin + self.scanner.finish();
-            if self.state != State::Allowed {
+            if self.state != Expected::Allowed {
                 out.extend_from_slice(bytes.get(run..begin).unwrap_or_default());
                 self.replace(out);
                 refused += Refused {
@@ -244,7 +253,7 @@ impl Guard {
         Ok((begin, refused))
     }
 
-    /// Puts the replacement of a refused command.
+    /// Appends the replacement of a refused command.
     fn replace(&self, out: &mut Vec<u8>) {
         let name = [REFUSED_PREFIX, self.name.as_str().as_bytes()].concat();
         resp::command(out, &[&name, REFUSED_REASON]);

@@ -1,12 +1,12 @@
-//! gRPC's length-prefixed framing: a flag, a length of four bytes, the message. Holds no message: its bytes are
-//! handed on as they come.
+//! gRPC's length-prefixed framing: a flag, a length of four bytes, the message. Messages are not buffered: their bytes are
+//! passed on as they arrive.
 
 use super::Violation;
 
 /// Length of a frame's header in bytes.
 pub const FRAME_HEADER: usize = 5;
 
-/// The largest frame taken, in bytes of its message.
+/// The largest accepted frame, in bytes of its message.
 pub const MAX_FRAME: u32 = 1 << 20;
 
 /// The header of a frame that carries an uncompressed message of `len` bytes (gRPC over HTTP/2,
@@ -16,19 +16,22 @@ pub fn frame_header(len: u32) -> [u8; FRAME_HEADER] {
     [0, a, b, c, d]
 }
 
-/// Takes the framing off a stream of bytes.
+/// Removes the framing from a stream of bytes.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// The part of a header that has come so far.
+    /// The part of a header that has arrived so far.
     header: [u8; FRAME_HEADER],
     header_len: usize,
-    /// Bytes of the message under way that are still to come.
+    /// Bytes of the current message that have not arrived yet.
     message_left: usize,
 }
 
 impl Frames {
-    /// The next piece of a message, cut off the front of `bytes`; `None` when they are used up. Where a message
-    /// ends is not told: the messages' contents are one stream.
+    /// Cuts the next piece of a message off the front of `bytes`; `None`: `bytes` is used up. Message boundaries are not
+    /// returned: the contents of the messages are one stream.
+    ///
+    /// # Errors
+    /// A frame that is compressed or larger than [`MAX_FRAME`].
     pub fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Violation> {
         while self.message_left == 0 {
             let Some((&byte, rest)) = bytes.split_first() else {
@@ -57,7 +60,7 @@ fn message_len([flag, a, b, c, d]: [u8; FRAME_HEADER]) -> Result<usize, Violatio
     }
     match u32::from_be_bytes([a, b, c, d]) {
         len if len > MAX_FRAME => Err(Violation::FrameTooLarge(len)),
-        // A usize has 32 bits at least wherever this runs.
+        // usize has at least 32 bits on all supported targets.
         len => Ok(len as usize),
     }
 }
@@ -83,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_a_zero_flag_and_the_length_in_network_order() {
+    fn a_header_is_a_zero_flag_and_a_big_endian_length() {
         assert_eq!(frame_header(0x0102_0304), [0, 1, 2, 3, 4]);
     }
 
     #[test]
-    fn a_frame_that_is_compressed_or_too_large_is_refused_by_its_header() {
+    fn compressed_and_too_large_frames_are_refused() {
         assert_eq!(unframe(&[&[1, 0, 0, 0, 0]]), Err(Violation::FrameFlag(1)));
         assert_eq!(unframe(&[&[0, 0, 0x10, 0, 0]]), Ok(vec![]));
         assert_eq!(

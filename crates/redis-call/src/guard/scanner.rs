@@ -1,47 +1,46 @@
-//! Cuts a stream of RESP commands into their arguments, and takes only the one canonical way to write them: a
-//! spelling that this scanner and Envoy's decoder could read differently would be a way around the guard.
+//! Splits a stream of RESP commands into their arguments. It accepts only the canonical encoding: if this scanner and
+//! Envoy's decoder could read the same bytes differently, that would be a way around the guard.
 
 use super::{Violation, MAX_COMMAND};
 
-/// The shortest argument, `$0\r\n\r\n`: a longer command than its bytes allow is refused by its header.
+/// The shortest argument, `$0\r\n\r\n`, in bytes. A header with more arguments than fit into [`MAX_COMMAND`] is refused.
 const SHORTEST_ARG: usize = 6;
 
-/// Digits of a length; those of [`MAX_COMMAND`] at most.
+/// Most digits of a length: as many as [`MAX_COMMAND`] has.
 const MAX_DIGITS: usize = 7;
 
 /// One argument of a command; the first is the command's name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arg<'a> {
     pub index: usize,
-    /// How many arguments the command has.
+    /// Number of arguments of the command.
     pub count: usize,
     pub bytes: &'a [u8],
 }
 
 impl Arg<'_> {
-    /// How many arguments follow.
-    pub fn later(&self) -> usize {
+    /// Number of arguments that follow.
+    pub fn remaining(&self) -> usize {
         self.count.saturating_sub(self.index + 1)
     }
 }
 
-/// How far the command under way has been read.
+/// The position in the current command.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
-    /// Bytes of the command that have been read.
+    /// Bytes of the command read so far.
     read: usize,
     /// 0 until the array's header has been read.
     count: usize,
-    /// Arguments read.
+    /// Arguments read so far.
     index: usize,
-    /// Length of the argument under way, its header read.
+    /// Length of the current argument, once its header has been read.
     body: Option<usize>,
 }
 
 impl Scanner {
-    /// The next argument of the command that `command` begins with; `None`: more bytes are needed, then the next
-    /// call must be given the same bytes and more. Apart from an unfinished header of a few bytes nothing is read
-    /// twice.
+    /// The next argument of the command at the beginning of `command`; `None`: more bytes are needed, and the next call
+    /// must be given the same bytes and more. Nothing is read twice but an incomplete header of a few bytes.
     pub fn next_arg<'a>(&mut self, command: &'a [u8]) -> Result<Option<Arg<'a>>, Violation> {
         if self.count == 0 {
             let Some(count) = self.header(command, b'*', Violation::NotAnArray)? else {
@@ -85,12 +84,12 @@ impl Scanner {
         Ok(Some(arg))
     }
 
-    /// After a command's last argument: its length in bytes; the next command may begin.
+    /// Call it after a command's last argument: returns the command's length in bytes and resets the scanner.
     pub fn finish(&mut self) -> usize {
         std::mem::take(self).read
     }
 
-    /// Reads a length with its type and line end.
+    /// Reads a length with its type byte and line end.
     fn header(
         &mut self,
         command: &[u8],

@@ -1,4 +1,4 @@
-//! What the guard must hold: only Headgate's own calls come out, in order, whatever goes in and however it is cut.
+//! The guard: only Headgate's own calls come out, in order, whatever goes in and however it is split.
 
 use super::*;
 use crate::resp::{self, Decoder, Value};
@@ -37,7 +37,7 @@ fn command(args: &[&str]) -> Vec<u8> {
     out
 }
 
-/// What comes out, and how many commands were replaced.
+/// The output, and the commands that were replaced.
 fn pass(wire: &[u8]) -> Result<(Vec<u8>, Refused), Violation> {
     let mut out = Vec::new();
     let refused = guard().pass(wire, &mut out)?;
@@ -52,7 +52,7 @@ fn replacement(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn headgates_own_calls_pass_as_they_are() {
+fn headgates_own_calls_pass_unchanged() {
     for args in [
         &["EVALSHA", SHA, "1", "ratelimit:main:{api_key:a}"][..],
         &["evalsha", SHA, "1", "ratelimit:a", "FLUSHALL", "other:key"],
@@ -72,7 +72,7 @@ fn headgates_own_calls_pass_as_they_are() {
 }
 
 #[test]
-fn a_plain_command_passes_where_it_is_allowed_and_on_our_keys() {
+fn an_allowed_plain_command_passes_on_keys_with_the_prefix() {
     let pass = |args: &[&str]| {
         let rules = Rules::new("visits:", &[]).allowing(&["INCR", "pexpire"]);
         let mut out = Vec::new();
@@ -105,7 +105,7 @@ fn a_call_with_as_many_keys_as_a_policy_may_need_passes() {
 }
 
 #[test]
-fn everything_else_is_replaced_by_what_names_it() {
+fn other_commands_are_replaced_by_one_with_their_name() {
     let other_body = format!("{BODY} ");
     for (args, name) in [
         (&["FLUSHALL"][..], "FLUSHALL"),
@@ -187,7 +187,7 @@ fn a_hostile_name_can_break_neither_resp_nor_a_log_line() {
 }
 
 #[test]
-fn replacements_stand_in_the_place_of_the_refused() {
+fn replacements_keep_the_position_of_refused_commands() {
     let ours = command(&["EVALSHA", SHA, "1", "ratelimit:a"]);
     let slots = command(&["CLUSTER", "SLOTS"]);
     let wire = [
@@ -212,7 +212,7 @@ fn replacements_stand_in_the_place_of_the_refused() {
 }
 
 #[test]
-fn what_is_no_array_of_bulk_strings_ends_the_connection() {
+fn anything_but_an_array_of_bulk_strings_is_a_violation() {
     for (wire, violation) in [
         ("FLUSHALL\r\n", Violation::NotAnArray(b'F')),
         ("\r\n", Violation::NotAnArray(b'\r')),
@@ -251,9 +251,9 @@ fn the_largest_command_passes_and_one_byte_more_does_not() {
     assert_eq!(pass(&with_padding(most + 1)), Err(Violation::CommandTooLarge));
 }
 
-/// A guard that read the held bytes anew with each push would take 10¹² steps here.
+/// A guard that read the kept bytes again with each push would take 10¹² steps here.
 #[test]
-fn a_large_command_that_comes_byte_by_byte_is_read_in_linear_time() {
+fn a_large_command_byte_by_byte_is_read_in_linear_time() {
     let many = [&["EVALSHA", SHA, "1", "ratelimit:a"][..], &["x"; 60_000]].concat();
     for wire in [command(&many), command(&["SET", "a", &"x".repeat(500_000)])] {
         let (mut guard, mut out) = (guard(), Vec::new());
@@ -265,7 +265,7 @@ fn a_large_command_that_comes_byte_by_byte_is_read_in_linear_time() {
 }
 
 #[test]
-fn frames_need_not_fall_together_with_commands() {
+fn commands_may_be_split_across_frames() {
     let ours = command(&["EVALSHA", SHA, "1", "ratelimit:a"]);
     let stream = [ours.as_slice(), &command(&["FLUSHALL"]), &ours].concat();
     for len in [1, 7, ours.len(), stream.len()] {
@@ -314,7 +314,7 @@ fn command_like() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
-/// The arguments of a command that is allowed or a replacement: the rules once more.
+/// The arguments of an allowed command or of a replacement; panics if the command should not have passed.
 fn our_args(value: &Value) -> Vec<&str> {
     let Value::Array(Some(items)) = value else {
         panic!("{value:?}");

@@ -1,8 +1,8 @@
-//! At most one log line a second: hostile input must not fill the disk.
+//! Limits log lines to one per second: hostile input must not fill the disk.
 
 use std::time::Duration;
 
-/// Says which events get a line, and how many before it went without.
+/// Decides which events are logged, and counts those that are not.
 #[derive(Debug, Default)]
 pub struct Throttle {
     next: Duration,
@@ -13,8 +13,8 @@ pub struct Throttle {
 impl Throttle {
     const PAUSE: Duration = Duration::from_secs(1);
 
-    /// Takes `events` at once; `now` is the time since any fixed moment and never goes back. `Some(n)`: write the
-    /// line, `n` events besides the newest went unwritten since the last; `None`: write nothing.
+    /// Reports `events` that happened at once; `now` is the time since any fixed moment and never decreases. `Some(n)`:
+    /// write a line, `n` other events were not logged since the previous line. `None`: write nothing.
     pub fn admit(&mut self, now: Duration, events: u32) -> Option<u64> {
         self.pending = self.pending.saturating_add(u64::from(events));
         if now < self.next {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_event_a_second_is_admitted_and_says_how_many_were_not() {
+    fn one_event_a_second_is_admitted_with_the_number_of_others() {
         let mut throttle = Throttle::default();
         let ms = Duration::from_millis;
         assert_eq!(throttle.admit(ms(0), 1), Some(0));

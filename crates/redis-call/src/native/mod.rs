@@ -1,51 +1,53 @@
-//! The transport on Higress: the gateway's own Redis client, one command a call.
+//! The transport on Higress: the gateway's own Redis client, with one command per call.
 //!
-//! This file decides when the client is told its credentials, what is sent, and what becomes of a reply. There is one
-//! Redis here, or a proxy in front of a cluster, so one breaker; the client picks a host without looking at the key.
-//! Replies come by token, late ones too, since no call can be taken back. The host is a trait, so that all of it is
-//! tested natively.
+//! This file decides when credentials are sent to the client, which commands are sent, and how a reply is handled. The
+//! service is one Redis, or a proxy in front of a cluster: the client selects a host without regard to the key. So there
+//! is one circuit breaker. Replies are identified by a token. Calls cannot be cancelled, so late replies arrive too. The
+//! host is a trait, so that everything is tested natively.
 
 mod session;
 #[cfg(test)]
 mod tests;
 
 use super::health::Health;
-use super::pending::{probe, Ends, Pending, Purpose};
+use super::pending::{probe, Finished, Pending, Purpose};
 use super::resp::{self, Value};
-use super::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Refusal, Settings};
+use super::{Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Refusal, Settings};
 use fastrand::Rng;
 use session::Session;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How much longer than a caller the client may wait before it drops a connection. Its timer runs for the whole
-/// connection and fails every command on it, so a hiccup must not set it off: each caller has a deadline of its own.
+/// How much longer than a caller the gateway's client waits before it closes a connection. Its timer applies to the whole
+/// connection, and every command on it fails, so a short delay must not trigger it. Each caller has its own deadline.
 /// source: higress-group/envoy `source/extensions/filters/network/common/redis/raw_client_impl.cc`
 /// (onConnectOrOpTimeout); <https://github.com/alibaba/higress/issues/2763>
 pub const STALL: Duration = Duration::from_secs(2);
 
-/// A reply that has not come this long after the client should have given up never will: its place is free again.
-const FORGET: Duration = Duration::from_secs(5);
+/// A call without a reply ends this long after the client's own timeout, so that it no longer counts as in flight.
+const FORGET_AFTER: Duration = Duration::from_secs(5);
 
-/// As the log calls it.
-const WHO: &str = "Redis";
+/// The name in log lines.
+const SHARD_NAME: &str = "Redis";
 
-/// What the transport needs of the gateway.
+/// The host functions of the gateway that the transport needs.
 pub trait NativeHost {
-    /// Tells the client of the service the credentials, the database and its bounds. Up to Higress 2.2.1 that closes
-    /// its connections (<https://github.com/alibaba/higress/issues/4086>); never to be called from within a reply,
-    /// where the client still reads from the connection that would be closed.
+    /// Configures the service's client: credentials, database, timeout. Up to Higress 2.2.1 this closes the client's
+    /// connections (<https://github.com/alibaba/higress/issues/4086>). It must not be called while a reply is handled,
+    /// because the client still reads from the connection that would be closed.
+    ///
     /// source: higress-group/envoy `source/common/redis/async_client_impl.cc` (initialize, PendingRequest::onResponse)
     fn init(&self) -> Result<(), Refusal>;
-    /// Sends one command; the token of its reply.
+    /// Sends one command and returns the token of its reply.
     fn call(&self, command: &[u8]) -> Result<u32, Refusal>;
-    /// Whether there are credentials that can be given again.
+    /// Whether credentials are configured, so that [`NativeHost::init`] can send them again.
     fn has_credentials(&self) -> bool;
 }
 
-/// A call under way, and whether it was repeated after credentials were given again.
-struct UnderWay<Id> {
+/// A call in flight.
+struct InFlight<Id> {
     pending: Pending<Id>,
+    /// It was repeated after the credentials had been sent again.
     renewed: bool,
 }
 
@@ -56,19 +58,20 @@ pub struct Native<H, Id> {
     probe_key: String,
     health: Health,
     session: Session,
-    /// Not sent yet: the client is not ready.
-    queue: VecDeque<UnderWay<Id>>,
-    /// Sent, in that order. Replies mostly come in it, but from several hosts need not.
-    sent: VecDeque<(u32, UnderWay<Id>)>,
-    /// How many of `sent` carry the body.
+    /// Not sent yet, because the client is not ready.
+    queue: VecDeque<InFlight<Id>>,
+    /// In the order in which they were sent. Replies of several hosts may come in another order.
+    sent: VecDeque<(u32, InFlight<Id>)>,
+    /// How many of `sent` contain the script's body.
     bodies: usize,
-    ends: Ends<Id>,
+    finished: Finished<Id>,
     scratch: Vec<u8>,
-    /// What has been noticed and is said once.
-    said: Vec<Notice>,
+    /// Notices that are reported once only.
+    notified: Vec<Notice>,
 }
 
 impl<H: NativeHost, Id> Native<H, Id> {
+    /// Sends nothing yet.
     pub fn new(mut rng: Rng, host: H, settings: Settings) -> Self {
         Native {
             host,
@@ -79,21 +82,22 @@ impl<H: NativeHost, Id> Native<H, Id> {
             queue: VecDeque::new(),
             sent: VecDeque::new(),
             bodies: 0,
-            ends: Ends::new(),
+            finished: Finished::new(),
             scratch: Vec::new(),
-            said: Vec::new(),
+            notified: Vec::new(),
         }
     }
 
+    /// The host, for changes before [`Native::configure`].
     pub fn host_mut(&mut self) -> &mut H {
         &mut self.host
     }
 
-    /// Tells the client its credentials, once a configuration. A service that is not known yet, as may be while the
-    /// plugin is configured, is asked for again at the first call.
+    /// Sends the credentials to the client, once per configuration. If the gateway does not know the service yet, which
+    /// can happen while the plugin is configured, the first call tries again.
     ///
     /// # Errors
-    /// The gateway has no Redis call at all.
+    /// The gateway has no Redis functions.
     pub fn configure(&mut self, now: Instant) -> Result<(), Refusal> {
         match self.session.init(now, &self.host) {
             Err(Refusal::Unimplemented) => Err(Refusal::Unimplemented),
@@ -101,8 +105,8 @@ impl<H: NativeHost, Id> Native<H, Id> {
         }
     }
 
-    /// A reply (`None`: the connection broke, or the client waited in vain). One to a call that nobody knows any more
-    /// is dropped.
+    /// Handles a reply; `None`: the connection broke, or the client's timer expired. A reply to an unknown token is
+    /// dropped.
     pub fn on_reply(
         &mut self,
         now: Instant,
@@ -119,22 +123,22 @@ impl<H: NativeHost, Id> Native<H, Id> {
         self.bodies -= usize::from(call.pending.with_body && self.bodies > 0);
         match reply.map(|bytes| resp::one::reply(bytes).ok_or(CallError::Unintelligible)) {
             Some(Ok(reply)) => self.answered(now, call, reply),
-            Some(Err(error)) => self.ends.push((call.pending, Err(error))),
-            None => self.ends.push((call.pending, Err(CallError::Lost))),
+            Some(Err(error)) => self.finished.push((call.pending, Err(error))),
+            None => self.finished.push((call.pending, Err(CallError::Lost))),
         }
-        self.health.ended(now, &mut self.ends, WHO, completed);
+        self.health.ended(now, &mut self.finished, SHARD_NAME, completed);
     }
 
-    fn answered(&mut self, now: Instant, mut call: UnderWay<Id>, reply: Value) {
+    fn answered(&mut self, now: Instant, mut call: InFlight<Id>, reply: Value) {
         if call.pending.is_to_be_repeated(now, &reply) {
-            // One body under way is enough: what is sent behind it finds the script there. Unless there are several
-            // hosts, each of which has to be told: then the second miss brings the body along.
+            // One body in flight is enough for one host: the calls sent after it find the script loaded. With several
+            // hosts, each needs the body: a call that fails a second time contains it.
             call.pending.with_body = self.bodies == 0 || call.pending.sends > 1;
             return self.send_or_queue(now, call);
         }
         if is(&reply, b"NOAUTH") {
             if !self.host.has_credentials() {
-                self.say_once(Notice::PasswordMissing);
+                self.notify_once(Notice::PasswordMissing);
             } else if !call.renewed
                 && call.pending.deadline > now
                 && self.session.renew(now, call.pending.since)
@@ -144,49 +148,49 @@ impl<H: NativeHost, Id> Native<H, Id> {
             }
         }
         if is(&reply, b"MOVED ") {
-            self.say_once(Notice::Redirected);
+            self.notify_once(Notice::Redirected);
         }
-        self.ends.push((call.pending, Ok(reply)));
+        self.finished.push((call.pending, Ok(reply)));
     }
 
-    fn send_or_queue(&mut self, now: Instant, mut call: UnderWay<Id>) {
+    fn send_or_queue(&mut self, now: Instant, mut call: InFlight<Id>) {
         if self.session.is_ready(now) {
             self.scratch.clear();
             call.pending.encode(&self.settings.script, &mut self.scratch);
             match self.host.call(&self.scratch) {
                 Ok(token) => {
-                    self.session.works();
+                    self.session.call_accepted();
                     call.pending.sends = call.pending.sends.saturating_add(1);
                     call.pending.since = now;
                     self.bodies += usize::from(call.pending.with_body);
                     return self.sent.push_back((token, call));
                 }
                 Err(refusal) => {
-                    self.session.refused(now, refusal);
-                    self.say_once(Notice::Refused(refusal));
+                    self.session.call_refused(now, refusal);
+                    self.notify_once(Notice::Refused(refusal));
                 }
             }
         }
         self.queue.push_back(call);
     }
 
-    fn say_once(&mut self, notice: Notice) {
-        if !self.said.contains(&notice) {
-            self.said.push(notice.clone());
+    fn notify_once(&mut self, notice: Notice) {
+        if !self.notified.contains(&notice) {
+            self.notified.push(notice.clone());
             self.health.notices().push_back(notice);
         }
     }
 
     fn forget_after(&self) -> Duration {
-        self.settings.timeout + STALL + FORGET
+        self.settings.timeout + STALL + FORGET_AFTER
     }
 }
 
 impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
     fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
-        // Two commands in one call would give everybody on the connection somebody else's replies.
+        // Two commands in one call would shift the replies of all other calls on the connection.
         if !call.is_one_command() {
-            self.say_once(Notice::NotOneCommand);
+            self.notify_once(Notice::NotOneCommand);
             return Err(CallError::Unavailable);
         }
         if self.in_flight() >= self.settings.max_in_flight {
@@ -201,7 +205,7 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
         let pending = Pending::new(now, deadline, Purpose::Call(id), call);
         self.send_or_queue(
             now,
-            UnderWay {
+            InFlight {
                 pending,
                 renewed: false,
             },
@@ -210,12 +214,12 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
     }
 
     fn timed_out(&mut self, now: Instant, since: Instant, _slot: HashSlot) {
-        self.health.timed_out(now, since, WHO);
+        self.health.timed_out(now, since, SHARD_NAME);
     }
 
     fn timed_out_in_stall(&mut self, now: Instant, since: Instant, _slot: HashSlot) {
         self.health
-            .timed_out_in_stall(now, since, self.settings.timeout, WHO);
+            .timed_out_in_stall(now, since, self.settings.timeout, SHARD_NAME);
     }
 
     fn wakeup(&self) -> Option<Instant> {
@@ -237,40 +241,40 @@ impl<H: NativeHost, Id> RedisCall<Id> for Native<H, Id> {
         if self.health.probe(now, self.settings.timeout) {
             let call = probe(&self.probe_key);
             let pending = Pending::new(now, now + self.settings.timeout, Purpose::Probe, call);
-            self.queue.push_back(UnderWay {
+            self.queue.push_back(InFlight {
                 pending,
                 renewed: false,
             });
         }
         let forget = self.forget_after();
-        let gone = |(_, call): &(u32, UnderWay<Id>)| call.pending.since + forget <= now;
-        while self.sent.front().is_some_and(gone) {
+        let overdue = |(_, call): &(u32, InFlight<Id>)| call.pending.since + forget <= now;
+        while self.sent.front().is_some_and(overdue) {
             let Some((_, call)) = self.sent.pop_front() else {
                 break;
             };
             self.bodies -= usize::from(call.pending.with_body && self.bodies > 0);
-            self.ends.push((call.pending, Err(CallError::Lost)));
+            self.finished.push((call.pending, Err(CallError::Lost)));
         }
         if !self.queue.is_empty() && self.session.is_to_be_initialized(now) {
             if let Err(refusal) = self.session.init(now, &self.host) {
-                self.say_once(Notice::Refused(refusal));
+                self.notify_once(Notice::Refused(refusal));
             }
         }
         for call in std::mem::take(&mut self.queue) {
             match call.pending.deadline <= now {
-                true => self.ends.push((call.pending, Err(CallError::Unavailable))),
+                true => self.finished.push((call.pending, Err(CallError::Unavailable))),
                 false => self.send_or_queue(now, call),
             }
         }
-        self.health.ended(now, &mut self.ends, WHO, completed);
+        self.health.ended(now, &mut self.finished, SHARD_NAME, completed);
     }
 
     fn in_flight(&self) -> usize {
         self.queue.len() + self.sent.len()
     }
 
-    fn levels(&self) -> Levels {
-        Levels {
+    fn gauges(&self) -> Gauges {
+        Gauges {
             streams_open: usize::from(self.session.is_initialized()),
             calls_in_flight: self.in_flight(),
             breakers_open: usize::from(self.health.is_open()),

@@ -1,4 +1,4 @@
-//! Whether the gateway's client has its credentials and a host: when it is told, and how soon it is asked again.
+//! Whether the gateway's client has credentials and a host: when credentials are sent, and when the next attempt is made.
 
 use super::NativeHost;
 use crate::backoff::Backoff;
@@ -6,16 +6,16 @@ use crate::Refusal;
 use fastrand::Rng;
 use std::time::{Duration, Instant};
 
-/// Credentials are given again no more often than this, as that may close connections.
+/// The shortest time between two transmissions of credentials, which may close connections.
 const RENEW: Duration = Duration::from_secs(1);
 
-/// The longest between two attempts at a cluster that is not there: a new one is soon in use.
+/// The longest pause between two attempts to reach a missing cluster, so that a new one is used soon.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Session {
     initialized: bool,
-    latest: Option<Instant>,
-    /// After refusals; a call that was taken ends them.
+    initialized_at: Option<Instant>,
+    /// After refusals; reset by a call that the gateway accepts.
     backoff: Backoff,
 }
 
@@ -23,7 +23,7 @@ impl Session {
     pub fn new(rng: Rng) -> Self {
         Session {
             initialized: false,
-            latest: None,
+            initialized_at: None,
             backoff: Backoff::up_to(LONGEST_PAUSE, rng),
         }
     }
@@ -32,7 +32,7 @@ impl Session {
         self.initialized
     }
 
-    /// Calls may be sent now.
+    /// Whether calls may be sent now.
     pub fn is_ready(&self, now: Instant) -> bool {
         self.initialized && self.is_due(now)
     }
@@ -45,7 +45,7 @@ impl Session {
         self.backoff.retry_at().is_none_or(|at| at <= now)
     }
 
-    /// The earliest moment for another attempt; `None`: now.
+    /// The earliest time of the next attempt; `None`: now.
     pub fn retry_at(&self) -> Option<Instant> {
         self.backoff.retry_at()
     }
@@ -54,32 +54,32 @@ impl Session {
         let result = host.init();
         self.initialized = result.is_ok();
         match result {
-            Ok(()) => self.latest = Some(now),
+            Ok(()) => self.initialized_at = Some(now),
             Err(_) => self.backoff.failed(now),
         }
         result
     }
 
-    /// A call was taken.
-    pub fn works(&mut self) {
+    /// The gateway accepted a call.
+    pub fn call_accepted(&mut self) {
         self.backoff.succeeded();
     }
 
-    /// A call was refused. A cluster that has gone comes back, if at all, without credentials.
-    pub fn refused(&mut self, now: Instant, refusal: Refusal) {
+    /// The gateway refused a call. A cluster that was removed has no credentials when it is added again.
+    pub fn call_refused(&mut self, now: Instant, refusal: Refusal) {
         self.backoff.failed(now);
         self.initialized &= refusal != Refusal::UnknownCluster;
     }
 
-    /// The client has lost its credentials: an update of the cluster makes it a new one. `true`: they are given
-    /// again with the next tick, or were since the call was sent, and the call is worth repeating.
+    /// The client has lost its credentials, because an update of the cluster creates a new client. `true`: the call can be
+    /// repeated, because the credentials will be sent with the next tick, or were sent after the call.
     pub fn renew(&mut self, now: Instant, sent: Instant) -> bool {
         if !self.initialized {
             return true;
         }
-        match self.latest {
-            Some(latest) if sent < latest => true,
-            Some(latest) if now < latest + RENEW => false,
+        match self.initialized_at {
+            Some(initialized_at) if sent < initialized_at => true,
+            Some(initialized_at) if now < initialized_at + RENEW => false,
             _ => {
                 self.initialized = false;
                 true

@@ -1,28 +1,28 @@
-//! Replies, decoded as their bytes come in. Bounded in depth and size; what is not RESP2 is an error, never a panic.
+//! Decodes replies incrementally. Depth and size are bounded; bytes that are not RESP2 are an error, never a panic.
 
 use super::Value;
 use std::fmt;
 
-/// How large a reply may be, in bytes on the wire, where the caller does not say.
+/// The default of the largest accepted reply, in bytes on the wire.
 pub const DEFAULT_MAX_REPLY: usize = 1 << 20;
 
-/// How deep arrays may be nested.
+/// Deepest accepted nesting of arrays.
 pub const MAX_DEPTH: usize = 8;
 
-/// The shortest element of an array, `+\r\n`: a longer array than its bytes allow is refused by its header.
+/// The shortest element of an array, `+\r\n`, in bytes. A header with more elements than the bound allows is refused.
 const SHORTEST_ELEMENT: usize = 3;
 
-/// Elements to make room for before any has come: a header alone must not allocate what it claims.
+/// Most elements to allocate before they have arrived: the header of a huge array must not allocate much memory.
 const RESERVED_ELEMENTS: usize = 64;
 
-/// A buffer larger than this, in bytes, is given back once it is empty.
+/// A buffer with a larger capacity than this, in bytes, is shrunk once it is empty.
 const KEPT_BUFFER: usize = 16 << 10;
 
-/// Why bytes are no reply. The stream they came from cannot be used any further: where the next reply begins is
+/// Why the bytes are not a reply. The stream cannot be used any longer, because the beginning of the next reply is
 /// unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RespError {
-    /// A value begins with a byte that names no type of RESP2.
+    /// A value begins with a byte that is not a type of RESP2.
     UnknownType(u8),
     /// A number or length that is not a decimal `i64`, or a length below -1.
     BadNumber,
@@ -30,7 +30,7 @@ pub enum RespError {
     BadLineEnd,
     /// Arrays nested deeper than [`MAX_DEPTH`].
     TooDeep,
-    /// A reply that is, or says that it will be, larger than the decoder's bound.
+    /// A reply that is larger than the decoder's bound, or whose header announces a larger one.
     TooLarge,
 }
 
@@ -48,20 +48,30 @@ impl fmt::Display for RespError {
 
 impl std::error::Error for RespError {}
 
-/// Turns a stream of bytes into replies. Every byte is looked at once, however the stream is cut, and memory stays
-/// within a small multiple of the bound (an element of 3 bytes takes a [`Value`] of 32).
+/// Turns a stream of bytes into replies. Every byte is read once, however the stream is split. Memory is bounded by a
+/// small multiple of the largest accepted reply (an element of 3 bytes becomes a [`Value`] of 32 bytes).
+///
+/// ```
+/// use redis_call::resp::{Decoder, Value};
+/// let mut decoder = Decoder::new();
+/// decoder.push(b":4");
+/// assert_eq!(decoder.next(), Ok(None), "more bytes are needed");
+/// decoder.push(b"1\r\n+OK\r\n");
+/// assert_eq!(decoder.next(), Ok(Some(Value::Int(41))));
+/// assert_eq!(decoder.next(), Ok(Some(Value::Simple(b"OK".to_vec()))));
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     buf: Vec<u8>,
-    /// Where in `buf` the first byte stands that is not yet part of a value.
+    /// Offset in `buf` of the first byte that is not part of a value yet.
     read: usize,
-    /// From here on the line under way has not been searched for its end.
+    /// Offset in `buf` up to which the current line has been searched for its end.
     searched: usize,
-    /// Length of the bulk string under way, its header read.
+    /// Length of the current bulk string, once its header has been read.
     bulk: Option<usize>,
-    /// Arrays under way, outermost first.
+    /// Incomplete arrays, outermost first.
     open: Vec<OpenArray>,
-    /// Bytes that the reply under way may still take.
+    /// Bytes that the current reply may still have.
     left: usize,
     max: usize,
     failed: Option<RespError>,
@@ -73,7 +83,7 @@ struct OpenArray {
     items: Vec<Value>,
 }
 
-/// What one step reads: a value that is complete in itself, or the header of an array.
+/// The result of one step: a complete value that is not an array, or the header of an array.
 enum Step {
     Value(Value),
     Array(usize),
@@ -86,11 +96,12 @@ impl Default for Decoder {
 }
 
 impl Decoder {
+    /// Accepts replies of up to [`DEFAULT_MAX_REPLY`] bytes.
     pub fn new() -> Decoder {
         Decoder::default()
     }
 
-    /// `max`: how large one reply may be, in bytes on the wire.
+    /// Accepts replies of up to `max` bytes on the wire.
     pub fn with_max_reply(max: usize) -> Decoder {
         Decoder {
             buf: Vec::new(),
@@ -104,7 +115,7 @@ impl Decoder {
         }
     }
 
-    /// Takes what has arrived. Call [`Decoder::next`] until it has nothing more before the next push, or the
+    /// Adds bytes that have arrived. Call [`Decoder::next`] until it returns `None` before the next push; otherwise the
     /// buffer grows.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.failed.is_some() {
@@ -114,8 +125,11 @@ impl Decoder {
         self.buf.extend_from_slice(bytes);
     }
 
-    /// The next reply; `None`: more bytes are needed. After an error the decoder gives that error for ever.
-    #[allow(clippy::should_implement_trait)] // no iterator: `None` is not the end
+    /// The next reply; `None`: more bytes are needed.
+    ///
+    /// # Errors
+    /// The bytes are not RESP2, or the reply is too large. All later calls return the same error.
+    #[allow(clippy::should_implement_trait)] // not an iterator: `None` is not the end
     pub fn next(&mut self) -> Result<Option<Value>, RespError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -126,7 +140,7 @@ impl Decoder {
         })
     }
 
-    /// Whether every byte that was pushed belongs to a reply that was given.
+    /// Whether every pushed byte belongs to a reply that was returned.
     #[cfg(feature = "higress")]
     pub(super) fn is_drained(&self) -> bool {
         self.read == self.buf.len() && self.open.is_empty() && self.bulk.is_none()
@@ -152,7 +166,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Puts a value where it belongs; gives it back, or the array that it completed, once nothing is open.
+    /// Adds a value to the innermost open array. Returns the value, or the array that it completed, if no array is open.
     fn place(&mut self, mut value: Value) -> Option<Value> {
         while let Some(mut array) = self.open.pop() {
             array.items.push(value);
@@ -203,7 +217,7 @@ impl Decoder {
         }
     }
 
-    /// Where the `\r\n` of the line under way stands.
+    /// The offset of the `\r\n` at the end of the current line.
     fn line_end(&mut self) -> Result<Option<usize>, RespError> {
         let rest = self.buf.get(self.searched..).unwrap_or_default();
         let Some(offset) = rest.iter().position(|&byte| byte == b'\r') else {
@@ -223,7 +237,7 @@ impl Decoder {
 
     fn bulk_body(&mut self, len: usize) -> Result<Option<Step>, RespError> {
         let rest = self.buf.get(self.read..).unwrap_or_default();
-        // `len + 2` fits: it was compared with what is left.
+        // `len + 2` does not overflow: it was compared with `left`.
         let Some((body, end)) = rest.get(..len + 2).and_then(|part| part.split_at_checked(len)) else {
             return Ok(None);
         };
@@ -236,7 +250,7 @@ impl Decoder {
         Ok(Some(Step::Value(value)))
     }
 
-    /// Nothing to read before more bytes come, unless what waits is too large already.
+    /// More bytes are needed, unless the incomplete reply is too large already.
     fn wait<T>(&self) -> Result<Option<T>, RespError> {
         if self.buf.len() - self.read > self.left {
             return Err(RespError::TooLarge);
@@ -244,7 +258,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Moves on to `to`, on the account of the reply under way.
+    /// Moves the position to `to`, and subtracts the bytes from what the current reply may have.
     fn take(&mut self, to: usize) -> Result<(), RespError> {
         self.left = self.left.checked_sub(to - self.read).ok_or(RespError::TooLarge)?;
         self.read = to;
@@ -252,15 +266,15 @@ impl Decoder {
         Ok(())
     }
 
-    /// Bytes allocated at this moment.
+    /// Bytes that are allocated now.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         let items = |array: &OpenArray| super::tests::allocated(&array.items, array.items.capacity());
         self.buf.capacity() + self.open.iter().map(items).sum::<usize>()
     }
 
-    /// Drops what has been read: at once where nothing else is there, else when it is the larger part, so that a
-    /// byte is moved once or not at all on the average.
+    /// Drops the bytes that have been read: at once if nothing else is in the buffer, else when they are the larger part,
+    /// so that each byte is moved once at most on average.
     fn compact(&mut self) {
         if self.read == self.buf.len() {
             self.buf.clear();
@@ -284,7 +298,7 @@ fn length(text: &[u8]) -> Result<Option<usize>, RespError> {
     }
 }
 
-/// A decimal number with an optional sign.
+/// A decimal integer with an optional sign.
 fn integer(text: &[u8]) -> Result<i64, RespError> {
     let text = std::str::from_utf8(text).map_err(|_| RespError::BadNumber)?;
     text.parse().map_err(|_| RespError::BadNumber)

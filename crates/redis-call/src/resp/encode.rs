@@ -1,6 +1,6 @@
-//! Commands: arrays of bulk strings, appended to a buffer that the caller keeps.
+//! Encodes commands: arrays of bulk strings, appended to the caller's buffer.
 
-/// Begins a command (or any array) of `len` elements.
+/// Appends the header of a command (or any array) with `len` elements.
 pub fn array(out: &mut Vec<u8>, len: usize) {
     header(out, b'*', len);
 }
@@ -12,12 +12,12 @@ pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a whole number as a bulk string, in decimal.
+/// Appends an integer as a bulk string, in decimal.
 pub fn bulk_int(out: &mut Vec<u8>, number: impl itoa::Integer) {
     bulk(out, itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Appends a whole command.
+/// Appends a complete command. `args` are its name and its arguments.
 pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
     array(out, args.len());
     for arg in args {

@@ -1,7 +1,7 @@
-//! RESP2, the protocol of Redis: commands are written, replies are read. What a reply means is decided elsewhere.
+//! RESP2, the protocol of Redis: encodes commands and decodes replies. It does not interpret replies.
 //!
-//! No crate: `redis-protocol` and `resp-rs` begin an unfinished reply anew with every chunk, set no bound on its
-//! size, and bring `nom` or `bytes`.
+//! Why not a crate: `redis-protocol` and `resp-rs` parse an incomplete reply from its beginning with every chunk, do not
+//! limit its size, and depend on `nom` or `bytes`.
 
 mod decode;
 mod encode;
@@ -16,12 +16,14 @@ pub use encode::{array, bulk, bulk_int, command};
 /// A reply, as the server sent it (<https://redis.io/docs/latest/develop/reference/protocol-spec/>, RESP2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
+    /// An integer.
     Int(i64),
+    /// A simple string, such as `OK`.
     Simple(Vec<u8>),
-    /// The text after `-`; by convention its first word is the kind, e.g. `NOSCRIPT`.
+    /// An error: the text after `-`. By convention its first word is the kind, such as `NOSCRIPT`.
     Error(Vec<u8>),
-    /// `None`: the null bulk string.
+    /// A bulk string. `None`: the null bulk string.
     Bulk(Option<Vec<u8>>),
-    /// `None`: the null array.
+    /// An array. `None`: the null array.
     Array(Option<Vec<Value>>),
 }

@@ -1,8 +1,8 @@
-//! Exactly one: where several commands or replies at once would be somebody else's.
+//! Checks for exactly one command or reply: a second one would be taken for the reply to another call.
 
 use super::{Decoder, Value};
 
-/// How many bulk strings these bytes are, and nothing besides; `None`: they are something else.
+/// The number of bulk strings in `bytes`; `None`: there is anything else in them.
 pub fn bulks(mut bytes: &[u8]) -> Option<usize> {
     let mut count = 0;
     while !bytes.is_empty() {
@@ -16,7 +16,7 @@ pub fn bulks(mut bytes: &[u8]) -> Option<usize> {
     Some(count)
 }
 
-/// The one reply that these bytes are; `None`: a part of one, more than one, or none at all.
+/// The single reply in `bytes`; `None`: an incomplete reply, more than one, or invalid bytes.
 pub fn reply(bytes: &[u8]) -> Option<Value> {
     let mut decoder = Decoder::new();
     decoder.push(bytes);
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bulk_strings_are_counted_and_anything_else_among_them_is_noticed() {
+    fn only_sequences_of_bulk_strings_are_counted() {
         assert_eq!(bulks(b""), Some(0));
         assert_eq!(bulks(b"$1\r\na\r\n$0\r\n\r\n$4\r\n$\r\n*\r\n"), Some(3));
         for bytes in [

@@ -51,7 +51,7 @@ fn every_type_of_resp2_is_read() {
 }
 
 #[test]
-fn what_is_no_resp2_is_an_error_that_says_why() {
+fn bytes_that_are_not_resp2_are_an_error_with_the_reason() {
     for (wire, error) in [
         ("%1\r\n", RespError::UnknownType(b'%')),
         ("\r\n", RespError::UnknownType(b'\r')),
@@ -96,7 +96,7 @@ fn an_error_stays_and_takes_no_more_bytes() {
 }
 
 #[test]
-fn a_reply_of_the_largest_size_passes_and_one_byte_more_does_not() {
+fn a_reply_of_the_largest_size_is_accepted_one_byte_more_not() {
     for (wire, size) in [
         (&b"$3\r\nabc\r\n"[..], 9),
         (b"+abcdef\r\n", 9),
@@ -122,9 +122,9 @@ fn a_line_without_an_end_is_refused_at_the_bound() {
     assert_eq!(decoder.next(), Err(RespError::TooLarge));
 }
 
-/// A decoder that began anew with each byte would take 10¹² steps here.
+/// A decoder that started again with each byte would take 10¹² steps here.
 #[test]
-fn a_large_reply_that_comes_byte_by_byte_is_read_in_linear_time() {
+fn a_large_reply_byte_by_byte_is_read_in_linear_time() {
     let line = [b"+".as_slice(), &[b'x'; 300_000], b"\r\n"].concat();
     let bulk = [b"$300000\r\n".as_slice(), &[b'x'; 300_000], b"\r\n"].concat();
     let array = [b"*100000\r\n".as_slice(), &b":7\r\n".repeat(100_000)].concat();
@@ -140,7 +140,7 @@ fn a_large_reply_that_comes_byte_by_byte_is_read_in_linear_time() {
 }
 
 #[test]
-fn a_large_buffer_is_given_back() {
+fn a_large_buffer_is_freed() {
     let mut decoder = Decoder::new();
     let wire = [b"$500000\r\n".as_slice(), &[b'x'; 500_000], b"\r\n"].concat();
     decoder.push(&wire);
@@ -209,7 +209,7 @@ proptest! {
         for cut in cuts.into_iter().cycle() {
             let (chunk, later) = rest.split_at(cut.min(rest.len()));
             decoder.push(chunk);
-            // Not always to the end: what is left over must wait for the next push.
+            // Not always to the end: the rest must wait for the next push.
             if cut % 3 == 0 {
                 read.extend(decoder.next().unwrap());
             } else {
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_give_replies_or_an_error_within_bounded_memory(
+    fn any_bytes_are_replies_or_an_error_in_bounded_memory(
         wire in resp_like(),
         chunk in 1_usize..80,
     ) {

@@ -1,32 +1,33 @@
-//! Asks for the shards' borders, on a stream of its own: a question that a stuck node holds up delays no count.
+//! Asks Redis for the slot map with `CLUSTER SLOTS`, on its own stream: if the node that answers is stuck, no call is
+//! delayed.
 //!
-//! Asked for at the first call, then slowly while there are calls, and soon where something hints at a change.
+//! It asks at the first call, then every 10 to 15 s while there are calls, and sooner after a hint of a change.
 
-use super::borders::{Borders, NoBorders};
+use super::slot_map::{SlotMap, SlotMapError};
 use super::{StreamHost, StreamId};
 use crate::backoff::{self, Backoff};
 use crate::resp::{self, Decoder};
 use fastrand::Rng;
 use std::time::{Duration, Instant};
 
-/// Between two questions while nothing hints at a change: 10 s, and up to half as much again.
+/// The pause between two questions without a hint of a change; a random part of up to a half is added.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Between two questions whatever hints there are.
+/// The shortest pause between two questions.
 const SOON: Duration = Duration::from_millis(500);
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Discovery {
     stream: Option<StreamId>,
     decoder: Decoder,
-    /// When the question under way was sent.
+    /// When the question was sent whose answer has not come yet.
     asked: Option<Instant>,
     latest: Option<Instant>,
-    /// When to ask next; `None`: no call was made yet.
+    /// When to ask next; `None`: no call has been made yet.
     next: Option<Instant>,
-    /// Whether a call or a hint asks for it.
+    /// A call or a hint requires a new slot map.
     wanted: bool,
     backoff: Backoff,
 }
@@ -48,29 +49,29 @@ impl Discovery {
         self.stream
     }
 
-    /// A call is made: the borders are in use.
+    /// A call is made: the slot map is in use.
     pub fn in_use(&mut self, now: Instant) {
         self.wanted |= *self.next.get_or_insert(now) <= now;
     }
 
-    /// Something may have moved.
+    /// Slots or masters may have changed.
     pub fn hint(&mut self, now: Instant) {
         self.wanted = true;
         let soonest = self.latest.map_or(now, |latest| latest + SOON);
         self.next = self.next.map(|next| next.min(soonest));
     }
 
-    /// When a tick is wanted.
+    /// When the next tick is needed.
     pub fn wakeup(&self) -> Option<Instant> {
         match (self.asked, self.wanted) {
-            (Some(asked), _) => Some(asked + PATIENCE),
+            (Some(asked), _) => Some(asked + ANSWER_TIMEOUT),
             (None, true) => self.next,
             (None, false) => None,
         }
     }
 
     pub fn on_tick(&mut self, now: Instant, host: &dyn StreamHost) {
-        if self.asked.is_some_and(|asked| asked + PATIENCE <= now) {
+        if self.asked.is_some_and(|asked| asked + ANSWER_TIMEOUT <= now) {
             self.give_up(now, host);
         }
         if self.asked.is_some() || !self.wanted || self.next.is_some_and(|next| next > now) {
@@ -89,23 +90,23 @@ impl Discovery {
         }
     }
 
-    /// A message on the stream; the answer, once it is whole.
+    /// Handles a message on the stream. Returns the answer when it is complete.
     pub fn on_message(
         &mut self,
         now: Instant,
         message: &[u8],
         host: &dyn StreamHost,
-    ) -> Option<Result<Borders, NoBorders>> {
+    ) -> Option<Result<SlotMap, SlotMapError>> {
         self.decoder.push(message);
         match self.decoder.next() {
             Ok(Some(reply)) if self.asked.is_some() => {
                 self.asked = None;
-                let answer = Borders::read(&reply);
-                if answer == Err(NoBorders::NotNow) {
-                    self.later(now);
+                let answer = SlotMap::read(&reply);
+                if answer == Err(SlotMapError::NotNow) {
+                    self.retry_later(now);
                 } else {
                     self.backoff.succeeded();
-                    // A hint that came meanwhile may be about what this answer does not know yet.
+                    // A hint that came meanwhile may concern a change after this answer.
                     let pause = match self.wanted {
                         true => SOON,
                         false => self.backoff.spread(SLOW, SLOW / 2),
@@ -115,28 +116,28 @@ impl Discovery {
                 Some(answer)
             }
             Ok(None) => None,
-            // Larger than anything that is worth keeping, or no answer at all.
+            // Too large, or not an answer.
             _ => {
                 self.give_up(now, host);
-                Some(Err(NoBorders::Unsupported))
+                Some(Err(SlotMapError::Unsupported))
             }
         }
     }
 
     pub fn on_close(&mut self, now: Instant) {
         self.stream = None;
-        self.later(now);
+        self.retry_later(now);
     }
 
     fn give_up(&mut self, now: Instant, host: &dyn StreamHost) {
         if let Some(stream) = self.stream.take() {
             host.cancel(stream);
         }
-        self.later(now);
+        self.retry_later(now);
     }
 
-    /// The question failed: again, after longer and longer.
-    fn later(&mut self, now: Instant) {
+    /// The question failed: asks again after a pause that grows with each failure.
+    fn retry_later(&mut self, now: Instant) {
         if self.stream.is_none() {
             self.decoder = Decoder::default();
         }

@@ -1,49 +1,49 @@
 //! The transport on stock Envoy: gRPC streams to an internal listener in front of `redis_proxy`.
 //!
-//! Each shard of the cluster has a stream and a breaker of its own, so that a stuck one delays and fails only the
-//! calls of its own slots. This file decides which shard a call belongs to, when streams are opened and when they
-//! end; [`stream`] keeps one stream's order, [`borders`] knows whose a slot is, and [`discovery`] asks. The host is
-//! a trait, so that all of it is tested natively.
+//! Each shard of the cluster has its own stream and its own circuit breaker, so a stuck shard delays and fails only the
+//! calls of its own slots. This file selects the shard of a call, and decides when streams are opened and when they end.
+//! [`stream`] keeps the order of the calls on one stream, [`slot_map`] maps slots to shards, and [`discovery`] asks Redis
+//! for the map. The host is a trait, so that everything is tested natively.
 
-mod borders;
 mod discovery;
 mod shard;
+mod slot_map;
 mod stream;
 
-use super::pending::{is_refusal, Ends, Pending};
-use crate::starting::Starting;
-use crate::{Call, CallError, Completed, HashSlot, Levels, Notice, RedisCall, Script, Settings};
-use borders::{Borders, NoBorders};
+use super::pending::{is_refusal, Finished, Pending};
+use crate::startup::Startup;
+use crate::{Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Script, Settings};
 use discovery::Discovery;
 use fastrand::Rng;
 use shard::Shard;
+use slot_map::{SlotMap, SlotMapError};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Ranges of slots while the borders are not known yet: the first calls need not wait for them.
-const WIDE: u16 = 8;
+/// Ranges of slots until the slot map is known, so that the first calls need not wait for it.
+const RANGES_AT_START: u16 = 8;
 
-/// Ranges where nobody tells the borders (Envoy 1.36): 16,384 slots over 128 leave one range in 43 astride the border
-/// of two of three shards.
-const NARROW: u16 = 128;
+/// Ranges of slots if `CLUSTER SLOTS` is not answered (Envoy 1.36). With three shards, 2 of 128 ranges contain slots of two
+/// shards.
+const RANGES_WITHOUT_MAP: u16 = 128;
 
-/// A stream whose oldest call has waited this much longer than any caller would is broken.
+/// A stream is stuck if its oldest call has had no reply for the timeout and this time.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// The least time between two warnings that the guard refuses calls.
+/// The shortest time between two warnings that the guard refuses calls.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
-/// What the streams need of the proxy.
+/// The host functions of the proxy that the transport needs.
 pub trait StreamHost {
-    /// Opens a stream; `None` where it cannot be opened now.
+    /// Opens a stream; `None`: it cannot be opened now.
     fn open(&self) -> Option<StreamId>;
-    /// Sends one message; `false`: the stream is gone.
+    /// Sends one message; `false`: the stream has ended.
     fn send(&self, stream: StreamId, message: &[u8]) -> bool;
-    /// Ends a stream; no event comes for it afterwards.
+    /// Ends a stream. The host must report no more events for it.
     fn cancel(&self, stream: StreamId);
 }
 
-/// The host's name for an open stream.
+/// The host's number of an open stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u32);
 
@@ -52,46 +52,47 @@ pub struct Streams<H, Id> {
     host: H,
     settings: Settings,
     rng: Rng,
-    borders: Borders,
-    /// In the order of `borders.shards`.
+    slot_map: SlotMap,
+    /// In the order of `slot_map.shards`.
     shards: Vec<Shard<Id>>,
-    /// Shards that are no more; their streams end after their last reply.
+    /// Shards that are no longer in the slot map. Their streams end after the last reply.
     retired: Vec<Shard<Id>>,
     discovery: Discovery,
-    starting: Starting,
+    startup: Startup,
     in_flight: usize,
     wakeup: Option<Instant>,
     scratch: Vec<u8>,
-    ends: Ends<Id>,
+    finished: Finished<Id>,
     notices: VecDeque<Notice>,
-    /// When it was last noticed that the guard refuses calls.
+    /// When the last [`Notice::GuardRefuses`] was queued.
     warned: Option<Instant>,
 }
 
 impl<H: StreamHost, Id> Streams<H, Id> {
-    /// Opens nothing yet: streams are opened on ticks once there are calls.
+    /// Opens no stream yet; the first tick after a call does.
     pub fn new(now: Instant, mut rng: Rng, host: H, settings: Settings) -> Self {
         let mut streams = Streams {
             host,
             settings,
-            borders: Borders::fixed(WIDE),
+            slot_map: SlotMap::fixed(RANGES_AT_START),
             shards: Vec::new(),
             retired: Vec::new(),
             discovery: Discovery::new(rng.fork()),
             rng,
-            starting: Starting::default(),
+            startup: Startup::default(),
             in_flight: 0,
             wakeup: None,
             scratch: Vec::new(),
-            ends: Ends::new(),
+            finished: Finished::new(),
             notices: VecDeque::new(),
             warned: None,
         };
-        streams.cut(now);
+        streams.assign_shards(now);
         streams
     }
 
-    /// A message from Redis on `id`: one or more replies, or a part of one.
+    /// Handles a message on the stream `id`: one or more replies, or a part of one. Appends the calls that have ended to
+    /// `completed`.
     pub fn on_message(
         &mut self,
         now: Instant,
@@ -101,32 +102,33 @@ impl<H: StreamHost, Id> Streams<H, Id> {
     ) {
         if self.discovery.stream() == Some(id) {
             let answer = self.discovery.on_message(now, message, &self.host);
-            self.learn(now, answer);
+            self.apply_answer(now, answer);
             return self.plan_ticks();
         }
-        self.on_shard(now, id, completed, |shard, link, ends| {
-            shard.stream.on_message(now, message, link, ends);
+        self.on_shard(now, id, completed, |shard, link, finished| {
+            shard.stream.on_message(now, message, link, finished);
         });
     }
 
-    /// The host says that `id` has ended, with this gRPC status. What was under way on it is lost.
+    /// Handles the end of the stream `id`; `status` is the gRPC status that the host reports. Its calls are lost, and are
+    /// appended to `completed`.
     pub fn on_close(&mut self, now: Instant, id: StreamId, status: u32, completed: &mut Vec<Completed<Id>>) {
         if self.discovery.stream() == Some(id) {
             self.discovery.on_close(now);
             return self.plan_ticks();
         }
-        self.on_shard(now, id, completed, |shard, _, ends| {
-            shard.stream.on_close(now, status, ends)
+        self.on_shard(now, id, completed, |shard, _, finished| {
+            shard.stream.on_close(now, status, finished)
         });
     }
 
-    /// Something happened on a stream, of a shard of today or of yesterday.
+    /// Handles an event on the stream of a current or a retired shard.
     fn on_shard(
         &mut self,
         now: Instant,
         id: StreamId,
         completed: &mut Vec<Completed<Id>>,
-        event: impl FnOnce(&mut Shard<Id>, &mut Link, &mut Ends<Id>),
+        event: impl FnOnce(&mut Shard<Id>, &mut Link, &mut Finished<Id>),
     ) {
         let mut all = self.shards.iter_mut().chain(&mut self.retired);
         let Some(shard) = all.find(|shard| shard.stream.id() == Some(id)) else {
@@ -138,16 +140,16 @@ impl<H: StreamHost, Id> Streams<H, Id> {
             scratch: &mut self.scratch,
         };
         let before = completed.len();
-        event(shard, &mut link, &mut self.ends);
-        for (_, reply) in &mut self.ends {
+        event(shard, &mut link, &mut self.finished);
+        for (_, reply) in &mut self.finished {
             if reply
                 .as_ref()
-                .is_ok_and(|reply| self.starting.is_early(now, reply))
+                .is_ok_and(|reply| self.startup.is_early(now, reply))
             {
                 *reply = Err(CallError::TooEarly);
             }
         }
-        shard.ended(now, &mut self.ends, completed);
+        shard.ended(now, &mut self.finished, completed);
         self.in_flight = self.in_flight.saturating_sub(completed.len() - before);
         self.notices.append(shard.notices());
         let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
@@ -155,7 +157,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.warn_of_refusals(now, completed.get(before..).unwrap_or_default());
     }
 
-    /// Calls that the guard refused until their time was over.
+    /// Queues a notice if the guard refused calls until their deadline.
     fn warn_of_refusals(&mut self, now: Instant, completed: &[Completed<Id>]) {
         let is_refused = |done: &Completed<Id>| done.reply.as_ref().is_ok_and(is_refusal);
         let is_due = self.warned.is_none_or(|at| at + BETWEEN_WARNINGS <= now);
@@ -165,7 +167,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         }
     }
 
-    /// After an event at one shard.
+    /// Plans the next tick after an event of one shard.
     fn wake(&mut self, now: Instant, hint: bool, wakeup: Option<Instant>) {
         if hint {
             self.discovery.hint(now);
@@ -174,38 +176,39 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.wakeup = wakeups.into_iter().flatten().min();
     }
 
-    /// How many shards are told apart, or ranges where their borders are not known.
+    /// Number of shards; of ranges of slots if the shards are not known.
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
 
-    /// How many of them are left alone, because they do not answer.
+    /// Number of shards whose circuit breaker is open.
     pub fn breakers_open(&self) -> usize {
         self.shards.iter().filter(|shard| shard.is_open()).count()
     }
 
-    /// How many streams are open for calls, those included that end after their last reply.
+    /// Number of open streams for calls, including those that end after their last reply.
     pub fn open(&self) -> usize {
         let all = self.shards.iter().chain(&self.retired);
         all.filter(|shard| shard.stream.id().is_some()).count()
     }
 
-    fn learn(&mut self, now: Instant, answer: Option<Result<Borders, NoBorders>>) {
-        let borders = match answer {
-            Some(Ok(borders)) => borders,
-            Some(Err(NoBorders::Unsupported)) => Borders::fixed(NARROW),
-            Some(Err(NoBorders::NotNow)) | None => return,
+    fn apply_answer(&mut self, now: Instant, answer: Option<Result<SlotMap, SlotMapError>>) {
+        let slot_map = match answer {
+            Some(Ok(slot_map)) => slot_map,
+            Some(Err(SlotMapError::Unsupported)) => SlotMap::fixed(RANGES_WITHOUT_MAP),
+            Some(Err(SlotMapError::NotNow)) | None => return,
         };
-        if borders != self.borders {
-            self.borders = borders;
-            self.cut(now);
+        if slot_map != self.slot_map {
+            self.slot_map = slot_map;
+            self.assign_shards(now);
         }
     }
 
-    /// Gives each shard its stream: those that are known keep theirs, the others get new ones.
-    fn cut(&mut self, now: Instant) {
+    /// Creates the shards of the slot map. Shards that exist already keep their streams; those that are not in the map any
+    /// more retire.
+    fn assign_shards(&mut self, now: Instant) {
         let mut old = std::mem::take(&mut self.shards);
-        for name in &self.borders.shards {
+        for name in &self.slot_map.shards {
             let known = old.iter().position(|shard| shard.name == *name);
             self.shards.push(match known {
                 Some(at) => old.swap_remove(at),
@@ -218,7 +221,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.retired.append(&mut old);
     }
 
-    /// After an event at all of them.
+    /// Plans the next tick after an event of all shards.
     fn plan_ticks(&mut self) {
         let all = self.shards.iter().chain(&self.retired);
         let shards = all.filter_map(|shard| shard.wakeup(self.settings.timeout));
@@ -232,7 +235,7 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
             return Err(CallError::TooManyInFlight);
         }
         self.discovery.in_use(now);
-        let at = self.borders.shard(call.slot());
+        let at = self.slot_map.shard(call.slot());
         let shard = self.shards.get_mut(at).ok_or(CallError::Unavailable)?;
         let mut link = Link {
             host: &self.host,
@@ -247,7 +250,7 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
     }
 
     fn timed_out(&mut self, now: Instant, since: Instant, slot: HashSlot) {
-        if let Some(shard) = self.shards.get_mut(self.borders.shard(slot)) {
+        if let Some(shard) = self.shards.get_mut(self.slot_map.shard(slot)) {
             shard.timed_out(now, since);
             self.notices.append(shard.notices());
             let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
@@ -257,7 +260,7 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
 
     fn timed_out_in_stall(&mut self, now: Instant, since: Instant, slot: HashSlot) {
         let timeout = self.settings.timeout;
-        if let Some(shard) = self.shards.get_mut(self.borders.shard(slot)) {
+        if let Some(shard) = self.shards.get_mut(self.slot_map.shard(slot)) {
             shard.timed_out_in_stall(now, since, timeout);
             self.notices.append(shard.notices());
             let (hint, wakeup) = (shard.take_hint(), shard.wakeup(self.settings.timeout));
@@ -285,17 +288,21 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
                 now,
                 self.settings.timeout,
                 index,
-                &self.borders,
+                &self.slot_map,
                 &self.settings.key_prefix,
                 &mut link,
             );
-            shard.stream.on_tick(now, stuck_after, &mut link, &mut self.ends);
-            shard.ended(now, &mut self.ends, completed);
+            shard
+                .stream
+                .on_tick(now, stuck_after, &mut link, &mut self.finished);
+            shard.ended(now, &mut self.finished, completed);
             self.notices.append(shard.notices());
         }
         self.retired.retain_mut(|shard| {
-            shard.stream.on_tick(now, stuck_after, &mut link, &mut self.ends);
-            shard.ended(now, &mut self.ends, completed);
+            shard
+                .stream
+                .on_tick(now, stuck_after, &mut link, &mut self.finished);
+            shard.ended(now, &mut self.finished, completed);
             self.notices.append(shard.notices());
             let idle = shard.stream.is_idle();
             if idle {
@@ -319,8 +326,8 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
         self.in_flight
     }
 
-    fn levels(&self) -> Levels {
-        Levels {
+    fn gauges(&self) -> Gauges {
+        Gauges {
             streams_open: self.open(),
             calls_in_flight: self.in_flight,
             breakers_open: self.breakers_open(),
@@ -332,7 +339,7 @@ impl<H: StreamHost, Id> RedisCall<Id> for Streams<H, Id> {
     }
 }
 
-/// What one stream needs to send.
+/// The parts of the transport that a stream needs to send.
 struct Link<'a> {
     host: &'a dyn StreamHost,
     script: &'a Script,
@@ -340,7 +347,7 @@ struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Sends one call as one message; `false`: the stream is gone.
+    /// Sends one call as one message; `false`: the stream has ended.
     fn send<Id>(&mut self, stream: StreamId, pending: &Pending<Id>) -> bool {
         self.scratch.clear();
         pending.encode(self.script, self.scratch);

@@ -1,25 +1,25 @@
-//! One shard: the stream on which its calls go, and its health, which says whether they are worth sending.
+//! One shard: the stream for its calls, and its health, which decides whether calls are sent.
 
-use super::borders::{Borders, ShardName};
+use super::slot_map::{ShardName, SlotMap};
 use super::stream::Stream;
 use super::{Link, STUCK};
 use crate::health::Health;
-use crate::pending::{self, Ends, Purpose};
+use crate::pending::{self, Finished, Purpose};
 use crate::{Call, CallError, Completed, HashSlot, Notice};
 use fastrand::Rng;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How many keys are tried at most to find one of the shard's.
+/// How many keys are tried at most to find one that belongs to the shard.
 const PROBE_TRIES: u32 = 100_000;
 
 pub(super) struct Shard<Id> {
     pub name: ShardName,
     pub stream: Stream<Id>,
     health: Health,
-    /// Calls from before are none of its own.
-    born: Instant,
-    /// It is no more; its stream ends after its last reply.
+    /// Calls that were made earlier did not belong to this shard.
+    created: Instant,
+    /// It is no longer in the slot map; its stream ends after its last reply.
     pub retired: bool,
 }
 
@@ -29,7 +29,7 @@ impl<Id> Shard<Id> {
             name,
             stream: Stream::new(rng.fork(), stream_life),
             health: Health::new(rng.fork()),
-            born: now,
+            created: now,
             retired: false,
         }
     }
@@ -52,28 +52,28 @@ impl<Id> Shard<Id> {
         self.stream.call(now, deadline, Purpose::Call(id), call, link)
     }
 
-    /// A call sent at `since` got no reply in its time.
+    /// A call sent at `since` got no reply within its timeout.
     pub fn timed_out(&mut self, now: Instant, since: Instant) {
-        if since >= self.born {
+        if since >= self.created {
             self.health.timed_out(now, since, &self.name.shown);
         }
     }
 
-    /// The same for one that was under way while the worker itself stood still.
+    /// Like [`Shard::timed_out`], for a call that was in flight while the worker itself was blocked.
     pub fn timed_out_in_stall(&mut self, now: Instant, since: Instant, timeout: Duration) {
-        if since >= self.born {
+        if since >= self.created {
             self.health
                 .timed_out_in_stall(now, since, timeout, &self.name.shown);
         }
     }
 
-    /// Sends a probe where one is due, on a key of this shard's own.
+    /// Sends a probe if one is due, on a key that belongs to this shard.
     pub fn probe(
         &mut self,
         now: Instant,
         timeout: Duration,
         index: usize,
-        borders: &Borders,
+        slot_map: &SlotMap,
         prefix: &str,
         link: &mut Link,
     ) {
@@ -82,7 +82,7 @@ impl<Id> Shard<Id> {
         }
         let key = (0..PROBE_TRIES)
             .map(|n| format!("{prefix}:probe:{n}"))
-            .find(|key| borders.shard(HashSlot::of(key.as_bytes())) == index);
+            .find(|key| slot_map.shard(HashSlot::of(key.as_bytes())) == index);
         let sent = key.is_some_and(|key| {
             let call = pending::probe(&key);
             self.stream
@@ -94,27 +94,27 @@ impl<Id> Shard<Id> {
         }
     }
 
-    /// Whether something hinted at slots or masters that have changed, since this was last asked.
+    /// Whether slots or masters may have changed since the last call of this function.
     pub fn take_hint(&mut self) -> bool {
         self.health.take_hint()
     }
 
-    /// What operators should know, oldest first.
+    /// Notices that have not been taken yet, oldest first.
     pub fn notices(&mut self) -> &mut VecDeque<Notice> {
         self.health.notices()
     }
 
-    /// When a tick is wanted. A retired shard asks for one at once when its last reply has come, so as to end.
+    /// When the next tick is needed. A retired shard needs one at once after its last reply, which ends it.
     pub fn wakeup(&self, timeout: Duration) -> Option<Instant> {
         let stream = self.stream.wakeup(timeout + STUCK);
         match self.retired {
-            true => stream.or(Some(self.born)),
+            true => stream.or(Some(self.created)),
             false => [stream, self.health.wakeup(timeout)].into_iter().flatten().min(),
         }
     }
 
-    /// What was under way on the stream has come to an end.
-    pub fn ended(&mut self, now: Instant, ends: &mut Ends<Id>, completed: &mut Vec<Completed<Id>>) {
-        self.health.ended(now, ends, &self.name.shown, completed);
+    /// Calls and probes on the stream have ended.
+    pub fn ended(&mut self, now: Instant, finished: &mut Finished<Id>, completed: &mut Vec<Completed<Id>>) {
+        self.health.ended(now, finished, &self.name.shown, completed);
     }
 }

@@ -1,12 +1,12 @@
-//! One stream: calls go out and replies come back in the same order.
+//! One stream: replies come in the order in which the calls were sent.
 //!
-//! A caller that has gone away keeps its place in that order; its reply finds nobody. Where a node does not know
-//! the script, one call on the stream carries the body and the others are sent again behind it. Where the guard at
-//! the other end does not take the script, or the stream is old, it ends after its last reply and calls go on the next.
+//! A call whose caller no longer waits keeps its place in that order, and its reply is ignored. If a node does not know
+//! the script, one call on the stream carries the body, and the others are sent again after it. If the guard does not
+//! accept the script, or the stream is old, the stream ends after its last reply and calls use the next one.
 
 use super::{Link, StreamId};
 use crate::backoff::{self, Backoff};
-use crate::pending::{Ends, Pending, Purpose};
+use crate::pending::{Finished, Pending, Purpose};
 use crate::resp::Decoder;
 use crate::{Call, CallError};
 use fastrand::Rng;
@@ -15,20 +15,20 @@ use std::time::{Duration, Instant};
 
 pub(super) struct Stream<Id> {
     id: Option<StreamId>,
-    /// How long a stream is used, and by chance up to a quarter more.
+    /// How long a stream is used; a random part of up to a quarter is added.
     life: Duration,
-    /// When another is to take its place.
-    ends: Option<Instant>,
+    /// When the next stream replaces it.
+    replace_at: Option<Instant>,
     backoff: Backoff,
-    /// The host did not open it when it was asked last.
+    /// The host refused the last attempt to open it.
     refused: bool,
     /// Not sent yet, because the stream is not open.
     queue: VecDeque<Pending<Id>>,
-    /// Sent, in the order in which replies come. Outlives the stream until the next tick, which gives them up.
+    /// Sent, in the order of the expected replies. If the stream breaks, the next tick ends them.
     sent: VecDeque<Pending<Id>>,
-    /// How many of `sent` carry the body.
+    /// How many of `sent` contain the script's body.
     bodies: usize,
-    /// It is to end after its last reply, and what is not sent yet waits for the next one.
+    /// It ends after its last reply, and calls in `queue` wait for the next stream.
     leaving: bool,
     decoder: Decoder,
 }
@@ -38,7 +38,7 @@ impl<Id> Stream<Id> {
         Stream {
             id: None,
             life,
-            ends: None,
+            replace_at: None,
             backoff: Backoff::up_to(backoff::LONGEST, rng),
             refused: false,
             queue: VecDeque::new(),
@@ -53,12 +53,12 @@ impl<Id> Stream<Id> {
         self.id
     }
 
-    /// Nothing is under way, nor waits to be sent.
+    /// No call is queued or in flight.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.sent.is_empty()
     }
 
-    /// Ends an idle stream; no reply can be lost with it.
+    /// Ends an idle stream. No reply is lost.
     pub fn end(&mut self, link: &mut Link) {
         if let Some(id) = self.id.take() {
             link.host.cancel(id);
@@ -80,7 +80,7 @@ impl<Id> Stream<Id> {
         Ok(())
     }
 
-    /// When this stream wants a tick: to be opened, to give up what waits for that, or to be found stuck.
+    /// When the next tick is needed: to open the stream, to end calls that wait for it, or to find it stuck.
     pub fn wakeup(&self, stuck_after: Duration) -> Option<Instant> {
         let queue = self.queue.front().map(|first| match self.backoff.retry_at() {
             _ if self.leaving => first.deadline,
@@ -94,7 +94,7 @@ impl<Id> Stream<Id> {
         [queue, sent].into_iter().flatten().min()
     }
 
-    pub fn on_message(&mut self, now: Instant, message: &[u8], link: &mut Link, ends: &mut Ends<Id>) {
+    pub fn on_message(&mut self, now: Instant, message: &[u8], link: &mut Link, finished: &mut Finished<Id>) {
         self.decoder.push(message);
         loop {
             let reply = match self.decoder.next() {
@@ -107,49 +107,57 @@ impl<Id> Stream<Id> {
             };
             if !self.leaving {
                 self.backoff.succeeded();
-                self.leaving = self.ends.is_some_and(|ends| ends <= now);
+                self.leaving = self.replace_at.is_some_and(|at| at <= now);
             }
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
             if pending.is_to_be_sent_elsewhere(now, &reply) {
-                self.leaving = true;
-                self.backoff.failed(now);
-                self.queue.push_back(pending.anew(now));
+                // However many calls the guard refuses, it is one failure of the stream.
+                if !std::mem::replace(&mut self.leaving, true) {
+                    self.backoff.failed(now);
+                }
+                self.queue.push_back(pending.unsent(now));
             } else if pending.is_to_be_repeated(now, &reply) {
                 pending.with_body = self.bodies == 0 && !self.leaving;
                 pending.since = now;
                 self.send_or_queue(pending, link);
             } else {
-                ends.push((pending, Ok(reply)));
+                finished.push((pending, Ok(reply)));
             }
             if self.leaving && self.sent.is_empty() {
                 self.end(link);
-                return self.give_up(CallError::Lost, ends);
+                return self.give_up(CallError::Lost, finished);
             }
         }
-        // What came is no answer to what was asked: nothing on this stream can be trusted any more.
-        self.abandon(now, CallError::Unintelligible, link, ends);
+        // The bytes are not a reply to these calls: later replies on this stream cannot be assigned either.
+        self.abandon(now, CallError::Unintelligible, link, finished);
     }
 
-    /// The host says that it ended, with this gRPC status.
-    pub fn on_close(&mut self, now: Instant, status: u32, ends: &mut Ends<Id>) {
+    /// The stream has ended; `status` is the gRPC status that the host reports.
+    pub fn on_close(&mut self, now: Instant, status: u32, finished: &mut Finished<Id>) {
         self.id = None;
         self.backoff.failed(now);
-        self.give_up(CallError::Closed(status), ends);
+        self.give_up(CallError::Closed(status), finished);
     }
 
-    pub fn on_tick(&mut self, now: Instant, stuck_after: Duration, link: &mut Link, ends: &mut Ends<Id>) {
+    pub fn on_tick(
+        &mut self,
+        now: Instant,
+        stuck_after: Duration,
+        link: &mut Link,
+        finished: &mut Finished<Id>,
+    ) {
         if self.id.is_none() {
-            self.give_up(CallError::Lost, ends);
+            self.give_up(CallError::Lost, finished);
         } else if self
             .sent
             .front()
             .is_some_and(|first| first.since + stuck_after <= now)
         {
-            self.abandon(now, CallError::Lost, link, ends);
+            self.abandon(now, CallError::Lost, link, finished);
         }
         if self.id.is_none() && !self.queue.is_empty() && self.backoff.retry_at().is_none_or(|at| at <= now) {
             self.id = link.host.open();
-            self.ends = Some(now + self.backoff.spread(self.life, self.life / 4));
+            self.replace_at = Some(now + self.backoff.spread(self.life, self.life / 4));
             self.refused = self.id.is_none();
             if self.refused {
                 self.backoff.failed(now);
@@ -158,7 +166,7 @@ impl<Id> Stream<Id> {
         let unavailable = self.unavailable();
         for pending in std::mem::take(&mut self.queue) {
             if pending.deadline <= now {
-                ends.push((pending, Err(unavailable)));
+                finished.push((pending, Err(unavailable)));
             } else {
                 self.send_or_queue(pending, link);
             }
@@ -185,18 +193,18 @@ impl<Id> Stream<Id> {
         self.queue.push_back(pending);
     }
 
-    fn abandon(&mut self, now: Instant, reason: CallError, link: &mut Link, ends: &mut Ends<Id>) {
+    fn abandon(&mut self, now: Instant, reason: CallError, link: &mut Link, finished: &mut Finished<Id>) {
         if let Some(id) = self.id.take() {
             link.host.cancel(id);
         }
         self.backoff.failed(now);
-        self.give_up(reason, ends);
+        self.give_up(reason, finished);
     }
 
-    fn give_up(&mut self, reason: CallError, ends: &mut Ends<Id>) {
+    fn give_up(&mut self, reason: CallError, finished: &mut Finished<Id>) {
         self.decoder = Decoder::default();
         self.bodies = 0;
         self.leaving = false;
-        ends.extend(self.sent.drain(..).map(|pending| (pending, Err(reason))));
+        finished.extend(self.sent.drain(..).map(|pending| (pending, Err(reason))));
     }
 }

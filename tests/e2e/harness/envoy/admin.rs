@@ -1,4 +1,4 @@
-//! Asking an Envoy on its admin interface.
+//! Requests to Envoy's admin interface.
 
 use super::Envoy;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What an Envoy is to be: one method for each thing that a test may want otherwise than it ships.
+//! The builder of an Envoy: one method for each setting that a test may change.
 
 use super::Envoy;
 use crate::harness::{config, default_envoy, root, Redis, RedisCluster, Upstream};
@@ -11,7 +11,7 @@ type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
 type Render = Arc<dyn Fn(&Place) -> Value + Send + Sync>;
 
-/// Where an Envoy with a configuration of the test's own is to be.
+/// The folder and ports of an Envoy with a configuration of the test's own.
 pub struct Place {
     /// A folder for what the configuration refers to.
     pub dir: PathBuf,
@@ -24,7 +24,7 @@ pub struct Place {
     pub redis_call_port: u16,
 }
 
-/// What an Envoy is to be. Starting it twice gives two that count together.
+/// An Envoy to start. Starting it twice gives two Envoys that count together.
 #[derive(Clone)]
 pub struct EnvoyBuilder {
     pub(super) file: PathBuf,
@@ -41,7 +41,7 @@ pub struct EnvoyBuilder {
     pub(super) filter: bool,
     pub(super) dynamic: bool,
     pub(super) expose_redis_call: bool,
-    pub(super) drill: bool,
+    pub(super) fault_injection: bool,
     pub(super) before: Vec<Value>,
     pub(super) after: Vec<Value>,
     pub(super) access_log: Option<Value>,
@@ -60,7 +60,7 @@ pub(super) enum Policy {
 }
 
 impl Envoy {
-    /// An Envoy that counts in this Redis, with the shipped policy until told otherwise.
+    /// An Envoy that counts in this Redis, with the shipped policy unless another is set.
     pub fn with(redis: &(impl Redis + ?Sized)) -> EnvoyBuilder {
         let mut builder = Envoy::alone();
         builder.file = root().join(redis.variant());
@@ -68,7 +68,7 @@ impl Envoy {
         builder
     }
 
-    /// An Envoy without Redis, of the shipped file for that: whatever the policy, it says `store: local`.
+    /// An Envoy without Redis, of the shipped file for that: `store: local` is added to any policy.
     pub fn local() -> EnvoyBuilder {
         let mut builder = Envoy::alone();
         builder.file = root().join("envoy/local.yaml");
@@ -81,7 +81,7 @@ impl Envoy {
         [Envoy::with(RedisCluster::shared()), Envoy::local()]
     }
 
-    /// An Envoy whose Redis is where the shipped file says, and so most likely nowhere.
+    /// An Envoy with the shipped file's Redis address, where most likely no Redis listens.
     pub fn alone() -> EnvoyBuilder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         EnvoyBuilder {
@@ -101,7 +101,7 @@ impl Envoy {
             filter: true,
             dynamic: false,
             expose_redis_call: false,
-            drill: false,
+            fault_injection: false,
             before: Vec::new(),
             after: Vec::new(),
             access_log: None,
@@ -138,7 +138,7 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Waits for a count as long as the shipped configuration says, and no longer.
+    /// Waits for a count no longer than the shipped configuration allows.
     pub fn impatient(mut self) -> Self {
         self.patient = false;
         self
@@ -228,15 +228,15 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Both roles from the module that stands for the next release and dies when told to (`make build-drill`): the
-    /// HTTP role by the header `x-headgate-drill: headgate-drill-filter`, the other one by a call for a limit that is
-    /// called `headgate-drill-redis-call`. It tells the most rejected each second.
-    pub fn drill(mut self) -> Self {
-        self.drill = true;
+    /// Both roles from the fault-injection module (`make build-drill`). It acts as the next release. Its HTTP role ends
+    /// at the header `x-headgate-drill: headgate-drill-filter`, the other role at a call for a limit that is called
+    /// `headgate-drill-redis-call`. It reports the most rejected each second.
+    pub fn fault_injection(mut self) -> Self {
+        self.fault_injection = true;
         self
     }
 
-    /// The word for who counts, in filter state.
+    /// The value of the counting store in filter state.
     pub fn store(&self) -> &'static str {
         match self.local {
             true => "local",

@@ -41,7 +41,7 @@ impl EnvoyBuilder {
     }
 
     fn put_headgate(&self, config: &mut Value, port: u16) {
-        let wasm = match self.drill {
+        let wasm = match self.fault_injection {
             true => root().join("target/headgate-drill.wasm"),
             false => filter_module(),
         };

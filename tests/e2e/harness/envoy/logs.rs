@@ -45,7 +45,7 @@ impl Envoy {
         self.read_access_log(lines, |line| serde_json::from_str(line).ok())
     }
 
-    /// The same of one that is no JSON.
+    /// The same of a log that is not JSON.
     pub fn access_log_text(&self, lines: usize) -> Vec<String> {
         self.read_access_log(lines, |line| Some(line.to_owned()))
     }

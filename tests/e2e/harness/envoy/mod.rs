@@ -1,5 +1,5 @@
-//! A running Envoy with the filter. Its rooms: what it is to be, its configuration, its start and its reload; and what
-//! it is asked: as a client, on the admin interface, in its logs.
+//! A running Envoy with the filter. Modules: its builder, its configuration, its start and its reload; requests to it,
+//! its admin interface and its logs.
 
 mod admin;
 mod builder;

@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use std::path::Path;
 
 impl Envoy {
-    /// Another policy for the running Envoy (which must be `dynamic`); returns when new connections meet it.
+    /// Another policy for the running Envoy (which must be `dynamic`); returns when new connections use it.
     pub fn reload(&self, policy: &str) {
         self.reload_as(|builder| builder.policy(policy));
     }

@@ -1,4 +1,4 @@
-//! Asking an Envoy as a client does.
+//! Requests to an Envoy, as a client sends them.
 
 use super::Envoy;
 use crate::harness::{Client, RawConnection, Request, Response};

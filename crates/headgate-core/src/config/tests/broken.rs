@@ -1,4 +1,4 @@
-//! Broken configurations: each is one error, at the right path, and says what to write instead.
+//! Invalid configurations: each has one error, at the right path, with the remedy.
 
 use super::errors;
 use crate::config::ConfigErrors;

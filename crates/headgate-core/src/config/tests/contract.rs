@@ -214,7 +214,7 @@ fn everything_else_of_the_contract_means_what_it_says() {
     let partner = NamedClient {
         name: "partner-7".into(),
         source: "user".into(),
-        value: ClientValue::Value("partner-7".into()),
+        value: NamedClientValue::Value("partner-7".into()),
     };
     assert_eq!(policy.metrics.clients, vec![partner]);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What is meant where nothing is written, and forms that mean the same.
+//! Defaults, and different forms with the same meaning.
 
 use super::{errors, policy, settings, struct_bytes, yaml};
 use crate::config::{parse, parse_value, Plugin, Policy};
@@ -118,7 +118,7 @@ fn everyone_but_some_can_be_unlimited() {
 }
 
 #[test]
-fn a_fixed_window_is_aligned_to_the_epoch_where_nothing_is_written() {
+fn a_fixed_window_is_aligned_to_the_epoch_by_default() {
     let align = Align::Epoch;
     assert_eq!(
         algorithm("{rate: 60/m, algorithm: fixed_window}"),
@@ -226,7 +226,7 @@ fn limits_replace_by_name_or_by_rate_one_or_several() {
 #[test]
 fn what_only_looks_unreachable_is_accepted() {
     for text in [
-        // In shadow, replaced itself, or without a caller's client, a limit replaces nothing.
+        // A limit in shadow, replaced itself, or without a client replaces nothing.
         "{limits: [{name: a, rate: 1/s}, {name: b, rate: 2/s, replaces: a, enforce: 10%}]}",
         "{limits: [{name: a, rate: 1/s}, {name: b, rate: 2/s, replaces: a}, {rate: 3/s, replaces: b, match: {path: /x}}]}",
         "{identify: [{header: x-api-key}], limits: [{name: a, rate: 1/s, key: [address]}, {rate: 2/s, replaces: a}]}",
@@ -326,7 +326,7 @@ fn all_errors_are_found_in_one_run() {
 #[test]
 fn one_mistake_is_one_error() {
     for text in [
-        // A broken source is still known to those who name it, and so are a broken rate and a broken limit.
+        // References to an invalid source, rate or limit are not errors.
         "{identify: [{name: user, metadata: 5}], limits: [{rate: 1/s, match: {source: [user]}}]}",
         "{identify: [{name: user}], limits: [{rate: 1/s, match: {source: [user]}}]}",
         "{identify: user, limits: [{rate: 1/s, match: {source: [user]}}]}",

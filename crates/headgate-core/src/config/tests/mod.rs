@@ -10,7 +10,7 @@ use prost::Message;
 use prost_types::value::Kind;
 use serde_json::Value;
 
-/// YAML as an Envoy reads it before it makes a Struct of it.
+/// YAML as Envoy reads it before it converts it to a Struct.
 fn yaml(text: &str) -> Value {
     serde_yaml_ng::from_str(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
 }
@@ -23,7 +23,7 @@ fn policy(text: &str) -> Policy {
     }
 }
 
-/// The policy of settings alone, with a limit beside them, as every policy needs one.
+/// The policy of these settings, with a limit, as every policy needs one.
 fn settings(text: &str) -> Policy {
     let mut value = yaml(text);
     value["limits"] = yaml("[{rate: 1/s}]");

@@ -1,4 +1,4 @@
-//! Whatever the bytes are: an answer, in bounded depth, without a panic.
+//! For all bytes there is a result, in bounded depth, without a panic.
 
 use super::struct_bytes;
 use crate::config::{parse, parse_value, version};
@@ -192,7 +192,7 @@ fn depth_is_bounded_in_json() {
         .contains("recursion limit"));
 }
 
-/// A Struct with a list in a list, so many times.
+/// A Struct with nested lists of this depth.
 fn nested_struct(depth: usize) -> Vec<u8> {
     let mut value = vec![0x32, 0];
     for _ in 0..depth {

@@ -1,4 +1,4 @@
-//! Decisions from memory, and what is told of them.
+//! Decisions from memory, and how they are reported.
 
 use super::*;
 use crate::decision::{CountedBy, Outcome};
@@ -105,7 +105,7 @@ fn permits_taken_in_advance_answer_without_waiting() {
         world.ready();
     }
     assert!(leases >= 1, "no lease was taken");
-    let by_lease = (0..50).filter(|n| world.requests[*n].state("ratelimit_by") == CountedBy::Lease.word());
+    let by_lease = (0..50).filter(|n| world.requests[*n].state("ratelimit_by") == CountedBy::Lease.as_str());
     assert!(by_lease.count() > 10);
     let taken = world
         .events()

@@ -1,4 +1,4 @@
-//! The calls of a request: how often they are sent, and which reply ends the waiting.
+//! The calls of a request: how often they are sent, and which reply completes the request.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn two_tags_are_two_calls_and_the_last_reply_decides() {
 }
 
 #[test]
-fn a_reply_after_the_caller_left_reaches_nobody() {
+fn a_reply_after_the_caller_left_changes_nothing() {
     let mut world = World::new(ONE);
     world.request(&[]);
     let id = world.waits[0].unwrap();
@@ -90,14 +90,14 @@ fn a_call_before_envoy_knows_redis_is_sent_again_after_10_ms() {
     world.pass(9 * MS);
     assert!(world.engine.transport.sent.is_empty());
     world.pass(MS);
-    let again = world.sent();
-    assert_eq!(again.deadline, deadline, "the caller waits no longer for it");
-    world.reply_to(again, allowed(&[9]));
+    let second = world.sent();
+    assert_eq!(second.deadline, deadline, "the caller waits no longer for it");
+    world.reply_to(second, allowed(&[9]));
     assert_eq!(world.ready(), [(0, Done::Pass)]);
 }
 
 #[test]
-fn a_call_that_stays_too_early_fails_by_that_and_blames_no_shard() {
+fn a_call_that_stays_too_early_fails_and_blames_no_shard() {
     let mut world = World::new(&ONE.replacen('{', r#"{"on_error": "deny", "#, 1));
     world.request(&[]);
     for _ in 0..11 {
@@ -171,4 +171,32 @@ fn a_reply_that_is_none_to_this_call_decides_by_on_error() {
     world.request(&[]);
     world.reply(allowed(&[9, 9]));
     assert_eq!(world.ready(), [(0, Done::Status(503))]);
+}
+
+#[test]
+fn a_call_is_not_sent_again_once_its_time_is_over() {
+    let mut world = World::new(&ONE.replacen('{', r#"{"on_error": "deny", "#, 1));
+    world.request(&[]);
+    world.pass(95 * MS);
+    world.reply(Err(CallError::TooEarly));
+    world.pass(10 * MS);
+    assert_eq!(world.ready(), [(0, Done::Status(503))]);
+    assert_eq!(world.engine.transport.sent.len(), 0, "it might be charged");
+}
+
+#[test]
+fn only_what_was_taken_is_given_back() {
+    let later = TWO.replacen(
+        r#""on_error": "allow""#,
+        r#""cost": {"response_header": "x-tokens", "max": 5}"#,
+        1,
+    );
+    for (policy, calls) in [(TWO, 1), (later.as_str(), 0)] {
+        let mut world = World::new(policy);
+        world.request(&[("x-tenant", "t")]);
+        world.reply(allowed(&[9]));
+        world.reply(denied(700));
+        assert_eq!(world.ready(), [(0, Done::Status(429))]);
+        assert_eq!(world.engine.transport.sent.len(), calls, "{policy}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What becomes of requests when Redis or the worker itself fails.
+//! Requests while Redis or the worker itself fails.
 
 use super::*;
 
@@ -115,6 +115,24 @@ fn after_a_stall_no_shard_is_blamed_for_the_silence() {
 }
 
 #[test]
+fn a_stall_is_noticed_whatever_comes_before_its_tick() {
+    let mut world = World::new(&with("deny"));
+    world.request(&[]);
+    world.engine.poll_timeout(world.now);
+    world.wait(300 * MS);
+    // Another request comes first, and something else is to be done soon.
+    world.request(&[]);
+    world.engine.transport.wakeup = Some(world.now.monotonic - 290 * MS);
+    world.engine.poll_timeout(world.now);
+    world.wait(MS);
+    world.engine.on_timeout(world.now);
+    assert_eq!(world.ready(), [], "a moment more");
+    world.reply(allowed(&[9]));
+    assert_eq!(world.ready(), [(0, Done::Pass)]);
+    assert_eq!(world.engine.transport.blamed, []);
+}
+
+#[test]
 fn notices_of_the_transport_are_log_lines() {
     let mut world = World::new(ONE);
     let shard = "10.0.0.1:6379".to_owned();
@@ -124,7 +142,7 @@ fn notices_of_the_transport_are_log_lines() {
         .notices
         .push_back(Notice::BreakerClosed { shard });
     world.engine.on_timeout(world.now);
-    let text = "headgate: circuit breaker closed for 10.0.0.1:6379: it counts again";
+    let text = "headgate: circuit breaker closed for 10.0.0.1:6379; it answers again";
     let line = LogLine {
         level: crate::redis::Level::Info,
         text: text.into(),
@@ -142,12 +160,12 @@ fn a_lost_engine_leaves_a_request_to_its_failure_policy() {
     ] {
         let mut world = World::new(&with(on_error));
         let mut request = FakeExchange::new(&[]);
-        let Step::Pending(_, fallback) = world.engine.on_request(world.now, 0, &mut request) else {
+        let RequestStatus::Pending(_, fallback) = world.engine.on_request(world.now, 0, &mut request) else {
             panic!("it waits")
         };
         let (decided, reply) = fallback.decide(&world.engine.policy, world.now);
         assert_eq!(
-            (decided.word(), reply.map(|reply| reply.status)),
+            (decided.as_str(), reply.map(|reply| reply.status)),
             (outcome, status)
         );
     }

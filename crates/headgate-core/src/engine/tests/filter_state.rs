@@ -3,8 +3,8 @@
 use super::*;
 use crate::model::{FilterState, StateName};
 
-/// The names that are written for a pass and for a denial by Redis, with another limit spent in shadow, under this
-/// `filter_state`.
+/// The names that are written for an admission and for a denial by Redis, with another limit in shadow that denies,
+/// under this `filter_state`.
 fn written(filter_state: &str) -> [Vec<String>; 2] {
     let limits = r#"[{"name": "a", "rate": "10/minute", "algorithm": "fixed_window"},
         {"name": "dark", "rate": "10/hour", "algorithm": "fixed_window", "enforce": false}]"#;

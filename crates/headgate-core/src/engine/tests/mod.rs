@@ -1,4 +1,4 @@
-//! The engine with a transport that keeps what it is given: each test says what Redis answers, and when.
+//! The engine with a transport that records its calls: each test chooses the replies of Redis, and their times.
 
 mod answers;
 mod calls;
@@ -22,12 +22,12 @@ enum Done {
     Waits,
 }
 
-/// An engine, its clock, and the requests that it has been given.
+/// An engine, its clock, and its requests.
 struct World {
     engine: Engine<FakeTransport, Rc<Memory>>,
     now: Now,
     requests: Vec<FakeExchange>,
-    /// By request: what it waits as, and what it was let through with.
+    /// For each request: its id while it is pending, and how it was admitted.
     waits: Vec<Option<RequestId>>,
     admitted: Vec<Option<Admitted>>,
 }
@@ -61,7 +61,7 @@ impl World {
         self.wait(end - self.now.monotonic);
     }
 
-    /// Time passes, and the engine is not called: its worker stands still.
+    /// Time passes, and the engine is not called: its worker is stalled.
     fn wait(&mut self, time: Duration) {
         self.now.monotonic += time;
         self.now.unix += time;
@@ -78,8 +78,8 @@ impl World {
         self.waits.push(None);
         self.admitted.push(None);
         match step {
-            Step::Decided(answer) => self.done(caller as usize, answer),
-            Step::Pending(id, _) => {
+            RequestStatus::Decided(answer) => self.done(caller as usize, answer),
+            RequestStatus::Pending(id, _) => {
                 self.waits[caller as usize] = Some(id);
                 self.engine.poll_timeout(self.now);
                 Done::Waits
@@ -114,7 +114,7 @@ impl World {
         });
     }
 
-    /// What became of those who waited, in the order of the decisions: the request's number, and what was done.
+    /// Applies the decisions on pending requests, in their order: the request's number, and its result.
     fn ready(&mut self) -> Vec<(usize, Done)> {
         let mut all = Vec::new();
         while let Some(Ready { id, caller }) = self.engine.poll_ready() {
@@ -131,13 +131,13 @@ impl World {
     }
 }
 
-/// So many counters of 10 calls have this many left; none is denied.
+/// One counter of 10 calls for each element, with this many left; none is denied.
 fn allowed(remaining: &[u64]) -> Result<Value, CallError> {
     let charges: Vec<_> = remaining.iter().map(|left| [1, 10, *left, 5_000, 0, 7]).collect();
     Ok(packed(true, &charges))
 }
 
-/// One counter is spent, for so many ms.
+/// One counter is spent for `wait_ms`.
 fn denied(wait_ms: u64) -> Result<Value, CallError> {
     Ok(packed(false, &[[0, 10, 0, wait_ms + 5, wait_ms, 7]]))
 }

@@ -1,11 +1,11 @@
-//! The response phase: figures, and what is charged once its cost is known.
+//! The response phase: quota headers, and charges on the response.
 
 use super::*;
 
 const COSTS: &str = r#"{"limits": [{"name": "a", "rate": "10/minute", "algorithm": "fixed_window",
     "cost": {"response_header": "x-cost", "min": 2, "max": 8}}]}"#;
 
-/// A request that was let through with 9 left of 10.
+/// A request that was admitted with 9 left of 10.
 fn let_through(policy: &str) -> (World, Admitted) {
     let mut world = World::new(policy);
     world.request(&[]);

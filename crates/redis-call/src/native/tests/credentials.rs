@@ -1,10 +1,10 @@
-//! Credentials: when they are given again, and which calls are repeated for it.
+//! Credentials: when they are sent again, and which calls are repeated then.
 
 use super::*;
 
 #[test]
-fn without_a_host_a_call_waits_for_one_and_no_credentials_are_given_again() {
-    let mut bench = Bench::new();
+fn without_a_host_calls_wait_and_credentials_are_kept() {
+    let mut bench = NativeBench::new();
     bench.host.borrow_mut().call_status = 10;
     bench.call(1).unwrap();
     bench.after(45);
@@ -15,8 +15,8 @@ fn without_a_host_a_call_waits_for_one_and_no_credentials_are_given_again() {
 }
 
 #[test]
-fn a_cluster_that_went_away_is_told_its_credentials_when_it_is_back() {
-    let mut bench = Bench::new();
+fn a_cluster_that_comes_back_gets_credentials() {
+    let mut bench = NativeBench::new();
     bench.host.borrow_mut().call_status = 2;
     bench.call(1).unwrap();
     bench.host.borrow_mut().call_status = 0;
@@ -25,8 +25,8 @@ fn a_cluster_that_went_away_is_told_its_credentials_when_it_is_back() {
 }
 
 #[test]
-fn after_noauth_credentials_are_given_once_not_within_the_reply_and_each_call_is_repeated_once() {
-    let mut bench = Bench::new();
+fn noauth_sends_credentials_once_and_repeats_each_call_once() {
+    let mut bench = NativeBench::new();
     bench.after(5_000);
     bench.call(1).unwrap();
     bench.call(2).unwrap();
@@ -49,8 +49,8 @@ fn after_noauth_credentials_are_given_once_not_within_the_reply_and_each_call_is
 }
 
 #[test]
-fn credentials_are_not_given_more_often_than_each_second() {
-    let mut bench = Bench::new();
+fn credentials_are_sent_once_a_second_at_most() {
+    let mut bench = NativeBench::new();
     bench.after(2_000);
     for _ in 0..200 {
         if bench.call(1).is_ok() {
@@ -64,8 +64,8 @@ fn credentials_are_not_given_more_often_than_each_second() {
 }
 
 #[test]
-fn a_call_that_was_sent_before_the_credentials_were_given_again_is_repeated_without_giving_them_once_more() {
-    let mut bench = Bench::new();
+fn a_call_sent_before_the_credentials_is_only_repeated() {
+    let mut bench = NativeBench::new();
     bench.after(5_000);
     bench.call(1).unwrap();
     bench.call(2).unwrap();
@@ -78,7 +78,7 @@ fn a_call_that_was_sent_before_the_credentials_were_given_again_is_repeated_with
 
 #[test]
 fn without_credentials_noauth_is_final_and_told() {
-    let mut bench = Bench::new();
+    let mut bench = NativeBench::new();
     bench.host.borrow_mut().credentials = false;
     bench.after(5_000);
     bench.call(1).unwrap();

@@ -1,4 +1,4 @@
-//! The native transport against a gateway that is a plain struct: what it is told, what is sent, and who gets which reply.
+//! The native transport against a simulated gateway: credentials, what is sent, and which caller gets which reply.
 
 mod credentials;
 
@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Default)]
 struct Gateway {
     inits: u32,
-    /// What `init` and `call` answer.
+    /// What `init` and `call` return.
     init_status: u32,
     call_status: u32,
     tokens: u32,
@@ -25,9 +25,9 @@ struct Gateway {
     credentials: bool,
 }
 
-type Host = Rc<RefCell<Gateway>>;
+type FakeGateway = Rc<RefCell<Gateway>>;
 
-impl NativeHost for Host {
+impl NativeHost for FakeGateway {
     fn init(&self) -> Result<(), Refusal> {
         let mut gateway = self.borrow_mut();
         gateway.inits += 1;
@@ -48,33 +48,33 @@ impl NativeHost for Host {
     }
 }
 
-struct Bench {
-    host: Host,
-    road: Native<Host, u64>,
+struct NativeBench {
+    host: FakeGateway,
+    transport: Native<FakeGateway, u64>,
     now: Instant,
     completed: Vec<Completed<u64>>,
 }
 
-impl Bench {
-    /// A gateway that knows the service, and has been told the credentials.
-    fn new() -> Bench {
-        let mut bench = Bench::unconfigured();
-        bench.road.configure(bench.now).unwrap();
+impl NativeBench {
+    /// A gateway that knows the service and has the credentials.
+    fn new() -> NativeBench {
+        let mut bench = NativeBench::unconfigured();
+        bench.transport.configure(bench.now).unwrap();
         bench
     }
 
-    fn unconfigured() -> Bench {
-        let host = Host::default();
+    fn unconfigured() -> NativeBench {
+        let host = FakeGateway::default();
         host.borrow_mut().credentials = true;
         let mut settings = Settings::new("p");
         settings.script = SCRIPT;
         settings.max_in_flight = 8;
         settings.timeout = TIMEOUT;
-        let road = Native::new(Rng::with_seed(1), host.clone(), settings);
+        let transport = Native::new(Rng::with_seed(1), host.clone(), settings);
         let now = Instant::now();
-        Bench {
+        NativeBench {
             host,
-            road,
+            transport,
             now,
             completed: Vec::new(),
         }
@@ -86,22 +86,23 @@ impl Bench {
         resp::bulk(&mut tail, b"p:key");
         let slot = HashSlot::of(b"p:key");
         let call = Call::script(slot, 2, tail);
-        self.road.call(self.now, self.now + TIMEOUT, request, call)
+        self.transport.call(self.now, self.now + TIMEOUT, request, call)
     }
 
     fn after(&mut self, millis: u64) {
         self.now += Duration::from_millis(millis);
-        self.road.on_tick(self.now, &mut self.completed);
+        self.transport.on_tick(self.now, &mut self.completed);
     }
 
     /// The gateway's reply to the nth command sent, from 1 on.
     fn reply(&mut self, nth: u32, text: &str) {
-        self.road
+        self.transport
             .on_reply(self.now, nth * 4, Some(text.as_bytes()), &mut self.completed);
     }
 
     fn fail(&mut self, nth: u32) {
-        self.road.on_reply(self.now, nth * 4, None, &mut self.completed);
+        self.transport
+            .on_reply(self.now, nth * 4, None, &mut self.completed);
     }
 
     fn sent(&self) -> usize {
@@ -112,15 +113,15 @@ impl Bench {
         self.host.borrow().sent.last().unwrap().1.clone()
     }
 
-    /// Whose calls have ended, and how.
+    /// The calls that have ended, and their replies.
     fn ended(&mut self) -> Vec<(u64, Result<Value, CallError>)> {
         let all = self.completed.drain(..);
         all.map(|done| (done.id, done.reply)).collect()
     }
 
-    /// What was noticed since this was last asked.
+    /// The notices since the last call of this function.
     fn notices(&mut self) -> Vec<Notice> {
-        std::iter::from_fn(|| self.road.poll_notice()).collect()
+        std::iter::from_fn(|| self.transport.poll_notice()).collect()
     }
 }
 
@@ -129,8 +130,8 @@ fn error(text: &str) -> Result<Value, CallError> {
 }
 
 #[test]
-fn a_call_is_one_command_and_its_reply_finds_its_caller_in_whatever_order() {
-    let mut bench = Bench::new();
+fn replies_reach_their_callers_in_any_order() {
+    let mut bench = NativeBench::new();
     bench.call(1).unwrap();
     bench.call(2).unwrap();
     let command = "*4\r\n$7\r\nEVALSHA\r\n$40\r\n0123456789012345678901234567890123456789\r\n$1\r\n1\r\n$5\r\np:key\r\n";
@@ -143,40 +144,40 @@ fn a_call_is_one_command_and_its_reply_finds_its_caller_in_whatever_order() {
 
 #[test]
 fn what_is_not_one_command_is_not_sent() {
-    let mut bench = Bench::new();
+    let mut bench = NativeBench::new();
     for tail in [
         &b"$1\r\n1\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n"[..],
         b"$1\r\n1\r\n",
         b"$1\r\n1\r\n$9\r\nk\r\n",
     ] {
         let call = Call::script(HashSlot::of(b"k"), 2, tail.to_vec());
-        let sent = bench.road.call(bench.now, bench.now + TIMEOUT, 1, call);
+        let sent = bench.transport.call(bench.now, bench.now + TIMEOUT, 1, call);
         assert_eq!(sent, Err(CallError::Unavailable));
     }
-    assert_eq!((bench.sent(), bench.road.in_flight()), (0, 0));
+    assert_eq!((bench.sent(), bench.transport.in_flight()), (0, 0));
     assert_eq!(bench.notices(), [Notice::NotOneCommand]);
 }
 
 #[test]
-fn a_service_that_is_unknown_while_configuring_is_asked_for_at_the_first_call() {
-    let mut bench = Bench::unconfigured();
+fn an_unknown_service_is_tried_again_at_the_first_call() {
+    let mut bench = NativeBench::unconfigured();
     bench.host.borrow_mut().init_status = 2;
-    bench.road.configure(bench.now).unwrap();
-    assert_eq!(bench.notices(), [], "that is nothing unusual");
+    bench.transport.configure(bench.now).unwrap();
+    assert_eq!(bench.notices(), [], "this is not unusual");
     bench.now += Duration::from_millis(50);
     bench.host.borrow_mut().init_status = 0;
     bench.call(1).unwrap();
     assert_eq!(bench.sent(), 0, "not before the credentials");
-    assert!(bench.road.wakeup().unwrap() <= bench.now);
+    assert!(bench.transport.wakeup().unwrap() <= bench.now);
     bench.after(1);
     assert_eq!((bench.sent(), bench.host.borrow().inits), (1, 2));
 }
 
 #[test]
-fn a_service_that_stays_unknown_costs_a_caller_its_deadline_at_most_and_is_told_once() {
-    let mut bench = Bench::unconfigured();
+fn calls_to_an_unknown_service_end_by_their_deadline() {
+    let mut bench = NativeBench::unconfigured();
     bench.host.borrow_mut().init_status = 2;
-    bench.road.configure(bench.now).unwrap();
+    bench.transport.configure(bench.now).unwrap();
     bench.call(1).unwrap();
     for _ in 0..110 {
         bench.after(1);
@@ -185,11 +186,11 @@ fn a_service_that_stays_unknown_costs_a_caller_its_deadline_at_most_and_is_told_
     assert_eq!(bench.notices(), [Notice::Refused(Refusal::UnknownCluster)]);
     let inits = bench.host.borrow().inits;
     assert!((2..8).contains(&inits), "{inits}: with growing pauses");
-    assert!(!bench.road.health.is_open(), "nothing was asked of Redis");
+    assert!(!bench.transport.health.is_open(), "nothing was asked of Redis");
 }
 
 #[test]
-fn a_proxy_without_a_redis_call_is_refused_and_any_other_status_is_not() {
+fn only_a_proxy_without_redis_functions_is_refused() {
     for (status, refused) in [
         (0, false),
         (2, false),
@@ -198,33 +199,33 @@ fn a_proxy_without_a_redis_call_is_refused_and_any_other_status_is_not() {
         (12, true),
         (99, false),
     ] {
-        let mut bench = Bench::unconfigured();
+        let mut bench = NativeBench::unconfigured();
         bench.host.borrow_mut().init_status = status;
-        assert_eq!(bench.road.configure(bench.now).is_err(), refused, "{status}");
+        assert_eq!(bench.transport.configure(bench.now).is_err(), refused, "{status}");
     }
 }
 
 #[test]
-fn moved_is_told_once_with_the_remedy_and_opens_no_breaker() {
-    let mut bench = Bench::new();
+fn moved_is_reported_once_and_opens_no_breaker() {
+    let mut bench = NativeBench::new();
     for nth in 1..=10 {
         bench.call(1).unwrap();
         bench.reply(nth, "-MOVED 1 127.0.0.1:7001\r\n");
     }
     assert_eq!(bench.notices(), [Notice::Redirected], "once");
-    assert!(!bench.road.health.is_open());
+    assert!(!bench.transport.health.is_open());
 }
 
 #[test]
-fn one_body_is_under_way_after_noscript_and_the_others_follow_by_name() {
-    let mut bench = Bench::new();
+fn after_noscript_only_one_call_in_flight_carries_the_body() {
+    let mut bench = NativeBench::new();
     for request in 1..=3 {
         bench.call(request).unwrap();
     }
     for nth in 1..=3 {
         bench.reply(nth, "-NOSCRIPT No matching script.\r\n");
     }
-    let bodies = |bench: &Bench| {
+    let bodies = |bench: &NativeBench| {
         let sent = &bench.host.borrow().sent;
         sent.iter().filter(|(_, text)| text.contains(SCRIPT.body)).count()
     };
@@ -235,12 +236,12 @@ fn one_body_is_under_way_after_noscript_and_the_others_follow_by_name() {
     assert_eq!(bench.ended().len(), 3);
     bench.call(4).unwrap();
     bench.reply(7, "-NOSCRIPT No matching script.\r\n");
-    assert_eq!(bodies(&bench), 2, "the first body is not under way any more");
+    assert_eq!(bodies(&bench), 2, "the first body is no longer in flight");
 }
 
 #[test]
-fn a_call_that_meets_a_second_host_without_the_script_tells_it() {
-    let mut bench = Bench::new();
+fn a_second_host_without_the_script_gets_the_body_too() {
+    let mut bench = NativeBench::new();
     bench.call(1).unwrap();
     bench.call(2).unwrap();
     bench.reply(1, "-NOSCRIPT No matching script.\r\n");
@@ -249,20 +250,22 @@ fn a_call_that_meets_a_second_host_without_the_script_tells_it() {
     bench.reply(4, "-NOSCRIPT No matching script.\r\n");
     assert!(
         bench.last().contains(SCRIPT.body),
-        "although the other's is still under way"
+        "although the other host's body is still in flight"
     );
 }
 
 #[test]
-fn a_broken_connection_is_one_failure_a_reply_and_silence_opens_the_breaker_at_once() {
-    let mut bench = Bench::new();
+fn a_timeout_opens_the_breaker_at_once_a_broken_call_does_not() {
+    let mut bench = NativeBench::new();
     bench.call(1).unwrap();
     bench.fail(1);
     assert_eq!(bench.ended(), [(1, Err(CallError::Lost))]);
     let since = bench.now;
     bench.call(2).unwrap();
     bench.after(100);
-    bench.road.timed_out(bench.now, since, HashSlot::of(b"p:key"));
+    bench
+        .transport
+        .timed_out(bench.now, since, HashSlot::of(b"p:key"));
     assert_eq!(bench.call(3), Err(CallError::BreakerOpen));
     bench.after(1);
     assert!(bench.last().contains(UNKNOWN_SHA1), "a probe");
@@ -271,15 +274,15 @@ fn a_broken_connection_is_one_failure_a_reply_and_silence_opens_the_breaker_at_o
 }
 
 #[test]
-fn a_late_reply_and_one_to_a_token_that_was_never_given_are_dropped() {
-    let mut bench = Bench::new();
+fn a_late_reply_ends_its_call_unknown_tokens_are_dropped() {
+    let mut bench = NativeBench::new();
     bench.call(1).unwrap();
     bench.after(150);
     bench.reply(1, ":1\r\n");
     assert_eq!(
         bench.ended(),
         [(1, Ok(Value::Int(1)))],
-        "whoever waited has gone, and so has the request's number"
+        "the reply is passed on although it is late"
     );
     bench.reply(1, ":1\r\n");
     bench.reply(77, ":1\r\n");
@@ -287,21 +290,21 @@ fn a_late_reply_and_one_to_a_token_that_was_never_given_are_dropped() {
 }
 
 #[test]
-fn places_under_way_are_bounded_and_free_again_although_no_reply_ever_comes() {
-    let mut bench = Bench::new();
+fn calls_in_flight_are_bounded_and_end_without_replies() {
+    let mut bench = NativeBench::new();
     for request in 1..=8 {
         bench.call(request).unwrap();
     }
     assert_eq!(bench.call(9), Err(CallError::TooManyInFlight));
     bench.after(7_000);
-    assert_eq!(bench.road.in_flight(), 8);
+    assert_eq!(bench.transport.in_flight(), 8);
     bench.after(101);
-    assert_eq!((bench.road.in_flight(), bench.ended().len()), (0, 8));
+    assert_eq!((bench.transport.in_flight(), bench.ended().len()), (0, 8));
 }
 
 #[test]
-fn bytes_that_are_no_single_reply_are_told_apart() {
-    let mut bench = Bench::new();
+fn bytes_that_are_not_one_reply_are_invalid() {
+    let mut bench = NativeBench::new();
     for (nth, bytes) in [
         (1, ""),
         (2, ":1\r\n:2\r\n"),

@@ -1,9 +1,9 @@
-//! A shard's breaker on its stream.
+//! The circuit breaker of a shard.
 
 use super::*;
 
-/// Freezes the shard of stream 3: a call is sent, and its caller gives up.
-fn freeze(bench: &mut Bench) {
+/// Opens the breaker of the shard on stream 3: a call is sent and times out.
+fn freeze(bench: &mut StreamBench) {
     bench.call_slot(50, "k", slot(0)).unwrap();
     bench.tick();
     let since = bench.now;
@@ -12,8 +12,8 @@ fn freeze(bench: &mut Bench) {
 }
 
 #[test]
-fn a_silent_shard_is_left_alone_and_the_others_are_not() {
-    let mut bench = Bench::with(&slots(&THREE));
+fn a_silent_shard_gets_no_calls_and_the_others_do() {
+    let mut bench = StreamBench::with(&slots(&THREE));
     freeze(&mut bench);
     assert_eq!(bench.call_slot(1, "k", slot(5002)), Err(CallError::BreakerOpen));
     assert_eq!(bench.streams.breakers_open(), 1);
@@ -23,8 +23,8 @@ fn a_silent_shard_is_left_alone_and_the_others_are_not() {
 }
 
 #[test]
-fn a_probe_on_a_key_of_the_shard_brings_it_back_and_changes_nothing_in_redis() {
-    let mut bench = Bench::with(&slots(&THREE));
+fn a_probe_on_a_key_of_the_shard_closes_the_breaker() {
+    let mut bench = StreamBench::with(&slots(&THREE));
     freeze(&mut bench);
     bench.tick();
     assert_eq!(bench.sent_with(UNKNOWN_SHA1), (1, Some(StreamId(3))));
@@ -40,18 +40,18 @@ fn a_probe_on_a_key_of_the_shard_brings_it_back_and_changes_nothing_in_redis() {
     let lines: Vec<&str> = probe.split("\r\n").collect();
     assert_eq!((lines[2], lines[6]), ("EVALSHA", "1"));
     assert!(lines[8].starts_with("p:probe:"));
-    assert_eq!(bench.streams.borders.shard(HashSlot::of(lines[8].as_bytes())), 0);
-    // The call that was given up is answered first, then the probe.
+    assert_eq!(bench.streams.slot_map.shard(HashSlot::of(lines[8].as_bytes())), 0);
+    // The call that timed out is answered first, then the probe.
     bench.reply(3, ":1\r\n");
-    assert_eq!(bench.streams.breakers_open(), 1, "late is no success");
+    assert_eq!(bench.streams.breakers_open(), 1, "a late reply is not a success");
     bench.reply(3, "-NOSCRIPT No matching script\r\n");
     assert_eq!(bench.streams.breakers_open(), 0);
     bench.call_slot(1, "k", slot(0)).unwrap();
 }
 
 #[test]
-fn probes_that_fail_come_more_and_more_slowly_and_calls_stay_away_meanwhile() {
-    let mut bench = Bench::with(&slots(&THREE));
+fn pauses_between_failed_probes_grow_and_calls_are_refused() {
+    let mut bench = StreamBench::with(&slots(&THREE));
     freeze(&mut bench);
     for _ in 0..1_000 {
         bench.after(10);
@@ -62,7 +62,7 @@ fn probes_that_fail_come_more_and_more_slowly_and_calls_stay_away_meanwhile() {
 }
 
 #[test]
-fn five_failures_of_a_node_open_the_breaker_and_refusals_to_write_do_not() {
+fn five_node_failures_open_the_breaker_refused_writes_do_not() {
     for (reply, open) in [
         ("-upstream failure\r\n", 1),
         ("-LOADING Redis is loading\r\n", 1),
@@ -71,7 +71,7 @@ fn five_failures_of_a_node_open_the_breaker_and_refusals_to_write_do_not() {
         ("-READONLY You can't write\r\n", 0),
         ("-WRONGTYPE Operation\r\n", 0),
     ] {
-        let mut bench = Bench::with(&slots(&THREE));
+        let mut bench = StreamBench::with(&slots(&THREE));
         for request in 0..5 {
             bench.call_slot(request, "k", slot(0)).unwrap();
         }
@@ -82,8 +82,8 @@ fn five_failures_of_a_node_open_the_breaker_and_refusals_to_write_do_not() {
 }
 
 #[test]
-fn a_stream_that_breaks_with_many_calls_has_failed_once() {
-    let mut bench = Bench::with(&slots(&THREE));
+fn a_broken_stream_with_many_calls_is_one_failure() {
+    let mut bench = StreamBench::with(&slots(&THREE));
     for request in 0..8 {
         bench.call_slot(request, "k", slot(0)).unwrap();
     }
@@ -93,4 +93,48 @@ fn a_stream_that_breaks_with_many_calls_has_failed_once() {
         .on_close(bench.now, StreamId(3), 14, &mut bench.completed);
     assert_eq!(bench.ended().len(), 8);
     assert_eq!(bench.streams.breakers_open(), 0);
+}
+
+#[test]
+fn a_late_reply_to_a_probe_does_not_fail_the_next_one() {
+    let mut bench = StreamBench::with(&slots(&THREE));
+    freeze(&mut bench);
+    bench.tick();
+    bench.after(100);
+    while bench.sent_with(UNKNOWN_SHA1).0 < 2 {
+        bench.after(5);
+    }
+    // The shard is back: it answers the call that was given up, the first probe and the second.
+    let noscript = "-NOSCRIPT No matching script\r\n";
+    bench.reply(3, &format!(":1\r\n{noscript}"));
+    assert_eq!(bench.streams.breakers_open(), 1, "late is no success");
+    bench.reply(3, noscript);
+    assert_eq!(bench.streams.breakers_open(), 0);
+}
+
+#[test]
+fn a_refusal_by_the_guard_does_not_close_a_breaker() {
+    let mut bench = StreamBench::with(&slots(&THREE));
+    bench.call_slot(1, "k", slot(0)).unwrap();
+    bench.call_slot(2, "k", slot(0)).unwrap();
+    bench.tick();
+    let since = bench.now;
+    bench.after(90);
+    // Another one is made before the first two are given up.
+    bench.call_slot(3, "k", slot(0)).unwrap();
+    bench.after(10);
+    bench.streams.timed_out(bench.now, since, slot(0));
+    assert_eq!(bench.streams.breakers_open(), 1);
+    bench.after(75);
+    bench.reply(3, "-upstream failure\r\n-upstream failure\r\n");
+    bench.reply(
+        3,
+        "-ERR unknown command 'headgate-refused-EVALSHA', with args beginning with: x\r\n",
+    );
+    assert_eq!(
+        bench.ended().len(),
+        3,
+        "the last one too: it has no time to be sent elsewhere"
+    );
+    assert_eq!(bench.streams.breakers_open(), 1);
 }

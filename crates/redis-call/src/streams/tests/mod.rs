@@ -1,4 +1,4 @@
-//! The streams against a host that is a plain struct: what is sent, in which order, and who gets which reply.
+//! The streams against a simulated host: what is sent, in which order, and which caller gets which reply.
 
 use super::*;
 use crate::pending::UNKNOWN_SHA1;
@@ -7,11 +7,11 @@ use crate::HashSlot;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-mod borders;
 mod breaking;
 mod order;
 mod refused;
-mod starting;
+mod slot_map;
+mod startup;
 
 const SCRIPT: Script = Script {
     body: "return {1}",
@@ -28,9 +28,9 @@ struct Proxy {
     cancelled: Vec<StreamId>,
 }
 
-type Host = Rc<RefCell<Proxy>>;
+type FakeHost = Rc<RefCell<Proxy>>;
 
-impl StreamHost for Host {
+impl StreamHost for FakeHost {
     fn open(&self) -> Option<StreamId> {
         let mut proxy = self.borrow_mut();
         if proxy.refuses {
@@ -54,23 +54,23 @@ impl StreamHost for Host {
     }
 }
 
-struct Bench {
-    host: Host,
-    streams: Streams<Host, u64>,
+struct StreamBench {
+    host: FakeHost,
+    streams: Streams<FakeHost, u64>,
     now: Instant,
     completed: Vec<Completed<u64>>,
 }
 
-impl Bench {
-    fn new() -> Bench {
-        let host = Host::default();
+impl StreamBench {
+    fn new() -> StreamBench {
+        let host = FakeHost::default();
         let now = Instant::now();
         let mut settings = Settings::new("p");
         settings.script = SCRIPT;
         settings.max_in_flight = 8;
         settings.timeout = TIMEOUT;
         let streams = Streams::new(now, Rng::with_seed(1), host.clone(), settings);
-        Bench {
+        StreamBench {
             host,
             streams,
             now,
@@ -78,9 +78,9 @@ impl Bench {
         }
     }
 
-    /// A bench that knows that there is one Redis, whose stream 3 is open and knows the script.
-    fn warm() -> Bench {
-        let mut bench = Bench::with("-ERR This instance has cluster support disabled\r\n");
+    /// A bench with a single Redis, whose stream 3 is open and which has loaded the script.
+    fn warm() -> StreamBench {
+        let mut bench = StreamBench::with("-ERR This instance has cluster support disabled\r\n");
         bench.call(0, "warm").unwrap();
         bench.tick();
         bench.reply(3, ":0\r\n");
@@ -88,9 +88,9 @@ impl Bench {
         bench
     }
 
-    /// A bench whose question for the borders was answered so.
-    fn with(answer: &str) -> Bench {
-        let mut bench = Bench::new();
+    /// A bench with this answer to `CLUSTER SLOTS`.
+    fn with(answer: &str) -> StreamBench {
+        let mut bench = StreamBench::new();
         bench.call(0, "warm").unwrap();
         bench.tick();
         bench.reply(1, ":0\r\n");
@@ -100,7 +100,7 @@ impl Bench {
         bench
     }
 
-    /// Forgets what has happened so far.
+    /// Clears the record of what was sent and what ended.
     fn forget(&mut self) {
         self.completed.clear();
         let mut proxy = self.host.borrow_mut();
@@ -147,7 +147,7 @@ impl Bench {
         calls.map(|(_, text)| read(text)).collect()
     }
 
-    /// How many messages with this text were sent, and on which stream the last of them.
+    /// The number of messages with this text, and the stream of the last one.
     fn sent_with(&self, part: &str) -> (usize, Option<StreamId>) {
         let proxy = self.host.borrow();
         let with: Vec<_> = proxy
@@ -180,7 +180,7 @@ fn slots(rows: &[(u16, u16, u16)]) -> String {
     text
 }
 
-/// Three masters; the second has one slot, in the middle of the first one's.
+/// Three masters; the second has one slot, between those of the first.
 const THREE: [(u16, u16, u16); 4] = [
     (0, 5000, 7001),
     (5001, 5001, 7002),

@@ -1,10 +1,10 @@
-//! One stream: order, time-outs, breaks.
+//! One stream: order of replies, timeouts, broken streams.
 
 use super::*;
 
 #[test]
-fn the_first_call_waits_for_its_stream_and_is_sent_with_the_next_tick() {
-    let mut bench = Bench::new();
+fn the_first_call_is_sent_with_the_tick_that_opens_its_stream() {
+    let mut bench = StreamBench::new();
     bench.call(1, "a").unwrap();
     assert!(bench.sent().is_empty());
     assert!(bench.streams.wakeup().unwrap() <= bench.now);
@@ -16,8 +16,8 @@ fn the_first_call_waits_for_its_stream_and_is_sent_with_the_next_tick() {
 }
 
 #[test]
-fn replies_go_to_their_callers_in_the_order_of_sending_however_they_are_cut() {
-    let mut bench = Bench::warm();
+fn replies_go_to_callers_in_the_order_of_sending() {
+    let mut bench = StreamBench::warm();
     for request in 1..=3 {
         bench.call(request, "k").unwrap();
     }
@@ -33,8 +33,8 @@ fn replies_go_to_their_callers_in_the_order_of_sending_however_they_are_cut() {
 }
 
 #[test]
-fn a_flushed_script_is_sent_once_and_the_others_wait_behind_it() {
-    let mut bench = Bench::warm();
+fn a_flushed_script_is_sent_with_one_of_the_repeated_calls() {
+    let mut bench = StreamBench::warm();
     for request in 1..=4 {
         bench.call(request, &request.to_string()).unwrap();
     }
@@ -45,7 +45,7 @@ fn a_flushed_script_is_sent_once_and_the_others_wait_behind_it() {
     bench.reply(3, ":1\r\n:2\r\n:3\r\n:4\r\n");
     let requests: Vec<u64> = bench.ended().into_iter().map(|(request, _)| request).collect();
     assert_eq!(requests, [1, 2, 3, 4]);
-    // The next loss starts anew with one body.
+    // After the next loss, one call carries the body again.
     bench.call(5, "5").unwrap();
     bench.host.borrow_mut().sent.clear();
     bench.reply(3, "-NOSCRIPT\r\n");
@@ -53,8 +53,8 @@ fn a_flushed_script_is_sent_once_and_the_others_wait_behind_it() {
 }
 
 #[test]
-fn a_node_that_never_learns_the_script_ends_in_its_error() {
-    let mut bench = Bench::warm();
+fn a_call_to_a_node_that_never_loads_the_script_ends_with_error() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     for _ in 0..4 {
         bench.reply(3, "-NOSCRIPT\r\n");
@@ -63,8 +63,8 @@ fn a_node_that_never_learns_the_script_ends_in_its_error() {
 }
 
 #[test]
-fn a_call_whose_caller_has_given_up_is_not_sent_again() {
-    let mut bench = Bench::warm();
+fn a_call_whose_deadline_has_passed_is_not_repeated() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.now += TIMEOUT;
     bench.host.borrow_mut().sent.clear();
@@ -74,8 +74,8 @@ fn a_call_whose_caller_has_given_up_is_not_sent_again() {
 }
 
 #[test]
-fn more_calls_than_allowed_are_refused_and_room_returns_with_the_replies() {
-    let mut bench = Bench::warm();
+fn calls_above_max_in_flight_are_refused_until_a_reply_comes() {
+    let mut bench = StreamBench::warm();
     for request in 0..8 {
         bench.call(request, "k").unwrap();
     }
@@ -85,8 +85,8 @@ fn more_calls_than_allowed_are_refused_and_room_returns_with_the_replies() {
 }
 
 #[test]
-fn what_was_under_way_on_a_closed_stream_is_lost_and_the_next_call_opens_another() {
-    let mut bench = Bench::warm();
+fn a_closed_stream_loses_its_calls_and_is_replaced() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench
         .streams
@@ -100,8 +100,8 @@ fn what_was_under_way_on_a_closed_stream_is_lost_and_the_next_call_opens_another
 }
 
 #[test]
-fn a_stream_found_gone_while_sending_takes_what_was_under_way_with_it() {
-    let mut bench = Bench::warm();
+fn a_stream_that_fails_while_sending_loses_its_calls() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.host.borrow_mut().gone = true;
     bench.call(2, "b").unwrap();
@@ -114,8 +114,8 @@ fn a_stream_found_gone_while_sending_takes_what_was_under_way_with_it() {
 }
 
 #[test]
-fn streams_that_do_not_open_are_left_alone_for_longer_and_longer_and_calls_fail_at_once() {
-    let mut bench = Bench::new();
+fn pauses_between_failed_openings_grow_and_calls_fail_at_once() {
+    let mut bench = StreamBench::new();
     bench.host.borrow_mut().refuses = true;
     let end = bench.now + Duration::from_secs(60);
     let mut refused = 0;
@@ -137,8 +137,8 @@ fn streams_that_do_not_open_are_left_alone_for_longer_and_longer_and_calls_fail_
 }
 
 #[test]
-fn a_call_that_no_stream_could_take_in_time_is_given_up() {
-    let mut bench = Bench::new();
+fn a_call_ends_if_no_stream_opens_before_its_deadline() {
+    let mut bench = StreamBench::new();
     bench.host.borrow_mut().refuses = true;
     bench.call(1, "a").unwrap();
     bench.now += TIMEOUT;
@@ -148,8 +148,8 @@ fn a_call_that_no_stream_could_take_in_time_is_given_up() {
 }
 
 #[test]
-fn an_old_stream_ends_after_its_last_reply_and_the_next_call_opens_another_at_once() {
-    let mut bench = Bench::warm();
+fn an_old_stream_ends_after_its_last_reply_and_is_replaced() {
+    let mut bench = StreamBench::warm();
     for _ in 0..239 {
         bench.call(1, "a").unwrap();
         bench.reply(3, ":1\r\n");
@@ -163,7 +163,7 @@ fn an_old_stream_ends_after_its_last_reply_and_the_next_call_opens_another_at_on
     bench.call(3, "c").unwrap();
     assert!(
         !bench.host.borrow().cancelled.contains(&StreamId(3)),
-        "one reply is to come"
+        "one reply is missing"
     );
     bench.reply(3, ":2\r\n");
     assert!(bench.host.borrow().cancelled.contains(&StreamId(3)));
@@ -176,8 +176,8 @@ fn an_old_stream_ends_after_its_last_reply_and_the_next_call_opens_another_at_on
 }
 
 #[test]
-fn a_stuck_stream_is_cancelled_after_the_timeout_and_two_seconds() {
-    let mut bench = Bench::warm();
+fn a_stuck_stream_is_cancelled_2_s_after_the_timeout() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.now += TIMEOUT + STUCK - Duration::from_millis(1);
     bench.tick();
@@ -189,9 +189,9 @@ fn a_stuck_stream_is_cancelled_after_the_timeout_and_two_seconds() {
 }
 
 #[test]
-fn a_stream_that_answers_what_nobody_asked_is_abandoned() {
+fn a_stream_with_an_unexpected_reply_is_abandoned() {
     for nonsense in [":1\r\n:2\r\n", "?\r\n"] {
-        let mut bench = Bench::warm();
+        let mut bench = StreamBench::warm();
         bench.call(1, "a").unwrap();
         bench.reply(3, nonsense);
         assert_eq!(bench.host.borrow().cancelled, [StreamId(3)], "{nonsense:?}");

@@ -1,4 +1,4 @@
-//! A guard that does not take the script, as while Envoy is given another release listener by listener.
+//! A guard that refuses the script, as during an upgrade that replaces Envoy's listeners one after another.
 
 use super::*;
 
@@ -7,7 +7,7 @@ const REFUSED: &str =
     "-ERR unknown command 'headgate-refused-EVAL', with args beginning with: only Headgate's own\r\n";
 
 /// The stream on which the last call with this key went.
-fn stream_of(bench: &Bench, key: &str) -> Option<u32> {
+fn stream_of(bench: &StreamBench, key: &str) -> Option<u32> {
     bench
         .sent_with(&format!("\r\n{key}\r\n"))
         .1
@@ -15,21 +15,21 @@ fn stream_of(bench: &Bench, key: &str) -> Option<u32> {
 }
 
 #[test]
-fn calls_that_meet_another_releases_guard_go_on_the_next_stream_and_none_is_lost() {
-    let mut bench = Bench::warm();
+fn calls_that_an_old_guard_refuses_use_the_next_stream() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.call(2, "b").unwrap();
     bench.reply(3, NOSCRIPT);
     bench.call(3, "c").unwrap();
     bench.reply(3, NOSCRIPT);
     bench.reply(3, REFUSED.split_at(20).0);
-    // The script came by another way: what was sent before keeps its reply.
+    // The node knows the script already: calls that were sent before keep their replies.
     bench.reply(3, &format!("{}:3\r\n", REFUSED.split_at(20).1));
     assert_eq!(bench.ended(), [(3, Ok(Value::Int(3)))]);
     bench.call(4, "d").unwrap();
     assert_eq!(stream_of(&bench, "d"), None, "waits for the next stream");
     bench.after(1);
-    assert!(bench.host.borrow().cancelled.is_empty(), "one reply is to come");
+    assert!(bench.host.borrow().cancelled.is_empty(), "one reply is missing");
     bench.reply(3, ":2\r\n");
     assert_eq!(bench.ended(), [(2, Ok(Value::Int(2)))]);
     assert_eq!(bench.host.borrow().cancelled, [StreamId(3)]);
@@ -43,8 +43,8 @@ fn calls_that_meet_another_releases_guard_go_on_the_next_stream_and_none_is_lost
 }
 
 #[test]
-fn a_guard_that_never_takes_the_script_ends_in_its_error_before_the_caller_gives_up() {
-    let mut bench = Bench::warm();
+fn a_guard_that_always_refuses_ends_the_call_by_its_deadline() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     let deadline = bench.now + TIMEOUT;
     let mut stream = 3;
@@ -64,8 +64,8 @@ fn a_guard_that_never_takes_the_script_ends_in_its_error_before_the_caller_gives
 }
 
 #[test]
-fn a_guard_that_refuses_the_scripts_name_is_met_on_the_next_stream_too() {
-    let mut bench = Bench::warm();
+fn a_guard_that_refuses_evalsha_is_retried_on_the_next_stream() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.reply(3, &REFUSED.replace("EVAL'", "EVALSHA'"));
     assert_eq!(bench.ended(), []);
@@ -77,8 +77,8 @@ fn a_guard_that_refuses_the_scripts_name_is_met_on_the_next_stream_too() {
 }
 
 #[test]
-fn a_stream_that_breaks_while_it_is_to_end_loses_only_what_was_under_way_on_it() {
-    let mut bench = Bench::warm();
+fn an_ending_stream_that_breaks_loses_only_its_own_calls() {
+    let mut bench = StreamBench::warm();
     bench.call(1, "a").unwrap();
     bench.reply(3, NOSCRIPT);
     bench.call(2, "b").unwrap();
@@ -90,4 +90,20 @@ fn a_stream_that_breaks_while_it_is_to_end_loses_only_what_was_under_way_on_it()
     bench.after(40);
     bench.reply(4, ":1\r\n");
     assert_eq!(bench.ended(), [(1, Ok(Value::Int(1)))]);
+}
+
+#[test]
+fn a_stream_whose_guard_refuses_has_failed_once() {
+    let mut bench = StreamBench::warm();
+    for request in 1..=8 {
+        bench.call(request, "a").unwrap();
+    }
+    for _ in 1..=8 {
+        bench.reply(3, &REFUSED.replace("EVAL'", "EVALSHA'"));
+    }
+    let wait = bench.streams.wakeup().unwrap() - bench.now;
+    assert!((9..=20).contains(&wait.as_millis()), "{wait:?}");
+    bench.after(20);
+    bench.reply(4, ":1\r\n:2\r\n:3\r\n:4\r\n:5\r\n:6\r\n:7\r\n:8\r\n");
+    assert_eq!(bench.ended().len(), 8);
 }

@@ -1,0 +1,95 @@
+//! One history: drawn, run, checked.
+
+use crate::choices::Choices;
+use crate::draw::draw;
+use crate::ledger::{ends, Broken, Ledger};
+use crate::time::Micros;
+use crate::world::{Scenario, World};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// What came of a history.
+pub struct Outcome {
+    pub scenario: Rc<Scenario>,
+    pub broken: Vec<Broken>,
+    /// What became of requests: how many of each.
+    pub outcomes: BTreeMap<String, u64>,
+    /// All that happened, where it was asked for.
+    pub lines: Vec<(Micros, String)>,
+}
+
+/// Runs the history of a seed.
+pub fn of_seed(seed: u64, with_lines: bool) -> Outcome {
+    run(draw(&mut Choices::seeded(seed)), with_lines)
+}
+
+/// Runs the history that a fuzzer's bytes choose.
+pub fn of_bytes(bytes: &[u8]) -> Outcome {
+    run(draw(&mut Choices::from_bytes(bytes)), false)
+}
+
+pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
+    let scenario = Rc::new(scenario);
+    let ledger = Rc::clone(&scenario);
+    let mut world = World::new(Rc::clone(&scenario), |network, clock| {
+        let mut ledger = Ledger::new(ledger, network, clock);
+        ledger.lines = with_lines.then(Vec::new);
+        ledger
+    });
+    let came_to_an_end = world.run(ends::MOST_EVENTS);
+    ends::check(&mut world, came_to_an_end);
+    let ledger = world.observer;
+    Outcome {
+        scenario,
+        broken: ledger.broken,
+        outcomes: ledger.outcomes,
+        lines: ledger.lines.unwrap_or_default(),
+    }
+}
+
+/// Broken rules that are shown; often one thing breaks many.
+const MOST_RULES: usize = 6;
+
+/// Lines of a history that are shown.
+const MOST_LINES: usize = 120;
+
+/// The rules that were broken, and what the history is made of.
+pub fn outline(outcome: &Outcome) -> String {
+    let scenario = &outcome.scenario;
+    let mut text = String::new();
+    for broken in outcome.broken.iter().take(MOST_RULES) {
+        text += &format!("  {broken}\n");
+    }
+    text += &format!(
+        "of {:?}, {} requests\n",
+        scenario.network,
+        scenario.arrivals.len()
+    );
+    for policy in &scenario.policies {
+        let limits = policy.limits.iter().map(|limit| limit.name.as_str());
+        text += &format!("  limits {}\n", limits.collect::<Vec<_>>().join(", "));
+    }
+    for fault in &scenario.faults {
+        text += &format!("  {fault}\n");
+    }
+    text
+}
+
+/// The outline of a seed's history, and how it came to the first broken rule.
+pub fn report(seed: u64) -> String {
+    let outcome = of_seed(seed, true);
+    let mut text = format!("HEADGATE_SIM_SEED={seed} cargo test -p headgate-sim replay -- --nocapture\n");
+    text += &outline(&outcome);
+    if let Some(first) = outcome.broken.first() {
+        let until = outcome.lines.iter().take_while(|(at, _)| *at <= first.at).count();
+        let shown = &outcome.lines[until.saturating_sub(MOST_LINES)..until];
+        text += &shown_lines(shown);
+    }
+    text
+}
+
+/// Lines of a history with their times.
+pub fn shown_lines(lines: &[(Micros, String)]) -> String {
+    let line = |(at, line): &(Micros, String)| format!("{:>12.6} s  {line}\n", *at as f64 / 1e6);
+    lines.iter().map(line).collect()
+}

@@ -1,0 +1,311 @@
+//! What must hold once the world is quiet.
+
+use super::{Asked, Ledger, Settled};
+use crate::draw::WELL_AGAIN;
+use crate::network::journal::Execution;
+use crate::script::{Call, Mode};
+use crate::time::{Micros, MS};
+use crate::world::{Instance, World};
+use headgate_core::engine::Sizes;
+use headgate_core::identify::Headers;
+use headgate_core::limit::{Charge, Group};
+use headgate_core::model::{Cost, Store};
+use std::collections::BTreeSet;
+
+/// Checks the end of a history. `came_to_an_end`: nothing was left to happen.
+pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
+    let mut broken = Vec::new();
+    if !came_to_an_end {
+        broken.push((
+            "quiet",
+            "the world does not come to rest: something ticks for ever".to_owned(),
+        ));
+    }
+    for (index, instance) in world.engines() {
+        let engine = &instance.engine;
+        let gauges = engine.gauges();
+        let counts = [
+            ("requests wait", engine.pending_requests()),
+            ("calls are in flight", engine.calls_in_flight()),
+            ("calls have not ended", engine.transport().waiting()),
+            ("requests are not over", instance.users),
+        ];
+        for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            broken.push(("quiet", format!("{count} {what} in engine {index}")));
+        }
+        broken.extend(sizes(index, instance));
+        let ledger = &world.observer;
+        let network = ledger.network.borrow();
+        let open = network.open_streams(index);
+        let most = engine.transport().streams.shards() + 1;
+        if open > most {
+            broken.push((
+                "memory",
+                format!("{open} streams are open in engine {index}, of {most}"),
+            ));
+        }
+        let called = ledger
+            .calls
+            .values()
+            .any(|call| call.engine == index && call.made >= WELL_AGAIN);
+        if called
+            && network.settings.discovery
+            && network.settings.shards > 0
+            && !network.was_told_borders(index)
+        {
+            broken.push((
+                "learns-borders",
+                format!("engine {index} has not asked who owns which slots"),
+            ));
+        }
+        let most = MOST_TICKS + 30 * ledger.arrivals_at(index);
+        if instance.ticks > most {
+            broken.push((
+                "ticks",
+                format!("engine {index} ticked {} times, of {most}", instance.ticks),
+            ));
+        }
+        if gauges.breakers_open > 0 {
+            broken.push((
+                "breaker-closes",
+                format!("{} are open in engine {index}", gauges.breakers_open),
+            ));
+        }
+    }
+    let ledger = &mut world.observer;
+    for (rule, what) in broken {
+        ledger.broke(rule, what);
+    }
+    ledger.read();
+    for engine in 0..ledger.engines.len() {
+        let lives = ledger.engines[engine].dropped.is_none();
+        ledger.check_told(engine, lives);
+    }
+    ledger.check_all_decided();
+    ledger.check_costs();
+    ledger.check_given_back();
+    ledger.check_laws();
+}
+
+impl Ledger {
+    fn check_all_decided(&mut self) {
+        let open = |caller: &usize| {
+            let asked = self.asked(*caller);
+            asked.is_none_or(|asked| asked.decided.is_none() && asked.left.is_none())
+        };
+        let open: Vec<usize> = (0..self.asked.len()).filter(open).collect();
+        if !open.is_empty() {
+            self.broke("decided-once", format!("requests {open:?} were never decided"));
+        }
+    }
+
+    /// Costs that came with responses are charged once, as they were told.
+    fn check_costs(&mut self) {
+        let mut broken = Vec::new();
+        let mut charged = BTreeSet::<u64>::new();
+        let network = self.network.clone();
+        let network = network.borrow();
+        for (caller, asked) in self.asked.iter().enumerate() {
+            let Some(asked) = asked else { continue };
+            charged.extend(&asked.charges);
+            let (due, at) = match asked.settled {
+                Some((at, settled)) => (self.due(caller, settled), at),
+                None => (Vec::new(), 0),
+            };
+            let made = asked.charges.len() + asked.charges_refused;
+            if made != due.len() {
+                broken.push(format!(
+                    "request {caller} owes {} groups, and {made} calls charge it",
+                    due.len()
+                ));
+                continue;
+            }
+            for (tag, due) in asked.charges.iter().zip(&due) {
+                match self.calls[tag]
+                    .execution
+                    .map(|index| &network.journal.executions[index].call)
+                {
+                    Some(call) if !charges(call, due) => {
+                        broken.push(format!(
+                            "request {caller} is not charged what it owes, but {call}"
+                        ));
+                    }
+                    // An engine that is no more takes its last calls with it.
+                    None if self.lives(asked.engine, at + TRAVEL) && self.is_healthy(asked, at + TRAVEL) => {
+                        broken.push(format!(
+                            "request {caller} is not charged what it owes, call {tag}"
+                        ));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for execution in &network.journal.executions {
+            let known = execution.call.tag.is_some_and(|tag| charged.contains(&tag));
+            if execution.call.mode == Mode::Charge && !known {
+                broken.push(format!("nobody owes {}", execution.call));
+            }
+        }
+        for what in broken {
+            self.broke("costs-once", what);
+        }
+    }
+
+    /// How many requests came to the engine.
+    fn arrivals_at(&self, engine: usize) -> u64 {
+        let of = |asked: &&Asked| asked.engine == engine;
+        self.asked.iter().flatten().filter(of).count() as u64
+    }
+
+    /// Whether a call that the request makes at this time is executed in any case.
+    fn arrives(&self, asked: &Asked, at: Micros) -> bool {
+        let until = at + TRAVEL;
+        self.lives(asked.engine, until)
+            && self.is_healthy(asked, until)
+            && self.stalled(asked.engine, asked.at, until) == 0
+    }
+
+    fn lives(&self, engine: usize, until: Micros) -> bool {
+        self.engines[engine].dropped.is_none_or(|at| at > until)
+    }
+
+    /// What a request owes Redis: a group for each call.
+    fn due(&self, caller: usize, settled: Settled) -> Vec<Group> {
+        let engine = self.asked(caller).map(|asked| asked.engine);
+        match engine.map(|engine| self.engines[engine].policy.store) {
+            Some(Store::Redis) => self.due_of(caller, settled),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a request owes, a group for each call.
+    pub(super) fn due_of(&self, caller: usize, settled: Settled) -> Vec<Group> {
+        let Some(asked) = self.asked(caller) else {
+            return Vec::new();
+        };
+        let policy = &self.engines[asked.engine].policy;
+        let response = crate::request::Answered {
+            headers: &self.scenario.arrivals[caller].response,
+            request: &self.scenario.arrivals[caller].request,
+        };
+        let mut cost = |limit: usize| match (&policy.limits[limit].cost, settled) {
+            (Cost::ResponseHeader { name, range }, Settled::Response) => {
+                range.charged(range.read(&response.header(name)))
+            }
+            (Cost::ResponseHeader { range, .. }, Settled::Gone) => range.unread(),
+            _ => 0,
+        };
+        let groups = asked.groups.iter();
+        groups
+            .filter_map(|group| group.response_charges(&mut cost))
+            .collect()
+    }
+
+    /// What a refused request was charged is given back, once, and nothing else is.
+    fn check_given_back(&mut self) {
+        let network = self.network.clone();
+        let network = network.borrow();
+        let executions = &network.journal.executions;
+        let mut back: Vec<&Call> = executions
+            .iter()
+            .map(|execution| &execution.call)
+            .filter(|call| call.mode == Mode::GiveBack)
+            .collect();
+        let mut broken = Vec::new();
+        // Calls of several requests may look the same. What must be given back comes first.
+        for must in [true, false] {
+            for (caller, asked) in self.asked.iter().enumerate() {
+                for (tag, execution, is_due) in self.to_give_back(asked.as_ref(), executions) {
+                    if is_due != must {
+                        continue;
+                    }
+                    let is_back = |call: &&Call| gives_back(call, &execution.call, &execution.done.marks);
+                    match back.iter().position(is_back) {
+                        Some(at) => {
+                            back.swap_remove(at);
+                        }
+                        None if must => broken.push(format!(
+                            "request {caller} was refused, and stays charged by call {tag}"
+                        )),
+                        None => {}
+                    }
+                }
+            }
+        }
+        for call in back {
+            broken.push(format!("given back, and not taken by a refused request: {call}"));
+        }
+        for what in broken {
+            self.broke("denied-costs-nothing", what);
+        }
+    }
+}
+
+impl Ledger {
+    /// What a refused request took before it was refused: the calls' numbers, and whether nothing keeps them from being
+    /// given back.
+    fn to_give_back<'j>(
+        &self,
+        asked: Option<&Asked>,
+        executions: &'j [Execution],
+    ) -> Vec<(u64, &'j Execution, bool)> {
+        let Some((asked, decided)) = asked.and_then(|asked| Some((asked, asked.decided.as_ref()?))) else {
+            return Vec::new();
+        };
+        if decided.passes || decided.by_fallback {
+            return Vec::new();
+        }
+        let is_due = self.arrives(asked, decided.at);
+        let taken = asked.tags.iter().filter_map(|tag| {
+            let called = &self.calls[tag];
+            let execution = &executions[called.execution?];
+            let took = execution.done.admitted && execution.done.marks.iter().any(Option::is_some);
+            let (at, counted) = called.ended?;
+            (took && counted && at <= decided.at).then_some((*tag, execution, is_due))
+        });
+        taken.collect()
+    }
+}
+
+/// Whether the call charges what is due.
+fn charges(call: &Call, due: &Group) -> bool {
+    let same = |(charged, due_charge): (&Charge, &Charge)| {
+        super::decided::is_same(&call.group, charged, due, due_charge) && charged.cost == due_charge.cost
+    };
+    call.mode == Mode::Charge
+        && call.group.charges.len() == due.charges.len()
+        && call.group.charges.iter().zip(&due.charges).all(same)
+}
+
+/// Whether the call gives back what another took.
+fn gives_back(call: &Call, taken: &Call, marks: &crate::model::Marks) -> bool {
+    let taken_marks = marks.iter().zip(&taken.group.charges);
+    let same = call.group.keys == taken.group.keys && call.group.charges.len() == taken.group.charges.len();
+    same && call
+        .marks
+        .iter()
+        .zip(taken_marks)
+        .zip(&call.group.charges)
+        .all(|((mark, (taken, charge)), back)| mark == taken && (mark.is_none() || back.cost == charge.cost))
+}
+
+/// What is left in an engine that should be empty.
+fn sizes(index: usize, instance: &Instance) -> Option<(&'static str, String)> {
+    let sizes = instance.engine.sizes();
+    let empty = Sizes {
+        denials: sizes.denials,
+        ..Sizes::default()
+    };
+    let most = instance.policy.verdict_cache.entries;
+    let bounded = sizes == empty && sizes.denials <= most;
+    (!bounded).then(|| ("memory", format!("engine {index} holds {sizes:?}")))
+}
+
+/// Ticks of an engine at most, besides 30 for each request.
+const MOST_TICKS: u64 = 3_000;
+
+/// Within this time a command that was sent is executed, if all is well.
+const TRAVEL: Micros = 100 * MS;
+
+/// Events after which a history is over in any case.
+pub const MOST_EVENTS: u64 = 400_000;

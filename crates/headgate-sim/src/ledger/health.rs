@@ -1,0 +1,165 @@
+//! Whether a fault could touch a request. Where none could, it must be counted.
+
+use super::{shard_of, Asked, Ledger};
+use crate::fault::{Fault, Planned};
+use crate::time::{Micros, MS, SECOND};
+use std::collections::BTreeSet;
+
+/// So long after a fault of a shard its breaker has closed again.
+const SHARD_RECOVERS: Micros = 1_500 * MS;
+
+/// So long after a fault of streams they are open again: backoffs are 5 s at most.
+const STREAMS_RECOVER: Micros = 6 * SECOND;
+
+/// So long before its deadline a request can still be counted, if `redis_proxy` knows the nodes by then.
+const STARTS: Micros = 40 * MS;
+
+impl Ledger {
+    /// Whether no fault touched the request until `until`, so that Redis must have counted it.
+    pub(super) fn is_healthy(&self, asked: &Asked, until: Micros) -> bool {
+        let known = &self.engines[asked.engine];
+        let timeout = known.policy.redis.timeout.as_micros() as Micros;
+        if self.is_tight(timeout) || known.policy.redis.max_in_flight < 1_000 {
+            return false;
+        }
+        let network = self.network.borrow();
+        let keys = asked.groups.iter().flat_map(|group| &group.keys);
+        let shards: BTreeSet<usize> = keys.map(|key| shard_of(&network, key)).collect();
+        let apart = network.knows_borders(asked.engine, asked.at);
+        let touches = |planned: &Planned| {
+            let recovers = recovers(&planned.fault);
+            let early = matches!(planned.fault, Fault::NoHost { .. }) && planned.from == 0;
+            let starts = STARTS + 5 * self.scenario.network.way.1;
+            if early && planned.until + starts < asked.at + timeout {
+                return false;
+            }
+            let holds = planned.from <= until && asked.at < planned.until + recovers;
+            let read = matches!(planned.fault, Fault::Stall { .. }) && self.reads_after_stall(asked);
+            holds
+                && !read
+                && self.touches(asked.engine, &planned.fault, |shard| {
+                    !apart || shards.contains(&shard)
+                })
+        };
+        !self.scenario.faults.iter().any(touches)
+    }
+
+    /// Whether requests may miss such a timeout without any fault: two round trips to Redis, and a stream to be opened.
+    fn is_tight(&self, timeout: Micros) -> bool {
+        let settings = &self.scenario.network;
+        timeout < 5 * settings.way.1 + 8 * settings.hop + 30 * MS
+    }
+
+    /// Whether a stall costs the request nothing: replies that came meanwhile are read after it. So it is where nothing
+    /// else goes wrong, the network is fast, and Redis counted before the stall was over.
+    fn reads_after_stall(&self, asked: &Asked) -> bool {
+        let settings = &self.scenario.network;
+        let mut others = self.scenario.faults.iter();
+        let stalls_alone = others.all(|planned| matches!(planned.fault, Fault::Stall { .. }));
+        if !stalls_alone || settings.way.1 > 2 * MS || settings.hop > 100 {
+            return false;
+        }
+        let until = self.now;
+        let known = &self.engines[asked.engine];
+        let near = |planned: &&Planned| match planned.fault {
+            Fault::Stall { envoy, worker } => {
+                let own = envoy.has(known.envoy) && worker.has(known.worker);
+                own && planned.from <= until + SECOND && asked.at < planned.until + SECOND
+            }
+            _ => false,
+        };
+        let stalls: Vec<&Planned> = self.scenario.faults.iter().filter(near).collect();
+        let over = stalls.first().map_or(0, |stall| stall.until);
+        let network = self.network.borrow();
+        let counted = |tag: &u64| {
+            let execution = self.calls[tag]
+                .execution
+                .map(|index| &network.journal.executions[index]);
+            execution.is_some_and(|execution| execution.at < over)
+        };
+        stalls.len() <= 1 && !asked.tags.is_empty() && asked.tags.iter().all(counted)
+    }
+
+    /// Whether a fault of this history could have opened a breaker of the engine by now.
+    pub(super) fn may_open_breaker(&self, engine: usize) -> bool {
+        let timeout = self.engines[engine].policy.redis.timeout.as_micros() as Micros;
+        let touches = |planned: &Planned| {
+            let stall = matches!(planned.fault, Fault::Stall { .. });
+            let since = planned.until + recovers(&planned.fault) + 2 * timeout;
+            !stall
+                && planned.from <= self.now
+                && self.now < since
+                && self.touches(engine, &planned.fault, |_| true)
+        };
+        self.is_tight(timeout) || self.scenario.faults.iter().any(touches)
+    }
+
+    /// Since when the shard has said nothing; `None`: it may have, or its worker stalled.
+    pub(super) fn silent_since(&self, engine: usize, shard: usize) -> Option<Micros> {
+        let now = self.now;
+        let freezes = |planned: &&Planned| match planned.fault {
+            Fault::Frozen { shard: which } => which.has(shard) && planned.from <= now && now < planned.until,
+            _ => false,
+        };
+        let frozen = self.scenario.faults.iter().filter(freezes);
+        let since = frozen.map(|planned| planned.from).min()?;
+        // What was answered just before is still on its way.
+        let since = since + 50 * MS;
+        (self.stalled(engine, since.saturating_sub(SECOND), now) == 0).then_some(since)
+    }
+
+    /// For how long the engine's worker was stalled in this time.
+    pub(super) fn stalled(&self, engine: usize, from: Micros, until: Micros) -> Micros {
+        let known = &self.engines[engine];
+        let stalls = self.scenario.faults.iter().filter(|planned| match planned.fault {
+            Fault::Stall { envoy, worker } => envoy.has(known.envoy) && worker.has(known.worker),
+            _ => false,
+        });
+        stalls
+            .filter(|planned| planned.from <= until && from < planned.until)
+            .map(|planned| planned.until - planned.from)
+            .sum()
+    }
+
+    /// Whether the fault can keep calls of the engine to these shards from being counted.
+    fn touches(&self, engine: usize, fault: &Fault, is_asked: impl Fn(usize) -> bool) -> bool {
+        let known = &self.engines[engine];
+        let shards = 0..self.scenario.network.shards.max(1);
+        let mut asked = shards.filter(|shard| is_asked(*shard));
+        match fault {
+            Fault::Down { shard, .. }
+            | Fault::Frozen { shard }
+            | Fault::Latency { shard, .. }
+            | Fault::Loss { shard, .. }
+            | Fault::Error { shard, .. } => asked.any(|asked| shard.has(asked)),
+            Fault::Failover { shard, .. } => asked.any(|asked| asked == *shard),
+            Fault::BreakStreams { envoy, .. }
+            | Fault::Garbage { envoy }
+            | Fault::NoStreams { envoy }
+            | Fault::StreamsDie { envoy }
+            | Fault::SendFails { envoy }
+            | Fault::Mute { envoy }
+            | Fault::NoHost { envoy }
+            | Fault::UpstreamFailure { envoy }
+            | Fault::GuardRefuses { envoy } => envoy.has(known.envoy),
+            Fault::Stall { envoy, worker } => envoy.has(known.envoy) && worker.has(known.worker),
+            // The script is sent again, the slots' calls are split, windows are of the clock that is.
+            Fault::ScriptFlush { .. } | Fault::Moving { .. } | Fault::ClockStep { .. } => false,
+            // Calls are sent on another stream.
+            Fault::OldGuard { .. } | Fault::Reconfigure { .. } => false,
+        }
+    }
+}
+
+fn recovers(fault: &Fault) -> Micros {
+    match fault {
+        Fault::BreakStreams { .. }
+        | Fault::Garbage { .. }
+        | Fault::NoStreams { .. }
+        | Fault::StreamsDie { .. }
+        | Fault::SendFails { .. }
+        | Fault::Mute { .. }
+        | Fault::GuardRefuses { .. } => STREAMS_RECOVER,
+        _ => SHARD_RECOVERS,
+    }
+}

@@ -1,0 +1,228 @@
+//! What passed, added up: no more than each limit's law allows, by the clock of the store that counted.
+
+use super::Ledger;
+use crate::fault::Fault;
+use headgate_core::limit::algorithm::Mark;
+use headgate_core::limit::{Algorithm, Align, Charge, Group, Limit};
+use headgate_core::local::LONGEST_LOG;
+use headgate_core::model::LocalSettings;
+use std::collections::BTreeMap;
+
+/// Who counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Store {
+    Redis,
+    /// Of that Envoy.
+    Local(usize),
+}
+
+/// When and where a request passed.
+pub(super) struct Pass {
+    pub store: Store,
+    /// The shard and the epoch of its memory.
+    pub epoch: (usize, u32),
+    /// The store's clock, in unix µs.
+    pub at_us: u64,
+    pub mark: Option<Mark>,
+}
+
+/// A counter, as long as its memory is not lost.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Counter {
+    store: Store,
+    key: Vec<u8>,
+    field: String,
+    epoch: (usize, u32),
+}
+
+/// What passed at one counter.
+struct Passed {
+    algorithm: Algorithm,
+    phase_ms: u64,
+    period_ms: u64,
+    /// The largest N and burst that held.
+    limit: u64,
+    burst: u64,
+    /// The store's clock in unix µs, and the cost.
+    all: Vec<(u64, u64)>,
+}
+
+#[derive(Default)]
+pub(super) struct Passes(BTreeMap<Counter, Passed>);
+
+impl Passes {
+    /// Notes what one counter let pass.
+    pub fn note(&mut self, pass: &Pass, group: &Group, charge: &Charge, limit: &Limit) {
+        // What a live override or a later cost makes of a limit is not followed here.
+        if charge.charged_on_response || charge.live.is_some() || !charge.enforced || charge.cost == 0 {
+            return;
+        }
+        // A log with leases keeps its calls for longer, in Redis for the law's sake.
+        let period = match pass.store {
+            Store::Redis => limit.period().unwrap_or(charge.rate.period),
+            Store::Local(_) => charge.rate.period,
+        };
+        let counter = Counter {
+            store: pass.store,
+            key: group.keys[charge.key].clone(),
+            field: charge.field.to_string(),
+            epoch: pass.epoch,
+        };
+        let passed = self.0.entry(counter).or_insert_with(|| Passed {
+            algorithm: charge.algorithm,
+            phase_ms: charge.phase_ms,
+            period_ms: period.as_millis(),
+            limit: 0,
+            burst: 0,
+            all: Vec::new(),
+        });
+        passed.limit = passed.limit.max(charge.rate.limit);
+        passed.burst = passed.burst.max(match charge.algorithm {
+            Algorithm::Gcra { burst: burst @ 1.. } => burst,
+            _ => charge.rate.limit,
+        });
+        // Where windows begin with a call, only the mark says when.
+        let at_us = match (charge.algorithm, pass.mark) {
+            (Algorithm::FixedWindow { .. }, Some(Mark(start_ms))) => start_ms * 1_000,
+            _ => pass.at_us,
+        };
+        passed.all.push((at_us, charge.cost));
+    }
+
+    pub fn note_local(
+        &mut self,
+        (envoy, at_us): (usize, u64),
+        group: &Group,
+        charge: &Charge,
+        limit: &Limit,
+        settings: &LocalSettings,
+    ) {
+        let part = |n: u64| match n {
+            0 => 0,
+            n => (n * u64::from(settings.share.basis_points()) / 10_000).max(1),
+        };
+        // Counters that are evicted begin anew, and windows that begin with a call have no mark here.
+        let first = matches!(
+            charge.algorithm,
+            Algorithm::FixedWindow {
+                align: Align::FirstCall
+            }
+        );
+        if settings.max_counters < 100 || first {
+            return;
+        }
+        let mut charge = charge.clone();
+        // As the local store has it.
+        if charge.algorithm == Algorithm::SlidingWindowLog && part(charge.rate.limit) > LONGEST_LOG {
+            charge.algorithm = Algorithm::SlidingWindowCounter;
+        }
+        charge.rate.limit = part(charge.rate.limit);
+        if let Algorithm::Gcra { burst } = &mut charge.algorithm {
+            *burst = part(*burst);
+        }
+        let pass = Pass {
+            store: Store::Local(envoy),
+            epoch: (0, 0),
+            at_us,
+            mark: None,
+        };
+        self.note(&pass, group, &charge, limit);
+    }
+}
+
+impl Ledger {
+    /// Adds up all that passed.
+    pub(super) fn check_laws(&mut self) {
+        // A clock that is set gives a second window, or none.
+        let steps = |fault: &Fault| match fault {
+            Fault::ClockStep { .. } => true,
+            Fault::Failover { clock_us, .. } => *clock_us != 0,
+            _ => false,
+        };
+        let stepped = self.scenario.faults.iter().any(|planned| steps(&planned.fault));
+        let mut broken = Vec::new();
+        for (counter, passed) in &mut self.passes.0 {
+            if counter.store == Store::Redis && stepped {
+                continue;
+            }
+            passed.all.sort_unstable();
+            if let Some(what) = passed.breaks() {
+                broken.push(format!(
+                    "{:?} {} {}: {what}",
+                    counter.store,
+                    counter.key.escape_ascii(),
+                    counter.field
+                ));
+            }
+        }
+        for what in broken {
+            self.broke("law", what);
+        }
+    }
+}
+
+impl Passed {
+    /// What is wrong with it.
+    fn breaks(&self) -> Option<String> {
+        let sum = match self.algorithm {
+            Algorithm::FixedWindow {
+                align: Align::FirstCall,
+            } => self.marked_windows(),
+            Algorithm::FixedWindow { .. } => self.windows(self.phase_ms),
+            Algorithm::SlidingWindowCounter => self.windows(0),
+            Algorithm::SlidingWindowLog => self.any_period(),
+            Algorithm::Gcra { .. } => return self.bucket(),
+        };
+        (sum > self.limit).then(|| format!("{sum} of {} passed in {} ms", self.limit, self.period_ms))
+    }
+
+    /// The most in one of the windows that follow each other.
+    fn windows(&self, phase_ms: u64) -> u64 {
+        let mut sums = BTreeMap::<u64, u64>::new();
+        for (us, cost) in &self.all {
+            let ms = us / 1_000;
+            *sums.entry((ms - phase_ms) / self.period_ms).or_default() += cost;
+        }
+        sums.values().copied().max().unwrap_or(0)
+    }
+
+    /// The most in one of the windows that calls begin.
+    fn marked_windows(&self) -> u64 {
+        let mut sums = BTreeMap::<u64, u64>::new();
+        for (start, cost) in &self.all {
+            *sums.entry(*start).or_default() += cost;
+        }
+        sums.values().copied().max().unwrap_or(0)
+    }
+
+    /// The most in any period.
+    fn any_period(&self) -> u64 {
+        let (mut most, mut sum, mut first) = (0, 0, 0);
+        for (us, cost) in &self.all {
+            sum += cost;
+            while self.all[first].0 + self.period_ms * 1_000 <= *us {
+                sum -= self.all[first].1;
+                first += 1;
+            }
+            most = most.max(sum);
+        }
+        most
+    }
+
+    /// In any span no more than the burst and what drains in it.
+    fn bucket(&self) -> Option<String> {
+        for (at, (from, _)) in self.all.iter().enumerate() {
+            let mut sum = 0;
+            for (until, cost) in &self.all[at..] {
+                sum += cost;
+                let ms = until / 1_000 - from / 1_000;
+                // A ms of drain is lost where calls of one span were leased.
+                let most = self.burst * self.period_ms + self.limit * (ms + 1);
+                if sum * self.period_ms > most {
+                    return Some(format!("{sum} passed in {ms} ms, of a burst of {}", self.burst));
+                }
+            }
+        }
+        None
+    }
+}

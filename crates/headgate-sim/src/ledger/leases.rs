@@ -1,0 +1,119 @@
+//! Permits that engines take in advance: none is spent twice, none after its time.
+
+use super::laws::{Pass, Store};
+use super::{Asked, Decided, Ledger};
+use crate::time::{Micros, MS};
+use headgate_core::limit::algorithm::lease_ms;
+use headgate_core::limit::{Algorithm, Charge, Rate, Verdict};
+use std::collections::BTreeMap;
+
+/// By engine and counter: what was taken, in the order in which the engine was told.
+pub(super) type Permits = BTreeMap<(usize, Vec<u8>, String), Vec<Batch>>;
+
+pub(super) struct Batch {
+    until: Micros,
+    left: u64,
+    /// The shard and the epoch of its memory.
+    epoch: (usize, u32),
+}
+
+/// Where a counter lives; a log has no field in a call.
+fn place(engine: usize, key: &[u8], charge: &Charge) -> (usize, Vec<u8>, String) {
+    let form = charge.algorithm.form().as_str();
+    let field = match charge.algorithm {
+        Algorithm::SlidingWindowLog => "",
+        _ => &charge.field,
+    };
+    (engine, key.to_vec(), format!("{field} {form}"))
+}
+
+impl Ledger {
+    /// A call that takes permits has been answered.
+    pub(super) fn take_permits(&mut self, engine: usize, tag: u64) {
+        let call = &self.calls[&tag];
+        let network = self.network.borrow();
+        let Some(execution) = call.execution.map(|index| &network.journal.executions[index]) else {
+            return;
+        };
+        let group = &execution.call.group;
+        let (Some(charge), Some(verdict)) = (group.charges.first(), execution.done.verdicts.first()) else {
+            return;
+        };
+        if !execution.done.admitted || !verdict.allowed {
+            return;
+        }
+        let limits = &self.engines[engine].policy.limits;
+        // The limit is not in the call; its period is that of one with the same form and N, as configured.
+        let period = limits
+            .iter()
+            .filter_map(|limit| limit.period().filter(|_| limit.lease.is_some()));
+        let Some(period) = period.filter(|period| *period <= charge.rate.period).max() else {
+            return;
+        };
+        let rate = Rate {
+            period,
+            ..charge.rate
+        };
+        let life = lease_ms(charge.algorithm, rate) * MS;
+        let until = match window_ends(execution.at, charge, verdict) {
+            Some(end) => end.min(call.made + life),
+            None => call.made + life,
+        };
+        let batch = Batch {
+            until,
+            left: charge.cost,
+            epoch: (execution.shard, execution.epoch),
+        };
+        *self.taken.entry(engine).or_default() += charge.cost;
+        let place = place(engine, &group.keys[charge.key], charge);
+        self.permits.entry(place).or_default().push(batch);
+    }
+
+    /// A request passes by permits in hand.
+    pub(super) fn spend_permits(
+        &mut self,
+        asked: &Asked,
+        decided: &Decided,
+    ) -> Result<(), (&'static str, String)> {
+        if decided.outcome != "allowed" || !decided.passes {
+            return Err(("permits", format!("{decided:?}")));
+        }
+        let now = self.now;
+        for group in &asked.groups {
+            for charge in &group.charges {
+                let key = &group.keys[charge.key];
+                let batches = self.permits.get_mut(&place(asked.engine, key, charge));
+                let spendable = |batch: &&mut Batch| now < batch.until && batch.left >= charge.cost;
+                let batch = batches.and_then(|batches| batches.iter_mut().find(spendable));
+                let Some(batch) = batch else {
+                    let key = key.escape_ascii();
+                    return Err(("permits", format!("spends a permit of {key} that it has not")));
+                };
+                batch.left -= charge.cost;
+                *self.spent.entry(asked.engine).or_default() += charge.cost;
+                let epoch = batch.epoch;
+                let network = self.network.borrow();
+                let clock_us = network.cluster.clock_us(super::shard_of(&network, key), now);
+                let pass = Pass {
+                    store: Store::Redis,
+                    epoch,
+                    at_us: clock_us,
+                    mark: None,
+                };
+                let limit = &self.engines[asked.engine].policy.limits[charge.limit];
+                self.passes.note(&pass, group, charge, limit);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When the window is over in which this was taken, to the ms; `None`: it does not end.
+fn window_ends(executed: Micros, charge: &Charge, verdict: &Verdict) -> Option<Micros> {
+    let ms = match charge.algorithm {
+        Algorithm::FixedWindow { .. } => verdict.reset_ms,
+        Algorithm::SlidingWindowCounter => verdict.reset_ms.saturating_sub(charge.rate.period.as_millis()),
+        Algorithm::SlidingWindowLog | Algorithm::Gcra { .. } => return None,
+    };
+    Some(executed + ms * MS)
+}

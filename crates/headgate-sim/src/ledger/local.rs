@@ -1,0 +1,132 @@
+//! What each Envoy counts by itself, kept a second time: it lets pass what fits, and denies what does not.
+
+use super::{Asked, Decided, Ledger, Settled};
+use crate::model::Model;
+use headgate_core::limit::{Algorithm, Charge, Group, OnError, Verdict};
+use headgate_core::local::LONGEST_LOG;
+use headgate_core::model::{Policy, Store};
+
+/// Of several requests that are decided at once some are let through later, in an order that is not followed here.
+const MOST_AT_ONCE: usize = 60;
+
+/// The counters of each Envoy.
+#[derive(Default)]
+pub(super) struct Mirror {
+    envoys: Vec<Model>,
+    /// The order of decisions is not known, or counters are evicted.
+    pub blind: bool,
+}
+
+impl Mirror {
+    /// For arrivals at these times.
+    pub fn new(envoys: usize, times: &[u64]) -> Mirror {
+        let crowd = |times: &[u64]| times[MOST_AT_ONCE] - times[0] < 300_000;
+        Mirror {
+            envoys: vec![Model::default(); envoys],
+            blind: times.windows(MOST_AT_ONCE + 1).any(crowd),
+        }
+    }
+}
+
+impl Ledger {
+    /// A decision by this Envoy's own counters; `verdicts`: what Redis said of each charge.
+    pub(super) fn compare_local(
+        &mut self,
+        asked: &Asked,
+        decided: &Decided,
+        verdicts: &[Option<Verdict>],
+    ) -> Result<(), (&'static str, String)> {
+        let known = &self.engines[asked.engine];
+        let (envoy, policy) = (known.envoy, known.policy.clone());
+        if self.mirror.blind || policy.local.max_counters < 100 {
+            self.mirror.blind = true;
+            return Ok(());
+        }
+        let clock_us = self.clock.unix_us(self.now);
+        let groups = counted_here(&policy, asked, verdicts);
+        let mirror = &mut self.mirror.envoys[envoy];
+        let fits = groups.iter().all(|group| mirror.check(group, clock_us, false).0);
+        let charges = asked.groups.iter().flat_map(|group| &group.charges);
+        let denied = charges
+            .zip(verdicts)
+            .any(|(charge, verdict)| charge.enforced && verdict.is_some_and(|verdict| !verdict.allowed));
+        if decided.passes {
+            for group in &groups {
+                mirror.count(group, clock_us, false);
+            }
+        }
+        match decided.passes == (fits && !denied) {
+            true => Ok(()),
+            false => Err(("local", format!("{decided:?}, and it fits: {fits}"))),
+        }
+    }
+
+    /// The costs of a request that this Envoy counted.
+    pub(super) fn charge_mirror(&mut self, caller: usize, settled: Settled) {
+        let due = self.due_of(caller, settled);
+        let Some(asked) = self.asked[caller].as_ref() else {
+            return;
+        };
+        let known = &self.engines[asked.engine];
+        let by_local = asked
+            .decided
+            .as_ref()
+            .is_some_and(|decided| decided.by == "local");
+        if !by_local || self.mirror.blind {
+            return;
+        }
+        let (envoy, policy) = (known.envoy, known.policy.clone());
+        let clock_us = self.clock.unix_us(self.now);
+        for group in &due {
+            let charges = group.charges.iter().filter(|charge| counts(&policy, charge));
+            let charges = charges.filter_map(|charge| here(&policy, charge)).collect();
+            let group = Group {
+                keys: group.keys.clone(),
+                charges,
+            };
+            self.mirror.envoys[envoy].charge(&group, clock_us);
+        }
+    }
+}
+
+fn counts(policy: &Policy, charge: &Charge) -> bool {
+    policy.store == Store::Local || policy.limits[charge.limit].on_error == OnError::Local
+}
+
+/// The groups that Redis did not count, with those of their charges that are counted here.
+fn counted_here(policy: &Policy, asked: &Asked, verdicts: &[Option<Verdict>]) -> Vec<Group> {
+    let mut verdicts = verdicts.iter();
+    let mut groups = Vec::new();
+    for group in &asked.groups {
+        let own: Vec<_> = verdicts.by_ref().take(group.charges.len()).collect();
+        if own.iter().any(|verdict| verdict.is_some()) {
+            continue;
+        }
+        let charges = group.charges.iter().filter(|charge| counts(policy, charge));
+        groups.push(Group {
+            keys: group.keys.clone(),
+            charges: charges.filter_map(|charge| here(policy, charge)).collect(),
+        });
+    }
+    groups
+}
+
+/// A charge as it is counted here; `None`: only a live override would limit it.
+fn here(policy: &Policy, charge: &Charge) -> Option<Charge> {
+    if charge.live.as_ref().is_some_and(|live| live.unlimited) {
+        return None;
+    }
+    let share = u64::from(policy.local.share.basis_points());
+    let part = |n: u64| (n * share / 10_000).max(n.min(1));
+    let mut charge = charge.clone();
+    charge.live = None;
+    charge.rate.limit = part(charge.rate.limit);
+    match &mut charge.algorithm {
+        Algorithm::Gcra { burst } => *burst = part(*burst),
+        algorithm @ Algorithm::SlidingWindowLog if charge.rate.limit > LONGEST_LOG => {
+            *algorithm = Algorithm::SlidingWindowCounter;
+        }
+        _ => {}
+    }
+    Some(charge)
+}

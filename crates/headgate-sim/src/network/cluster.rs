@@ -1,0 +1,284 @@
+//! The nodes of Redis: who owns which slot, what each knows, and what it answers to a command.
+
+use super::journal::{Execution, Journal};
+use crate::fault::Fault;
+use crate::model::Model;
+use crate::script::{Call, Mode};
+use crate::time::{Clock, Micros};
+use headgate_core::script::ACCEPTED;
+use redis_call::resp::{array, bulk};
+use redis_call::HashSlot;
+
+/// The master of one shard.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub id: String,
+    /// By how much its clock is ahead of the world's, in µs.
+    pub clock_us: i64,
+    /// Of the scripts in [`ACCEPTED`]: whether it knows them.
+    scripts: Vec<bool>,
+    /// Counts how often its memory was lost, in part or in full.
+    pub epoch: u32,
+}
+
+/// All nodes and their slots.
+#[derive(Debug)]
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    /// First slot, last slot and shard; ascending, and all slots are in it.
+    ranges: Vec<(u16, u16, usize)>,
+    /// One Redis that is no cluster.
+    single: bool,
+    pub model: Model,
+    clock: Clock,
+    named: u32,
+    /// Counts changes of who owns what.
+    pub version: u32,
+}
+
+/// What a command is, once it is past the guard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// A call of the script that is named so or has this body.
+    Script {
+        script: Vec<u8>,
+        with_body: bool,
+        slot: HashSlot,
+        args: Vec<Vec<u8>>,
+    },
+    ClusterSlots,
+    /// Anything else; `redis_proxy` answers it by itself.
+    Other {
+        name: Vec<u8>,
+        args: Vec<Vec<u8>>,
+    },
+}
+
+impl Command {
+    pub fn read(mut args: Vec<Vec<u8>>) -> Command {
+        let name = args.remove(0);
+        match (name.to_ascii_uppercase().as_slice(), args.len()) {
+            (b"CLUSTER", 1) => Command::ClusterSlots,
+            (b"EVAL" | b"EVALSHA", 3..) => {
+                let script = args.remove(0);
+                Command::Script {
+                    with_body: name.eq_ignore_ascii_case(b"EVAL"),
+                    slot: HashSlot::of(&args[1]),
+                    script,
+                    args,
+                }
+            }
+            _ => Command::Other { name, args },
+        }
+    }
+}
+
+impl Cluster {
+    /// `shards` masters with equal shares of the slots; 0: one Redis that is no cluster.
+    pub fn new(clock: Clock, shards: usize) -> Cluster {
+        let count = shards.max(1);
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            ranges: Vec::new(),
+            single: shards == 0,
+            model: Model::default(),
+            clock,
+            named: 0,
+            version: 0,
+        };
+        let border = |shard: usize| (usize::from(HashSlot::COUNT) * shard / count) as u16;
+        for shard in 0..count {
+            cluster.named += 1;
+            cluster.nodes.push(Node {
+                id: format!("node-{}", cluster.named),
+                clock_us: 0,
+                scripts: vec![false; ACCEPTED.len()],
+                epoch: 0,
+            });
+            let last = border(shard + 1).wrapping_sub(1);
+            cluster.ranges.push((border(shard), last, shard));
+        }
+        cluster
+    }
+
+    pub fn owner(&self, slot: HashSlot) -> usize {
+        let at = self.ranges.partition_point(|(_, last, _)| *last < slot.get());
+        self.ranges[at].2
+    }
+
+    pub fn owner_of(&self, key: &[u8]) -> usize {
+        self.owner(HashSlot::of(key))
+    }
+
+    /// Unix time of the node, in µs.
+    pub fn clock_us(&self, shard: usize, now: Micros) -> u64 {
+        let unix = self.clock.unix_us(now);
+        unix.saturating_add_signed(self.nodes[shard].clock_us)
+    }
+
+    pub fn forget_scripts(&mut self, shard: usize) {
+        self.nodes[shard].scripts.fill(false);
+    }
+
+    pub fn lose_memory(&mut self, shard: usize) {
+        self.nodes[shard].epoch += 1;
+        let Cluster { model, ranges, .. } = self;
+        model.forget(|key| owner_in(ranges, key) == shard);
+    }
+
+    /// Another node takes over, which has what the shard held then.
+    pub fn fail_over(&mut self, shard: usize, then: &Model, clock_us: i64) {
+        self.named += 1;
+        self.version += 1;
+        let node = &mut self.nodes[shard];
+        node.id = format!("node-{}", self.named);
+        node.clock_us += clock_us;
+        node.scripts.fill(false);
+        node.epoch += 1;
+        let Cluster { model, ranges, .. } = self;
+        model.go_back(then, |key| owner_in(ranges, key) == shard);
+    }
+
+    /// The slots are that shard's own from now on.
+    pub fn give_slots(&mut self, first: u16, last: u16, to: usize) {
+        if self.single || to >= self.nodes.len() || first > last || last >= HashSlot::COUNT {
+            return;
+        }
+        self.version += 1;
+        let mut ranges = Vec::new();
+        for (from, until, owner) in self.ranges.drain(..) {
+            if from < first {
+                ranges.push((from, until.min(first - 1), owner));
+            }
+            if until > last {
+                ranges.push((from.max(last + 1), until, owner));
+            }
+        }
+        ranges.push((first, last, to));
+        ranges.sort_unstable();
+        self.ranges = ranges;
+    }
+
+    /// The reply to `CLUSTER SLOTS`.
+    pub fn slots(&self) -> Vec<u8> {
+        if self.single {
+            return error("ERR This instance has cluster support disabled");
+        }
+        let int = |out: &mut Vec<u8>, number: usize| out.extend(format!(":{number}\r\n").into_bytes());
+        let mut out = Vec::new();
+        array(&mut out, self.ranges.len());
+        for (first, last, shard) in &self.ranges {
+            array(&mut out, 3);
+            int(&mut out, usize::from(*first));
+            int(&mut out, usize::from(*last));
+            array(&mut out, 3);
+            bulk(&mut out, b"192.0.2.1");
+            int(&mut out, 7_000 + shard);
+            bulk(&mut out, self.nodes[*shard].id.as_bytes());
+        }
+        out
+    }
+
+    /// Runs a call of the script on the shard's node, and notes it. `faults` are those that hold now.
+    pub fn execute(
+        &mut self,
+        now: Micros,
+        shard: usize,
+        command: &Command,
+        faults: &[Fault],
+        journal: &mut Journal,
+    ) -> Vec<u8> {
+        let failing = |only_writes: bool| {
+            faults.iter().find_map(|fault| match fault {
+                Fault::Error {
+                    shard: which,
+                    text,
+                    writes,
+                } if which.has(shard) && *writes == only_writes => Some(error(text)),
+                _ => None,
+            })
+        };
+        if let Some(reply) = failing(false) {
+            return reply;
+        }
+        let Command::Script {
+            script,
+            with_body,
+            args,
+            slot,
+        } = command
+        else {
+            return self.slots();
+        };
+        if !self.knows(shard, script, *with_body) {
+            return error("NOSCRIPT No matching script. Please use EVAL.");
+        }
+        let call = match Call::read(args) {
+            Ok(call) => call,
+            Err(why) => {
+                journal.broken(
+                    "well-formed",
+                    format!("a malformed call of the script: {}", why.0),
+                );
+                return error("ERR malformed");
+            }
+        };
+        if let Some(key) = call.group.keys.iter().find(|key| HashSlot::of(key) != *slot) {
+            journal.broken(
+                "well-formed",
+                format!("a key of another slot: {}", key.escape_ascii()),
+            );
+        }
+        let moves = |fault: &Fault| matches!(fault, Fault::Moving { first, last, .. } if (*first..=*last).contains(&slot.get()));
+        if call.group.keys.len() > 1 && faults.iter().any(moves) {
+            return error("TRYAGAIN Multiple keys request during rehashing of slot");
+        }
+        let clock_us = self.clock_us(shard, now);
+        if let Some(reply) = failing(true).filter(|_| call.writes(&self.model, clock_us)) {
+            return reply;
+        }
+        let done = call.run(&mut self.model, clock_us);
+        let mut reply = Vec::new();
+        let packed = match call.mode {
+            Mode::GiveBack => vec![1],
+            _ => done.pack(),
+        };
+        bulk(&mut reply, &packed);
+        if journal.forgetful {
+            return reply;
+        }
+        journal.executions.push(Execution {
+            at: now,
+            shard,
+            epoch: self.nodes[shard].epoch,
+            clock_us,
+            call,
+            done,
+        });
+        reply
+    }
+
+    /// Whether the node can run it; a body is learned.
+    fn knows(&mut self, shard: usize, script: &[u8], with_body: bool) -> bool {
+        let text = |known: &redis_call::Script| match with_body {
+            true => known.body,
+            false => known.sha1_hex,
+        };
+        let known = ACCEPTED.iter().position(|known| text(known).as_bytes() == script);
+        let Some(place) = known.and_then(|known| self.nodes[shard].scripts.get_mut(known)) else {
+            return false;
+        };
+        *place |= with_body;
+        *place
+    }
+}
+
+fn owner_in(ranges: &[(u16, u16, usize)], key: &[u8]) -> usize {
+    let slot = HashSlot::of(key).get();
+    ranges[ranges.partition_point(|(_, last, _)| *last < slot)].2
+}
+
+/// An error reply.
+pub fn error(text: &str) -> Vec<u8> {
+    format!("-{text}\r\n").into_bytes()
+}

@@ -1,0 +1,414 @@
+//! From a worker's streams to Redis and back: the listener of the Redis call, `redis_proxy` and the nodes, in
+//! simulated time.
+//!
+//! Layout: [`proxy`] is the guard and `redis_proxy`, [`stream`] the worker's side of it and [`link`] the nodes' side;
+//! [`cluster`] is Redis; [`borders`] is what engines know of it; [`transport`] lets the real streams of the core run on it. This file moves commands and replies between them.
+//!
+//! What is modelled after Envoy and Redis: replies come in the order of the commands on each stream; each worker has
+//! one connection to each node, on which commands are executed and answered in order; a command without a reply in its
+//! time ends that connection, and all commands on it fail; a frozen node executes what it was sent once it thaws.
+
+mod borders;
+pub mod cluster;
+mod faults;
+pub mod journal;
+mod link;
+mod proxy;
+mod stream;
+pub mod transport;
+mod words;
+
+use crate::fault::{Fault, Which};
+use crate::model::Model;
+use crate::time::{Clock, Micros, MS};
+use cluster::{error, Cluster, Command};
+use fastrand::Rng;
+use headgate_core::script::ACCEPTED;
+use journal::Journal;
+use link::{Link, LinkId};
+use redis_call::guard::Rules;
+use redis_call::HashSlot;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use stream::{PlaceId, Stream};
+
+/// What holds for a network as long as it lives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub envoys: usize,
+    /// For each Envoy.
+    pub workers: usize,
+    /// 0: one Redis that is no cluster.
+    pub shards: usize,
+    /// Whether `redis_proxy` passes `CLUSTER SLOTS` on, as from Envoy 1.37.
+    pub discovery: bool,
+    /// How long a message takes within an Envoy, at most.
+    pub hop: Micros,
+    /// How long one way between `redis_proxy` and a node takes: least and most.
+    pub way: (Micros, Micros),
+    /// How long an engine uses a stream, and up to a quarter more.
+    pub stream_life: Micros,
+    /// `op_timeout` of `redis_proxy`.
+    pub op_timeout: Micros,
+    /// The prefix of keys, without its colon.
+    pub prefix: String,
+}
+
+/// Something that happens in the network by itself.
+#[derive(Debug)]
+pub enum Event {
+    /// A message reaches the guard.
+    AtGuard { stream: u32 },
+    /// A command reaches its node.
+    AtNode {
+        link: LinkId,
+        generation: u32,
+        number: u64,
+        command: Command,
+    },
+    /// A reply is back at `redis_proxy`.
+    Replied {
+        link: LinkId,
+        generation: u32,
+        number: u64,
+        reply: Vec<u8>,
+    },
+    /// The connection to a node has ended.
+    Broke { link: LinkId, generation: u32 },
+    /// A command has had its time.
+    Overdue {
+        link: LinkId,
+        generation: u32,
+        number: u64,
+    },
+    /// Something reaches a worker.
+    ToWorker(Delivery),
+}
+
+/// What a worker is to be told.
+#[derive(Debug)]
+pub struct Delivery {
+    pub worker: usize,
+    /// Which of the world's engines.
+    pub owner: usize,
+    pub stream: u32,
+    pub what: Told,
+}
+
+#[derive(Debug)]
+pub enum Told {
+    Message(Vec<u8>),
+    Closed(u32),
+}
+
+/// What an engine was told of the slots' owners, or that it was told something.
+#[derive(Debug)]
+struct Known {
+    since: Micros,
+    /// Of the cluster, then.
+    version: u32,
+    /// Calls with higher numbers were made later.
+    tags: u64,
+}
+
+pub struct Network {
+    clock: Clock,
+    /// Set by the world before anything happens.
+    pub now: Micros,
+    pub settings: Settings,
+    pub cluster: Cluster,
+    pub journal: Journal,
+    /// What is to happen, for the world to plan.
+    pub planned: Vec<(Micros, Event)>,
+    rng: Rng,
+    faults: Vec<Fault>,
+    /// By number, from 1.
+    streams: Vec<Stream>,
+    /// By worker and shard.
+    links: Vec<Link>,
+    /// What frozen nodes were sent.
+    inbox: Vec<(usize, Event)>,
+    /// What a failing shard's memory will be.
+    replicas: Vec<(usize, Model)>,
+    /// By engine: since when it knows the slots' owners, in which version of the cluster.
+    borders: BTreeMap<usize, Known>,
+    /// By engine and shard: when a probe was last answered well, and soon.
+    probed: BTreeMap<(usize, usize), Micros>,
+    /// The numbers that calls were given so far.
+    tags: u64,
+    rules: Rc<Rules>,
+    other_rules: Rc<Rules>,
+}
+
+impl Network {
+    pub fn new(settings: Settings, clock: Clock, rng: Rng) -> Network {
+        let cluster = Cluster::new(clock, settings.shards);
+        let workers = settings.envoys * settings.workers;
+        let prefix = format!("{}:", settings.prefix);
+        Network {
+            clock,
+            now: 0,
+            links: (0..workers * cluster.nodes.len())
+                .map(|_| Link::default())
+                .collect(),
+            cluster,
+            journal: Journal::default(),
+            planned: Vec::new(),
+            rng,
+            faults: Vec::new(),
+            streams: Vec::new(),
+            inbox: Vec::new(),
+            replicas: Vec::new(),
+            borders: BTreeMap::new(),
+            probed: BTreeMap::new(),
+            tags: 0,
+            rules: Rc::new(Rules::new(&prefix, ACCEPTED)),
+            other_rules: Rc::new(Rules::new(&prefix, &ACCEPTED[1..])),
+            settings,
+        }
+    }
+
+    pub fn handle(&mut self, event: Event) -> Option<Delivery> {
+        match event {
+            Event::AtGuard { stream } => self.at_guard(stream),
+            Event::AtNode { .. } => self.at_node(event),
+            Event::Replied {
+                link,
+                generation,
+                number,
+                reply,
+            } => self.replied(link, generation, number, reply),
+            Event::Broke { link, generation } => self.broke(link, generation),
+            Event::Overdue {
+                link,
+                generation,
+                number,
+            } => {
+                if self.link(link).waits_for(generation, number) {
+                    self.broke(link, generation);
+                }
+            }
+            Event::ToWorker(delivery) => return Some(delivery),
+        }
+        None
+    }
+
+    /// Which worker thread an event happens in; `None`: in Redis.
+    pub fn worker_of(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::AtGuard { stream } => Some(self.streams[*stream as usize - 1].worker),
+            Event::AtNode { .. } => None,
+            Event::Replied { link, .. } | Event::Broke { link, .. } | Event::Overdue { link, .. } => {
+                Some(link.worker)
+            }
+            Event::ToWorker(delivery) => Some(delivery.worker),
+        }
+    }
+
+    /// Whether the worker is still to be told; if it is told of an end, nothing more comes on that stream.
+    pub fn accept(&mut self, delivery: &Delivery) -> bool {
+        let stream = self.stream(delivery.stream);
+        let (open, version) = (!stream.closed, stream.version);
+        if let Told::Message(message) = &delivery.what {
+            stream.has_borders = match message.first() {
+                Some(b'*') => true,
+                // An error, or the garbage of [`Fault::Garbage`].
+                Some(b'-' | b'H') => false,
+                _ => stream.has_borders,
+            };
+        }
+        let learns = open && stream.has_borders;
+        stream.closed |= matches!(delivery.what, Told::Closed(_));
+        if learns {
+            let known = Known {
+                since: self.now,
+                version,
+                tags: self.tags,
+            };
+            self.borders.insert(delivery.owner, known);
+        }
+        open
+    }
+
+    fn stream(&mut self, id: u32) -> &mut Stream {
+        &mut self.streams[id as usize - 1]
+    }
+
+    fn link(&mut self, id: LinkId) -> &mut Link {
+        let shards = self.cluster.nodes.len();
+        &mut self.links[id.worker * shards + id.shard]
+    }
+
+    fn envoy_of(&self, worker: usize) -> usize {
+        worker / self.settings.workers
+    }
+
+    /// Whether such a fault holds for the worker's Envoy.
+    fn suffers(&self, worker: usize, is: impl Fn(&Fault) -> Option<Which>) -> bool {
+        let envoy = self.envoy_of(worker);
+        self.faults.iter().filter_map(is).any(|which| which.has(envoy))
+    }
+
+    fn is_down(&self, shard: usize) -> bool {
+        self.faults.iter().any(|fault| match fault {
+            Fault::Down { shard: which, .. } => which.has(shard),
+            Fault::Failover { shard: one, .. } => *one == shard,
+            _ => false,
+        })
+    }
+
+    fn is_frozen(&self, shard: usize) -> bool {
+        let freezes = |fault: &Fault| matches!(fault, Fault::Frozen { shard: which } if which.has(shard));
+        self.faults.iter().any(freezes)
+    }
+
+    fn hop(&mut self) -> Micros {
+        self.rng.u64(..=self.settings.hop)
+    }
+
+    /// One way between `redis_proxy` and a node.
+    fn way(&mut self, shard: usize) -> Micros {
+        let (least, most) = self.settings.way;
+        let extra = self.faults.iter().map(|fault| match fault {
+            Fault::Latency { shard: which, extra } if which.has(shard) => *extra,
+            _ => 0,
+        });
+        least + extra.sum::<Micros>() + self.rng.u64(..=most - least)
+    }
+
+    /// Whether a command is lost on its way to the shard (`before`) or its reply is.
+    fn loses(&mut self, shard: usize, before: bool) -> bool {
+        let percent = |fault: &Fault| match fault {
+            Fault::Loss {
+                shard: which,
+                percent,
+                before: is,
+            } if which.has(shard) && *is == before => Some(*percent),
+            _ => None,
+        };
+        let percent = self.faults.iter().find_map(percent).unwrap_or(0);
+        percent > 0 && self.rng.u64(..100) < percent
+    }
+
+    fn at_node(&mut self, event: Event) {
+        let Event::AtNode {
+            link,
+            generation,
+            number,
+            ref command,
+        } = event
+        else {
+            return;
+        };
+        let shard = link.shard;
+        if self.is_down(shard) {
+            return;
+        }
+        if self.is_frozen(shard) {
+            return self.inbox.push((shard, event));
+        }
+        // The connection is no more. What was under way on it may be executed, or not.
+        if self.link(link).is_over(generation) && self.rng.bool() {
+            return;
+        }
+        if self.link(link).silent || self.loses(shard, true) {
+            return self.link(link).falls_silent(generation);
+        }
+        if let (Command::ClusterSlots, Some(place)) = (command, self.link(link).place_of(number)) {
+            let version = self.cluster.version;
+            self.stream(place.stream).version = version;
+        }
+        let reply = self
+            .cluster
+            .execute(self.now, shard, command, &self.faults, &mut self.journal);
+        if self.loses(shard, false) {
+            return self.link(link).falls_silent(generation);
+        }
+        let at = self.now + self.way(shard);
+        let at = self.link(link).returns(at);
+        self.plan(
+            at,
+            Event::Replied {
+                link,
+                generation,
+                number,
+                reply,
+            },
+        );
+    }
+
+    fn replied(&mut self, link: LinkId, generation: u32, number: u64, reply: Vec<u8>) {
+        if let Some((place, tag)) = self.link(link).replied(generation, number) {
+            self.note_probe(place, link.shard, &reply);
+            self.answer(place, tag, reply);
+        }
+    }
+
+    /// The connection to a node is no more.
+    fn broke(&mut self, link: LinkId, generation: u32) {
+        for (place, tag) in self.link(link).broke(generation) {
+            self.answer(place, tag, error("upstream failure"));
+        }
+    }
+
+    /// Puts the reply in its place, and sends the worker what is ready.
+    fn answer(&mut self, place: PlaceId, tag: Option<u64>, reply: Vec<u8>) {
+        if let Some(tag) = tag {
+            self.journal.answered(tag, &reply);
+        }
+        let stream = self.stream(place.stream);
+        stream.fill(place.number, reply);
+        let ready = stream.ready();
+        if !ready.is_empty() && !stream.broken {
+            self.send_up(place.stream, ready);
+        }
+    }
+
+    /// Sends bytes to the worker, now and then in two pieces.
+    fn send_up(&mut self, id: u32, mut bytes: Vec<u8>) {
+        if bytes.len() > 1 && self.rng.u64(..8) == 0 {
+            let rest = bytes.split_off(self.rng.usize(1..bytes.len()));
+            self.tell(id, Told::Message(bytes));
+            bytes = rest;
+        }
+        self.tell(id, Told::Message(bytes));
+    }
+
+    /// Plans what the worker is to be told, in order.
+    fn tell(&mut self, id: u32, what: Told) {
+        let hop = self.hop();
+        let now = self.now;
+        let stream = self.stream(id);
+        let (worker, owner) = (stream.worker, stream.owner);
+        stream.last_out = stream.last_out.max(now + hop);
+        let at = stream.last_out;
+        let stream = id;
+        self.plan(
+            at,
+            Event::ToWorker(Delivery {
+                worker,
+                owner,
+                stream,
+                what,
+            }),
+        );
+    }
+
+    /// The stream ends, as the listener or the host has it.
+    fn end(&mut self, id: u32, status: u32) {
+        let stream = self.stream(id);
+        if !std::mem::replace(&mut stream.broken, true) {
+            self.tell(id, Told::Closed(status));
+        }
+    }
+
+    fn plan(&mut self, at: Micros, event: Event) {
+        self.planned.push((at, event));
+    }
+}
+
+/// `op_timeout` as the shipped configurations have it.
+pub const OP_TIMEOUT: Micros = 200 * MS;
+
+/// All slots, for faults that are about some.
+pub const LAST_SLOT: u16 = HashSlot::COUNT - 1;

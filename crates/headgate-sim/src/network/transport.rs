@@ -1,0 +1,295 @@
+//! The core's own streams on a simulated network, and a tap on them by which each call is known again.
+
+use super::stream::Stream;
+use super::{Event, Network, Told};
+use crate::fault::Fault;
+use crate::script::{tag_of, TAG};
+use fastrand::Rng;
+use headgate_core::model::RedisSettings;
+use headgate_core::script::ACCEPTED;
+use redis_call::resp::Value;
+use redis_call::{
+    Call, CallError, Completed, Gauges, HashSlot, Notice, RedisCall, Settings, StreamHost, StreamId, Streams,
+};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// One worker's way into the network.
+#[derive(Clone)]
+pub struct Host {
+    pub network: Rc<RefCell<Network>>,
+    /// Of the network's workers.
+    pub worker: usize,
+    /// Which of the world's engines it is: streams are an engine's own.
+    pub owner: usize,
+}
+
+impl StreamHost for Host {
+    fn open(&self) -> Option<StreamId> {
+        let id = self.network.borrow_mut().open(self.worker, self.owner);
+        id.map(StreamId)
+    }
+
+    fn send(&self, stream: StreamId, message: &[u8]) -> bool {
+        self.network.borrow_mut().send(stream.0, message)
+    }
+
+    fn cancel(&self, stream: StreamId) {
+        self.network.borrow_mut().cancel(stream.0);
+    }
+}
+
+impl Network {
+    fn open(&mut self, worker: usize, owner: usize) -> Option<u32> {
+        let refuses = |fault: &Fault| match fault {
+            Fault::NoStreams { envoy } => Some(*envoy),
+            _ => None,
+        };
+        let kills = |fault: &Fault| match fault {
+            Fault::StreamsDie { envoy } => Some(*envoy),
+            _ => None,
+        };
+        let old_guard = |fault: &Fault| match fault {
+            Fault::GuardRefuses { envoy } => Some(*envoy),
+            _ => None,
+        };
+        if self.suffers(worker, refuses) {
+            return None;
+        }
+        let rules = match self.suffers(worker, old_guard) {
+            true => Rc::clone(&self.other_rules),
+            false => Rc::clone(&self.rules),
+        };
+        self.streams.push(Stream::new(self.now, worker, owner, rules));
+        let id = self.streams.len() as u32;
+        if self.suffers(worker, kills) {
+            self.end(id, 14);
+        }
+        Some(id)
+    }
+
+    fn send(&mut self, id: u32, message: &[u8]) -> bool {
+        let gone = |fault: &Fault| match fault {
+            Fault::SendFails { envoy } => Some(*envoy),
+            _ => None,
+        };
+        let late = tag_of(message).and_then(|tag| self.journal.deadlines.get(&tag).copied());
+        if late.is_some_and(|deadline| deadline <= self.now) {
+            let what = format!("a call is sent on stream {id} after its deadline");
+            self.journal.broken("sent-late", what);
+        }
+        let worker = self.stream(id).worker;
+        let gone = self.suffers(worker, gone);
+        let (now, hop) = (self.now, self.hop());
+        let stream = self.stream(id);
+        if stream.closed {
+            self.journal.broken(
+                "sent-on-closed",
+                format!("something is sent on stream {id}, which is no more"),
+            );
+            return false;
+        }
+        if gone {
+            stream.closed = true;
+            stream.broken = true;
+            return false;
+        }
+        stream.to_guard.push_back(message.to_vec());
+        stream.last_in = stream.last_in.max(now + hop);
+        let at = stream.last_in;
+        self.plan(at, Event::AtGuard { stream: id });
+        true
+    }
+
+    fn cancel(&mut self, id: u32) {
+        let lost = self.rng.bool();
+        let stream = self.stream(id);
+        stream.closed = true;
+        if lost {
+            // What was on its way may get to the guard, or not.
+            stream.to_guard.clear();
+        }
+    }
+}
+
+/// What happened to a call.
+#[derive(Debug, Clone)]
+pub enum Note<Id> {
+    /// It is under way, under this number.
+    Made { tag: u64, id: Id },
+    /// It was refused at once.
+    Refused { id: Id, error: CallError },
+    /// It has ended.
+    Ended {
+        tag: u64,
+        id: Id,
+        /// Whether Redis answered, and not with an error.
+        counted: bool,
+        /// Whether it is to be sent again in a moment: Envoy knows no node yet, or a slot moves.
+        again: bool,
+    },
+}
+
+/// The streams of a worker. Each call gets a number, which the script does not read and the world does: so it is known
+/// which execution a reply belongs to.
+pub struct Tap<Id> {
+    pub streams: Streams<Host, (u64, Id)>,
+    host: Host,
+    max_in_flight: usize,
+    /// Calls that have not come to an end, by number, as they were made.
+    under_way: BTreeMap<u64, (Id, Call)>,
+    /// What happened since this was last taken.
+    pub notes: Vec<Note<Id>>,
+    ended: Vec<Completed<(u64, Id)>>,
+}
+
+impl<Id: Copy + PartialEq + Debug> Tap<Id> {
+    pub fn new(now: Instant, rng: Rng, host: Host, policy: &RedisSettings) -> Tap<Id> {
+        let mut settings = Settings::new(&policy.key_prefix);
+        settings.script = ACCEPTED[0];
+        settings.max_in_flight = policy.max_in_flight;
+        settings.timeout = policy.timeout;
+        let life = host.network.borrow().settings.stream_life;
+        settings.stream_life = Duration::from_micros(life);
+        Tap {
+            streams: Streams::new(now, rng, host.clone(), settings),
+            host,
+            max_in_flight: policy.max_in_flight,
+            under_way: BTreeMap::new(),
+            notes: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Something came for this worker.
+    pub fn deliver(&mut self, now: Instant, stream: u32, what: Told, completed: &mut Vec<Completed<Id>>) {
+        let mut ended = std::mem::take(&mut self.ended);
+        match what {
+            Told::Message(message) => self
+                .streams
+                .on_message(now, StreamId(stream), &message, &mut ended),
+            Told::Closed(status) => self.streams.on_close(now, StreamId(stream), status, &mut ended),
+        }
+        self.check(ended, completed);
+    }
+
+    /// Calls that the tap knows to be under way.
+    pub fn waiting(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Looks at calls that have ended, and hands them on as they were made.
+    fn check(&mut self, mut ended: Vec<Completed<(u64, Id)>>, completed: &mut Vec<Completed<Id>>) {
+        let mut network = self.host.network.borrow_mut();
+        let journal = &mut network.journal;
+        for Completed {
+            id: (tag, id), reply, ..
+        } in ended.drain(..)
+        {
+            let Some((made, call)) = self.under_way.remove(&tag) else {
+                journal.broken("ends-once", format!("{id:?} has ended twice, or was never made"));
+                continue;
+            };
+            if made != id {
+                journal.broken("own-reply", format!("{id:?} got the end of {made:?}"));
+            }
+            if let Ok(value) = &reply {
+                if !journal.is_answer(tag, value) {
+                    journal.broken(
+                        "own-reply",
+                        format!("{id:?} got a reply to another call: {value:?}"),
+                    );
+                }
+            }
+            journal.ended(tag);
+            let counted = matches!(&reply, Ok(Value::Bulk(Some(_))));
+            let again = match &reply {
+                Ok(Value::Error(text)) => text.starts_with(b"TRYAGAIN"),
+                reply => *reply == Err(CallError::TooEarly),
+            };
+            self.notes.push(Note::Ended {
+                tag,
+                id,
+                counted,
+                again,
+            });
+            completed.push(Completed { id, call, reply });
+        }
+        if self.under_way.len() != self.streams.in_flight() {
+            journal.broken(
+                "in-flight",
+                format!(
+                    "{} calls are said to be in flight, and {} are",
+                    self.streams.in_flight(),
+                    self.under_way.len()
+                ),
+            );
+        }
+        self.ended = ended;
+    }
+}
+
+impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
+    fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
+        let tag = {
+            let mut network = self.host.network.borrow_mut();
+            network.tags += 1;
+            let tag = network.tags;
+            let deadline = network.clock.micros(deadline);
+            network.journal.deadlines.insert(tag, deadline);
+            tag
+        };
+        let tagged = call
+            .clone()
+            .and_argument(format!("{}{tag}", TAG as char).as_bytes());
+        match self.streams.call(now, deadline, (tag, id), tagged) {
+            Ok(()) => {
+                self.notes.push(Note::Made { tag, id });
+                self.under_way.insert(tag, (id, call));
+                if self.under_way.len() > self.max_in_flight {
+                    let what = format!("{} calls are under way", self.under_way.len());
+                    let mut network = self.host.network.borrow_mut();
+                    network.journal.broken("max-in-flight", what);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.notes.push(Note::Refused { id, error });
+                Err(error)
+            }
+        }
+    }
+
+    fn timed_out(&mut self, now: Instant, since: Instant, slot: HashSlot) {
+        self.streams.timed_out(now, since, slot);
+    }
+
+    fn timed_out_in_stall(&mut self, now: Instant, since: Instant, slot: HashSlot) {
+        self.streams.timed_out_in_stall(now, since, slot);
+    }
+
+    fn wakeup(&self) -> Option<Instant> {
+        self.streams.wakeup()
+    }
+
+    fn on_tick(&mut self, now: Instant, completed: &mut Vec<Completed<Id>>) {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.streams.on_tick(now, &mut ended);
+        self.check(ended, completed);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.streams.in_flight()
+    }
+
+    fn gauges(&self) -> Gauges {
+        self.streams.gauges()
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        self.streams.poll_notice()
+    }
+}

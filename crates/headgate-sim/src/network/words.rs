@@ -1,0 +1,63 @@
+//! Events of the network in words, for a history that is printed.
+
+use super::cluster::Command;
+use super::{Event, Told};
+use std::fmt;
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::AtGuard { stream } => write!(f, "stream {stream}: a message is at the guard"),
+            Event::AtNode { link, command, .. } => {
+                write!(f, "worker {} to shard {}: {command}", link.worker, link.shard)
+            }
+            Event::Replied { link, reply, .. } => write!(
+                f,
+                "shard {} to worker {}: {}",
+                link.shard,
+                link.worker,
+                start(reply)
+            ),
+            Event::Broke { link, .. } => write!(f, "worker {} to shard {}: broken", link.worker, link.shard),
+            Event::Overdue { link, number, .. } => write!(
+                f,
+                "worker {} to shard {}: time of command {number} is over",
+                link.worker, link.shard
+            ),
+            Event::ToWorker(delivery) => {
+                write!(f, "stream {} to engine {}: ", delivery.stream, delivery.owner)?;
+                match &delivery.what {
+                    Told::Message(message) => f.write_str(&start(message)),
+                    Told::Closed(status) => write!(f, "closed with gRPC status {status}"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Script { with_body, args, .. } => {
+                let name = if *with_body { "EVAL" } else { "EVALSHA" };
+                let key = args.get(1).map(|key| key.escape_ascii().to_string());
+                let tag = args.last().map(|tag| tag.escape_ascii().to_string());
+                write!(
+                    f,
+                    "{name} {} {}",
+                    key.unwrap_or_default(),
+                    tag.unwrap_or_default()
+                )
+            }
+            Command::ClusterSlots => f.write_str("CLUSTER SLOTS"),
+            Command::Other { name, .. } => write!(f, "{}", name.escape_ascii()),
+        }
+    }
+}
+
+/// The first bytes.
+fn start(bytes: &[u8]) -> String {
+    let (start, rest) = bytes.split_at(bytes.len().min(40));
+    let more = if rest.is_empty() { "" } else { "…" };
+    format!("{}{more}", start.escape_ascii())
+}

@@ -1,0 +1,125 @@
+//! The one made-up request: what a caller sends, and what the engine makes of it.
+
+use headgate_core::engine::{Exchange, Response};
+use headgate_core::headers::Header;
+use headgate_core::identify::{Attributes, Headers, TlsField};
+use std::net::IpAddr;
+
+/// A request in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Names in lower case, pseudo headers among them.
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub address: Option<IpAddr>,
+    /// The path's keys joined by dots.
+    pub metadata: Vec<(String, String)>,
+    pub tls: Vec<(TlsField, String)>,
+    pub route: Option<String>,
+    /// What the engine set.
+    pub filter_state: Vec<(String, Vec<u8>)>,
+}
+
+impl Request {
+    pub fn new(method: &str, target: &str, host: &str) -> Request {
+        let mut request = Request::default();
+        for (name, value) in [(":method", method), (":path", target), (":authority", host)] {
+            request.push(name, value);
+        }
+        request
+    }
+
+    /// Adds a header; `name` in lower case.
+    pub fn push(&mut self, name: &str, value: &str) {
+        self.headers.push((name.to_owned(), value.as_bytes().to_vec()));
+    }
+
+    /// A text of the filter state; empty: there is none.
+    pub fn state(&self, name: &str) -> &str {
+        let found = self.filter_state.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| std::str::from_utf8(value).unwrap_or_default())
+    }
+}
+
+impl Headers for Request {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        let named = self.headers.iter().filter(|(known, _)| known == name);
+        named.for_each(|(_, value)| take(value));
+    }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        self.headers
+            .iter()
+            .for_each(|(name, value)| take(name.as_bytes(), value));
+    }
+}
+
+impl Attributes for Request {
+    fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    fn metadata(&self, path: &[String]) -> Option<Vec<u8>> {
+        let path = path.join(".");
+        let found = self.metadata.iter().find(|(known, _)| *known == path);
+        found.map(|(_, value)| value.clone().into_bytes())
+    }
+
+    fn tls(&self, field: TlsField) -> Option<Vec<u8>> {
+        let found = self.tls.iter().find(|(known, _)| *known == field);
+        found.map(|(_, value)| value.clone().into_bytes())
+    }
+
+    fn route(&self) -> Option<Vec<u8>> {
+        self.route.clone().map(String::into_bytes)
+    }
+}
+
+impl Exchange for Request {
+    fn filter_state(&self, name: &str) -> Option<Vec<u8>> {
+        let found = self.filter_state.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.clone())
+    }
+
+    fn set_filter_state(&mut self, name: &str, value: &[u8]) {
+        self.filter_state.retain(|(known, _)| known != name);
+        self.filter_state.push((name.to_owned(), value.to_vec()));
+    }
+
+    fn set_header(&mut self, header: &Header) {
+        self.remove_header(header.0);
+        self.add_header(header);
+    }
+
+    fn add_header(&mut self, header: &Header) {
+        self.push(header.0, &header.1.to_string());
+    }
+
+    fn remove_header(&mut self, name: &str) {
+        self.headers.retain(|(known, _)| known != name);
+    }
+}
+
+/// A response of an upstream, with the filter state of its request.
+pub struct Answered<'a> {
+    pub headers: &'a [(String, String)],
+    pub request: &'a Request,
+}
+
+impl Headers for Answered<'_> {
+    fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
+        let named = self.headers.iter().filter(|(known, _)| known == name);
+        named.for_each(|(_, value)| take(value.as_bytes()));
+    }
+
+    fn each_header<'a>(&'a self, take: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        self.headers
+            .iter()
+            .for_each(|(name, value)| take(name.as_bytes(), value.as_bytes()));
+    }
+}
+
+impl Response for Answered<'_> {
+    fn filter_state(&self, name: &str) -> Option<Vec<u8>> {
+        Exchange::filter_state(self.request, name)
+    }
+}

@@ -1,0 +1,108 @@
+//! How engines begin and end: the first configuration, a new one, a lost engine.
+
+use super::worker::Instance;
+use super::{hasher, Decision, Observer, State, World};
+use crate::network::transport::{Host, Tap};
+use headgate_core::engine::Engine;
+use std::rc::Rc;
+
+impl<O: Observer> World<O> {
+    /// Makes the engine of a worker thread that takes requests from now on.
+    pub(super) fn start_engine(&mut self, thread: usize) {
+        let owner = self.engines.len();
+        let policies = &self.scenario.policies;
+        let policy = Rc::clone(&policies[self.threads[thread].policy % policies.len()]);
+        let host = Host {
+            network: Rc::clone(&self.network),
+            worker: thread,
+            owner,
+        };
+        let now = self.clock.instant(self.now);
+        let tap = Tap::new(now, self.rng.fork(), host, &policy.redis);
+        let super::Thread { envoy, worker, .. } = self.threads[thread];
+        let shared = self.memories[envoy].clone();
+        let engine = Engine::new(Rc::clone(&policy), hasher(), tap, shared, self.rng.fork());
+        self.observer.started(self.now, owner, envoy, worker, &policy);
+        self.engines.push(Some(Instance::new(engine, policy, thread)));
+        self.threads[thread].engine = owner;
+    }
+
+    /// The worker thread gets a new configuration: new requests go to a new engine. The old one serves those that it
+    /// has, or is lost with them.
+    pub(super) fn reconfigure(&mut self, thread: usize, loses: bool) {
+        let old = self.threads[thread].engine;
+        self.threads[thread].policy += 1;
+        self.start_engine(thread);
+        if let Some(instance) = self.engines[old].as_mut() {
+            instance.retired = true;
+        }
+        if loses {
+            self.lose(old);
+        }
+        self.drop_unused(old);
+    }
+
+    /// A request of the engine has ended.
+    pub(super) fn request_over(&mut self, engine: usize) {
+        if let Some(instance) = self.engines[engine].as_mut() {
+            instance.users -= 1;
+        }
+        self.drop_unused(engine);
+    }
+
+    /// A retired engine ends with its last request.
+    fn drop_unused(&mut self, engine: usize) {
+        let unused = |instance: &Instance| instance.retired && instance.users == 0;
+        if self.engines[engine].as_ref().is_some_and(unused) {
+            self.take_notes(engine, None);
+            self.take_events(engine);
+            self.engines[engine] = None;
+            self.network.borrow_mut().close_all(engine);
+            self.observer.dropped(self.now, engine);
+        }
+    }
+
+    /// The engine is lost, as after a panic: those who wait are answered by the shell.
+    fn lose(&mut self, engine: usize) {
+        let now = self.moment();
+        let Some(policy) = self.engines[engine].as_ref().map(|lost| Rc::clone(&lost.policy)) else {
+            return;
+        };
+        for caller in 0..self.callers.len() {
+            let Some(known) = self.callers[caller]
+                .as_mut()
+                .filter(|known| known.engine == engine)
+            else {
+                continue;
+            };
+            match std::mem::replace(&mut known.state, State::Over) {
+                State::Over => continue,
+                State::Waiting(_, fallback) => {
+                    let (_, reply) = fallback.decide(&policy, now);
+                    let decision = Decision {
+                        request: &known.request,
+                        reply: reply.as_ref(),
+                        by_fallback: true,
+                    };
+                    self.observer.decided(self.now, caller, &decision);
+                }
+                // Its response passes as it is.
+                State::Admitted(_) => {}
+            }
+            if let Some(instance) = self.engines[engine].as_mut() {
+                instance.users -= 1;
+            }
+        }
+    }
+
+    /// Requests that are still under way.
+    pub fn waiting(&self) -> usize {
+        let waits = |known: &super::Caller| !matches!(known.state, State::Over);
+        self.callers.iter().flatten().filter(|known| waits(known)).count()
+    }
+
+    /// Whether nothing but time is to come.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.next_at().is_none()
+    }
+}

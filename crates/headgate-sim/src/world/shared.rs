@@ -1,0 +1,17 @@
+//! What the workers of one Envoy share, as Envoy's shared data.
+
+use headgate_core::local::{Memory, Refused, SharedData, Version};
+use std::rc::Rc;
+
+#[derive(Debug, Clone, Default)]
+pub struct Shared(Rc<Memory>);
+
+impl SharedData for Shared {
+    fn get(&self, name: &str) -> Option<(Vec<u8>, Version)> {
+        self.0.get(name)
+    }
+
+    fn replace(&self, name: &str, value: &[u8], version: Version) -> Result<(), Refused> {
+        self.0.replace(name, value, version)
+    }
+}

@@ -1,0 +1,9 @@
+#!/bin/sh
+# The part `ratelimit`: the benchmark's rows of envoyproxy/ratelimit, as a test that they count what they are to count. A
+# short run on a machine that does other work too, so its throughput says nothing.
+set -eu
+cd "$(dirname "$0")/../.."
+out=$PWD/target/meshes/ratelimit
+rm -rf "$out"
+make --no-print-directory bench SETUPS=ratelimit ROUNDS=1 SECONDS=1 CONNECTIONS=8 KEYS=1000 BENCH_OUT="$out" >/dev/null
+exec python3 tests/mesh/ratelimit_rows.py "$out/results.md"
