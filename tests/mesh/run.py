@@ -33,7 +33,8 @@ PROGRAMS = {
 
 def hook(part):
     """The parts that are programs of their own: tests/mesh/PART, .sh or .py."""
-    return next((HERE / f"{part}{end}" for end in ("", ".sh", ".py") if os.access(HERE / f"{part}{end}", os.X_OK)), None)
+    found = [HERE / f"{part}{end}" for end in ("", ".sh", ".py")]
+    return next((path for path in found if path.is_file() and os.access(path, os.X_OK)), None)
 
 
 def preflight(parts):
