@@ -14,6 +14,7 @@ mod faults;
 pub mod journal;
 mod link;
 mod proxy;
+mod replies;
 mod stream;
 pub mod transport;
 mod words;
@@ -335,75 +336,6 @@ impl Network {
                 reply,
             },
         );
-    }
-
-    fn replied(&mut self, link: LinkId, generation: u32, number: u64, reply: Vec<u8>) {
-        if let Some((place, tag)) = self.link(link).replied(generation, number) {
-            self.note_probe(place, link.shard, &reply);
-            self.answer(place, tag, reply);
-        }
-    }
-
-    /// The connection to a node is no more.
-    fn broke(&mut self, link: LinkId, generation: u32) {
-        for (place, tag) in self.link(link).broke(generation) {
-            self.answer(place, tag, error("upstream failure"));
-        }
-    }
-
-    /// Puts the reply in its place, and sends the worker what is ready.
-    fn answer(&mut self, place: PlaceId, tag: Option<u64>, reply: Vec<u8>) {
-        if let Some(tag) = tag {
-            self.journal.answered(tag, &reply);
-        }
-        let stream = self.stream(place.stream);
-        stream.fill(place.number, reply);
-        let ready = stream.ready();
-        if !ready.is_empty() && !stream.broken {
-            self.send_up(place.stream, ready);
-        }
-    }
-
-    /// Sends bytes to the worker, now and then in two pieces.
-    fn send_up(&mut self, id: u32, mut bytes: Vec<u8>) {
-        if bytes.len() > 1 && self.rng.u64(..8) == 0 {
-            let rest = bytes.split_off(self.rng.usize(1..bytes.len()));
-            self.tell(id, Told::Message(bytes));
-            bytes = rest;
-        }
-        self.tell(id, Told::Message(bytes));
-    }
-
-    /// Plans what the worker is to be told, in order.
-    fn tell(&mut self, id: u32, what: Told) {
-        let hop = self.hop();
-        let now = self.now;
-        let stream = self.stream(id);
-        let (worker, owner) = (stream.worker, stream.owner);
-        stream.last_out = stream.last_out.max(now + hop);
-        let at = stream.last_out;
-        let stream = id;
-        self.plan(
-            at,
-            Event::ToWorker(Delivery {
-                worker,
-                owner,
-                stream,
-                what,
-            }),
-        );
-    }
-
-    /// The stream ends, as the listener or the host has it.
-    fn end(&mut self, id: u32, status: u32) {
-        let stream = self.stream(id);
-        if !std::mem::replace(&mut stream.broken, true) {
-            self.tell(id, Told::Closed(status));
-        }
-    }
-
-    fn plan(&mut self, at: Micros, event: Event) {
-        self.planned.push((at, event));
     }
 }
 

@@ -1,0 +1,145 @@
+//! What the ledger notes of each thing that happens in the world.
+
+use super::*;
+
+impl Observer for Ledger {
+    fn started(&mut self, _: Micros, _: usize, envoy: usize, worker: usize, policy: &Rc<Policy>) {
+        self.told.push(Told::default());
+        self.engines.push(Known {
+            policy: Rc::clone(policy),
+            planner: policies::planner(policy),
+            envoy,
+            worker,
+            dropped: None,
+        });
+    }
+
+    fn dropped(&mut self, at: Micros, engine: usize) {
+        self.engines[engine].dropped = Some(at);
+    }
+
+    fn arrived(&mut self, at: Micros, caller: usize, engine: usize, request: &Request) {
+        self.now = at;
+        let known = &self.engines[engine];
+        let identity = known.planner.identify(request);
+        let planned = plan(&known.policy, &known.planner, request, &identity);
+        let (groups, without) = match planned.next {
+            Ok(groups) => (groups, None),
+            Err(decision) => (Vec::new(), Some(decision)),
+        };
+        self.arriving.insert(engine, caller);
+        self.asked[caller] = Some(Asked {
+            at,
+            engine,
+            groups,
+            without,
+            id: None,
+            tags: Vec::new(),
+            failed: false,
+            decided: None,
+            left: None,
+            charges: Vec::new(),
+            charges_refused: 0,
+            shown: None,
+            settled: None,
+        });
+    }
+
+    fn pending(&mut self, at: Micros, caller: usize, engine: usize, id: RequestId) {
+        self.now = at;
+        if self.by_id.insert((engine, id), caller).is_some() {
+            self.broke("own-call", format!("{id:?} is given twice in engine {engine}"));
+        }
+        if let Some(asked) = &mut self.asked[caller] {
+            asked.id = Some(id);
+        }
+        self.check_asks_redis(caller);
+    }
+
+    fn decided(&mut self, at: Micros, caller: usize, decision: &Decision<'_>) {
+        self.now = at;
+        self.read();
+        self.check_decision(caller, decision);
+        if !decision.by_fallback {
+            self.check_breaker_opens(caller);
+            self.note_time_out(caller);
+        }
+    }
+
+    fn left(&mut self, at: Micros, caller: usize, admitted: bool) {
+        self.now = at;
+        let Some(asked) = &mut self.asked[caller] else {
+            return;
+        };
+        asked.left = Some(at);
+        if admitted {
+            asked.settled = Some((at, Settled::Gone));
+            self.charge_mirror(caller, Settled::Gone);
+        }
+    }
+
+    fn answered(&mut self, at: Micros, caller: usize, edits: &engine::Edits) {
+        self.now = at;
+        self.check_response(caller, edits);
+        if let Some(asked) = &mut self.asked[caller] {
+            asked.settled = Some((at, Settled::Response));
+        }
+        self.charge_mirror(caller, Settled::Response);
+    }
+
+    fn noted(&mut self, at: Micros, engine: usize, note: &Note<CallId>, charges: Option<usize>) {
+        self.now = at;
+        match *note {
+            Note::Made { tag, id } => self.note_made(engine, tag, id, charges),
+            Note::Refused { id, error } => {
+                if let (CallId::Request { part, .. }, CallError::BreakerOpen) = (id, error) {
+                    self.check_breaker_reopens(engine, part);
+                }
+                let caller = match id {
+                    CallId::Request { id, .. } => self.caller_of(engine, id),
+                    _ => None,
+                };
+                if let Some(asked) = caller.and_then(|caller| self.asked[caller].as_mut()) {
+                    asked.failed = true;
+                }
+                if let (CallId::Unawaited, Some(caller)) = (id, charges) {
+                    if let Some(asked) = &mut self.asked[caller] {
+                        asked.charges_refused += 1;
+                    }
+                }
+            }
+            Note::Ended {
+                tag,
+                id,
+                counted,
+                again,
+            } => {
+                self.read();
+                self.note_ended(engine, tag, id, counted);
+                if let (CallId::Request { id, part }, true) = (id, again) {
+                    self.again.insert((engine, id, part), at);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, at: Micros, engine: usize, event: &engine::Event) {
+        self.now = at;
+        self.told[engine].note(event);
+        if let engine::Event::Line(engine::LogLine { text, .. }) = event {
+            if text.contains("circuit breaker opened") && !self.may_open_breaker(engine) {
+                self.broke("breaker-without-cause", format!("engine {engine}: {text}"));
+            }
+        }
+    }
+
+    fn wants_lines(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    fn line(&mut self, at: Micros, line: String) {
+        if let Some(lines) = &mut self.lines {
+            lines.push((at, line));
+        }
+    }
+}
