@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A fixed window: its unit, and the requests that each client has in it.
 pub type Quota = (&'static str, u32);
 
-/// Quotas that nobody spends, as the setups of Headgate beside them have.
+/// Quotas that no caller reaches, as in the setups of Headgate that they are compared with.
 pub const ONE: &[Quota] = &[("hour", 10_000_000)];
 pub const FOUR: &[Quota] = &[
     ("second", 1_000_000),
