@@ -36,7 +36,7 @@ pub fn rate_limits(quotas: &[Quota]) -> Value {
     quotas.iter().map(of).collect()
 }
 
-/// The service, which counts in the Redis with these ports, and its own port. An error says why it cannot be had.
+/// The service, which counts in the Redis with these ports, and its own port. An error contains the reason.
 pub fn start(store: Store, redis: &[u16], quotas: &[Quota]) -> Result<(Process, u16), String> {
     let binary = root().join(".tools/mesh/bin/ratelimit");
     if !binary.exists() {
