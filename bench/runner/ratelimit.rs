@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A fixed window: its unit, and the requests that each client has in it.
 pub type Quota = (&'static str, u32);
 
-/// Quotas that nobody spends, as the setups of Headgate beside them have.
+/// Quotas that no caller reaches, as in the setups of Headgate that they are compared with.
 pub const ONE: &[Quota] = &[("hour", 10_000_000)];
 pub const FOUR: &[Quota] = &[
     ("second", 1_000_000),
@@ -36,7 +36,7 @@ pub fn rate_limits(quotas: &[Quota]) -> Value {
     quotas.iter().map(of).collect()
 }
 
-/// The service, which counts in the Redis with these ports, and its own port. An error says why it cannot be had.
+/// The service, which counts in the Redis with these ports, and its own port. An error contains the reason.
 pub fn start(store: Store, redis: &[u16], quotas: &[Quota]) -> Result<(Process, u16), String> {
     let binary = root().join(".tools/mesh/bin/ratelimit");
     if !binary.exists() {

@@ -1,4 +1,4 @@
-// What an answer says about quotas: RateLimit and RateLimit-Policy where they are there and sound, for they name
+// The quotas in an answer: RateLimit and RateLimit-Policy where they are there and sound, for they name
 // every policy; else X-RateLimit-*. What makes no sense is as good as missing.
 
 import { parseList, type BareItem } from "./structured.js";
