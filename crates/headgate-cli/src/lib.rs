@@ -39,21 +39,30 @@
 )]
 
 mod advice;
+mod advice_counting;
 mod charges;
 mod check;
+mod content;
 mod counters;
 mod document;
 mod envoy;
 mod envoy_addresses;
+mod envoy_bootstrap;
+mod envoy_chain;
 mod envoy_filter_state;
+mod envoy_parts;
+mod envoy_redis;
 mod envoy_redis_call;
+mod envoy_transport;
 mod explain;
 mod fault;
 mod find;
+mod find_kubernetes;
 mod hash;
 mod import;
 mod input;
 mod overrides;
+mod overrides_shown;
 mod plot;
 mod policies;
 mod reasons;
@@ -63,6 +72,7 @@ mod request;
 mod show;
 mod simulate;
 mod store;
+mod store_nodes;
 mod table;
 mod tally;
 mod target;
