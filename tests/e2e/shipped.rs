@@ -222,6 +222,8 @@ fn the_variant_without_redis_is_the_main_file_minus_redis() {
     let mut main = config::load(&root().join("envoy/envoy.yaml"));
     let plugin = &mut config::headgate(&mut main)["configuration"]["value"];
     plugin["store"] = json!("local");
+    let limit = plugin["limits"][0].as_object_mut().expect("a limit");
+    assert_eq!(limit.remove("overrides"), Some(json!([{"from": "redis"}])));
     let top = main.as_object_mut().expect("a configuration");
     top.remove("bootstrap_extensions");
     top.remove("layered_runtime"); // of redis_proxy

@@ -1,7 +1,7 @@
 //! `headgate check`: everything that is wrong with a file's configurations, and what is unwise about them.
 
 use super::document::Place;
-use super::find::{find, Found};
+use super::find::{find, FilterKind, Found};
 use super::report::{Report, Severity};
 use super::{advice, envoy, input, Failure, Output};
 use headgate_core::config::Plugin;
@@ -113,7 +113,12 @@ fn check(text: &str, json: bool, may_be_foreign: bool) -> Checked {
         repeated(found, &mut report);
         match found.parse() {
             Ok(plugin) => {
-                if let Plugin::Filter(policy) = &plugin {
+                // A network filter's role is another: that is reported, and its limits do not matter.
+                let policy = match &plugin {
+                    Plugin::Filter(policy) if found.filter != Some(FilterKind::Network) => Some(policy),
+                    _ => None,
+                };
+                if let Some(policy) = policy {
                     advice::give(found, policy, &mut report);
                 }
                 plugins.push((found, plugin));
@@ -159,7 +164,7 @@ fn summary(plugins: &[Plugin]) -> String {
         Plugin::RedisCall { key_prefix } => format!("redis_call for {key_prefix}:"),
     };
     let all: Vec<String> = plugins.iter().map(one).collect();
-    format!("good: {}", all.join("; "))
+    all.join("; ")
 }
 
 fn plural(count: usize, word: &str) -> String {
