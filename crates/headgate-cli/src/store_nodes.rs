@@ -230,12 +230,13 @@ impl Nodes {
             let Some(info) = self.seeds.first().map(|seed| at(seed, &other)) else { continue };
             let answer = self.open(&info).and_then(|mut connection| Ok((ask(&mut connection)?, connection)));
             match answer {
-                Ok((id, connection)) => {
-                    if let Some(own) = by_id(&self.masters, &id) {
+                Ok((id, connection)) => match by_id(&self.masters, &id) {
+                    Some(own) => {
                         self.reached.insert(own.clone(), other);
                         self.connections.insert(own, connection);
                     }
-                }
+                    None => eprintln!("headgate: --via {other}: no master of this cluster; name its masters"),
+                },
                 Err(error) => eprintln!("headgate: --via {other}: {}", failed(&other, &error).0),
             }
         }
@@ -333,6 +334,9 @@ fn failed(node: &HostPort, error: &RedisError) -> Failure {
     let remedy = match error.code() {
         Some("NOAUTH" | "WRONGPASS") => "; set HEADGATE_REDIS_USER and HEADGATE_REDIS_PASSWORD",
         Some("NOPERM") => "; the user needs more rights than the filter's: docs/cli.md, \"Rights in Redis\"",
+        Some("CLUSTERDOWN") => {
+            "; a shard is missing, and the cluster stops altogether: cluster-require-full-coverage no lets the others go on"
+        }
         _ => "",
     };
     Failure::new(format!("redis at {node}: {error}{remedy}"))
