@@ -4,7 +4,8 @@
 //! the plugin reads a Struct alone. This module does not know what the fields mean.
 
 use super::document::{self, Kind, Node, Place};
-use base64ct::{Base64Unpadded, Encoding as _};
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::Engine as _;
 use headgate_core::config::{self, ConfigErrors, Plugin};
 use saphyr_parser::ScalarStyle;
 
@@ -99,7 +100,7 @@ impl Content {
 /// A BytesValue: base64, which protobuf's JSON takes in either alphabet, with or without padding.
 fn of_base64(value: &Node) -> Content {
     let written = value.text().unwrap_or_default().trim_end_matches('=');
-    let Ok(bytes) = Base64Unpadded::decode_vec(&written.replace('-', "+").replace('_', "/")) else {
+    let Ok(bytes) = STANDARD_NO_PAD.decode(written.replace('-', "+").replace('_', "/")) else {
         return Content::Unreadable {
             why: format!("a google.protobuf.BytesValue holds base64, and this is none, so that Envoy refuses it; {REMEDY}"),
             meant: None,

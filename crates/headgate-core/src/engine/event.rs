@@ -30,9 +30,14 @@ pub enum Event {
     Waited {
         micros: u64,
     },
-    /// A call ended; `outcome`: its label in metrics.
+    /// A call ended; `outcome`: its label in metrics. `answer`: the label of the error that Redis or its proxy answered.
     Called {
         outcome: &'static str,
+        answer: Option<&'static str>,
+    },
+    /// How far Redis's clock is ahead of Envoy's, in ms.
+    Clock {
+        ahead_ms: i64,
     },
     /// A caller left before its request was decided.
     Abandoned,
