@@ -34,11 +34,12 @@ pub fn give(found: &Found, policy: &Policy, report: &mut Report) {
         advice.counts_nothing(index, limit);
     }
     advice.paths_that_end_in_a_slash();
+    advice.turned_off();
 }
 
 pub(super) struct Advice<'a> {
     pub(super) found: &'a Found,
-    policy: &'a Policy,
+    pub(super) policy: &'a Policy,
     report: &'a mut Report,
 }
 

@@ -25,6 +25,13 @@ impl Advice<'_> {
         }
     }
 
+    /// A policy that is turned off.
+    pub(super) fn turned_off(&mut self) {
+        if !self.policy.enabled {
+            self.warn("enabled", "false: every request passes uncounted; write true, or leave it out");
+        }
+    }
+
     /// In a policy a path is the whole path; in Envoy's routes one that ends in a slash is often a prefix.
     pub(super) fn paths_that_end_in_a_slash(&mut self) {
         let Some(tree) = self.found.content.tree() else { return };
@@ -40,6 +47,10 @@ impl Advice<'_> {
         for (at, path) in written {
             let whole = path.trim_end_matches('/');
             let message = match whole {
+                _ if at.ends_with(".regex") => format!(
+                    "{path:?}: fits no path, as a slash at the end is not part of one; leave it out, or write (/.*)? for all \
+                     below as well"
+                ),
                 "" => "\"/\": the root alone, not every path; leave path out for every path (for the root alone write {regex: \
                        \"/\"})"
                     .to_owned(),
@@ -58,8 +69,11 @@ fn paths(condition: &Node, at: &str, written: &mut Vec<(String, String)>) {
     for (index, item) in condition.items().iter().enumerate() {
         paths(item, &format!("{at}[{index}]"), written);
     }
-    if let Some(path) = condition.get("path").and_then(Node::text).filter(|path| path.ends_with('/')) {
-        written.push((format!("{at}.path"), path.to_owned()));
+    for (keys, is_whole) in [(&["path"][..], false), (&["path", "regex"], true)] {
+        let path = condition.at(keys).and_then(Node::text);
+        if let Some(path) = path.filter(|path| path.ends_with('/') && !(is_whole && *path == "/")) {
+            written.push((format!("{at}.{}", keys.join(".")), path.to_owned()));
+        }
     }
     if let Some(not) = condition.get("not") {
         paths(not, &format!("{at}.not"), written);

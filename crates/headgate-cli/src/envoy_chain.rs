@@ -45,6 +45,7 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
         phase(found, policy, report);
         let Some(chain) = Chain::of(found) else { continue };
         chain.router(found, report);
+        chain.disabled(found, report);
         for (path, metadata) in metadata(policy) {
             chain.writer(found, &path, metadata, report);
         }
@@ -90,6 +91,16 @@ impl<'f> Chain<'f> {
             return;
         };
         report.outside(Severity::Error, found.place, &found.at, message);
+    }
+
+    /// A filter that only routes turn on.
+    fn disabled(&self, found: &Found, report: &mut Report) {
+        let own = self.filters.get(self.own).and_then(|filter| filter.get("disabled"));
+        if let Some(flag) = own.filter(|flag| flag.text() == Some("true")) {
+            let message = "disabled: true: the filter is left out on every route that does not turn it on, and counts nothing \
+                           there; leave it out (the policy's match says where limits hold)";
+            report.outside(Severity::Warning, flag.place, &found.at, message);
+        }
     }
 
     /// Whether a filter in front of Headgate's writes this metadata.

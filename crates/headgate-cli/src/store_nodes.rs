@@ -205,8 +205,8 @@ impl Nodes {
         Ok(())
     }
 
-    /// Which nodes are behind the addresses that are known to work, since theirs may not: the one that answered, and
-    /// those that `--via` names alone. What is not known stays at the announced address.
+    /// Which nodes are behind the addresses that may work where theirs do not: the one that answered, those that `--via`
+    /// names alone, and then those of the URLs. What is not known stays at the announced address.
     fn identify(&mut self, mut connection: Connection, address: &HostPort) {
         let by_id = |masters: &[Master], id: &str| {
             let own = masters.iter().find(|master| !id.is_empty() && master.id == id);
@@ -222,22 +222,30 @@ impl Nodes {
             self.reached.entry(own.clone()).or_insert_with(|| address.clone());
             self.connections.insert(own, connection);
         }
-        let others: Vec<HostPort> = (self.vias.iter())
-            .filter(|via| via.announced.is_none() && via.reached != *address)
-            .map(|via| via.reached.clone())
-            .collect();
-        for other in others {
-            let Some(info) = self.seeds.first().map(|seed| at(seed, &other)) else { continue };
+        let alone = self.vias.iter().filter(|via| via.announced.is_none());
+        let vias: Vec<HostPort> = alone.map(|via| via.reached.clone()).collect();
+        let is_by_via = vias.contains(address);
+        let seeds = self.seeds.iter().filter_map(|seed| HostPort::of(seed.addr()));
+        let seeds: Vec<HostPort> = seeds.filter(|_| is_by_via).collect();
+        for other in vias.iter().chain(&seeds) {
+            let is_known = other == address || self.masters.iter().any(|master| master.address == *other);
+            let is_complete = self.reached.len() >= self.masters.len();
+            if is_known || (is_complete && !vias.contains(other)) {
+                continue;
+            }
+            let Some(info) = self.seeds.first().map(|seed| at(seed, other)) else { continue };
             let answer = self.open(&info).and_then(|mut connection| Ok((ask(&mut connection)?, connection)));
             match answer {
                 Ok((id, connection)) => match by_id(&self.masters, &id) {
                     Some(own) => {
-                        self.reached.insert(own.clone(), other);
+                        self.reached.insert(own.clone(), other.clone());
                         self.connections.insert(own, connection);
                     }
-                    None => eprintln!("headgate: --via {other}: no master of this cluster; name its masters"),
+                    None => eprintln!("headgate: {other}: no master of this cluster; --via names its masters"),
                 },
-                Err(error) => eprintln!("headgate: --via {other}: {}", failed(&other, &error).0),
+                Err(error) if vias.contains(other) => eprintln!("headgate: --via: {}", failed(other, &error).0),
+                // The URL may be out of reach, which is what --via is for.
+                Err(_) => {}
             }
         }
     }

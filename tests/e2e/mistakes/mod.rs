@@ -10,7 +10,7 @@
 //! - `refuses`: Envoy does not start, and its log has this. `logs`: it starts, and its log has this once a request has
 //!   come; with `counts` the request is counted all the same. `silent`: it starts, says nothing of it, and the response has
 //!   this line.
-//! - `doctor`: a piece of what `headgate doctor` finds, where Envoy starts.
+//! - `doctor`: the finding of `headgate doctor`, where Envoy starts; without it, there is none.
 
 mod page;
 mod run;
@@ -91,6 +91,8 @@ mistakes! {
     nothing_is_limited,
     cost_of_nothing,
     path_as_prefix,
+    regex_with_a_slash,
+    policy_turned_off,
     live_overrides_without_redis,
     no_ceiling,
     claim_before_verified,
@@ -107,6 +109,7 @@ mistakes! {
     filter_leads_nowhere,
     no_bootstrap_extension,
     filter_behind_router,
+    filter_disabled,
     no_router,
     filter_twice,
     listeners_out_of_order,

@@ -91,15 +91,22 @@ fn check(mistake: &Mistake, text: &str) {
     }
 }
 
-/// What `headgate doctor` says.
+/// What `headgate doctor` finds. Metrics reach Envoy four times a second.
 fn doctor(envoy: &Envoy, mistake: &Mistake) {
     let Some(reason) = mistake.field("doctor") else { return };
-    let output = Command::new(native_command())
-        .args(["doctor", &format!("http://127.0.0.1:{}", envoy.admin_port)])
-        .output()
-        .expect("the command headgate");
-    let shown = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
-    assert!(shown.contains(reason), "{shown}");
+    let mut shown = String::new();
+    for _ in 0..30 {
+        let output = Command::new(native_command())
+            .args(["doctor", &format!("http://127.0.0.1:{}", envoy.admin_port)])
+            .output()
+            .expect("the command headgate");
+        shown = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
+        if shown.contains(&format!(" {reason} ")) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    panic!("no {reason} in\n{shown}\n{}", envoy.log());
 }
 
 /// What Envoy counts in; each is started once.
