@@ -102,7 +102,10 @@ async fn a_policy_as_bytes_is_read_as_its_text_is() {
         })
         .start();
     for expected in [200, 200, 429] {
-        assert_eq!(envoy.get("/").header("x-api-key", "a").send().await.status, expected);
+        assert_eq!(
+            envoy.get("/").header("x-api-key", "a").send().await.status,
+            expected
+        );
     }
 }
 
@@ -127,7 +130,8 @@ fn other_messages_are_refused_in_both_roles() {
             let shown = message.to_string();
             let envoy = Envoy::alone().edit(move |config| role(config)["configuration"] = message.clone());
             let log = envoy.refused();
-            let reason = "configuration refused: configuration: neither JSON text nor a google.protobuf.Struct";
+            let reason =
+                "configuration refused: configuration: neither JSON text nor a google.protobuf.Struct";
             assert!(log.contains(reason), "{shown}: {log}");
         }
     }

@@ -70,7 +70,9 @@ const MILLION: i64 = 1_000_000;
 /// Every call is counted, and no call passes uncounted.
 fn strict(n: i64) -> String {
     let limit = format!("{{name: x, rate: {n}/day, algorithm: fixed_window}}");
-    file_with(&format!("{{on_error: deny, redis: {{timeout: 5s}}, limits: [{limit}]}}"))
+    file_with(&format!(
+        "{{on_error: deny, redis: {{timeout: 5s}}, limits: [{limit}]}}"
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +96,11 @@ async fn another_policy_under_load_loses_no_request_and_no_count() {
     assert_eq!(counted(&envoy).await, answered, "{report:?}");
     assert_eq!(envoy.stat(&format!("{STATS}config_reload")), 9);
     assert_eq!(envoy.stat("listener_manager.listener_modified"), 0);
-    assert_eq!(envoy.stat("http.http.downstream_cx_drain_close"), 0, "no connection ends");
+    assert_eq!(
+        envoy.stat("http.http.downstream_cx_drain_close"),
+        0,
+        "no connection ends"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +159,10 @@ fn the_example_is_single_redis_with_its_filter_in_a_file() {
     let [resource] = file["resources"].as_array().expect("resources").as_slice() else {
         panic!("{file}")
     };
-    assert_eq!((&resource["name"], &resource["typed_config"]), (&discovery["name"], &filter["typed_config"]));
+    assert_eq!(
+        (&resource["name"], &resource["typed_config"]),
+        (&discovery["name"], &filter["typed_config"])
+    );
     let types = Value::from(vec![filter["typed_config"]["@type"].clone()]);
     assert_eq!(discovery["config_discovery"]["type_urls"], types);
 }

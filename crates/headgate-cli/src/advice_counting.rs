@@ -8,7 +8,13 @@ impl Advice<'_> {
     /// A limit whose counter never moves.
     pub(super) fn counts_nothing(&mut self, index: usize, limit: &Limit) {
         let denies_always = |quota: Quota| quota.limit() == Some(0);
-        let quotas = || limit.overrides.iter().filter_map(Override::quota).chain([limit.quota]);
+        let quotas = || {
+            limit
+                .overrides
+                .iter()
+                .filter_map(Override::quota)
+                .chain([limit.quota])
+        };
         if limit.cost == Cost::Fixed(0) && !quotas().any(denies_always) {
             self.warn(
                 &format!("limits[{index}].cost"),
@@ -28,18 +34,29 @@ impl Advice<'_> {
     /// A policy that is turned off.
     pub(super) fn turned_off(&mut self) {
         if !self.policy.enabled {
-            self.warn("enabled", "false: every request passes uncounted; write true, or leave it out");
+            self.warn(
+                "enabled",
+                "false: every request passes uncounted; write true, or leave it out",
+            );
         }
     }
 
     /// In a policy a path is the whole path; in Envoy's routes one that ends in a slash is often a prefix.
     pub(super) fn paths_that_end_in_a_slash(&mut self) {
-        let Some(tree) = self.found.content.tree() else { return };
+        let Some(tree) = self.found.content.tree() else {
+            return;
+        };
         let mut written = Vec::new();
         if let Some(exempt) = tree.get("exempt") {
             paths(exempt, "exempt", &mut written);
         }
-        for (index, limit) in tree.get("limits").map(Node::items).unwrap_or_default().iter().enumerate() {
+        for (index, limit) in tree
+            .get("limits")
+            .map(Node::items)
+            .unwrap_or_default()
+            .iter()
+            .enumerate()
+        {
             if let Some(condition) = limit.get("match") {
                 paths(condition, &format!("limits[{index}].match"), &mut written);
             }

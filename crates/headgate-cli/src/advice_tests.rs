@@ -141,7 +141,10 @@ fn a_limit_that_counts_nothing_is_warned_of() {
     for (limits, path) in [
         ("[{name: a, rate: 9/m, cost: 0}]", "limits[0].cost"),
         ("[{name: a, rate: unlimited}]", "limits[0].rate"),
-        ("[{name: a, rate: unlimited, overrides: [{cidr: 10.0.0.0/8, rate: unlimited}]}]", "limits[0].rate"),
+        (
+            "[{name: a, rate: unlimited, overrides: [{cidr: 10.0.0.0/8, rate: unlimited}]}]",
+            "limits[0].rate",
+        ),
     ] {
         let found = paths(&format!("limits: {limits}"));
         assert!(found.contains(&path.to_owned()), "{limits}: {found:?}");
@@ -159,7 +162,11 @@ fn a_limit_that_counts_nothing_is_warned_of() {
 
 #[test]
 fn a_path_that_may_be_meant_as_a_prefix_is_warned_of() {
-    let of = |condition: &str| paths(&format!("exempt: [{{path: /ok}}]\nlimits: [{{name: a, rate: 9/m, match: {condition}}}]"));
+    let of = |condition: &str| {
+        paths(&format!(
+            "exempt: [{{path: /ok}}]\nlimits: [{{name: a, rate: 9/m, match: {condition}}}]"
+        ))
+    };
     for (condition, path) in [
         ("{path: /api/}", "limits[0].match.path"),
         ("{path: /}", "limits[0].match.path"),
@@ -170,9 +177,17 @@ fn a_path_that_may_be_meant_as_a_prefix_is_warned_of() {
         let found = of(condition);
         assert!(found.contains(&path.to_owned()), "{condition}: {found:?}");
     }
-    for condition in ["{path: /api}", "{path: /api/**}", "{path: {regex: '/'}}", "{path: {regex: '/api/.*'}}"] {
+    for condition in [
+        "{path: /api}",
+        "{path: /api/**}",
+        "{path: {regex: '/'}}",
+        "{path: {regex: '/api/.*'}}",
+    ] {
         let found = of(condition);
-        assert!(!found.iter().any(|path| path.contains(".path")), "{condition}: {found:?}");
+        assert!(
+            !found.iter().any(|path| path.contains(".path")),
+            "{condition}: {found:?}"
+        );
     }
     let exempt = paths("exempt: [{path: /static/}]\nlimits: [{name: a, rate: 9/m}]");
     assert!(exempt.contains(&"exempt[0].path".to_owned()), "{exempt:?}");

@@ -53,7 +53,12 @@ pub fn run(args: &CheckArgs) -> Result<Output, Failure> {
         let place = Place { line: 1, column: 1 };
         let mut report = Report::default();
         report.outside(Severity::Error, place, "", NOT_FOUND);
-        list.extend(args.files.first().map(|file| report.json(file)).unwrap_or_default());
+        list.extend(
+            args.files
+                .first()
+                .map(|file| report.json(file))
+                .unwrap_or_default(),
+        );
     }
     if args.json {
         text = format!("{:#}\n", json!(list));
@@ -91,7 +96,12 @@ fn check(text: &str, json: bool, may_be_foreign: bool) -> Checked {
         Err(error) => {
             let lower = text.to_ascii_lowercase();
             if may_be_foreign && !lower.contains("headgate") && !lower.contains("limits") {
-                report.outside(Severity::Note, start, "", "passed over: not YAML, and no word of Headgate");
+                report.outside(
+                    Severity::Note,
+                    start,
+                    "",
+                    "passed over: not YAML, and no word of Headgate",
+                );
                 return Checked::PassedOver(report);
             }
             report.outside(Severity::Error, error.place, "", error.message);
@@ -99,13 +109,17 @@ fn check(text: &str, json: bool, may_be_foreign: bool) -> Checked {
         }
     };
     if may_be_foreign && file.is_foreign() {
-        report.outside(Severity::Note, start, "", "passed over: no configuration of Headgate");
+        report.outside(
+            Severity::Note,
+            start,
+            "",
+            "passed over: no configuration of Headgate",
+        );
         return Checked::PassedOver(report);
     }
     if file.found.is_empty() {
-        let message = format!(
-            "{NOT_FOUND}: no wasm filter has headgate in its name, vm_id or file, or has limits"
-        );
+        let message =
+            format!("{NOT_FOUND}: no wasm filter has headgate in its name, vm_id or file, or has limits");
         report.outside(Severity::Error, start, "", message);
     }
     let mut plugins = Vec::new();

@@ -4,7 +4,8 @@ use super::envoy_parts::Parts;
 use super::find::{File, FilterKind, Found};
 use super::report::{Report, Severity};
 use super::{
-    envoy_addresses, envoy_bootstrap, envoy_chain, envoy_filter_state, envoy_redis, envoy_redis_call, envoy_transport,
+    envoy_addresses, envoy_bootstrap, envoy_chain, envoy_filter_state, envoy_redis, envoy_redis_call,
+    envoy_transport,
 };
 use headgate_core::config::{Plugin, Policy};
 
@@ -74,7 +75,9 @@ fn prefixes(found: &Found, policy: &Policy, other: &Found, key_prefix: &str, rep
 /// If both roles share one VM, opening the internal connection re-enters the module, and every request hangs.
 fn machines(found: &Found, other: &Found, report: &mut Report) {
     let what = match &found.vm.id {
-        Some(id) if found.vm.id == other.vm.id && id.is_empty() => "no vm_id, and neither has the filter".to_owned(),
+        Some(id) if found.vm.id == other.vm.id && id.is_empty() => {
+            "no vm_id, and neither has the filter".to_owned()
+        }
         Some(id) if found.vm.id == other.vm.id => format!("vm_id {id:?} is the filter's as well"),
         _ => return,
     };

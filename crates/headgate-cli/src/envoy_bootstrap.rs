@@ -19,12 +19,21 @@ pub fn check(parts: &Parts<'_>, plugins: &[Parsed<'_>], report: &mut Report) {
 fn internal_listeners(parts: &Parts<'_>, report: &mut Report) {
     let Some(bootstrap) = parts.bootstrap else { return };
     let is_internal = |address: &Address<'_>| matches!(address, Address::Internal(_));
-    let needs = parts.listeners.iter().any(|listener| listener.node.envoy(&["internal_listener"]).is_some())
-        || parts.clusters.iter().any(|cluster| Address::of_cluster(cluster.node).iter().any(is_internal));
-    let extensions = bootstrap.envoy(&["bootstrap_extensions"]).map(super::document::Node::items);
-    let has = extensions.unwrap_or_default().iter().any(|extension| {
-        super::envoy_parts::type_of(extension) == "InternalListener"
-    });
+    let needs = parts
+        .listeners
+        .iter()
+        .any(|listener| listener.node.envoy(&["internal_listener"]).is_some())
+        || parts
+            .clusters
+            .iter()
+            .any(|cluster| Address::of_cluster(cluster.node).iter().any(is_internal));
+    let extensions = bootstrap
+        .envoy(&["bootstrap_extensions"])
+        .map(super::document::Node::items);
+    let has = extensions
+        .unwrap_or_default()
+        .iter()
+        .any(|extension| super::envoy_parts::type_of(extension) == "InternalListener");
     if needs && !has {
         report.outside(
             Severity::Error,

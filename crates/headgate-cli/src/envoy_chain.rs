@@ -60,11 +60,17 @@ struct Chain<'f> {
 
 impl<'f> Chain<'f> {
     fn of(found: &'f Found) -> Option<Chain<'f>> {
-        let manager = found.manager.as_ref().filter(|_| found.filter == Some(FilterKind::Http))?;
+        let manager = found
+            .manager
+            .as_ref()
+            .filter(|_| found.filter == Some(FilterKind::Http))?;
         let rest = found.at.strip_prefix(&manager.at)?;
         let (list, rest) = rest.strip_prefix('.')?.split_once('[')?;
         let own = rest.split_once(']')?.0.parse().ok()?;
-        let filters = manager.node.envoy(&["http_filters"]).filter(|_| ["http_filters", "httpFilters"].contains(&list))?;
+        let filters = manager
+            .node
+            .envoy(&["http_filters"])
+            .filter(|_| ["http_filters", "httpFilters"].contains(&list))?;
         Some(Chain {
             filters: filters.items(),
             own,
@@ -95,7 +101,10 @@ impl<'f> Chain<'f> {
 
     /// A filter that only routes turn on.
     fn disabled(&self, found: &Found, report: &mut Report) {
-        let own = self.filters.get(self.own).and_then(|filter| filter.get("disabled"));
+        let own = self
+            .filters
+            .get(self.own)
+            .and_then(|filter| filter.get("disabled"));
         if let Some(flag) = own.filter(|flag| flag.text() == Some("true")) {
             let message = "disabled: true: the filter is left out on every route that does not turn it on, and counts nothing \
                            there; leave it out (the policy's match says where limits hold)";
@@ -147,13 +156,18 @@ fn mentions(node: &Node, text: &str) -> bool {
     match &node.kind {
         Kind::Scalar { text: own, .. } => own == text,
         Kind::List(items) => items.iter().any(|item| mentions(item, text)),
-        Kind::Map(entries) => entries.iter().any(|entry| entry.key == text || mentions(&entry.value, text)),
+        Kind::Map(entries) => entries
+            .iter()
+            .any(|entry| entry.key == text || mentions(&entry.value, text)),
     }
 }
 
 /// The key under which jwt_authn writes the claims.
 fn payload(found: &Found, path: &str, metadata: &[String], jwt_authn: &Node, report: &mut Report) {
-    let providers = jwt_authn.envoy(&["typed_config", "providers"]).map(Node::entries).unwrap_or_default();
+    let providers = jwt_authn
+        .envoy(&["typed_config", "providers"])
+        .map(Node::entries)
+        .unwrap_or_default();
     let keys = providers.iter().filter_map(|provider| {
         let key = |name| provider.value.envoy(&[name]).and_then(Node::text);
         key("payload_in_metadata").or(key("header_in_metadata"))
@@ -181,7 +195,8 @@ fn phase(found: &Found, policy: &Policy, report: &mut Report) {
     if found.phase.as_deref() != Some("AUTHN") {
         return;
     }
-    let is_jwt = |(_, metadata): &(String, &[String])| metadata.first().is_some_and(|namespace| namespace == JWT);
+    let is_jwt =
+        |(_, metadata): &(String, &[String])| metadata.first().is_some_and(|namespace| namespace == JWT);
     if let Some((path, _)) = metadata(policy).into_iter().find(is_jwt) {
         let message = "phase: AUTHN is in front of authentication, where no token has been verified, so that nobody is \
                        known by it; write phase: AUTHZ";

@@ -7,7 +7,10 @@ fn findings(filters: &[&str], policy: &str) -> Vec<String> {
         "{{name: headgate, typed_config: {{'@type': x/envoy.extensions.filters.http.wasm.v3.Wasm, config: {{name: \
          headgate, configuration: {{'@type': x/google.protobuf.Struct, value: {policy}}}}}}}}}"
     );
-    let filters: Vec<String> = filters.iter().map(|filter| filter.replace("HEADGATE", &own)).collect();
+    let filters: Vec<String> = filters
+        .iter()
+        .map(|filter| filter.replace("HEADGATE", &own))
+        .collect();
     let text = format!(
         "{{typed_config: {{'@type': x/a.v3.HttpConnectionManager, http_filters: [{}]}}}}",
         filters.join(", ")
@@ -19,7 +22,11 @@ fn findings(filters: &[&str], policy: &str) -> Vec<String> {
     });
     let mut report = Report::default();
     check(&parsed.collect::<Vec<_>>(), &mut report);
-    report.findings.into_iter().map(|finding| finding.message).collect()
+    report
+        .findings
+        .into_iter()
+        .map(|finding| finding.message)
+        .collect()
 }
 
 const ROUTER: &str = "{name: router, typed_config: {'@type': x/a.v3.Router}}";
@@ -49,21 +56,39 @@ fn claims_need_jwt_authn_in_front_and_its_key() {
     let writes = jwt_authn("payload_in_metadata: payload");
     assert_eq!(findings(&[&writes, "HEADGATE", ROUTER], BY_USER), [""; 0]);
     for (filters, piece) in [
-        (&["HEADGATE", &writes, ROUTER][..], "written by a filter behind this one"),
+        (
+            &["HEADGATE", &writes, ROUTER][..],
+            "written by a filter behind this one",
+        ),
         (&[&jwt_authn(""), "HEADGATE", ROUTER], "writes no claims"),
-        (&[&jwt_authn("payload_in_metadata: claims"), "HEADGATE", ROUTER], "under \"claims\""),
+        (
+            &[&jwt_authn("payload_in_metadata: claims"), "HEADGATE", ROUTER],
+            "under \"claims\"",
+        ),
         (&["HEADGATE", ROUTER], "no filter in front of this one writes"),
     ] {
         let found = findings(filters, BY_USER);
-        assert!(found.len() == 1 && found[0].contains(piece), "{filters:?}: {found:?}");
+        assert!(
+            found.len() == 1 && found[0].contains(piece),
+            "{filters:?}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn filters_that_may_write_anything_are_believed() {
-    for kind in ["a.v3.Lua", "a.v3.ExternalProcessor", "envoy.extensions.filters.http.wasm.v3.Wasm", "own.v1.Filter"] {
+    for kind in [
+        "a.v3.Lua",
+        "a.v3.ExternalProcessor",
+        "envoy.extensions.filters.http.wasm.v3.Wasm",
+        "own.v1.Filter",
+    ] {
         let filter = format!("{{name: other, typed_config: {{'@type': x/{kind}}}}}");
-        assert_eq!(findings(&[&filter, "HEADGATE", ROUTER], BY_USER), [""; 0], "{kind}");
+        assert_eq!(
+            findings(&[&filter, "HEADGATE", ROUTER], BY_USER),
+            [""; 0],
+            "{kind}"
+        );
     }
     let by_name = "{name: envoy.filters.http.jwt_authn, config_discovery: {}}";
     assert_eq!(findings(&[by_name, "HEADGATE", ROUTER], BY_USER), [""; 0]);
@@ -72,12 +97,19 @@ fn filters_that_may_write_anything_are_believed() {
 #[test]
 fn metadata_of_other_filters_is_looked_for_as_well() {
     let policy = "{identify: [{name: tier, metadata: [my.tiers, tier]}], limits: [{rate: 9/m}]}";
-    let sets = "{name: set, typed_config: {'@type': x/a.v3.Config, metadata: [{metadata_namespace: my.tiers}]}}";
+    let sets =
+        "{name: set, typed_config: {'@type': x/a.v3.Config, metadata: [{metadata_namespace: my.tiers}]}}";
     assert_eq!(findings(&[sets, "HEADGATE", ROUTER], policy), [""; 0]);
     let found = findings(&["HEADGATE", sets, ROUTER], policy);
-    assert!(found.len() == 1 && found[0].contains("written by a filter behind this one"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains("written by a filter behind this one"),
+        "{found:?}"
+    );
     let composite = "{identify: [{name: pair, all: [{header: x-a}, {name: tier, metadata: [my.tiers, tier]}]}], limits: [{rate: 9/m}]}";
     let cors = "{name: cors, typed_config: {'@type': x/a.v3.Cors}}";
     let found = findings(&[cors, "HEADGATE", ROUTER], composite);
-    assert!(found.len() == 1 && found[0].contains("writes metadata of my.tiers"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains("writes metadata of my.tiers"),
+        "{found:?}"
+    );
 }

@@ -68,7 +68,12 @@ impl<'f> Parts<'f> {
             at: path.to_owned(),
             document,
         };
-        if has(&["filter_chains", "default_filter_chain", "internal_listener", "api_listener"]) {
+        if has(&[
+            "filter_chains",
+            "default_filter_chain",
+            "internal_listener",
+            "api_listener",
+        ]) {
             self.listeners.push(resource());
         } else if has(&["load_assignment", "cluster_type", "lb_policy"]) && !name.is_empty() {
             self.clusters.push(resource());
@@ -114,7 +119,10 @@ impl<'f> Address<'f> {
             return Some(Address::Pipe(path));
         }
         let socket = node.envoy(&["socket_address"])?;
-        let port = match socket.envoy(&["port_value"]).map(|port| port.value(Reader::Envoy)) {
+        let port = match socket
+            .envoy(&["port_value"])
+            .map(|port| port.value(Reader::Envoy))
+        {
             Some(Value::Number(port)) => port.as_u64(),
             Some(Value::String(port)) => port.parse().ok(),
             _ => None,

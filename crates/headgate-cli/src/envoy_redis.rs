@@ -46,7 +46,9 @@ fn own_proxies<'f>(parts: &Parts<'f>, plugins: &[Parsed<'_>]) -> Vec<Proxy<'f>> 
         Plugin::RedisCall { .. } => None,
     });
     let addresses = policies.filter_map(|policy: &Policy| parts.cluster(&policy.redis.cluster));
-    let addresses: Vec<Address<'_>> = addresses.flat_map(|cluster| Address::of_cluster(cluster.node)).collect();
+    let addresses: Vec<Address<'_>> = addresses
+        .flat_map(|cluster| Address::of_cluster(cluster.node))
+        .collect();
     let is_reached = |listener: &Resource<'_>| {
         let mut reached = addresses.iter().flat_map(|address| parts.listeners_at(address));
         reached.any(|other| std::ptr::eq(other.node, listener.node))
@@ -55,7 +57,8 @@ fn own_proxies<'f>(parts: &Parts<'f>, plugins: &[Parsed<'_>]) -> Vec<Proxy<'f>> 
     for listener in &parts.listeners {
         let is_internal = listener.node.envoy(&["internal_listener"]).is_some();
         for chain in chains(listener.node) {
-            let is_guard = |filter: &Node| type_of(filter) == "Wasm" || filter.envoy(&["config_discovery"]).is_some();
+            let is_guard =
+                |filter: &Node| type_of(filter) == "Wasm" || filter.envoy(&["config_discovery"]).is_some();
             let filters = chain.items();
             if is_internal || filters.iter().any(is_guard) || is_reached(listener) {
                 let proxies = filters.iter().filter(|filter| type_of(filter) == "RedisProxy");
@@ -148,10 +151,14 @@ fn redis_cluster(cluster: &Resource<'_>, report: &mut Report) {
     if Address::of_cluster(node).iter().any(is_internal) {
         found(
             Severity::Error,
-            format!("the cluster {name:?} of redis_proxy leads back into this Envoy; write the address of Redis"),
+            format!(
+                "the cluster {name:?} of redis_proxy leads back into this Envoy; write the address of Redis"
+            ),
         );
     }
-    let tls = node.envoy(&["transport_socket"]).filter(|socket| type_of(socket) == "UpstreamTlsContext");
+    let tls = node
+        .envoy(&["transport_socket"])
+        .filter(|socket| type_of(socket) == "UpstreamTlsContext");
     let verifies = |context: &Node| {
         let common = context.envoy(&["typed_config", "common_tls_context"]);
         let kinds = [

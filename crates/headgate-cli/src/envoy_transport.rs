@@ -35,8 +35,12 @@ impl<'w> Walk<'w> {
         let Some(cluster) = self.parts.cluster(wanted) else {
             if self.parts.has_all_clusters {
                 let names: Vec<&str> = self.parts.clusters.iter().map(|cluster| cluster.name).collect();
-                let message = format!("{wanted:?}: no such cluster in this file; it has {}", names.join(", "));
-                self.report.about(Severity::Error, found, "redis.cluster", message);
+                let message = format!(
+                    "{wanted:?}: no such cluster in this file; it has {}",
+                    names.join(", ")
+                );
+                self.report
+                    .about(Severity::Error, found, "redis.cluster", message);
             }
             return;
         };
@@ -46,7 +50,8 @@ impl<'w> Walk<'w> {
                 "{wanted:?} {what}, which understands no stream of the filter: nothing would be counted; write the \
                  cluster that leads to the listener with the guard (redis_call in the shipped files)"
             );
-            self.report.about(Severity::Error, found, "redis.cluster", message);
+            self.report
+                .about(Severity::Error, found, "redis.cluster", message);
             return;
         }
         self.transport_cluster(cluster);
@@ -60,7 +65,11 @@ impl<'w> Walk<'w> {
         if is_redis_cluster(cluster.node) {
             return Some("is Redis itself");
         }
-        let is_target = |proxy: &Node| targets(proxy).iter().any(|target| target.text() == Some(cluster.name));
+        let is_target = |proxy: &Node| {
+            targets(proxy)
+                .iter()
+                .any(|target| target.text() == Some(cluster.name))
+        };
         if self.proxies().any(is_target) {
             return Some("is where redis_proxy sends commands, so Redis itself");
         }
@@ -125,7 +134,11 @@ impl<'w> Walk<'w> {
     }
 
     fn transport_listener(&mut self, found: &Found, cluster: &Resource<'_>, address: &Address<'_>) {
-        let place = cluster.node.envoy(&["load_assignment"]).unwrap_or(cluster.node).place;
+        let place = cluster
+            .node
+            .envoy(&["load_assignment"])
+            .unwrap_or(cluster.node)
+            .place;
         let at = format!("{}.load_assignment", cluster.at);
         let Some(listener) = self.parts.listeners_at(address).next() else {
             if let (Address::Internal(name), true) = (address, self.parts.has_all_listeners) {
@@ -145,7 +158,8 @@ impl<'w> Walk<'w> {
                      internal_listener: {{}} in place of its address",
                     cluster.name
                 );
-                self.report.outside(Severity::Error, listener.node.place, &listener.at, message);
+                self.report
+                    .outside(Severity::Error, listener.node.place, &listener.at, message);
             }
         }
         self.guarded(listener);
@@ -156,7 +170,8 @@ impl<'w> Walk<'w> {
     fn guarded(&mut self, listener: &Resource<'_>) {
         for chain in chains(listener.node) {
             let filters = chain.items();
-            let is_guard = |filter: &Node| type_of(filter) == "Wasm" || filter.envoy(&["config_discovery"]).is_some();
+            let is_guard =
+                |filter: &Node| type_of(filter) == "Wasm" || filter.envoy(&["config_discovery"]).is_some();
             let proxy = filters.iter().position(|filter| type_of(filter) == "RedisProxy");
             if proxy.is_some() && !filters.iter().any(is_guard) {
                 self.report.outside(
@@ -220,7 +235,8 @@ impl<'w> Walk<'w> {
             }
             _ => return,
         };
-        self.report.outside(Severity::Error, found.place, &found.at, message);
+        self.report
+            .outside(Severity::Error, found.place, &found.at, message);
     }
 }
 
@@ -236,9 +252,15 @@ fn holds(filter: &Node, found: &Found) -> bool {
 
 /// The lists of network filters of a listener.
 pub fn chains(listener: &Node) -> impl Iterator<Item = &Node> {
-    let several = listener.envoy(&["filter_chains"]).map(Node::items).unwrap_or_default();
+    let several = listener
+        .envoy(&["filter_chains"])
+        .map(Node::items)
+        .unwrap_or_default();
     let fallback = listener.envoy(&["default_filter_chain"]);
-    several.iter().chain(fallback).filter_map(|chain| chain.envoy(&["filters"]))
+    several
+        .iter()
+        .chain(fallback)
+        .filter_map(|chain| chain.envoy(&["filters"]))
 }
 
 pub fn is_redis_cluster(cluster: &Node) -> bool {
@@ -249,7 +271,9 @@ pub fn is_redis_cluster(cluster: &Node) -> bool {
 pub fn targets(proxy: &Node) -> Vec<&Node> {
     let routes = proxy.envoy(&["prefix_routes"]);
     let catch_all = routes.and_then(|routes| routes.envoy(&["catch_all_route"]));
-    let listed = routes.and_then(|routes| routes.envoy(&["routes"])).map(Node::items);
+    let listed = routes
+        .and_then(|routes| routes.envoy(&["routes"]))
+        .map(Node::items);
     let all = listed.unwrap_or_default().iter().chain(catch_all);
     all.filter_map(|route| route.envoy(&["cluster"])).collect()
 }

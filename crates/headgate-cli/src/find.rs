@@ -120,7 +120,15 @@ fn is_envoy(document: &Node) -> bool {
 impl File {
     /// Whether nothing in it is, or was meant as, a configuration of Headgate's: of several files such a one is passed over.
     pub fn is_foreign(&self) -> bool {
-        const OURS: [&str; 7] = ["identify", "rates", "exempt", "role", "on_error", "enforce", "verdict_cache"];
+        const OURS: [&str; 7] = [
+            "identify",
+            "rates",
+            "exempt",
+            "role",
+            "on_error",
+            "enforce",
+            "verdict_cache",
+        ];
         let is_ours = |found: &Found| {
             let fields = found.content.tree().map(Node::entries).unwrap_or_default();
             let is_field = |key: &str| key.starts_with("limit") || OURS.contains(&key);

@@ -16,7 +16,9 @@ impl Finder<'_> {
         ];
         // Higress passes a defaultConfig without matchRules on as it is.
         let configs = ["pluginConfig", "defaultConfig"];
-        let written = configs.iter().find_map(|name| Some((*name, document.at(&["spec", name])?)));
+        let written = configs
+            .iter()
+            .find_map(|name| Some((*name, document.at(&["spec", name])?)));
         let (name, node) = written.unwrap_or(("pluginConfig", document));
         let content = match written {
             Some(_) => Content::of(node),

@@ -82,7 +82,9 @@ pub fn run(args: &OverrideArgs) -> Result<Output, Failure> {
         OverrideCommand::Set { of, limit, rate, ttl } => set(of, limit, rate, ttl.as_deref()),
         OverrideCommand::Get { of, limit } => get(of, limit.as_deref()),
         OverrideCommand::Unset { of, limit } => unset(of, limit),
-        OverrideCommand::List { place, store, json } => Ok(list(&place.read()?, &mut store.connect()?, *json)),
+        OverrideCommand::List { place, store, json } => {
+            Ok(list(&place.read()?, &mut store.connect()?, *json))
+        }
     }
 }
 

@@ -41,7 +41,9 @@ pub fn ignored(place: &CounterSpace, name: &str) -> Option<&'static str> {
 
 /// The same as a remark behind what is shown.
 pub fn remark(place: &CounterSpace, name: &str) -> String {
-    ignored(place, name).map(|why| format!(" ({why})")).unwrap_or_default()
+    ignored(place, name)
+        .map(|why| format!(" ({why})"))
+        .unwrap_or_default()
 }
 
 /// An override as JSON, with whether the limit reads it where a policy says so.

@@ -57,7 +57,10 @@ impl StoreArgs {
     /// An invalid URL, or a Redis that cannot be reached.
     pub fn connect(&self) -> Result<Store, Failure> {
         let urls = split_urls(&self.redis);
-        let seeds = urls.into_iter().map(|url| self.info(url)).collect::<Result<_, _>>()?;
+        let seeds = urls
+            .into_iter()
+            .map(|url| self.info(url))
+            .collect::<Result<_, _>>()?;
         let certificates = match &self.ca {
             None => None,
             Some(file) => Some(TlsCertificates {
@@ -95,7 +98,10 @@ fn split_urls(text: &str) -> Vec<&str> {
     let mut start = 0;
     for (comma, _) in text.match_indices(',') {
         let rest = text.get(comma + 1..).unwrap_or_default();
-        if ["redis://", "rediss://"].iter().any(|scheme| rest.trim_start().starts_with(scheme)) {
+        if ["redis://", "rediss://"]
+            .iter()
+            .any(|scheme| rest.trim_start().starts_with(scheme))
+        {
             urls.push(text.get(start..comma).unwrap_or_default().trim());
             start = comma + 1;
         }
@@ -205,7 +211,8 @@ impl Store {
         let unserved = unserved(&masters);
         if self.nodes.is_cluster && !unserved.is_empty() {
             let slots = show_slots(&unserved);
-            all.missing.push(Failure::new(format!("no master serves the slots {slots} now")));
+            all.missing
+                .push(Failure::new(format!("no master serves the slots {slots} now")));
         }
         all.rows.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
@@ -214,7 +221,10 @@ impl Store {
 
 /// The slots of a cluster that no master serves.
 fn unserved(masters: &[Master]) -> Vec<RangeInclusive<u16>> {
-    let mut served: Vec<_> = masters.iter().flat_map(|master| master.slots.iter().cloned()).collect();
+    let mut served: Vec<_> = masters
+        .iter()
+        .flat_map(|master| master.slots.iter().cloned())
+        .collect();
     served.sort_by_key(|slots| *slots.start());
     let (mut next, mut unserved) = (0, Vec::new());
     for slots in served {
@@ -274,13 +284,20 @@ mod tests {
     #[test]
     fn several_urls_are_split_and_passwords_are_not() {
         assert_eq!(split_urls("redis://a:1"), ["redis://a:1"]);
-        assert_eq!(split_urls("redis://a:1, rediss://b:2"), ["redis://a:1", "rediss://b:2"]);
-        assert_eq!(split_urls("redis://u:p,q@a:1,redis://b:2"), ["redis://u:p,q@a:1", "redis://b:2"]);
+        assert_eq!(
+            split_urls("redis://a:1, rediss://b:2"),
+            ["redis://a:1", "rediss://b:2"]
+        );
+        assert_eq!(
+            split_urls("redis://u:p,q@a:1,redis://b:2"),
+            ["redis://u:p,q@a:1", "redis://b:2"]
+        );
     }
 
     #[test]
     fn what_no_master_serves_is_known() {
-        let master = |slots: &[RangeInclusive<u16>]| Master::new(slots.to_vec(), HostPort::parse("a:1").unwrap());
+        let master =
+            |slots: &[RangeInclusive<u16>]| Master::new(slots.to_vec(), HostPort::parse("a:1").unwrap());
         assert_eq!(unserved(&[master(&[0..=16_383])]), []);
         let two = [master(&[100..=199, 300..=16_000]), master(&[200..=298])];
         assert_eq!(unserved(&two), [0..=99, 299..=299, 16_001..=16_383]);

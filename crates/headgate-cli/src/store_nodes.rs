@@ -71,7 +71,8 @@ impl std::str::FromStr for Via {
             None => (None, text),
         };
         let read = |text: &str| {
-            HostPort::parse(text).ok_or_else(|| format!("{text:?} is not HOST:PORT; write HOST:PORT or ANNOUNCED=HOST:PORT"))
+            HostPort::parse(text)
+                .ok_or_else(|| format!("{text:?} is not HOST:PORT; write HOST:PORT or ANNOUNCED=HOST:PORT"))
         };
         Ok(Via {
             announced: announced.map(read).transpose()?,
@@ -145,7 +146,9 @@ impl Nodes {
             .collect();
         let mut failures = Vec::new();
         for info in self.candidates() {
-            let Some(address) = HostPort::of(info.addr()) else { continue };
+            let Some(address) = HostPort::of(info.addr()) else {
+                continue;
+            };
             let answer = self.open(&info).map_err(|error| failed(&address, &error));
             match answer.and_then(|connection| self.ask(connection, &address)) {
                 Ok(()) => return Ok(()),
@@ -157,7 +160,9 @@ impl Nodes {
 
     /// What is asked for the slots, in this order: what `--via` names alone, the URLs, the masters known before.
     fn candidates(&self) -> Vec<ConnectionInfo> {
-        let Some(first) = self.seeds.first() else { return Vec::new() };
+        let Some(first) = self.seeds.first() else {
+            return Vec::new();
+        };
         let alone = self.vias.iter().filter(|via| via.announced.is_none());
         let alone = alone.map(|via| at(first, &via.reached));
         let seeds = self.seeds.iter().map(|seed| match HostPort::of(seed.addr()) {
@@ -197,7 +202,9 @@ impl Nodes {
             }
         }
         if masters.is_empty() {
-            return Err(Failure::new(format!("redis at {address}: a cluster that serves no slot")));
+            return Err(Failure::new(format!(
+                "redis at {address}: a cluster that serves no slot"
+            )));
         }
         self.is_cluster = true;
         self.masters = masters;
@@ -233,17 +240,25 @@ impl Nodes {
             if is_known || (is_complete && !vias.contains(other)) {
                 continue;
             }
-            let Some(info) = self.seeds.first().map(|seed| at(seed, other)) else { continue };
-            let answer = self.open(&info).and_then(|mut connection| Ok((ask(&mut connection)?, connection)));
+            let Some(info) = self.seeds.first().map(|seed| at(seed, other)) else {
+                continue;
+            };
+            let answer = self
+                .open(&info)
+                .and_then(|mut connection| Ok((ask(&mut connection)?, connection)));
             match answer {
                 Ok((id, connection)) => match by_id(&self.masters, &id) {
                     Some(own) => {
                         self.reached.insert(own.clone(), other.clone());
                         self.connections.insert(own, connection);
                     }
-                    None => eprintln!("headgate: {other}: no master of this cluster; --via names its masters"),
+                    None => {
+                        eprintln!("headgate: {other}: no master of this cluster; --via names its masters")
+                    }
                 },
-                Err(error) if vias.contains(other) => eprintln!("headgate: --via: {}", failed(other, &error).0),
+                Err(error) if vias.contains(other) => {
+                    eprintln!("headgate: --via: {}", failed(other, &error).0)
+                }
                 // The URL may be out of reach, which is what --via is for.
                 Err(_) => {}
             }
@@ -260,7 +275,10 @@ impl Nodes {
         if !self.connections.contains_key(announced) {
             let info = self.info(announced);
             let Some(info) = info else {
-                return Err(RedisError::from((::redis::ErrorKind::InvalidClientConfig, "no address")));
+                return Err(RedisError::from((
+                    ::redis::ErrorKind::InvalidClientConfig,
+                    "no address",
+                )));
             };
             let connection = self.open(&info)?;
             self.connections.insert(announced.clone(), connection);
@@ -332,7 +350,9 @@ fn read_range(range: Vec<Value>, asked: &HostPort) -> Option<(RangeInclusive<u16
     let (first, last) = (read(parts.next())?, read(parts.next())?);
     let mut master = read::<Vec<Value>>(parts.next())?.into_iter();
     let host = read::<Option<String>>(master.next()).flatten();
-    let host = host.filter(|host| !host.is_empty()).unwrap_or_else(|| asked.host.clone());
+    let host = host
+        .filter(|host| !host.is_empty())
+        .unwrap_or_else(|| asked.host.clone());
     let port = read(master.next())?;
     let id = read(master.next()).unwrap_or_default();
     Some((first..=last, HostPort { host, port }, id))
@@ -356,7 +376,11 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        for (text, host, port) in [("127.0.0.1:7001", "127.0.0.1", 7001), ("[::1]:7001", "::1", 7001), ("a.b:1", "a.b", 1)] {
+        for (text, host, port) in [
+            ("127.0.0.1:7001", "127.0.0.1", 7001),
+            ("[::1]:7001", "::1", 7001),
+            ("a.b:1", "a.b", 1),
+        ] {
             let address = HostPort::parse(text).unwrap();
             assert_eq!((address.host.as_str(), address.port), (host, port));
             assert_eq!(address.to_string(), text);
@@ -369,6 +393,9 @@ mod tests {
             "10.0.0.1:6379=127.0.0.1:7001".parse::<Via>().unwrap().announced,
             HostPort::parse("10.0.0.1:6379")
         );
-        assert!("=127.0.0.1:7001".parse::<Via>().unwrap_err().contains("ANNOUNCED=HOST:PORT"));
+        assert!("=127.0.0.1:7001"
+            .parse::<Via>()
+            .unwrap_err()
+            .contains("ANNOUNCED=HOST:PORT"));
     }
 }

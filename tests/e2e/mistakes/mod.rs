@@ -41,7 +41,8 @@ impl Mistake {
     }
 
     fn text(&self, name: &str) -> &str {
-        self.field(name).unwrap_or_else(|| panic!("{}: no {name}", self.0))
+        self.field(name)
+            .unwrap_or_else(|| panic!("{}: no {name}", self.0))
     }
 
     fn outcome(&self) -> Outcome<'_> {
@@ -57,7 +58,12 @@ impl Mistake {
 /// All mistakes of a file, in its order.
 fn parse(text: &str) -> Vec<Mistake> {
     let list = crate::harness::config::parse(text);
-    list.as_array().expect("a list").iter().cloned().map(Mistake).collect()
+    list.as_array()
+        .expect("a list")
+        .iter()
+        .cloned()
+        .map(Mistake)
+        .collect()
 }
 
 fn all() -> Vec<Mistake> {
@@ -163,10 +169,16 @@ fn every_mistake_is_a_test_and_none_is_good() {
     assert!(names.len() >= 40, "{}", names.len());
     for mistake in &all {
         let name = mistake.text("name");
-        assert!(!mistake.text("mistake").is_empty() && !mistake.text("remedy").is_empty(), "{name}");
+        assert!(
+            !mistake.text("mistake").is_empty() && !mistake.text("remedy").is_empty(),
+            "{name}"
+        );
         let is_seen = mistake.field("check").is_some() != mistake.field("blind").is_some();
         assert!(is_seen, "{name}: check, or blind and why");
         let is_silent = matches!(mistake.outcome(), Outcome::Silent(_));
-        assert!(!is_silent || mistake.field("check").is_some(), "{name}: nothing reports it");
+        assert!(
+            !is_silent || mistake.field("check").is_some(),
+            "{name}: nothing reports it"
+        );
     }
 }

@@ -17,7 +17,9 @@ Envoy at its start; a running Envoy refuses the update and keeps its configurati
 fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     for (title, text) in FILES {
-        page += &format!("\n## {title}\n| mistake | `headgate check` | Envoy's log | `headgate doctor` | remedy |\n");
+        page += &format!(
+            "\n## {title}\n| mistake | `headgate check` | Envoy's log | `headgate doctor` | remedy |\n"
+        );
         page += "|---|---|---|---|---|\n";
         for mistake in parse(text) {
             page += &row(&mistake);
@@ -42,7 +44,13 @@ fn row(mistake: &Mistake) -> String {
         None if runs => "nothing".to_owned(),
         None => "no Envoy to ask".to_owned(),
     };
-    let cells = [mistake.text("mistake"), &check, &log, &doctor, mistake.text("remedy")];
+    let cells = [
+        mistake.text("mistake"),
+        &check,
+        &log,
+        &doctor,
+        mistake.text("remedy"),
+    ];
     let cells = cells.map(|cell| cell.replace('|', "\\|"));
     format!("| {} |\n", cells.join(" | "))
 }
@@ -59,5 +67,8 @@ fn the_page_is_current() {
         std::fs::write(&path, &page).expect("docs/mistakes.md");
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page, "docs/mistakes.md is not current: UPDATE_DOCS=1 cargo test --test e2e -- mistakes::page");
+    assert!(
+        written == page,
+        "docs/mistakes.md is not current: UPDATE_DOCS=1 cargo test --test e2e -- mistakes::page"
+    );
 }

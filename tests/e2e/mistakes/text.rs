@@ -33,7 +33,10 @@ fn change(mut text: String, edit: &Value) -> String {
     }
     let until = field("until").unwrap_or_else(|| panic!("{edit}: no such edit"));
     let kind = ["remove", "move", "repeat"];
-    let start = kind.iter().find_map(|kind| field(kind)).unwrap_or_else(|| panic!("{edit}: no such edit"));
+    let start = kind
+        .iter()
+        .find_map(|kind| field(kind))
+        .unwrap_or_else(|| panic!("{edit}: no such edit"));
     let mut from = find(&text, start, 0, edit);
     for _ in 1..edit["nth"].as_u64().unwrap_or(1) {
         from = find(&text, start, from + 1, edit);
@@ -63,5 +66,7 @@ fn find(text: &str, marker: &str, from: usize, edit: &Value) -> usize {
         }
     };
     let mut starts = starts.filter(|at| *at >= from);
-    starts.find(fits).unwrap_or_else(|| panic!("{edit}: no line {marker:?}"))
+    starts
+        .find(fits)
+        .unwrap_or_else(|| panic!("{edit}: no line {marker:?}"))
 }

@@ -123,9 +123,8 @@ impl Access {
         let given = login.redis_password_env.as_deref();
         let given = given.and_then(|name| Some((std::env::var(name).ok()?, format!("${name}"))));
         let socket = at(cluster, &["transport_socket", "typed_config"]);
-        let is_tls = |socket: &&Value| {
-            text(socket, &["@type"]).is_some_and(|url| url.ends_with("UpstreamTlsContext"))
-        };
+        let is_tls =
+            |socket: &&Value| text(socket, &["@type"]).is_some_and(|url| url.ends_with("UpstreamTlsContext"));
         Access {
             tls: socket.filter(is_tls).map(|socket| Tls::read(config, socket)),
             user: login.redis_user.clone().or(user),
@@ -144,7 +143,10 @@ impl Tls {
         let common = socket.get("common_tls_context").unwrap_or(&Value::Null);
         let secret = text(common, &["validation_context_sds_secret_config", "name"])
             .and_then(|name| config.secrets.get(name));
-        let combined = at(common, &["combined_validation_context", "default_validation_context"]);
+        let combined = at(
+            common,
+            &["combined_validation_context", "default_validation_context"],
+        );
         let context = common.get("validation_context").or(secret).or(combined);
         let context = context.unwrap_or(&Value::Null);
         let names = list(context, &["match_typed_subject_alt_names"]).iter();
@@ -156,7 +158,9 @@ impl Tls {
         Tls {
             sni: text(socket, &["sni"]).map(str::to_owned),
             ca: at(context, &["trusted_ca"]).map(|source| Ca {
-                source: text(source, &["filename"]).unwrap_or("the configuration").to_owned(),
+                source: text(source, &["filename"])
+                    .unwrap_or("the configuration")
+                    .to_owned(),
                 pem: match data(source) {
                     Password::Known(pem, _) => Ok(pem.into_bytes()),
                     _ => Err("it cannot be read from here".to_owned()),
@@ -171,7 +175,10 @@ impl Tls {
 
 fn matcher(value: &Value) -> Option<NameMatcher> {
     let ignore_case = value.get("ignore_case").and_then(Value::as_bool).unwrap_or(false);
-    let fields = value.as_object()?.iter().filter(|(field, _)| *field != "ignore_case");
+    let fields = value
+        .as_object()?
+        .iter()
+        .filter(|(field, _)| *field != "ignore_case");
     let mut fields = fields.map(|(kind, pattern)| NameMatcher {
         kind: kind.clone(),
         pattern: pattern
@@ -192,7 +199,10 @@ fn data(source: &Value) -> Password {
     };
     let field = |name: &str| source.get(name).and_then(Value::as_str);
     if let Some(name) = field("environment_variable") {
-        return known(std::env::var(name).ok(), format!("the environment variable {name}"));
+        return known(
+            std::env::var(name).ok(),
+            format!("the environment variable {name}"),
+        );
     }
     if let Some(name) = field("filename") {
         return known(std::fs::read_to_string(name).ok(), format!("the file {name}"));

@@ -120,7 +120,9 @@ fn over_tls(address: &SocketAddr, host: &str, question: &Question<'_>) -> Probe 
         Err(problem) => problem,
     };
     match problem {
-        TlsError::NotTls | TlsError::NoReply | TlsError::Closed if answers_plainly(address) => Probe::WantsPlain,
+        TlsError::NotTls | TlsError::NoReply | TlsError::Closed if answers_plainly(address) => {
+            Probe::WantsPlain
+        }
         TlsError::NoReply => Probe::NoReply,
         TlsError::Closed => Probe::Closed,
         problem => Probe::Tls(problem),

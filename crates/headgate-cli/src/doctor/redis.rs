@@ -65,14 +65,24 @@ impl<'s> RedisCluster<'s> {
     }
 
     fn no_hosts(&self, site: &Site<'_>) -> Finding {
-        let message = format!("Envoy knows no node of the cluster {:?}: every call is answered \"no upstream host\"", self.name);
+        let message = format!(
+            "Envoy knows no node of the cluster {:?}: every call is answered \"no upstream host\"",
+            self.name
+        );
         let shown: Vec<String> = self.configured.iter().map(Endpoint::to_string).collect();
         let remedy = match shown.is_empty() {
-            true => format!("give the cluster {:?} endpoints: the addresses of Redis", self.name),
+            true => format!(
+                "give the cluster {:?} endpoints: the addresses of Redis",
+                self.name
+            ),
             false => "the next findings say why; without one, see Envoy's own warnings in its log".to_owned(),
         };
         Finding::error("no-hosts", message, remedy)
-            .seen(format!("/clusters: no host of {:?}; configured: {}", self.name, shown.join(", ")))
+            .seen(format!(
+                "/clusters: no host of {:?}; configured: {}",
+                self.name,
+                shown.join(", ")
+            ))
             .seen(self.counters(site, &["update_attempt", "update_success", "update_failure"]))
     }
 
@@ -179,7 +189,11 @@ impl<'s> RedisCluster<'s> {
             Probe::Tls(problem) => self.tls(problem, endpoint),
         };
         let finding = connection.filter(|_| self.is_disconnected(site))?;
-        let connect = ["upstream_cx_connect_fail", "upstream_cx_connect_timeout", "ssl.connection_error"];
+        let connect = [
+            "upstream_cx_connect_fail",
+            "upstream_cx_connect_timeout",
+            "ssl.connection_error",
+        ];
         let is_plain = finding.evidence.is_empty();
         let finding = match is_plain {
             true => finding.seen(format!("{endpoint}: {}", shown(result))),
@@ -261,12 +275,18 @@ impl<'s> RedisCluster<'s> {
             if slots.has_empty_address {
                 let message = "the Redis Cluster announces no address: Envoy refuses its map of slots";
                 let remedy = "set cluster-announce-ip to the node's address: a cluster of one node does not know its own";
-                return seen(Finding::error("no-announced-address", message, remedy), "CLUSTER SLOTS has an empty address");
+                return seen(
+                    Finding::error("no-announced-address", message, remedy),
+                    "CLUSTER SLOTS has an empty address",
+                );
             }
             if slots.ranges == 0 {
                 let message = "the Redis Cluster serves no slot: it was not created yet";
                 let remedy = "create it: redis-cli --cluster create HOST:PORT …";
-                return seen(Finding::error("no-slots", message, remedy), "CLUSTER SLOTS is empty");
+                return seen(
+                    Finding::error("no-slots", message, remedy),
+                    "CLUSTER SLOTS is empty",
+                );
             }
         }
         let script = answers.script.as_ref()?;
@@ -288,7 +308,9 @@ impl<'s> RedisCluster<'s> {
         let user = self.access.user.as_deref().unwrap_or("default");
         let source = self.access.password.source().unwrap_or("nowhere");
         let line_feed = match &self.access.password {
-            Password::Known(password, _) if password.ends_with('\n') => "; it ends in a line feed, which Envoy sends too",
+            Password::Known(password, _) if password.ends_with('\n') => {
+                "; it ends in a line feed, which Envoy sends too"
+            }
             _ => "",
         };
         Finding::error(
@@ -304,7 +326,10 @@ impl<'s> RedisCluster<'s> {
         let mut finding = self.wrong_password();
         "Redis refuses what Envoy asks for: a wrong password, no such user (WRONGPASS), or a user who may not call CLUSTER SLOTS (NOPERM)"
             .clone_into(&mut finding.message);
-        finding.remedy = format!("{}. To tell which, run doctor with --redis-user and --redis-password-env", finding.remedy);
+        finding.remedy = format!(
+            "{}. To tell which, run doctor with --redis-user and --redis-password-env",
+            finding.remedy
+        );
         finding.seen(format!("the password is from {source}, which doctor cannot read"))
     }
 
@@ -322,7 +347,9 @@ impl<'s> RedisCluster<'s> {
         } else if counts("ssl.fail_verify_error") {
             Finding::error(
                 "certificate-not-trusted",
-                format!("Envoy's side refuses Redis's certificate: it is not signed by the authority in {ca}"),
+                format!(
+                    "Envoy's side refuses Redis's certificate: it is not signed by the authority in {ca}"
+                ),
                 "put the authority that signed it into trusted_ca of the cluster",
             )
         } else if counts("upstream_cx_connect_timeout") {

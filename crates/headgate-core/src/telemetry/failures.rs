@@ -181,7 +181,10 @@ mod tests {
             ("no upstream host", "no_upstream_host"),
             ("MOVED 16383 localhost:7001", "moved"),
             ("OOM command not allowed", "oom"),
-            ("ERR unknown command 'headgate-refused-EVALSHA', with args", "refused"),
+            (
+                "ERR unknown command 'headgate-refused-EVALSHA', with args",
+                "refused",
+            ),
             ("ERR anything", "other"),
             ("", "other"),
         ] {

@@ -318,7 +318,9 @@ fn another_message_than_a_struct_is_refused_by_name() {
         let kind = Some(super::kind(value));
         prost::Message::encode_to_vec(&prost_types::Value { kind })
     };
-    let typed = |url: &str, value: &Value| [within(0x0a, url.as_bytes()), within(0x12, &struct_bytes(value))].concat();
+    let typed = |url: &str, value: &Value| {
+        [within(0x0a, url.as_bytes()), within(0x12, &struct_bytes(value))].concat()
+    };
     let mut messages = vec![typed("", &policy)[2..].to_vec()];
     for content in [&policy, &guard, &json!({})] {
         messages.push(value(content));
