@@ -7,7 +7,7 @@ use super::traffic::{self, Event};
 use super::{input, replay, Failure, Output};
 use clap::builder::TypedValueParser;
 use headgate_core::model::{Cost, Policy};
-use headgate_sim::network::{Settings, OP_TIMEOUT};
+use headgate_sim::network::{NetworkSettings, OP_TIMEOUT};
 use headgate_sim::time::{Micros, SECOND};
 use headgate_sim::world::{Arrival, Scenario, World};
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Re
         faults.push(planned);
     }
     let workers = args.workers.unwrap_or(1);
-    let network = Settings {
+    let network = NetworkSettings {
         envoys: sizes.envoys,
         workers,
         // Without faults it makes no difference where a counter lives.
@@ -175,7 +175,7 @@ fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Re
         faults,
     });
     let mut world = World::new(scenario, |network, _| {
-        network.borrow_mut().journal.forgetful = true;
+        network.borrow_mut().journal.skips_executions = true;
         Tally::new(loaded, events, args.is_real())
     });
     world.run(u64::MAX);

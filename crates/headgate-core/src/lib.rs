@@ -2,6 +2,7 @@
 //!
 //! Plain Rust without a host call, tested natively.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(

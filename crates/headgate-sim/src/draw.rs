@@ -1,8 +1,8 @@
 //! Draws a history: which policy, how many Envoys, what callers do, what goes wrong.
 
 use crate::choices::Choices;
-use crate::fault::{Fault, Planned, Which};
-use crate::network::{Settings, LAST_SLOT, OP_TIMEOUT};
+use crate::fault::{Fault, PlannedFault, Target};
+use crate::network::{NetworkSettings, LAST_SLOT, OP_TIMEOUT};
 use crate::policies;
 use crate::request::Request;
 use crate::time::{Micros, MS, SECOND};
@@ -45,9 +45,9 @@ pub fn draw(choices: &mut Choices) -> Scenario {
     }
 }
 
-fn network(choices: &mut Choices) -> Settings {
+fn network(choices: &mut Choices) -> NetworkSettings {
     let way = *choices.pick(&[(100, 500), (200, 2_000), (MS, 8 * MS), (3 * MS, 12 * MS)]);
-    Settings {
+    NetworkSettings {
         envoys: 1 + choices.index(3),
         workers: 1 + choices.index(2),
         shards: *choices.pick(&[0, 1, 2, 3, 3, 4]),
@@ -63,14 +63,14 @@ fn network(choices: &mut Choices) -> Settings {
     }
 }
 
-fn which(choices: &mut Choices, count: usize) -> Which {
+fn which(choices: &mut Choices, count: usize) -> Target {
     match choices.percent(25) {
-        true => Which::All,
-        false => Which::One(choices.index(count)),
+        true => Target::All,
+        false => Target::One(choices.index(count)),
     }
 }
 
-fn faults(choices: &mut Choices, network: &Settings) -> Vec<Planned> {
+fn faults(choices: &mut Choices, network: &NetworkSettings) -> Vec<PlannedFault> {
     let count = 1 + choices.index(4);
     (0..count)
         .map(|_| {
@@ -87,13 +87,13 @@ fn faults(choices: &mut Choices, network: &Settings) -> Vec<Planned> {
                 true => from,
                 false => (from + choices.between(MS..=longest)).min(FAULTS_END),
             };
-            Planned { from, until, fault }
+            PlannedFault { from, until, fault }
         })
         .collect()
 }
 
 /// Has some faults of workers and streams come just when a request is under way there.
-fn meet(choices: &mut Choices, faults: &mut [Planned], arrivals: &[Arrival]) {
+fn meet(choices: &mut Choices, faults: &mut [PlannedFault], arrivals: &[Arrival]) {
     for planned in faults.iter_mut() {
         let envoy = match &mut planned.fault {
             Fault::Stall { envoy, .. }
@@ -110,7 +110,7 @@ fn meet(choices: &mut Choices, faults: &mut [Planned], arrivals: &[Arrival]) {
         if arrival.at >= FAULTS_END - SECOND {
             continue;
         }
-        *envoy = Which::One(arrival.envoy);
+        *envoy = Target::One(arrival.envoy);
         let lasts = planned.until - planned.from;
         // Before it leaves the Envoy, on its way, or as its reply comes.
         let within = *choices.pick(&[MS, 2 * MS, 6 * MS]);
@@ -121,7 +121,7 @@ fn meet(choices: &mut Choices, faults: &mut [Planned], arrivals: &[Arrival]) {
 }
 
 /// Callers that come just as some faults end, when much happens at once.
-fn afterwards(choices: &mut Choices, faults: &[Planned], network: &Settings) -> Vec<Arrival> {
+fn afterwards(choices: &mut Choices, faults: &[PlannedFault], network: &NetworkSettings) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
     for planned in faults.iter().filter(|planned| !planned.fault.is_moment()) {
         if choices.percent(60) {
@@ -149,7 +149,7 @@ const ERRORS: [(&str, bool); 9] = [
     ("ASK 1234 192.0.2.9:7000", false),
 ];
 
-fn fault(choices: &mut Choices, network: &Settings) -> Fault {
+fn fault(choices: &mut Choices, network: &NetworkSettings) -> Fault {
     let shards = network.shards.max(1);
     let shard = which(choices, shards);
     let envoy = which(choices, network.envoys);
@@ -216,7 +216,7 @@ fn fault(choices: &mut Choices, network: &Settings) -> Fault {
 }
 
 /// What callers send: bursts, steady traffic and single requests, then some when all is well again.
-fn arrivals(choices: &mut Choices, network: &Settings, leased: bool) -> Vec<Arrival> {
+fn arrivals(choices: &mut Choices, network: &NetworkSettings, leased: bool) -> Vec<Arrival> {
     let clients = 1 + choices.index(4);
     let mut times = Vec::new();
     for _ in 0..1 + choices.index(3) {
@@ -247,7 +247,13 @@ fn arrivals(choices: &mut Choices, network: &Settings, leased: bool) -> Vec<Arri
     arrivals
 }
 
-fn arrival(choices: &mut Choices, network: &Settings, at: Micros, place: usize, clients: usize) -> Arrival {
+fn arrival(
+    choices: &mut Choices,
+    network: &NetworkSettings,
+    at: Micros,
+    place: usize,
+    clients: usize,
+) -> Arrival {
     let client = choices.index(clients);
     let target = *choices.pick(&["/a", "/a", "/a", "/b", "/b?x=1", "/free"]);
     let mut request = Request::new("GET", target, "api.example.com");

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A fault and the time in which it holds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Planned {
+pub struct PlannedFault {
     pub from: Micros,
     /// For a fault that is a moment, as `from`.
     pub until: Micros,
@@ -14,17 +14,17 @@ pub struct Planned {
 
 /// Which shards a fault is about, or which Envoys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum Target {
     All,
     /// By index, from 0.
     One(usize),
 }
 
-impl Which {
+impl Target {
     pub fn has(self, index: usize) -> bool {
         match self {
-            Which::All => true,
-            Which::One(one) => one == index,
+            Target::All => true,
+            Target::One(one) => one == index,
         }
     }
 }
@@ -33,9 +33,9 @@ impl Which {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// The node is not running. It comes back without its scripts and, where `loses`, without its memory.
-    Down { shard: Which, loses: bool },
+    Down { shard: Target, loses: bool },
     /// The node does nothing, as after SIGSTOP. It then executes what was sent to it.
-    Frozen { shard: Which },
+    Frozen { shard: Target },
     /// As `Down`, and a replica takes over: another node, whose memory is `lag` old and whose clock differs by
     /// `clock_us`.
     Failover {
@@ -44,52 +44,52 @@ pub enum Fault {
         clock_us: i64,
     },
     /// Each way takes so much longer.
-    Latency { shard: Which, extra: Micros },
+    Latency { shard: Target, extra: Micros },
     /// So many in 100 commands get no reply: they are lost on their way (`before`), or the reply is.
     Loss {
-        shard: Which,
+        shard: Target,
         percent: u64,
         before: bool,
     },
     /// The node answers with this error; where `writes`, only to what would write.
     Error {
-        shard: Which,
+        shard: Target,
         text: &'static str,
         writes: bool,
     },
     /// A moment: the node forgets its scripts.
-    ScriptFlush { shard: Which },
+    ScriptFlush { shard: Target },
     /// These slots move to this shard, and are its own in the end. Meanwhile, calls with several keys are answered with
     /// TRYAGAIN.
     Moving { first: u16, last: u16, to: usize },
     /// A moment: the node's clock is set by so much.
-    ClockStep { shard: Which, by_us: i64 },
+    ClockStep { shard: Target, by_us: i64 },
     /// A moment: the streams of the Envoy end with this gRPC status.
-    BreakStreams { envoy: Which, status: u32 },
+    BreakStreams { envoy: Target, status: u32 },
     /// A moment: something that is no reply comes on each stream of the Envoy.
-    Garbage { envoy: Which },
+    Garbage { envoy: Target },
     /// The host opens no stream.
-    NoStreams { envoy: Which },
+    NoStreams { envoy: Target },
     /// Streams that are opened end at once, with gRPC status 14.
-    StreamsDie { envoy: Which },
+    StreamsDie { envoy: Target },
     /// What is sent on an open stream is refused: the stream is gone, and no event said so.
-    SendFails { envoy: Which },
+    SendFails { envoy: Target },
     /// Streams on which something is sent go dead: what is sent reaches nobody, then and later.
-    Mute { envoy: Which },
+    Mute { envoy: Target },
     /// `redis_proxy` knows no node.
-    NoHost { envoy: Which },
+    NoHost { envoy: Target },
     /// `redis_proxy` reaches no node.
-    UpstreamFailure { envoy: Which },
+    UpstreamFailure { envoy: Target },
     /// The guard is of another release, and refuses the script.
-    GuardRefuses { envoy: Which },
+    GuardRefuses { envoy: Target },
     /// A moment: the guard in front of streams that are open is of another release from now on, as those of a listener
     /// that is replaced. New streams meet the right one.
-    OldGuard { envoy: Which },
+    OldGuard { envoy: Target },
     /// The worker of the Envoy does nothing: its machine stalls, or its loop is full.
-    Stall { envoy: Which, worker: Which },
+    Stall { envoy: Target, worker: Target },
     /// A moment: the Envoy is given a new configuration. The engines of the old one serve their requests to the end, or
     /// are lost at once.
-    Reconfigure { envoy: Which, loses: bool },
+    Reconfigure { envoy: Target, loses: bool },
 }
 
 impl Fault {
@@ -107,7 +107,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Planned {
+impl fmt::Display for PlannedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |at: Micros| at as f64 / 1e6;
         write!(f, "{:?} at {:.3} s", self.fault, seconds(self.from))?;

@@ -2,16 +2,16 @@
 
 use crate::choices::Choices;
 use crate::draw::draw;
-use crate::ledger::{ends, Broken, Ledger};
+use crate::ledger::{ends, BrokenRule, Ledger};
 use crate::time::Micros;
 use crate::world::{Scenario, World};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What came of a history.
-pub struct Outcome {
+pub struct HistoryOutcome {
     pub scenario: Rc<Scenario>,
-    pub broken: Vec<Broken>,
+    pub broken: Vec<BrokenRule>,
     /// What became of requests: how many of each.
     pub outcomes: BTreeMap<String, u64>,
     /// All that happened, where it was asked for.
@@ -19,16 +19,16 @@ pub struct Outcome {
 }
 
 /// Runs the history of a seed.
-pub fn of_seed(seed: u64, with_lines: bool) -> Outcome {
+pub fn of_seed(seed: u64, with_lines: bool) -> HistoryOutcome {
     run(draw(&mut Choices::seeded(seed)), with_lines)
 }
 
 /// Runs the history that a fuzzer's bytes choose.
-pub fn of_bytes(bytes: &[u8]) -> Outcome {
+pub fn of_bytes(bytes: &[u8]) -> HistoryOutcome {
     run(draw(&mut Choices::from_bytes(bytes)), false)
 }
 
-pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
+pub fn run(scenario: Scenario, with_lines: bool) -> HistoryOutcome {
     let scenario = Rc::new(scenario);
     let ledger = Rc::clone(&scenario);
     let mut world = World::new(Rc::clone(&scenario), |network, clock| {
@@ -39,7 +39,7 @@ pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
     let came_to_an_end = world.run(ends::MOST_EVENTS);
     ends::check(&mut world, came_to_an_end);
     let ledger = world.observer;
-    Outcome {
+    HistoryOutcome {
         scenario,
         broken: ledger.broken,
         outcomes: ledger.outcomes,
@@ -54,7 +54,7 @@ const MOST_RULES: usize = 6;
 const MOST_LINES: usize = 120;
 
 /// The rules that were broken, and what the history is made of.
-pub fn outline(outcome: &Outcome) -> String {
+pub fn outline(outcome: &HistoryOutcome) -> String {
     let scenario = &outcome.scenario;
     let mut text = String::new();
     for broken in outcome.broken.iter().take(MOST_RULES) {

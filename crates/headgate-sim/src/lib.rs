@@ -22,6 +22,7 @@
 //! assert!(outcome.broken.is_empty(), "{}", history::report(7));
 //! ```
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod choices;

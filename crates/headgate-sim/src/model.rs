@@ -21,7 +21,7 @@ type Fields<T> = HashMap<String, T>;
 
 /// When a cost is charged: as the call passes, before it by a lease, or with its response.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Taken {
+enum ChargeTime {
     AtOnce,
     InAdvance,
     Afterwards,
@@ -69,7 +69,11 @@ impl Model {
         let (admitted, mut verdicts) = self.check(group, clock_us, lease);
         let mut marks = vec![None; verdicts.len()];
         if admitted {
-            let taken = if lease { Taken::InAdvance } else { Taken::AtOnce };
+            let taken = if lease {
+                ChargeTime::InAdvance
+            } else {
+                ChargeTime::AtOnce
+            };
             for ((charge, verdict), mark) in group.charges.iter().zip(&mut verdicts).zip(&mut marks) {
                 if verdict.allowed && !charge.charged_on_response {
                     *mark = self.take(group, charge, clock_us, verdict, taken);
@@ -84,7 +88,7 @@ impl Model {
         let mut verdicts = Vec::new();
         for charge in &group.charges {
             let mut verdict = Verdict::UNLIMITED;
-            self.take(group, charge, clock_us, &mut verdict, Taken::Afterwards);
+            self.take(group, charge, clock_us, &mut verdict, ChargeTime::Afterwards);
             verdicts.push(verdict);
         }
         verdicts
@@ -194,13 +198,13 @@ impl Model {
         charge: &Charge,
         clock_us: u64,
         verdict: &mut Verdict,
-        taken: Taken,
+        taken: ChargeTime,
     ) -> Option<Mark> {
         let mut terms = self.terms(group, charge, clock_us)?;
-        terms.overdraws |= taken == Taken::Afterwards;
+        terms.overdraws |= taken == ChargeTime::Afterwards;
         let state = self.state_mut(group, charge);
         let mark = match taken {
-            Taken::InAdvance => state.charge_lease(clock_us, &terms, charge.cost),
+            ChargeTime::InAdvance => state.charge_lease(clock_us, &terms, charge.cost),
             _ => state.charge(clock_us, &terms, charge.cost),
         };
         let standing = state.check(clock_us, &terms, 0);

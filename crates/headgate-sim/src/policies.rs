@@ -64,19 +64,19 @@ const ALL: &[&str] = &[
 
 /// A policy, and the planner that says what a request is to be counted by.
 #[derive(Clone)]
-pub struct Compiled {
+pub struct CompiledPolicy {
     pub policy: Rc<Policy>,
     pub planner: Rc<Planner>,
 }
 
 thread_local! {
-    static COMPILED: Vec<Compiled> = ALL.iter().map(|json| compile(json)).collect();
+    static COMPILED: Vec<CompiledPolicy> = ALL.iter().map(|json| compile(json)).collect();
 }
 
-fn compile(json: &str) -> Compiled {
+fn compile(json: &str) -> CompiledPolicy {
     let policy = Rc::new(headgate_core::fixtures::policy(json));
     let planner = Rc::new(Planner::new(&policy, Hasher::new(None).remembering()));
-    Compiled { policy, planner }
+    CompiledPolicy { policy, planner }
 }
 
 /// How many there are.
@@ -90,7 +90,7 @@ pub fn policy(index: usize) -> Rc<Policy> {
 /// The planner of a policy; of one that is not among these it is made.
 pub fn planner(policy: &Rc<Policy>) -> Rc<Planner> {
     let known = COMPILED.with(|all| {
-        let is = |compiled: &&Compiled| Rc::ptr_eq(&compiled.policy, policy);
+        let is = |compiled: &&CompiledPolicy| Rc::ptr_eq(&compiled.policy, policy);
         all.iter().find(is).map(|compiled| Rc::clone(&compiled.planner))
     });
     known.unwrap_or_else(|| Rc::new(Planner::new(policy, Hasher::new(None).remembering())))

@@ -100,12 +100,12 @@ impl Exchange for Request {
 }
 
 /// A response of an upstream, with the filter state of its request.
-pub struct Answered<'a> {
+pub struct UpstreamResponse<'a> {
     pub headers: &'a [(String, String)],
     pub request: &'a Request,
 }
 
-impl Headers for Answered<'_> {
+impl Headers for UpstreamResponse<'_> {
     fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
         let named = self.headers.iter().filter(|(known, _)| known == name);
         named.for_each(|(_, value)| take(value.as_bytes()));
@@ -118,7 +118,7 @@ impl Headers for Answered<'_> {
     }
 }
 
-impl Response for Answered<'_> {
+impl Response for UpstreamResponse<'_> {
     fn filter_state(&self, name: &str) -> Option<Vec<u8>> {
         Exchange::filter_state(self.request, name)
     }

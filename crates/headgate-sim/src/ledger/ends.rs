@@ -1,11 +1,11 @@
 //! What must hold once the world is quiet.
 
-use super::{Asked, Ledger, Settled};
+use super::{Ledger, RequestEnd, RequestRecord};
 use crate::draw::WELL_AGAIN;
 use crate::network::journal::Execution;
 use crate::script::{Call, Mode};
 use crate::time::{Micros, MS};
-use crate::world::{Instance, World};
+use crate::world::{EngineInstance, World};
 use headgate_core::engine::Sizes;
 use headgate_core::identify::Headers;
 use headgate_core::limit::{Charge, Group};
@@ -51,11 +51,11 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
         if called
             && network.settings.discovery
             && network.settings.shards > 0
-            && !network.was_told_borders(index)
+            && !network.has_learned_slot_owners(index)
         {
             broken.push((
-                "learns-borders",
-                format!("engine {index} has not asked who owns which slots"),
+                "learns-slot-owners",
+                format!("engine {index} has not record who owns which slots"),
             ));
         }
         let most = MOST_TICKS + 30 * ledger.arrivals_at(index);
@@ -79,7 +79,7 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
     ledger.read();
     for engine in 0..ledger.engines.len() {
         let lives = ledger.engines[engine].dropped.is_none();
-        ledger.check_told(engine, lives);
+        ledger.check_events(engine, lives);
     }
     ledger.check_all_decided();
     ledger.check_costs();
@@ -90,10 +90,10 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
 impl Ledger {
     fn check_all_decided(&mut self) {
         let open = |caller: &usize| {
-            let asked = self.asked(*caller);
-            asked.is_none_or(|asked| asked.decided.is_none() && asked.left.is_none())
+            let record = self.request(*caller);
+            record.is_none_or(|record| record.decided.is_none() && record.left.is_none())
         };
-        let open: Vec<usize> = (0..self.asked.len()).filter(open).collect();
+        let open: Vec<usize> = (0..self.requests.len()).filter(open).collect();
         if !open.is_empty() {
             self.broke("decided-once", format!("requests {open:?} were never decided"));
         }
@@ -105,14 +105,14 @@ impl Ledger {
         let mut charged = BTreeSet::<u64>::new();
         let network = self.network.clone();
         let network = network.borrow();
-        for (caller, asked) in self.asked.iter().enumerate() {
-            let Some(asked) = asked else { continue };
-            charged.extend(&asked.charges);
-            let (due, at) = match asked.settled {
-                Some((at, settled)) => (self.due(caller, settled), at),
+        for (caller, record) in self.requests.iter().enumerate() {
+            let Some(record) = record else { continue };
+            charged.extend(&record.charges);
+            let (due, at) = match record.ended {
+                Some((at, end)) => (self.due(caller, end), at),
                 None => (Vec::new(), 0),
             };
-            let made = asked.charges.len() + asked.charges_refused;
+            let made = record.charges.len() + record.charges_refused;
             if made != due.len() {
                 broken.push(format!(
                     "request {caller} owes {} groups, and {made} calls charge it",
@@ -120,7 +120,7 @@ impl Ledger {
                 ));
                 continue;
             }
-            for (tag, due) in asked.charges.iter().zip(&due) {
+            for (tag, due) in record.charges.iter().zip(&due) {
                 match self.calls[tag]
                     .execution
                     .map(|index| &network.journal.executions[index].call)
@@ -131,7 +131,9 @@ impl Ledger {
                         ));
                     }
                     // An engine that is no more takes its last calls with it.
-                    None if self.lives(asked.engine, at + TRAVEL) && self.is_healthy(asked, at + TRAVEL) => {
+                    None if self.lives(record.engine, at + TRAVEL)
+                        && self.is_healthy(record, at + TRAVEL) =>
+                    {
                         broken.push(format!(
                             "request {caller} is not charged what it owes, call {tag}"
                         ));
@@ -153,16 +155,16 @@ impl Ledger {
 
     /// How many requests came to the engine.
     fn arrivals_at(&self, engine: usize) -> u64 {
-        let of = |asked: &&Asked| asked.engine == engine;
-        self.asked.iter().flatten().filter(of).count() as u64
+        let of = |record: &&RequestRecord| record.engine == engine;
+        self.requests.iter().flatten().filter(of).count() as u64
     }
 
     /// Whether a call that the request makes at this time is executed in any case.
-    fn arrives(&self, asked: &Asked, at: Micros) -> bool {
+    fn arrives(&self, record: &RequestRecord, at: Micros) -> bool {
         let until = at + TRAVEL;
-        self.lives(asked.engine, until)
-            && self.is_healthy(asked, until)
-            && self.stalled(asked.engine, asked.at, until) == 0
+        self.lives(record.engine, until)
+            && self.is_healthy(record, until)
+            && self.stalled(record.engine, record.at, until) == 0
     }
 
     fn lives(&self, engine: usize, until: Micros) -> bool {
@@ -170,32 +172,32 @@ impl Ledger {
     }
 
     /// What a request owes Redis: a group for each call.
-    fn due(&self, caller: usize, settled: Settled) -> Vec<Group> {
-        let engine = self.asked(caller).map(|asked| asked.engine);
+    fn due(&self, caller: usize, end: RequestEnd) -> Vec<Group> {
+        let engine = self.request(caller).map(|record| record.engine);
         match engine.map(|engine| self.engines[engine].policy.store) {
-            Some(Store::Redis) => self.due_of(caller, settled),
+            Some(Store::Redis) => self.due_of(caller, end),
             _ => Vec::new(),
         }
     }
 
     /// What a request owes, a group for each call.
-    pub(super) fn due_of(&self, caller: usize, settled: Settled) -> Vec<Group> {
-        let Some(asked) = self.asked(caller) else {
+    pub(super) fn due_of(&self, caller: usize, end: RequestEnd) -> Vec<Group> {
+        let Some(record) = self.request(caller) else {
             return Vec::new();
         };
-        let policy = &self.engines[asked.engine].policy;
-        let response = crate::request::Answered {
+        let policy = &self.engines[record.engine].policy;
+        let response = crate::request::UpstreamResponse {
             headers: &self.scenario.arrivals[caller].response,
             request: &self.scenario.arrivals[caller].request,
         };
-        let mut cost = |limit: usize| match (&policy.limits[limit].cost, settled) {
-            (Cost::ResponseHeader { name, range }, Settled::Response) => {
+        let mut cost = |limit: usize| match (&policy.limits[limit].cost, end) {
+            (Cost::ResponseHeader { name, range }, RequestEnd::Response) => {
                 range.charged(range.read(&response.header(name)))
             }
-            (Cost::ResponseHeader { range, .. }, Settled::Gone) => range.unread(),
+            (Cost::ResponseHeader { range, .. }, RequestEnd::CallerLeft) => range.unread(),
             _ => 0,
         };
-        let groups = asked.groups.iter();
+        let groups = record.groups.iter();
         groups
             .filter_map(|group| group.response_charges(&mut cost))
             .collect()
@@ -214,12 +216,12 @@ impl Ledger {
         let mut broken = Vec::new();
         // Calls of several requests may look the same. What must be given back comes first.
         for must in [true, false] {
-            for (caller, asked) in self.asked.iter().enumerate() {
-                for (tag, execution, is_due) in self.to_give_back(asked.as_ref(), executions) {
+            for (caller, record) in self.requests.iter().enumerate() {
+                for (tag, execution, is_due) in self.to_give_back(record.as_ref(), executions) {
                     if is_due != must {
                         continue;
                     }
-                    let is_back = |call: &&Call| gives_back(call, &execution.call, &execution.done.marks);
+                    let is_back = |call: &&Call| gives_back(call, &execution.call, &execution.result.marks);
                     match back.iter().position(is_back) {
                         Some(at) => {
                             back.swap_remove(at);
@@ -246,20 +248,21 @@ impl Ledger {
     /// given back.
     fn to_give_back<'j>(
         &self,
-        asked: Option<&Asked>,
+        record: Option<&RequestRecord>,
         executions: &'j [Execution],
     ) -> Vec<(u64, &'j Execution, bool)> {
-        let Some((asked, decided)) = asked.and_then(|asked| Some((asked, asked.decided.as_ref()?))) else {
+        let Some((record, decided)) = record.and_then(|record| Some((record, record.decided.as_ref()?)))
+        else {
             return Vec::new();
         };
         if decided.passes || decided.by_fallback {
             return Vec::new();
         }
-        let is_due = self.arrives(asked, decided.at);
-        let taken = asked.tags.iter().filter_map(|tag| {
+        let is_due = self.arrives(record, decided.at);
+        let taken = record.tags.iter().filter_map(|tag| {
             let called = &self.calls[tag];
             let execution = &executions[called.execution?];
-            let took = execution.done.admitted && execution.done.marks.iter().any(Option::is_some);
+            let took = execution.result.admitted && execution.result.marks.iter().any(Option::is_some);
             let (at, counted) = called.ended?;
             (took && counted && at <= decided.at).then_some((*tag, execution, is_due))
         });
@@ -290,7 +293,7 @@ fn gives_back(call: &Call, taken: &Call, marks: &crate::model::Marks) -> bool {
 }
 
 /// What is left in an engine that should be empty.
-fn sizes(index: usize, instance: &Instance) -> Option<(&'static str, String)> {
+fn sizes(index: usize, instance: &EngineInstance) -> Option<(&'static str, String)> {
     let sizes = instance.engine.sizes();
     let empty = Sizes {
         denials: sizes.denials,

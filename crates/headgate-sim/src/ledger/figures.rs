@@ -1,17 +1,13 @@
 //! What callers and operators are told of a decision.
 
-use super::decided::{ensure, Complaint};
+use super::decided::{ensure, Mismatch};
 use crate::world::Decision;
 use headgate_core::decision::{Decision as Expected, Outcome};
 use headgate_core::headers;
 use headgate_core::model::Policy;
 
 /// What callers and operators are told is what Redis said.
-pub(super) fn compare(
-    policy: &Policy,
-    expected: &Expected,
-    decision: &Decision<'_>,
-) -> Result<(), Complaint> {
+pub(super) fn compare(policy: &Policy, expected: &Expected, decision: &Decision<'_>) -> Result<(), Mismatch> {
     let request = decision.request;
     let reported = expected.reported.as_ref();
     let name = reported.map_or("", |reported| policy.limits[reported.limit].name.as_str());
@@ -70,7 +66,7 @@ pub(super) fn compare(
 }
 
 /// Figures in a request to the upstream are the filter's own.
-pub(super) fn check_headers(decision: &Decision<'_>) -> Result<(), Complaint> {
+pub(super) fn check_headers(decision: &Decision<'_>) -> Result<(), Mismatch> {
     let request = decision.request;
     let values = request
         .headers

@@ -1,7 +1,7 @@
 //! Whether a fault could touch a request. Where none could, it must be counted.
 
-use super::{shard_of, Asked, Ledger};
-use crate::fault::{Fault, Planned};
+use super::{shard_of, Ledger, RequestRecord};
+use crate::fault::{Fault, PlannedFault};
 use crate::time::{Micros, MS, SECOND};
 use std::collections::BTreeSet;
 
@@ -16,28 +16,28 @@ const STARTS: Micros = 40 * MS;
 
 impl Ledger {
     /// Whether no fault touched the request until `until`, so that Redis must have counted it.
-    pub(super) fn is_healthy(&self, asked: &Asked, until: Micros) -> bool {
-        let known = &self.engines[asked.engine];
+    pub(super) fn is_healthy(&self, record: &RequestRecord, until: Micros) -> bool {
+        let known = &self.engines[record.engine];
         let timeout = known.policy.redis.timeout.as_micros() as Micros;
         if self.is_tight(timeout) || known.policy.redis.max_in_flight < 1_000 {
             return false;
         }
         let network = self.network.borrow();
-        let keys = asked.groups.iter().flat_map(|group| &group.keys);
+        let keys = record.groups.iter().flat_map(|group| &group.keys);
         let shards: BTreeSet<usize> = keys.map(|key| shard_of(&network, key)).collect();
-        let apart = network.knows_borders(asked.engine, asked.at);
-        let touches = |planned: &Planned| {
+        let apart = network.knows_slot_owners(record.engine, record.at);
+        let touches = |planned: &PlannedFault| {
             let recovers = recovers(&planned.fault);
             let early = matches!(planned.fault, Fault::NoHost { .. }) && planned.from == 0;
             let starts = STARTS + 5 * self.scenario.network.way.1;
-            if early && planned.until + starts < asked.at + timeout {
+            if early && planned.until + starts < record.at + timeout {
                 return false;
             }
-            let holds = planned.from <= until && asked.at < planned.until + recovers;
-            let read = matches!(planned.fault, Fault::Stall { .. }) && self.reads_after_stall(asked);
+            let holds = planned.from <= until && record.at < planned.until + recovers;
+            let read = matches!(planned.fault, Fault::Stall { .. }) && self.reads_after_stall(record);
             holds
                 && !read
-                && self.touches(asked.engine, &planned.fault, |shard| {
+                && self.touches(record.engine, &planned.fault, |shard| {
                     !apart || shards.contains(&shard)
                 })
         };
@@ -52,7 +52,7 @@ impl Ledger {
 
     /// Whether a stall costs the request nothing: replies that came meanwhile are read after it. So it is where nothing
     /// else goes wrong, the network is fast, and Redis counted before the stall was over.
-    fn reads_after_stall(&self, asked: &Asked) -> bool {
+    fn reads_after_stall(&self, record: &RequestRecord) -> bool {
         let settings = &self.scenario.network;
         let mut others = self.scenario.faults.iter();
         let stalls_alone = others.all(|planned| matches!(planned.fault, Fault::Stall { .. }));
@@ -60,15 +60,15 @@ impl Ledger {
             return false;
         }
         let until = self.now;
-        let known = &self.engines[asked.engine];
-        let near = |planned: &&Planned| match planned.fault {
+        let known = &self.engines[record.engine];
+        let near = |planned: &&PlannedFault| match planned.fault {
             Fault::Stall { envoy, worker } => {
                 let own = envoy.has(known.envoy) && worker.has(known.worker);
-                own && planned.from <= until + SECOND && asked.at < planned.until + SECOND
+                own && planned.from <= until + SECOND && record.at < planned.until + SECOND
             }
             _ => false,
         };
-        let stalls: Vec<&Planned> = self.scenario.faults.iter().filter(near).collect();
+        let stalls: Vec<&PlannedFault> = self.scenario.faults.iter().filter(near).collect();
         let over = stalls.first().map_or(0, |stall| stall.until);
         let network = self.network.borrow();
         let counted = |tag: &u64| {
@@ -77,13 +77,13 @@ impl Ledger {
                 .map(|index| &network.journal.executions[index]);
             execution.is_some_and(|execution| execution.at < over)
         };
-        stalls.len() <= 1 && !asked.tags.is_empty() && asked.tags.iter().all(counted)
+        stalls.len() <= 1 && !record.tags.is_empty() && record.tags.iter().all(counted)
     }
 
     /// Whether a fault of this history could have opened a breaker of the engine by now.
     pub(super) fn may_open_breaker(&self, engine: usize) -> bool {
         let timeout = self.engines[engine].policy.redis.timeout.as_micros() as Micros;
-        let touches = |planned: &Planned| {
+        let touches = |planned: &PlannedFault| {
             let stall = matches!(planned.fault, Fault::Stall { .. });
             let since = planned.until + recovers(&planned.fault) + 2 * timeout;
             !stall
@@ -97,7 +97,7 @@ impl Ledger {
     /// Since when the shard has said nothing; `None`: it may have, or its worker stalled.
     pub(super) fn silent_since(&self, engine: usize, shard: usize) -> Option<Micros> {
         let now = self.now;
-        let freezes = |planned: &&Planned| match planned.fault {
+        let freezes = |planned: &&PlannedFault| match planned.fault {
             Fault::Frozen { shard: which } => which.has(shard) && planned.from <= now && now < planned.until,
             _ => false,
         };
@@ -122,17 +122,17 @@ impl Ledger {
     }
 
     /// Whether the fault can keep calls of the engine to these shards from being counted.
-    fn touches(&self, engine: usize, fault: &Fault, is_asked: impl Fn(usize) -> bool) -> bool {
+    fn touches(&self, engine: usize, fault: &Fault, uses_shard: impl Fn(usize) -> bool) -> bool {
         let known = &self.engines[engine];
         let shards = 0..self.scenario.network.shards.max(1);
-        let mut asked = shards.filter(|shard| is_asked(*shard));
+        let mut affected = shards.filter(|shard| uses_shard(*shard));
         match fault {
             Fault::Down { shard, .. }
             | Fault::Frozen { shard }
             | Fault::Latency { shard, .. }
             | Fault::Loss { shard, .. }
-            | Fault::Error { shard, .. } => asked.any(|asked| shard.has(asked)),
-            Fault::Failover { shard, .. } => asked.any(|asked| asked == *shard),
+            | Fault::Error { shard, .. } => affected.any(|index| shard.has(index)),
+            Fault::Failover { shard, .. } => affected.any(|index| index == *shard),
             Fault::BreakStreams { envoy, .. }
             | Fault::Garbage { envoy }
             | Fault::NoStreams { envoy }

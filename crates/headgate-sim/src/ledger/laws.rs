@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 
 /// Who counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Store {
+pub(super) enum CounterStore {
     Redis,
     /// Of that Envoy.
     Local(usize),
 }
 
 /// When and where a request passed.
-pub(super) struct Pass {
-    pub store: Store,
+pub(super) struct PassedCall {
+    pub store: CounterStore,
     /// The shard and the epoch of its memory.
     pub epoch: (usize, u32),
     /// The store's clock, in unix µs.
@@ -29,14 +29,14 @@ pub(super) struct Pass {
 /// A counter, as long as its memory is not lost.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Counter {
-    store: Store,
+    store: CounterStore,
     key: Vec<u8>,
     field: String,
     epoch: (usize, u32),
 }
 
 /// What passed at one counter.
-struct Passed {
+struct CounterHistory {
     algorithm: Algorithm,
     phase_ms: u64,
     period_ms: u64,
@@ -48,19 +48,19 @@ struct Passed {
 }
 
 #[derive(Default)]
-pub(super) struct Passes(BTreeMap<Counter, Passed>);
+pub(super) struct PassedCosts(BTreeMap<Counter, CounterHistory>);
 
-impl Passes {
+impl PassedCosts {
     /// Notes what one counter let pass.
-    pub fn note(&mut self, pass: &Pass, group: &Group, charge: &Charge, limit: &Limit) {
+    pub fn note(&mut self, pass: &PassedCall, group: &Group, charge: &Charge, limit: &Limit) {
         // What a live override or a later cost makes of a limit is not followed here.
         if charge.charged_on_response || charge.live.is_some() || !charge.enforced || charge.cost == 0 {
             return;
         }
         // A log with leases keeps its calls for longer, in Redis for the law's sake.
         let period = match pass.store {
-            Store::Redis => limit.period().unwrap_or(charge.rate.period),
-            Store::Local(_) => charge.rate.period,
+            CounterStore::Redis => limit.period().unwrap_or(charge.rate.period),
+            CounterStore::Local(_) => charge.rate.period,
         };
         let counter = Counter {
             store: pass.store,
@@ -68,7 +68,7 @@ impl Passes {
             field: charge.field.to_string(),
             epoch: pass.epoch,
         };
-        let passed = self.0.entry(counter).or_insert_with(|| Passed {
+        let passed = self.0.entry(counter).or_insert_with(|| CounterHistory {
             algorithm: charge.algorithm,
             phase_ms: charge.phase_ms,
             period_ms: period.as_millis(),
@@ -120,8 +120,8 @@ impl Passes {
         if let Algorithm::Gcra { burst } = &mut charge.algorithm {
             *burst = part(*burst);
         }
-        let pass = Pass {
-            store: Store::Local(envoy),
+        let pass = PassedCall {
+            store: CounterStore::Local(envoy),
             epoch: (0, 0),
             at_us,
             mark: None,
@@ -141,8 +141,8 @@ impl Ledger {
         };
         let stepped = self.scenario.faults.iter().any(|planned| steps(&planned.fault));
         let mut broken = Vec::new();
-        for (counter, passed) in &mut self.passes.0 {
-            if counter.store == Store::Redis && stepped {
+        for (counter, passed) in &mut self.passed_costs.0 {
+            if counter.store == CounterStore::Redis && stepped {
                 continue;
             }
             passed.all.sort_unstable();
@@ -161,7 +161,7 @@ impl Ledger {
     }
 }
 
-impl Passed {
+impl CounterHistory {
     /// What is wrong with it.
     fn breaks(&self) -> Option<String> {
         let sum = match self.algorithm {

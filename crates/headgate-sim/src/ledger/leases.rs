@@ -1,16 +1,16 @@
 //! Permits that engines take in advance: none is spent twice, none after its time.
 
-use super::laws::{Pass, Store};
-use super::{Asked, Decided, Ledger};
+use super::laws::{CounterStore, PassedCall};
+use super::{DecisionRecord, Ledger, RequestRecord};
 use crate::time::{Micros, MS};
 use headgate_core::limit::algorithm::lease_ms;
 use headgate_core::limit::{Algorithm, Charge, Rate, Verdict};
 use std::collections::BTreeMap;
 
 /// By engine and counter: what was taken, in the order in which the engine was told.
-pub(super) type Permits = BTreeMap<(usize, Vec<u8>, String), Vec<Batch>>;
+pub(super) type Permits = BTreeMap<(usize, Vec<u8>, String), Vec<PermitBatch>>;
 
-pub(super) struct Batch {
+pub(super) struct PermitBatch {
     until: Micros,
     left: u64,
     /// The shard and the epoch of its memory.
@@ -36,10 +36,10 @@ impl Ledger {
             return;
         };
         let group = &execution.call.group;
-        let (Some(charge), Some(verdict)) = (group.charges.first(), execution.done.verdicts.first()) else {
+        let (Some(charge), Some(verdict)) = (group.charges.first(), execution.result.verdicts.first()) else {
             return;
         };
-        if !execution.done.admitted || !verdict.allowed {
+        if !execution.result.admitted || !verdict.allowed {
             return;
         }
         let limits = &self.engines[engine].policy.limits;
@@ -59,7 +59,7 @@ impl Ledger {
             Some(end) => end.min(call.made + life),
             None => call.made + life,
         };
-        let batch = Batch {
+        let batch = PermitBatch {
             until,
             left: charge.cost,
             epoch: (execution.shard, execution.epoch),
@@ -72,36 +72,36 @@ impl Ledger {
     /// A request passes by permits in hand.
     pub(super) fn spend_permits(
         &mut self,
-        asked: &Asked,
-        decided: &Decided,
+        record: &RequestRecord,
+        decided: &DecisionRecord,
     ) -> Result<(), (&'static str, String)> {
         if decided.outcome != "allowed" || !decided.passes {
             return Err(("permits", format!("{decided:?}")));
         }
         let now = self.now;
-        for group in &asked.groups {
+        for group in &record.groups {
             for charge in &group.charges {
                 let key = &group.keys[charge.key];
-                let batches = self.permits.get_mut(&place(asked.engine, key, charge));
-                let spendable = |batch: &&mut Batch| now < batch.until && batch.left >= charge.cost;
+                let batches = self.permits.get_mut(&place(record.engine, key, charge));
+                let spendable = |batch: &&mut PermitBatch| now < batch.until && batch.left >= charge.cost;
                 let batch = batches.and_then(|batches| batches.iter_mut().find(spendable));
                 let Some(batch) = batch else {
                     let key = key.escape_ascii();
                     return Err(("permits", format!("spends a permit of {key} that it has not")));
                 };
                 batch.left -= charge.cost;
-                *self.spent.entry(asked.engine).or_default() += charge.cost;
+                *self.spent.entry(record.engine).or_default() += charge.cost;
                 let epoch = batch.epoch;
                 let network = self.network.borrow();
                 let clock_us = network.cluster.clock_us(super::shard_of(&network, key), now);
-                let pass = Pass {
-                    store: Store::Redis,
+                let pass = PassedCall {
+                    store: CounterStore::Redis,
                     epoch,
                     at_us: clock_us,
                     mark: None,
                 };
-                let limit = &self.engines[asked.engine].policy.limits[charge.limit];
-                self.passes.note(&pass, group, charge, limit);
+                let limit = &self.engines[record.engine].policy.limits[charge.limit];
+                self.passed_costs.note(&pass, group, charge, limit);
             }
         }
         Ok(())

@@ -7,52 +7,52 @@
 
 mod decided;
 pub mod ends;
+mod events;
 mod figures;
 mod health;
 mod laws;
 mod leases;
 mod local;
 mod observer;
-mod told;
 
-use crate::network::transport::Note;
+use crate::network::transport::CallEvent;
 use crate::network::Network;
 use crate::policies;
 use crate::request::Request;
 use crate::time::{Clock, Micros};
 use crate::world::{Decision, Observer, Scenario};
+use events::EventCounts;
 use headgate_core::engine::{self, plan, CallId, RequestId};
 use headgate_core::limit::{Charge, Group, Planner};
 use headgate_core::model::Policy;
-use laws::Passes;
+use laws::PassedCosts;
 use leases::Permits;
-use local::Mirror;
+use local::LocalCounters;
 use redis_call::{CallError, HashSlot};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
-use told::Told;
 
 /// What is to be sent again is sent after 10 ms; a tick of the host may be late by 2.
 const AGAIN_WITHIN: Micros = 12 * crate::time::MS;
 
 /// A rule that did not hold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Broken {
+pub struct BrokenRule {
     pub at: Micros,
     pub rule: &'static str,
     pub what: String,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BrokenRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.6} s: {}: {}", self.at as f64 / 1e6, self.rule, self.what)
     }
 }
 
 /// What is known of an engine.
-struct Known {
+struct EngineRecord {
     policy: Rc<Policy>,
     planner: Rc<Planner>,
     envoy: usize,
@@ -61,7 +61,7 @@ struct Known {
 }
 
 /// A request.
-struct Asked {
+struct RequestRecord {
     at: Micros,
     engine: usize,
     /// What is to be counted for it; empty where it is decided without.
@@ -73,7 +73,7 @@ struct Asked {
     tags: Vec<u64>,
     /// A call was refused at once, or ended without a count.
     failed: bool,
-    decided: Option<Decided>,
+    decided: Option<DecisionRecord>,
     left: Option<Micros>,
     /// What its response cost, by calls of these numbers; `refused`: how many were refused at once.
     charges: Vec<u64>,
@@ -81,17 +81,17 @@ struct Asked {
     /// What is left of its limit, as the upstream was told.
     shown: Option<String>,
     /// When its costs were to be charged: with its response, or as its caller left.
-    settled: Option<(Micros, Settled)>,
+    ended: Option<(Micros, RequestEnd)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Settled {
+enum RequestEnd {
     Response,
-    Gone,
+    CallerLeft,
 }
 
 #[derive(Debug, Clone)]
-struct Decided {
+struct DecisionRecord {
     at: Micros,
     outcome: String,
     by: String,
@@ -100,7 +100,7 @@ struct Decided {
 }
 
 /// A call.
-struct Called {
+struct CallRecord {
     engine: usize,
     /// `None`: not a request's.
     shard: Option<usize>,
@@ -112,17 +112,17 @@ struct Called {
 }
 
 pub struct Ledger {
-    pub broken: Vec<Broken>,
+    pub broken: Vec<BrokenRule>,
     network: Rc<RefCell<Network>>,
     scenario: Rc<Scenario>,
     clock: Clock,
     now: Micros,
-    engines: Vec<Known>,
-    asked: Vec<Option<Asked>>,
+    engines: Vec<EngineRecord>,
+    requests: Vec<Option<RequestRecord>>,
     by_id: BTreeMap<(usize, RequestId), usize>,
     /// The request that came last to each engine.
     arriving: BTreeMap<usize, usize>,
-    calls: BTreeMap<u64, Called>,
+    calls: BTreeMap<u64, CallRecord>,
     /// How much of the journal has been read.
     read: usize,
     reported: usize,
@@ -131,13 +131,13 @@ pub struct Ledger {
     taken: BTreeMap<usize, u64>,
     spent: BTreeMap<usize, u64>,
     /// By engine: what it told.
-    told: Vec<Told>,
+    event_counts: Vec<EventCounts>,
     /// By engine and shard: when a caller was kept waiting for all of its time, by a silent shard.
     timed_out: BTreeMap<(usize, usize), Micros>,
     /// Calls that are to be sent again: since when.
     again: BTreeMap<(usize, RequestId, u16), Micros>,
-    passes: Passes,
-    mirror: Mirror,
+    passed_costs: PassedCosts,
+    local_counters: LocalCounters,
     /// By engine and counter: what denied, since when, and until when it denies.
     denials: BTreeMap<(usize, Vec<u8>, String), Vec<Denial>>,
     /// Lines of the history, where they are wanted.
@@ -156,11 +156,11 @@ struct Denial {
 impl Ledger {
     pub fn new(scenario: Rc<Scenario>, network: Rc<RefCell<Network>>, clock: Clock) -> Ledger {
         let times: Vec<Micros> = scenario.arrivals.iter().map(|arrival| arrival.at).collect();
-        let mirror = Mirror::new(scenario.network.envoys, &times);
+        let local_counters = LocalCounters::new(scenario.network.envoys, &times);
         Ledger {
             broken: Vec::new(),
             network,
-            asked: (0..scenario.arrivals.len()).map(|_| None).collect(),
+            requests: (0..scenario.arrivals.len()).map(|_| None).collect(),
             scenario,
             clock,
             now: 0,
@@ -173,11 +173,11 @@ impl Ledger {
             permits: Permits::default(),
             taken: BTreeMap::new(),
             spent: BTreeMap::new(),
-            told: Vec::new(),
+            event_counts: Vec::new(),
             timed_out: BTreeMap::new(),
             again: BTreeMap::new(),
-            passes: Passes::default(),
-            mirror,
+            passed_costs: PassedCosts::default(),
+            local_counters,
             denials: BTreeMap::new(),
             lines: None,
             outcomes: BTreeMap::new(),
@@ -185,7 +185,7 @@ impl Ledger {
     }
 
     fn broke(&mut self, rule: &'static str, what: String) {
-        self.broken.push(Broken {
+        self.broken.push(BrokenRule {
             at: self.now,
             rule,
             what,
@@ -197,7 +197,7 @@ impl Ledger {
         let network = Rc::clone(&self.network);
         let network = network.borrow();
         for (rule, what) in &network.journal.broken[self.reported..] {
-            self.broken.push(Broken {
+            self.broken.push(BrokenRule {
                 at: self.now,
                 rule,
                 what: what.clone(),
@@ -218,15 +218,15 @@ impl Ledger {
         self.read = network.journal.executions.len();
     }
 
-    fn asked(&self, caller: usize) -> Option<&Asked> {
-        self.asked.get(caller)?.as_ref()
+    fn request(&self, caller: usize) -> Option<&RequestRecord> {
+        self.requests.get(caller)?.as_ref()
     }
 
     /// A call of a request: was it known to be denied?
     fn note_made(&mut self, engine: usize, tag: u64, id: CallId, charges: Option<usize>) {
         self.calls.insert(
             tag,
-            Called {
+            CallRecord {
                 engine,
                 shard: None,
                 made: self.now,
@@ -242,15 +242,15 @@ impl Ledger {
                     call.shard = shard;
                 }
                 let caller = self.caller_of(engine, id);
-                let asked = caller.and_then(|caller| self.asked[caller].as_mut());
-                match asked {
-                    Some(asked) => asked.tags.push(tag),
+                let record = caller.and_then(|caller| self.requests[caller].as_mut());
+                match record {
+                    Some(record) => record.tags.push(tag),
                     None => self.broke("own-call", format!("call {tag} is of no request")),
                 }
             }
             (CallId::Unawaited, Some(caller)) => {
-                if let Some(asked) = &mut self.asked[caller] {
-                    asked.charges.push(tag);
+                if let Some(record) = &mut self.requests[caller] {
+                    record.charges.push(tag);
                 }
             }
             _ => {}
@@ -282,8 +282,8 @@ impl Ledger {
         match id {
             CallId::Request { id, .. } if !counted => {
                 let caller = self.by_id.get(&(engine, id)).copied();
-                if let Some(asked) = caller.and_then(|caller| self.asked[caller].as_mut()) {
-                    asked.failed = true;
+                if let Some(record) = caller.and_then(|caller| self.requests[caller].as_mut()) {
+                    record.failed = true;
                 }
             }
             CallId::Lease(_) if counted => self.take_permits(engine, tag),

@@ -237,14 +237,14 @@ impl Cluster {
         if let Some(reply) = failing(true).filter(|_| call.writes(&self.model, clock_us)) {
             return reply;
         }
-        let done = call.run(&mut self.model, clock_us);
+        let result = call.run(&mut self.model, clock_us);
         let mut reply = Vec::new();
         let packed = match call.mode {
             Mode::GiveBack => vec![1],
-            _ => done.pack(),
+            _ => result.pack(),
         };
         bulk(&mut reply, &packed);
-        if journal.forgetful {
+        if journal.skips_executions {
             return reply;
         }
         journal.executions.push(Execution {
@@ -253,7 +253,7 @@ impl Cluster {
             epoch: self.nodes[shard].epoch,
             clock_us,
             call,
-            done,
+            result,
         });
         reply
     }

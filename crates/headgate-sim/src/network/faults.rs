@@ -1,7 +1,7 @@
 //! How faults begin and end in a network.
 
-use super::{Event, LinkId, Network};
-use crate::fault::{Fault, Which};
+use super::{LinkId, Network, NetworkEvent};
+use crate::fault::{Fault, Target};
 use std::rc::Rc;
 
 impl Network {
@@ -24,7 +24,7 @@ impl Network {
             Fault::Garbage { envoy } => self.each_stream(*envoy, |network, id| {
                 // Nonsense about the slots' owners makes an engine guess.
                 let owner = network.stream(id).owner;
-                network.borders.remove(&owner);
+                network.known_slots.remove(&owner);
                 network.send_up(id, b"HTTP/1.1 400 Bad Request\r\n".to_vec());
             }),
             Fault::OldGuard { envoy } => self.each_stream(*envoy, |network, id| {
@@ -91,7 +91,7 @@ impl Network {
         &self.faults
     }
 
-    fn each_shard(&mut self, which: Which, act: impl Fn(&mut Network, usize)) {
+    fn each_shard(&mut self, which: Target, act: impl Fn(&mut Network, usize)) {
         for shard in 0..self.cluster.nodes.len() {
             if which.has(shard) {
                 act(self, shard);
@@ -100,7 +100,7 @@ impl Network {
     }
 
     /// For each stream that is open.
-    fn each_stream(&mut self, envoy: Which, act: impl Fn(&mut Network, u32)) {
+    fn each_stream(&mut self, envoy: Target, act: impl Fn(&mut Network, u32)) {
         for id in 1..=self.streams.len() as u32 {
             let stream = self.stream(id);
             let (worker, open) = (stream.worker, !stream.closed && !stream.broken);
@@ -120,12 +120,12 @@ impl Network {
             }
             let generation = self.link(link).generation();
             let at = self.now + self.way(shard);
-            self.plan(at, Event::Broke { link, generation });
+            self.plan(at, NetworkEvent::Broke { link, generation });
         }
     }
 
     /// The node reads what was sent to it while it was frozen.
-    fn thaw(&mut self, which: Which) {
+    fn thaw(&mut self, which: Target) {
         let frozen = std::mem::take(&mut self.inbox);
         for (shard, event) in frozen {
             if which.has(shard) && !self.is_frozen(shard) {

@@ -1,6 +1,6 @@
 //! What a world remembers of its network for the invariants: what was executed, what was answered, what broke a rule.
 
-use crate::script::{Call, Done};
+use crate::script::{Call, CallResult};
 use crate::time::Micros;
 use redis_call::resp::Value;
 use std::collections::BTreeMap;
@@ -15,14 +15,14 @@ pub struct Execution {
     /// The node's clock, in unix µs.
     pub clock_us: u64,
     pub call: Call,
-    pub done: Done,
+    pub result: CallResult,
 }
 
 #[derive(Debug, Default)]
 pub struct Journal {
     pub executions: Vec<Execution>,
     /// Executions are not kept: nobody asks for them.
-    pub forgetful: bool,
+    pub skips_executions: bool,
     /// By a call's number: what was answered to it last, in RESP.
     answers: BTreeMap<u64, Vec<u8>>,
     /// By a call's number: until when it may be sent.

@@ -2,24 +2,24 @@
 //! simulated time.
 //!
 //! Layout: [`proxy`] is the guard and `redis_proxy`, [`stream`] the worker's side of it and [`link`] the nodes' side;
-//! [`cluster`] is Redis; [`borders`] is what engines know of it; [`transport`] lets the real streams of the core run on it. This file moves commands and replies between them.
+//! [`cluster`] is Redis; [`slot_owners`] is what engines know of it; [`transport`] lets the real streams of the core run on it. This file moves commands and replies between them.
 //!
 //! What is modelled after Envoy and Redis: replies come in the order of the commands on each stream; each worker has
 //! one connection to each node, on which commands are executed and answered in order; a command without a reply in its
 //! time ends that connection, and all commands on it fail; a frozen node executes what it was sent once it thaws.
 
-mod borders;
 pub mod cluster;
+mod display;
 mod faults;
 pub mod journal;
 mod link;
 mod proxy;
 mod replies;
+mod slot_owners;
 mod stream;
 pub mod transport;
-mod words;
 
-use crate::fault::{Fault, Which};
+use crate::fault::{Fault, Target};
 use crate::model::Model;
 use crate::time::{Clock, Micros, MS};
 use cluster::{error, Cluster, Command};
@@ -31,11 +31,11 @@ use redis_call::guard::Rules;
 use redis_call::HashSlot;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use stream::{PlaceId, Stream};
+use stream::{ReplyPlaceId, Stream};
 
 /// What holds for a network as long as it lives.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct NetworkSettings {
     pub envoys: usize,
     /// For each Envoy.
     pub workers: usize,
@@ -57,7 +57,7 @@ pub struct Settings {
 
 /// Something that happens in the network by itself.
 #[derive(Debug)]
-pub enum Event {
+pub enum NetworkEvent {
     /// A message reaches the guard.
     AtGuard { stream: u32 },
     /// A command reaches its node.
@@ -93,18 +93,18 @@ pub struct Delivery {
     /// Which of the world's engines.
     pub owner: usize,
     pub stream: u32,
-    pub what: Told,
+    pub what: StreamEvent,
 }
 
 #[derive(Debug)]
-pub enum Told {
+pub enum StreamEvent {
     Message(Vec<u8>),
     Closed(u32),
 }
 
 /// What an engine was told of the slots' owners, or that it was told something.
 #[derive(Debug)]
-struct Known {
+struct KnownSlots {
     since: Micros,
     /// Of the cluster, then.
     version: u32,
@@ -116,11 +116,11 @@ pub struct Network {
     clock: Clock,
     /// Set by the world before anything happens.
     pub now: Micros,
-    pub settings: Settings,
+    pub settings: NetworkSettings,
     pub cluster: Cluster,
     pub journal: Journal,
     /// What is to happen, for the world to plan.
-    pub planned: Vec<(Micros, Event)>,
+    pub planned: Vec<(Micros, NetworkEvent)>,
     rng: Rng,
     faults: Vec<Fault>,
     /// By number, from 1.
@@ -128,11 +128,11 @@ pub struct Network {
     /// By worker and shard.
     links: Vec<Link>,
     /// What frozen nodes were sent.
-    inbox: Vec<(usize, Event)>,
+    inbox: Vec<(usize, NetworkEvent)>,
     /// What a failing shard's memory will be.
     replicas: Vec<(usize, Model)>,
     /// By engine: since when it knows the slots' owners, in which version of the cluster.
-    borders: BTreeMap<usize, Known>,
+    known_slots: BTreeMap<usize, KnownSlots>,
     /// By engine and shard: when a probe was last answered well, and soon.
     probed: BTreeMap<(usize, usize), Micros>,
     /// The numbers that calls were given so far.
@@ -142,7 +142,7 @@ pub struct Network {
 }
 
 impl Network {
-    pub fn new(settings: Settings, clock: Clock, rng: Rng) -> Network {
+    pub fn new(settings: NetworkSettings, clock: Clock, rng: Rng) -> Network {
         let cluster = Cluster::new(clock, settings.shards);
         let workers = settings.envoys * settings.workers;
         let prefix = format!("{}:", settings.prefix);
@@ -160,7 +160,7 @@ impl Network {
             streams: Vec::new(),
             inbox: Vec::new(),
             replicas: Vec::new(),
-            borders: BTreeMap::new(),
+            known_slots: BTreeMap::new(),
             probed: BTreeMap::new(),
             tags: 0,
             rules: Rc::new(Rules::new(&prefix, ACCEPTED)),
@@ -169,18 +169,18 @@ impl Network {
         }
     }
 
-    pub fn handle(&mut self, event: Event) -> Option<Delivery> {
+    pub fn handle(&mut self, event: NetworkEvent) -> Option<Delivery> {
         match event {
-            Event::AtGuard { stream } => self.at_guard(stream),
-            Event::AtNode { .. } => self.at_node(event),
-            Event::Replied {
+            NetworkEvent::AtGuard { stream } => self.at_guard(stream),
+            NetworkEvent::AtNode { .. } => self.at_node(event),
+            NetworkEvent::Replied {
                 link,
                 generation,
                 number,
                 reply,
             } => self.replied(link, generation, number, reply),
-            Event::Broke { link, generation } => self.broke(link, generation),
-            Event::Overdue {
+            NetworkEvent::Broke { link, generation } => self.broke(link, generation),
+            NetworkEvent::Overdue {
                 link,
                 generation,
                 number,
@@ -189,20 +189,20 @@ impl Network {
                     self.broke(link, generation);
                 }
             }
-            Event::ToWorker(delivery) => return Some(delivery),
+            NetworkEvent::ToWorker(delivery) => return Some(delivery),
         }
         None
     }
 
     /// Which worker thread an event happens in; `None`: in Redis.
-    pub fn worker_of(&self, event: &Event) -> Option<usize> {
+    pub fn worker_of(&self, event: &NetworkEvent) -> Option<usize> {
         match event {
-            Event::AtGuard { stream } => Some(self.streams[*stream as usize - 1].worker),
-            Event::AtNode { .. } => None,
-            Event::Replied { link, .. } | Event::Broke { link, .. } | Event::Overdue { link, .. } => {
-                Some(link.worker)
-            }
-            Event::ToWorker(delivery) => Some(delivery.worker),
+            NetworkEvent::AtGuard { stream } => Some(self.streams[*stream as usize - 1].worker),
+            NetworkEvent::AtNode { .. } => None,
+            NetworkEvent::Replied { link, .. }
+            | NetworkEvent::Broke { link, .. }
+            | NetworkEvent::Overdue { link, .. } => Some(link.worker),
+            NetworkEvent::ToWorker(delivery) => Some(delivery.worker),
         }
     }
 
@@ -210,23 +210,23 @@ impl Network {
     pub fn accept(&mut self, delivery: &Delivery) -> bool {
         let stream = self.stream(delivery.stream);
         let (open, version) = (!stream.closed, stream.version);
-        if let Told::Message(message) = &delivery.what {
-            stream.has_borders = match message.first() {
+        if let StreamEvent::Message(message) = &delivery.what {
+            stream.has_slot_owners = match message.first() {
                 Some(b'*') => true,
                 // An error, or the garbage of [`Fault::Garbage`].
                 Some(b'-' | b'H') => false,
-                _ => stream.has_borders,
+                _ => stream.has_slot_owners,
             };
         }
-        let learns = open && stream.has_borders;
-        stream.closed |= matches!(delivery.what, Told::Closed(_));
+        let learns = open && stream.has_slot_owners;
+        stream.closed |= matches!(delivery.what, StreamEvent::Closed(_));
         if learns {
-            let known = Known {
+            let known = KnownSlots {
                 since: self.now,
                 version,
                 tags: self.tags,
             };
-            self.borders.insert(delivery.owner, known);
+            self.known_slots.insert(delivery.owner, known);
         }
         open
     }
@@ -245,7 +245,7 @@ impl Network {
     }
 
     /// Whether such a fault holds for the worker's Envoy.
-    fn suffers(&self, worker: usize, is: impl Fn(&Fault) -> Option<Which>) -> bool {
+    fn has_fault(&self, worker: usize, is: impl Fn(&Fault) -> Option<Target>) -> bool {
         let envoy = self.envoy_of(worker);
         self.faults.iter().filter_map(is).any(|which| which.has(envoy))
     }
@@ -291,8 +291,8 @@ impl Network {
         percent > 0 && self.rng.u64(..100) < percent
     }
 
-    fn at_node(&mut self, event: Event) {
-        let Event::AtNode {
+    fn at_node(&mut self, event: NetworkEvent) {
+        let NetworkEvent::AtNode {
             link,
             generation,
             number,
@@ -329,7 +329,7 @@ impl Network {
         let at = self.link(link).returns(at);
         self.plan(
             at,
-            Event::Replied {
+            NetworkEvent::Replied {
                 link,
                 generation,
                 number,

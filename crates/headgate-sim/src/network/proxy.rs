@@ -2,8 +2,8 @@
 
 use super::cluster::{error, Command};
 use super::link::LinkId;
-use super::stream::PlaceId;
-use super::{Event, Network};
+use super::stream::ReplyPlaceId;
+use super::{Network, NetworkEvent};
 use crate::fault::Fault;
 use redis_call::UNKNOWN_SHA1;
 
@@ -14,7 +14,7 @@ impl Network {
             _ => None,
         };
         let worker = self.stream(id).worker;
-        let mute = self.suffers(worker, mute);
+        let mute = self.has_fault(worker, mute);
         let stream = self.stream(id);
         stream.mute |= mute;
         if stream.broken || stream.mute {
@@ -46,7 +46,7 @@ impl Network {
             matches!(&command, Command::Script { script, .. } if script == UNKNOWN_SHA1.as_bytes());
         let probe = is_probe.then_some(self.now);
         let number = self.stream(id).place(with_body, probe);
-        let place = PlaceId { stream: id, number };
+        let place = ReplyPlaceId { stream: id, number };
         if let Some(reply) = self.own_answer(worker, &command) {
             return self.answer(place, tag, reply);
         }
@@ -61,7 +61,7 @@ impl Network {
         if self.is_down(shard) {
             let generation = self.link(link).sent(place, tag).0;
             let at = self.now + self.way(shard);
-            return self.plan(at, Event::Broke { link, generation });
+            return self.plan(at, NetworkEvent::Broke { link, generation });
         }
         let way = self.way(shard);
         let overdue = self.now + self.settings.op_timeout;
@@ -71,7 +71,7 @@ impl Network {
         let at = state.arrives(now + way);
         self.plan(
             at,
-            Event::AtNode {
+            NetworkEvent::AtNode {
                 link,
                 generation,
                 number,
@@ -80,7 +80,7 @@ impl Network {
         );
         self.plan(
             overdue,
-            Event::Overdue {
+            NetworkEvent::Overdue {
                 link,
                 generation,
                 number,
@@ -110,9 +110,9 @@ impl Network {
             Fault::UpstreamFailure { envoy } => Some(*envoy),
             _ => None,
         };
-        if self.suffers(worker, no_host) {
+        if self.has_fault(worker, no_host) {
             return Some(error("no upstream host"));
         }
-        self.suffers(worker, no_way).then(|| error("upstream failure"))
+        self.has_fault(worker, no_way).then(|| error("upstream failure"))
     }
 }

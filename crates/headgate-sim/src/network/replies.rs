@@ -18,7 +18,7 @@ impl Network {
     }
 
     /// Puts the reply in its place, and sends the worker what is ready.
-    pub(super) fn answer(&mut self, place: PlaceId, tag: Option<u64>, reply: Vec<u8>) {
+    pub(super) fn answer(&mut self, place: ReplyPlaceId, tag: Option<u64>, reply: Vec<u8>) {
         if let Some(tag) = tag {
             self.journal.answered(tag, &reply);
         }
@@ -34,14 +34,14 @@ impl Network {
     pub(super) fn send_up(&mut self, id: u32, mut bytes: Vec<u8>) {
         if bytes.len() > 1 && self.rng.u64(..8) == 0 {
             let rest = bytes.split_off(self.rng.usize(1..bytes.len()));
-            self.tell(id, Told::Message(bytes));
+            self.plan_delivery(id, StreamEvent::Message(bytes));
             bytes = rest;
         }
-        self.tell(id, Told::Message(bytes));
+        self.plan_delivery(id, StreamEvent::Message(bytes));
     }
 
     /// Plans what the worker is to be told, in order.
-    pub(super) fn tell(&mut self, id: u32, what: Told) {
+    pub(super) fn plan_delivery(&mut self, id: u32, what: StreamEvent) {
         let hop = self.hop();
         let now = self.now;
         let stream = self.stream(id);
@@ -51,7 +51,7 @@ impl Network {
         let stream = id;
         self.plan(
             at,
-            Event::ToWorker(Delivery {
+            NetworkEvent::ToWorker(Delivery {
                 worker,
                 owner,
                 stream,
@@ -64,11 +64,11 @@ impl Network {
     pub(super) fn end(&mut self, id: u32, status: u32) {
         let stream = self.stream(id);
         if !std::mem::replace(&mut stream.broken, true) {
-            self.tell(id, Told::Closed(status));
+            self.plan_delivery(id, StreamEvent::Closed(status));
         }
     }
 
-    pub(super) fn plan(&mut self, at: Micros, event: Event) {
+    pub(super) fn plan(&mut self, at: Micros, event: NetworkEvent) {
         self.planned.push((at, event));
     }
 }

@@ -27,10 +27,10 @@ pub struct Stream {
     pub last_in: u64,
     pub last_out: u64,
     /// A place for each command that is not answered yet, or behind one that is not; with whether it carries a body.
-    places: VecDeque<Place>,
+    places: VecDeque<ReplyPlace>,
     pub opened: u64,
     /// The newest reply on it is a list, of the slots' owners.
-    pub has_borders: bool,
+    pub has_slot_owners: bool,
     /// Of the cluster, when that was asked for last.
     pub version: u32,
     /// For which shard it carries calls, since its engine knows the slots' owners.
@@ -40,7 +40,7 @@ pub struct Stream {
 }
 
 #[derive(Default)]
-struct Place {
+struct ReplyPlace {
     reply: Option<Vec<u8>>,
     with_body: bool,
     /// A probe that was sent then.
@@ -49,7 +49,7 @@ struct Place {
 
 /// Which place of which stream a reply is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlaceId {
+pub struct ReplyPlaceId {
     pub stream: u32,
     pub number: u64,
 }
@@ -69,7 +69,7 @@ impl Stream {
             last_out: 0,
             places: VecDeque::new(),
             opened: now,
-            has_borders: false,
+            has_slot_owners: false,
             version: 0,
             shard: None,
             first: 0,
@@ -105,7 +105,7 @@ impl Stream {
 
     /// A place for the reply to one more command.
     pub fn place(&mut self, with_body: bool, probe: Option<u64>) -> u64 {
-        self.places.push_back(Place {
+        self.places.push_back(ReplyPlace {
             reply: None,
             with_body,
             probe,
@@ -115,7 +115,7 @@ impl Stream {
 
     /// How many calls with a body are not answered yet.
     pub fn bodies(&self) -> usize {
-        let is_body = |place: &&Place| place.with_body && place.reply.is_none();
+        let is_body = |place: &&ReplyPlace| place.with_body && place.reply.is_none();
         self.places.iter().filter(is_body).count()
     }
 

@@ -1,7 +1,7 @@
 //! The core's own streams on a simulated network, and a tap on them by which each call is known again.
 
 use super::stream::Stream;
-use super::{Event, Network, Told};
+use super::{Network, NetworkEvent, StreamEvent};
 use crate::fault::Fault;
 use crate::script::{tag_of, TAG};
 use fastrand::Rng;
@@ -56,16 +56,16 @@ impl Network {
             Fault::GuardRefuses { envoy } => Some(*envoy),
             _ => None,
         };
-        if self.suffers(worker, refuses) {
+        if self.has_fault(worker, refuses) {
             return None;
         }
-        let rules = match self.suffers(worker, old_guard) {
+        let rules = match self.has_fault(worker, old_guard) {
             true => Rc::clone(&self.other_rules),
             false => Rc::clone(&self.rules),
         };
         self.streams.push(Stream::new(self.now, worker, owner, rules));
         let id = self.streams.len() as u32;
-        if self.suffers(worker, kills) {
+        if self.has_fault(worker, kills) {
             self.end(id, 14);
         }
         Some(id)
@@ -82,7 +82,7 @@ impl Network {
             self.journal.broken("sent-late", what);
         }
         let worker = self.stream(id).worker;
-        let gone = self.suffers(worker, gone);
+        let gone = self.has_fault(worker, gone);
         let (now, hop) = (self.now, self.hop());
         let stream = self.stream(id);
         if stream.closed {
@@ -100,7 +100,7 @@ impl Network {
         stream.to_guard.push_back(message.to_vec());
         stream.last_in = stream.last_in.max(now + hop);
         let at = stream.last_in;
-        self.plan(at, Event::AtGuard { stream: id });
+        self.plan(at, NetworkEvent::AtGuard { stream: id });
         true
     }
 
@@ -117,7 +117,7 @@ impl Network {
 
 /// What happened to a call.
 #[derive(Debug, Clone)]
-pub enum Note<Id> {
+pub enum CallEvent<Id> {
     /// It is under way, under this number.
     Made { tag: u64, id: Id },
     /// It was refused at once.
@@ -135,43 +135,50 @@ pub enum Note<Id> {
 
 /// The streams of a worker. Each call gets a number, which the script does not read and the world does: so it is known
 /// which execution a reply belongs to.
-pub struct Tap<Id> {
+pub struct CheckedStreams<Id> {
     pub streams: Streams<Host, (u64, Id)>,
     host: Host,
     max_in_flight: usize,
     /// Calls that have not come to an end, by number, as they were made.
     under_way: BTreeMap<u64, (Id, Call)>,
     /// What happened since this was last taken.
-    pub notes: Vec<Note<Id>>,
+    pub call_events: Vec<CallEvent<Id>>,
     ended: Vec<Completed<(u64, Id)>>,
 }
 
-impl<Id: Copy + PartialEq + Debug> Tap<Id> {
-    pub fn new(now: Instant, rng: Rng, host: Host, policy: &RedisSettings) -> Tap<Id> {
+impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
+    pub fn new(now: Instant, rng: Rng, host: Host, policy: &RedisSettings) -> CheckedStreams<Id> {
         let mut settings = Settings::new(&policy.key_prefix);
         settings.script = ACCEPTED[0];
         settings.max_in_flight = policy.max_in_flight;
         settings.timeout = policy.timeout;
         let life = host.network.borrow().settings.stream_life;
         settings.stream_life = Duration::from_micros(life);
-        Tap {
+        CheckedStreams {
             streams: Streams::new(now, rng, host.clone(), settings),
             host,
             max_in_flight: policy.max_in_flight,
             under_way: BTreeMap::new(),
-            notes: Vec::new(),
+            call_events: Vec::new(),
             ended: Vec::new(),
         }
     }
 
     /// Something came for this worker.
-    pub fn deliver(&mut self, now: Instant, stream: u32, what: Told, completed: &mut Vec<Completed<Id>>) {
+    pub fn deliver(
+        &mut self,
+        now: Instant,
+        stream: u32,
+        what: StreamEvent,
+        completed: &mut Vec<Completed<Id>>,
+    ) {
         let mut ended = std::mem::take(&mut self.ended);
         match what {
-            Told::Message(message) => self
-                .streams
-                .on_message(now, StreamId(stream), &message, &mut ended),
-            Told::Closed(status) => self.streams.on_close(now, StreamId(stream), status, &mut ended),
+            StreamEvent::Message(message) => {
+                self.streams
+                    .on_message(now, StreamId(stream), &message, &mut ended)
+            }
+            StreamEvent::Closed(status) => self.streams.on_close(now, StreamId(stream), status, &mut ended),
         }
         self.check(ended, completed);
     }
@@ -210,7 +217,7 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
                 Ok(Value::Error(text)) => text.starts_with(b"TRYAGAIN"),
                 reply => *reply == Err(CallError::TooEarly),
             };
-            self.notes.push(Note::Ended {
+            self.call_events.push(CallEvent::Ended {
                 tag,
                 id,
                 counted,
@@ -232,7 +239,7 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
     }
 }
 
-impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
+impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for CheckedStreams<Id> {
     fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
         let tag = {
             let mut network = self.host.network.borrow_mut();
@@ -247,7 +254,7 @@ impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
             .and_argument(format!("{}{tag}", TAG as char).as_bytes());
         match self.streams.call(now, deadline, (tag, id), tagged) {
             Ok(()) => {
-                self.notes.push(Note::Made { tag, id });
+                self.call_events.push(CallEvent::Made { tag, id });
                 self.under_way.insert(tag, (id, call));
                 if self.under_way.len() > self.max_in_flight {
                     let what = format!("{} calls are under way", self.under_way.len());
@@ -257,7 +264,7 @@ impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
                 Ok(())
             }
             Err(error) => {
-                self.notes.push(Note::Refused { id, error });
+                self.call_events.push(CallEvent::Refused { id, error });
                 Err(error)
             }
         }

@@ -1,8 +1,8 @@
 //! How engines begin and end: the first configuration, a new one, a lost engine.
 
-use super::worker::Instance;
-use super::{hasher, Decision, Observer, State, World};
-use crate::network::transport::{Host, Tap};
+use super::worker::EngineInstance;
+use super::{hasher, CallerState, Decision, Observer, World};
+use crate::network::transport::{CheckedStreams, Host};
 use headgate_core::engine::Engine;
 use std::rc::Rc;
 
@@ -18,12 +18,13 @@ impl<O: Observer> World<O> {
             owner,
         };
         let now = self.clock.instant(self.now);
-        let tap = Tap::new(now, self.rng.fork(), host, &policy.redis);
-        let super::Thread { envoy, worker, .. } = self.threads[thread];
+        let transport = CheckedStreams::new(now, self.rng.fork(), host, &policy.redis);
+        let super::WorkerThread { envoy, worker, .. } = self.threads[thread];
         let shared = self.memories[envoy].clone();
-        let engine = Engine::new(Rc::clone(&policy), hasher(), tap, shared, self.rng.fork());
+        let engine = Engine::new(Rc::clone(&policy), hasher(), transport, shared, self.rng.fork());
         self.observer.started(self.now, owner, envoy, worker, &policy);
-        self.engines.push(Some(Instance::new(engine, policy, thread)));
+        self.engines
+            .push(Some(EngineInstance::new(engine, policy, thread)));
         self.threads[thread].engine = owner;
     }
 
@@ -52,9 +53,9 @@ impl<O: Observer> World<O> {
 
     /// A retired engine ends with its last request.
     fn drop_unused(&mut self, engine: usize) {
-        let unused = |instance: &Instance| instance.retired && instance.users == 0;
+        let unused = |instance: &EngineInstance| instance.retired && instance.users == 0;
         if self.engines[engine].as_ref().is_some_and(unused) {
-            self.take_notes(engine, None);
+            self.take_call_events(engine, None);
             self.take_events(engine);
             self.engines[engine] = None;
             self.network.borrow_mut().close_all(engine);
@@ -75,9 +76,9 @@ impl<O: Observer> World<O> {
             else {
                 continue;
             };
-            match std::mem::replace(&mut known.state, State::Over) {
-                State::Over => continue,
-                State::Waiting(_, fallback) => {
+            match std::mem::replace(&mut known.state, CallerState::Over) {
+                CallerState::Over => continue,
+                CallerState::Waiting(_, fallback) => {
                     let (_, reply) = fallback.decide(&policy, now);
                     let decision = Decision {
                         request: &known.request,
@@ -87,7 +88,7 @@ impl<O: Observer> World<O> {
                     self.observer.decided(self.now, caller, &decision);
                 }
                 // Its response passes as it is.
-                State::Admitted(_) => {}
+                CallerState::Admitted(_) => {}
             }
             if let Some(instance) = self.engines[engine].as_mut() {
                 instance.users -= 1;
@@ -97,7 +98,7 @@ impl<O: Observer> World<O> {
 
     /// Requests that are still under way.
     pub fn waiting(&self) -> usize {
-        let waits = |known: &super::Caller| !matches!(known.state, State::Over);
+        let waits = |known: &super::Caller| !matches!(known.state, CallerState::Over);
         self.callers.iter().flatten().filter(|known| waits(known)).count()
     }
 

@@ -10,9 +10,9 @@ mod requests;
 mod shared;
 mod worker;
 
-use crate::fault::{Fault, Planned};
-use crate::network::transport::Note;
-use crate::network::{Event, Network, Settings};
+use crate::fault::{Fault, PlannedFault};
+use crate::network::transport::CallEvent;
+use crate::network::{Network, NetworkEvent, NetworkSettings};
 use crate::request::Request;
 use crate::time::{Clock, Micros, Queue};
 use fastrand::Rng;
@@ -20,11 +20,11 @@ use headgate_core::engine::{self, Admitted, CallId, Fallback, Now, RequestId};
 use headgate_core::identify::Identity;
 use headgate_core::model::Policy;
 use headgate_core::reply::Reply;
-use shared::Shared;
+use shared::SharedMemory;
 use std::cell::RefCell;
 use std::rc::Rc;
 use worker::hasher;
-pub use worker::Instance;
+pub use worker::EngineInstance;
 
 /// All that is given of a history. What is left to chance on the way, such as latencies, comes from its seed.
 #[derive(Debug, Clone)]
@@ -32,10 +32,10 @@ pub struct Scenario {
     pub seed: u64,
     /// Unix time at the start, in µs.
     pub unix_us: u64,
-    pub network: Settings,
+    pub network: NetworkSettings,
     /// The first is in force at the start, and with each new configuration the next.
     pub policies: Vec<Rc<Policy>>,
-    pub faults: Vec<Planned>,
+    pub faults: Vec<PlannedFault>,
     /// In the order of time.
     pub arrivals: Vec<Arrival>,
 }
@@ -82,7 +82,14 @@ pub trait Observer {
     /// The upstream has answered, with these changes to its headers.
     fn answered(&mut self, _at: Micros, _caller: usize, _edits: &engine::Edits) {}
     /// Something happened to a call; `charges`: the request whose costs are charged just now.
-    fn noted(&mut self, _at: Micros, _engine: usize, _note: &Note<CallId>, _charges: Option<usize>) {}
+    fn call_event(
+        &mut self,
+        _at: Micros,
+        _engine: usize,
+        _note: &CallEvent<CallId>,
+        _charges: Option<usize>,
+    ) {
+    }
     /// What operators are told.
     fn event(&mut self, _at: Micros, _engine: usize, _event: &engine::Event) {}
     /// A line of the history, where it is wanted.
@@ -94,16 +101,16 @@ pub trait Observer {
 
 /// What is to happen.
 #[derive(Debug)]
-enum Happens {
-    Network(Event),
-    Begins(usize),
-    Ends(usize),
-    Replicates(usize),
-    Arrives(usize),
-    Leaves(usize),
-    Answered(usize),
+enum Occurrence {
+    Network(NetworkEvent),
+    FaultBegins(usize),
+    FaultEnds(usize),
+    ReplicaLags(usize),
+    RequestArrives(usize),
+    CallerLeaves(usize),
+    UpstreamAnswers(usize),
     /// The host ticks for an engine, in this round of ticks.
-    Ticks {
+    Tick {
         engine: usize,
         round: u64,
     },
@@ -117,24 +124,24 @@ enum Happens {
 struct Caller {
     engine: usize,
     request: Request,
-    state: State,
+    state: CallerState,
 }
 
-enum State {
+enum CallerState {
     Waiting(RequestId, Fallback),
     Admitted(Admitted),
     Over,
 }
 
 /// A worker thread of an Envoy.
-struct Thread {
+struct WorkerThread {
     envoy: usize,
     worker: usize,
     /// The engine that takes new requests.
     engine: usize,
     /// How many stalls hold it up; and what happens when they are over.
     stalls: usize,
-    held: Vec<Happens>,
+    held: Vec<Occurrence>,
     policy: usize,
 }
 
@@ -143,14 +150,14 @@ pub struct World<O> {
     scenario: Rc<Scenario>,
     clock: Clock,
     now: Micros,
-    queue: Queue<Happens>,
+    queue: Queue<Occurrence>,
     network: Rc<RefCell<Network>>,
-    threads: Vec<Thread>,
+    threads: Vec<WorkerThread>,
     /// All engines that there ever were.
-    engines: Vec<Option<Instance>>,
+    engines: Vec<Option<EngineInstance>>,
     /// By arrival.
     callers: Vec<Option<Caller>>,
-    memories: Vec<Shared>,
+    memories: Vec<SharedMemory>,
     rng: Rng,
 }
 
@@ -170,13 +177,13 @@ impl<O: Observer> World<O> {
             threads: Vec::new(),
             engines: Vec::new(),
             callers: (0..scenario.arrivals.len()).map(|_| None).collect(),
-            memories: (0..settings.envoys).map(|_| Shared::default()).collect(),
+            memories: (0..settings.envoys).map(|_| SharedMemory::default()).collect(),
             rng,
             scenario: Rc::clone(&scenario),
         };
         for thread in 0..settings.envoys * settings.workers {
             let (envoy, worker) = (thread / settings.workers, thread % settings.workers);
-            world.threads.push(Thread {
+            world.threads.push(WorkerThread {
                 envoy,
                 worker,
                 engine: 0,
@@ -189,11 +196,11 @@ impl<O: Observer> World<O> {
         for (at, planned) in scenario.faults.iter().enumerate() {
             if let Fault::Failover { shard, lag, .. } = planned.fault {
                 let replicated = planned.from.saturating_sub(lag);
-                world.queue.plan(replicated, Happens::Replicates(shard));
+                world.queue.plan(replicated, Occurrence::ReplicaLags(shard));
             }
-            world.queue.plan(planned.from, Happens::Begins(at));
+            world.queue.plan(planned.from, Occurrence::FaultBegins(at));
             if !planned.fault.is_moment() {
-                world.queue.plan(planned.until, Happens::Ends(at));
+                world.queue.plan(planned.until, Occurrence::FaultEnds(at));
             }
         }
         world.plan_arrival(0);
@@ -203,17 +210,17 @@ impl<O: Observer> World<O> {
     /// Lets everything happen until nothing is left to happen; or until `most` things have. Whether it came to an end.
     pub fn run(&mut self, most: u64) -> bool {
         for _ in 0..most {
-            let Some((at, happens)) = self.queue.pop() else {
+            let Some((at, occurrence)) = self.queue.pop() else {
                 return true;
             };
             self.now = at;
             self.network.borrow_mut().now = at;
-            if let Happens::Arrives(caller) = happens {
+            if let Occurrence::RequestArrives(caller) = occurrence {
                 self.plan_arrival(caller + 1);
             }
-            match self.thread_of(&happens) {
-                Some(thread) if self.threads[thread].stalls > 0 => self.threads[thread].held.push(happens),
-                _ => self.happen(happens),
+            match self.thread_of(&occurrence) {
+                Some(thread) if self.threads[thread].stalls > 0 => self.threads[thread].held.push(occurrence),
+                _ => self.handle(occurrence),
             }
             self.plan_network();
         }
@@ -223,14 +230,14 @@ impl<O: Observer> World<O> {
     /// Each arrival is planned once the one before it happens, so that the queue stays short.
     fn plan_arrival(&mut self, caller: usize) {
         if let Some(arrival) = self.scenario.arrivals.get(caller) {
-            self.queue.plan(arrival.at, Happens::Arrives(caller));
+            self.queue.plan(arrival.at, Occurrence::RequestArrives(caller));
         }
     }
 
     fn plan_network(&mut self) {
         let mut network = self.network.borrow_mut();
         for (at, event) in network.planned.drain(..) {
-            self.queue.plan(at, Happens::Network(event));
+            self.queue.plan(at, Occurrence::Network(event));
         }
     }
 
@@ -239,7 +246,7 @@ impl<O: Observer> World<O> {
     }
 
     /// The engines that still are.
-    pub fn engines(&self) -> impl Iterator<Item = (usize, &Instance)> {
+    pub fn engines(&self) -> impl Iterator<Item = (usize, &EngineInstance)> {
         let all = self.engines.iter().enumerate();
         all.filter_map(|(index, engine)| Some((index, engine.as_ref()?)))
     }
@@ -252,51 +259,51 @@ impl<O: Observer> World<O> {
     }
 
     /// Which worker thread has to do it.
-    fn thread_of(&self, happens: &Happens) -> Option<usize> {
+    fn thread_of(&self, occurrence: &Occurrence) -> Option<usize> {
         let thread = |engine: usize| Some(self.engines[engine].as_ref()?.thread);
-        match happens {
-            Happens::Network(event) => self.network.borrow().worker_of(event),
-            Happens::Arrives(caller) => {
+        match occurrence {
+            Occurrence::Network(event) => self.network.borrow().worker_of(event),
+            Occurrence::RequestArrives(caller) => {
                 let arrival = &self.scenario.arrivals[*caller];
                 Some(arrival.envoy * self.scenario.network.workers + arrival.worker)
             }
-            Happens::Leaves(caller) | Happens::Answered(caller) => {
+            Occurrence::CallerLeaves(caller) | Occurrence::UpstreamAnswers(caller) => {
                 thread(self.callers[*caller].as_ref()?.engine)
             }
-            Happens::Ticks { engine, .. } => thread(*engine),
-            Happens::Reconfigured { thread, .. } => Some(*thread),
-            Happens::Begins(_) | Happens::Ends(_) | Happens::Replicates(_) => None,
+            Occurrence::Tick { engine, .. } => thread(*engine),
+            Occurrence::Reconfigured { thread, .. } => Some(*thread),
+            Occurrence::FaultBegins(_) | Occurrence::FaultEnds(_) | Occurrence::ReplicaLags(_) => None,
         }
     }
 
-    fn happen(&mut self, happens: Happens) {
-        if self.observer.wants_lines() && !matches!(happens, Happens::Ticks { .. }) {
-            let line = self.describe(&happens);
+    fn handle(&mut self, occurrence: Occurrence) {
+        if self.observer.wants_lines() && !matches!(occurrence, Occurrence::Tick { .. }) {
+            let line = self.describe(&occurrence);
             self.observer.line(self.now, line);
         }
-        match happens {
-            Happens::Network(event) => {
+        match occurrence {
+            Occurrence::Network(event) => {
                 let delivery = self.network.borrow_mut().handle(event);
                 if let Some(delivery) = delivery {
                     self.deliver(delivery);
                 }
             }
-            Happens::Begins(fault) => self.begin(fault),
-            Happens::Ends(fault) => self.end(fault),
-            Happens::Replicates(shard) => self.network.borrow_mut().replicate(shard),
-            Happens::Arrives(caller) => self.arrive(caller),
-            Happens::Leaves(caller) => self.leave(caller),
-            Happens::Answered(caller) => self.answered(caller),
-            Happens::Ticks { engine, round } => self.tick(engine, round),
-            Happens::Reconfigured { thread, loses } => self.reconfigure(thread, loses),
+            Occurrence::FaultBegins(fault) => self.begin(fault),
+            Occurrence::FaultEnds(fault) => self.end(fault),
+            Occurrence::ReplicaLags(shard) => self.network.borrow_mut().replicate(shard),
+            Occurrence::RequestArrives(caller) => self.arrive(caller),
+            Occurrence::CallerLeaves(caller) => self.leave(caller),
+            Occurrence::UpstreamAnswers(caller) => self.answered(caller),
+            Occurrence::Tick { engine, round } => self.tick(engine, round),
+            Occurrence::Reconfigured { thread, loses } => self.reconfigure(thread, loses),
         }
     }
 
-    fn describe(&self, happens: &Happens) -> String {
-        match happens {
-            Happens::Begins(fault) => format!("begins: {}", self.scenario.faults[*fault]),
-            Happens::Ends(fault) => format!("ends: {}", self.scenario.faults[*fault]),
-            Happens::Network(event) => event.to_string(),
+    fn describe(&self, occurrence: &Occurrence) -> String {
+        match occurrence {
+            Occurrence::FaultBegins(fault) => format!("begins: {}", self.scenario.faults[*fault]),
+            Occurrence::FaultEnds(fault) => format!("ends: {}", self.scenario.faults[*fault]),
+            Occurrence::Network(event) => event.to_string(),
             other => format!("{other:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! The shell around one engine: when the host ticks, and how many requests still need it.
 
-use super::shared::Shared;
-use crate::network::transport::Tap;
+use super::shared::SharedMemory;
+use crate::network::transport::CheckedStreams;
 use crate::time::{Clock, Micros, MS};
 use headgate_core::engine::{CallId, Engine};
 use headgate_core::identify::Hasher;
@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// An engine under one configuration.
-pub struct Instance {
-    pub engine: Engine<Tap<CallId>, Shared>,
+pub struct EngineInstance {
+    pub engine: Engine<CheckedStreams<CallId>, SharedMemory>,
     pub policy: Rc<Policy>,
     /// Of the world's worker threads.
     pub thread: usize,
@@ -26,9 +26,13 @@ pub struct Instance {
     pub ticks: u64,
 }
 
-impl Instance {
-    pub fn new(engine: Engine<Tap<CallId>, Shared>, policy: Rc<Policy>, thread: usize) -> Instance {
-        Instance {
+impl EngineInstance {
+    pub fn new(
+        engine: Engine<CheckedStreams<CallId>, SharedMemory>,
+        policy: Rc<Policy>,
+        thread: usize,
+    ) -> EngineInstance {
+        EngineInstance {
             engine,
             policy,
             thread,

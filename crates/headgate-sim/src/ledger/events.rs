@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// What one engine told.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct EventCounts {
     decided: BTreeMap<(&'static str, &'static str), u64>,
     denied: u64,
     abandoned: u64,
@@ -18,7 +18,7 @@ pub(super) struct Told {
     permits_unspent: u64,
 }
 
-impl Told {
+impl EventCounts {
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::Decided { outcome, by } => {
@@ -36,37 +36,44 @@ impl Told {
 }
 
 impl Ledger {
-    /// Compares what engines told with what became of requests. `lives`: their permits have all ended.
-    pub(super) fn check_told(&mut self, engine: usize, lives: bool) {
-        let mut same = Told::default();
-        let mut denied = 0;
-        for asked in self.asked.iter().flatten().filter(|asked| asked.engine == engine) {
-            match &asked.decided {
+    /// Compares the events of an engine with what became of its requests. `is_running`: the engine was not dropped, so
+    /// that all of its permits must be accounted for.
+    pub(super) fn check_events(&mut self, engine: usize, is_running: bool) {
+        let mut expected = EventCounts::default();
+        for record in self
+            .requests
+            .iter()
+            .flatten()
+            .filter(|record| record.engine == engine)
+        {
+            match &record.decided {
                 Some(decided) if decided.by_fallback => {}
                 Some(decided) => {
                     let words = (decided.outcome.as_str(), decided.by.as_str());
-                    let known = self.told[engine].decided.keys();
-                    let known = known.copied().find(|known| *known == words);
-                    *same.decided.entry(known.unwrap_or(("", ""))).or_default() += 1;
-                    denied += u64::from(decided.outcome == "denied");
-                    same.waited += u64::from(asked.id.is_some());
+                    let reported = self.event_counts[engine].decided.keys();
+                    let reported = reported.copied().find(|reported| *reported == words);
+                    *expected.decided.entry(reported.unwrap_or(("", ""))).or_default() += 1;
+                    expected.denied += u64::from(decided.outcome == "denied");
+                    expected.waited += u64::from(record.id.is_some());
                 }
-                None => same.abandoned += u64::from(asked.left.is_some()),
+                None => expected.abandoned += u64::from(record.left.is_some()),
             }
         }
-        same.denied = denied;
-        let told = &self.told[engine];
-        let (taken, spent) = (self.taken.get(&engine), self.spent.get(&engine));
-        let (taken, spent) = (taken.copied().unwrap_or(0), spent.copied().unwrap_or(0));
-        let permits = !lives || told.permits_taken == taken && told.permits_unspent + spent == taken;
-        // Of those who left some had waited, and were decided before they could be told.
-        let waited = told.waited >= same.waited && told.waited <= same.waited + same.abandoned;
-        let counts = told.decided == same.decided && told.denied == same.denied;
-        if !(permits && waited && counts && told.abandoned == same.abandoned) {
+        let counts = &self.event_counts[engine];
+        let taken = self.taken.get(&engine).copied().unwrap_or(0);
+        let spent = self.spent.get(&engine).copied().unwrap_or(0);
+        let permits = !is_running || counts.permits_taken == taken && counts.permits_unspent + spent == taken;
+        // Some of the requests whose callers left had waited and were decided, but not carried out.
+        let waited =
+            counts.waited >= expected.waited && counts.waited <= expected.waited + expected.abandoned;
+        let decisions = counts.decided == expected.decided
+            && counts.denied == expected.denied
+            && counts.abandoned == expected.abandoned;
+        if !(permits && waited && decisions) {
             let what = format!(
-                "engine {engine} told {told:?}, and there were {same:?}, permits {taken}, spent {spent}"
+                "engine {engine} reported {counts:?}, expected {expected:?}, permits taken {taken}, spent {spent}"
             );
-            self.broke("told", what);
+            self.broke("events", what);
         }
     }
 
@@ -75,7 +82,9 @@ impl Ledger {
         let response = &self.scenario.arrivals[caller].response;
         let has = |name: &str, value: &str| response.iter().any(|(n, v)| n == name && v == value);
         let own = response.iter().any(|(name, _)| name == headers::REMAINING);
-        let Some(asked) = &self.asked[caller] else { return };
+        let Some(record) = &self.requests[caller] else {
+            return;
+        };
         let figures: Vec<String> = edits
             .add
             .iter()
@@ -84,7 +93,7 @@ impl Ledger {
             .collect();
         let expected: Vec<String> = match has(":status", "429") {
             true => Vec::new(),
-            false => asked.shown.iter().cloned().collect(),
+            false => record.shown.iter().cloned().collect(),
         };
         let removes = edits.remove.iter().any(|name| name == headers::REMAINING);
         let is_removed = removes == (own && !has(":status", "429"));
@@ -96,19 +105,21 @@ impl Ledger {
 
     /// Where a shard has kept one caller waiting for all of its time, others are not kept: its breaker is open.
     pub(super) fn check_breaker_opens(&mut self, caller: usize) {
-        let Some(asked) = self.asked(caller) else { return };
-        let Some(shard) = self.only_shard(asked) else {
+        let Some(record) = self.request(caller) else {
             return;
         };
-        let since = self.silent_since(asked.engine, shard);
-        let Some(first) = self.timed_out.get(&(asked.engine, shard)) else {
+        let Some(shard) = self.only_shard(record) else {
+            return;
+        };
+        let since = self.silent_since(record.engine, shard);
+        let Some(first) = self.timed_out.get(&(record.engine, shard)) else {
             return;
         };
         // What was known of a shard is lost where an engine is told of another one in its place.
-        let known = self.network.borrow().knows_borders(asked.engine, *first);
-        let waited = self.now - asked.at;
+        let known = self.network.borrow().knows_slot_owners(record.engine, *first);
+        let waited = self.now - record.at;
         if known
-            && since.is_some_and(|since| *first >= since && asked.at > first + 5 * MS)
+            && since.is_some_and(|since| *first >= since && record.at > first + 5 * MS)
             && waited > 20 * MS
         {
             let what = format!("request {caller} waits {waited} µs for shard {shard}, which has been silent");
@@ -119,16 +130,20 @@ impl Ledger {
     /// The shard to which a part of a request goes; `None`: it was cut off another part.
     pub(super) fn shard_of_part(&self, engine: usize, id: RequestId, part: u16) -> Option<usize> {
         let caller = self.caller_of(engine, id)?;
-        let group = self.asked(caller)?.groups.get(usize::from(part))?;
+        let group = self.request(caller)?.groups.get(usize::from(part))?;
         Some(super::shard_of(&self.network.borrow(), group.keys.first()?))
     }
 
     /// A call is refused since the breaker is open. It may be, unless a probe has closed it and nothing has failed since.
     pub(super) fn check_breaker_reopens(&mut self, engine: usize, part: u16) {
-        let Some(asked) = self.arriving.get(&engine).and_then(|caller| self.asked(*caller)) else {
+        let Some(record) = self
+            .arriving
+            .get(&engine)
+            .and_then(|caller| self.request(*caller))
+        else {
             return;
         };
-        let Some(key) = asked
+        let Some(key) = record
             .groups
             .get(usize::from(part))
             .and_then(|group| group.keys.first())
@@ -142,12 +157,12 @@ impl Ledger {
             return;
         };
         if probed > self.now
-            || !network.knows_borders(engine, probed)
+            || !network.knows_slot_owners(engine, probed)
             || self.stalled(engine, probed, self.now) > 0
         {
             return;
         }
-        let fails = |call: &super::Called| {
+        let fails = |call: &super::CallRecord| {
             let deadline = call.made + timeout;
             let failed = call
                 .ended
@@ -156,7 +171,8 @@ impl Ledger {
             failed || call.made >= probed && late && deadline <= self.now
         };
         // A call of which it is not known to which shard it goes may be to this one.
-        let own = |call: &&super::Called| call.engine == engine && call.shard.is_none_or(|own| own == shard);
+        let own =
+            |call: &&super::CallRecord| call.engine == engine && call.shard.is_none_or(|own| own == shard);
         let failed = self.calls.values().filter(own).any(fails);
         drop(network);
         if !failed {
@@ -168,25 +184,28 @@ impl Ledger {
 
     /// Notes a request that a silent shard kept for all of its time.
     pub(super) fn note_time_out(&mut self, caller: usize) {
-        let Some(asked) = self.asked(caller) else { return };
-        let timeout = self.engines[asked.engine].policy.redis.timeout.as_micros() as u64;
-        let Some(shard) = self.only_shard(asked) else {
+        let Some(record) = self.request(caller) else {
             return;
         };
-        let since = self.silent_since(asked.engine, shard);
-        if since.is_some_and(|since| asked.at >= since) && self.now >= asked.at + timeout && !asked.failed {
-            let key = (asked.engine, shard);
+        let timeout = self.engines[record.engine].policy.redis.timeout.as_micros() as u64;
+        let Some(shard) = self.only_shard(record) else {
+            return;
+        };
+        let since = self.silent_since(record.engine, shard);
+        if since.is_some_and(|since| record.at >= since) && self.now >= record.at + timeout && !record.failed
+        {
+            let key = (record.engine, shard);
             self.timed_out.insert(key, self.now);
         }
     }
 
     /// The shard of all of its counters, where its engine knows the shards.
-    fn only_shard(&self, asked: &super::Asked) -> Option<usize> {
+    fn only_shard(&self, record: &super::RequestRecord) -> Option<usize> {
         let network = self.network.borrow();
-        if !network.knows_borders(asked.engine, asked.at) || asked.id.is_none() {
+        if !network.knows_slot_owners(record.engine, record.at) || record.id.is_none() {
             return None;
         }
-        let mut keys = asked.groups.iter().flat_map(|group| &group.keys);
+        let mut keys = record.groups.iter().flat_map(|group| &group.keys);
         let shard = super::shard_of(&network, keys.next()?);
         keys.all(|key| super::shard_of(&network, key) == shard)
             .then_some(shard)

@@ -1,6 +1,6 @@
 //! What engines know of the slots' owners, and whether they keep shards apart by it.
 
-use super::stream::{PlaceId, Stream};
+use super::stream::{ReplyPlaceId, Stream};
 use super::Network;
 use crate::time::{Micros, MS};
 
@@ -12,8 +12,8 @@ impl Network {
     /// sent later.
     pub(super) fn check_own_stream(&mut self, id: u32, shard: usize, tag: Option<u64>) {
         let (owner, now) = (self.stream(id).owner, self.now);
-        let known = self.borders.get(&owner).map_or(u64::MAX, |known| known.tags);
-        if !self.knows_borders(owner, now) || tag.is_none_or(|tag| tag <= known) {
+        let known = self.known_slots.get(&owner).map_or(u64::MAX, |known| known.tags);
+        if !self.knows_slot_owners(owner, now) || tag.is_none_or(|tag| tag <= known) {
             self.stream(id).shard = None;
             return;
         }
@@ -25,13 +25,13 @@ impl Network {
     }
 
     /// Whether the engine knew at that time who owns which slots, as it is now.
-    pub fn knows_borders(&self, owner: usize, at: Micros) -> bool {
-        let known = self.borders.get(&owner);
+    pub fn knows_slot_owners(&self, owner: usize, at: Micros) -> bool {
+        let known = self.known_slots.get(&owner);
         known.is_some_and(|known| known.since <= at && known.version == self.cluster.version)
     }
 
     /// A reply to a probe: what it says reaches the engine by the time that is noted.
-    pub(super) fn note_probe(&mut self, place: PlaceId, shard: usize, reply: &[u8]) {
+    pub(super) fn note_probe(&mut self, place: ReplyPlaceId, shard: usize, reply: &[u8]) {
         let stream = self.stream(place.stream);
         let (owner, opened, sent) = (stream.owner, stream.opened, stream.probe(place.number));
         // One that had to wait for its stream may be late all the same.
@@ -48,8 +48,8 @@ impl Network {
     }
 
     /// Whether the engine was ever told who owns which slots.
-    pub fn was_told_borders(&self, owner: usize) -> bool {
-        self.borders.contains_key(&owner)
+    pub fn has_learned_slot_owners(&self, owner: usize) -> bool {
+        self.known_slots.contains_key(&owner)
     }
 
     /// How many streams the engine has open.
