@@ -93,7 +93,7 @@ fn of_envoy(envoy: Target, what: &[&str]) -> Option<Fault> {
     }
 }
 
-/// Which one, by a number from 1.
+/// The target that a number from 1 names.
 fn which(number: &str, what: &str, count: usize) -> Result<Target, String> {
     match number.parse::<usize>() {
         Ok(number) if (1..=count).contains(&number) => Ok(Target::One(number - 1)),

@@ -1,4 +1,4 @@
-//! Draws a history: which policy, how many Envoys, what callers do, what goes wrong.
+//! Draws a random scenario: policies, number of Envoys, requests and faults.
 
 use crate::choices::Choices;
 use crate::fault::{Fault, PlannedFault, Target};
@@ -9,13 +9,13 @@ use crate::time::{Micros, MS, SECOND};
 use crate::world::{Arrival, Scenario};
 use std::rc::Rc;
 
-/// Faults have ended this long after the start.
+/// All faults have ended at this time after the start.
 pub const FAULTS_END: Micros = 4 * SECOND;
 
-/// Callers come again: by then everything is well.
+/// At this time everything has recovered, and a last series of requests starts.
 pub const WELL_AGAIN: Micros = 12 * SECOND;
 
-/// A random history.
+/// A random scenario.
 pub fn draw(choices: &mut Choices) -> Scenario {
     let first = choices.index(policies::COUNT);
     let network = network(choices);
@@ -31,11 +31,11 @@ pub fn draw(choices: &mut Choices) -> Scenario {
         .iter()
         .any(|policy| policy.limits.iter().any(|limit| limit.lease.is_some()));
     let mut arrivals = arrivals(choices, &network, leased);
-    meet(choices, &mut faults, &arrivals);
+    align_with_requests(choices, &mut faults, &arrivals);
     arrivals.extend(afterwards(choices, &faults, &network));
     arrivals.sort_by_key(|arrival| arrival.at);
     Scenario {
-        // Early or late in windows.
+        // At a random position in the windows.
         unix_us: 1_700_000_000 * SECOND + choices.below(20 * SECOND),
         seed: choices.below(u64::MAX),
         network,
@@ -92,8 +92,8 @@ fn faults(choices: &mut Choices, network: &NetworkSettings) -> Vec<PlannedFault>
         .collect()
 }
 
-/// Has some faults of workers and streams come just when a request is under way there.
-fn meet(choices: &mut Choices, faults: &mut [PlannedFault], arrivals: &[Arrival]) {
+/// Moves some faults of workers and streams to a time at which a request is in progress there.
+fn align_with_requests(choices: &mut Choices, faults: &mut [PlannedFault], arrivals: &[Arrival]) {
     for planned in faults.iter_mut() {
         let envoy = match &mut planned.fault {
             Fault::Stall { envoy, .. }
@@ -112,7 +112,7 @@ fn meet(choices: &mut Choices, faults: &mut [PlannedFault], arrivals: &[Arrival]
         }
         *envoy = Target::One(arrival.envoy);
         let lasts = planned.until - planned.from;
-        // Before it leaves the Envoy, on its way, or as its reply comes.
+        // Before the call leaves the Envoy, while it is on the network, or when its reply arrives.
         let within = *choices.pick(&[MS, 2 * MS, 6 * MS]);
         planned.from = arrival.at + choices.below(within);
         planned.until = (planned.from + lasts).min(FAULTS_END);
@@ -120,7 +120,7 @@ fn meet(choices: &mut Choices, faults: &mut [PlannedFault], arrivals: &[Arrival]
     faults.sort_by_key(|planned| planned.from);
 }
 
-/// Callers that come just as some faults end, when much happens at once.
+/// Requests that arrive while a fault ends, when many things happen at the same time.
 fn afterwards(choices: &mut Choices, faults: &[PlannedFault], network: &NetworkSettings) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
     for planned in faults.iter().filter(|planned| !planned.fault.is_moment()) {
@@ -136,7 +136,7 @@ fn afterwards(choices: &mut Choices, faults: &[PlannedFault], network: &NetworkS
     arrivals
 }
 
-/// Errors that a node answers with, and whether only to what would write.
+/// Errors of a node, and whether only commands that write get them.
 const ERRORS: [(&str, bool); 9] = [
     ("OOM command not allowed when used memory > 'maxmemory'.", true),
     ("READONLY You can't write against a read only replica.", true),
@@ -215,14 +215,14 @@ fn fault(choices: &mut Choices, network: &NetworkSettings) -> Fault {
     }
 }
 
-/// What callers send: bursts, steady traffic and single requests, then some when all is well again.
+/// Bursts, steady traffic and single requests, then some more after the recovery.
 fn arrivals(choices: &mut Choices, network: &NetworkSettings, leased: bool) -> Vec<Arrival> {
     let clients = 1 + choices.index(4);
     let mut times = Vec::new();
     for _ in 0..1 + choices.index(3) {
         let start = choices.below(2 * SECOND);
         let (count, apart) = match choices.below(4) {
-            // More at once than are let through in one call of a VM.
+            // More requests at once than the filter carries out in one call of its VM.
             0 if choices.percent(10) => (150, 0),
             0 => (5 + choices.below(25), 0),
             1 => (10 + choices.below(40), choices.between(MS..=30 * MS)),
@@ -238,7 +238,7 @@ fn arrivals(choices: &mut Choices, network: &NetworkSettings, leased: bool) -> V
     let mut arrivals = Vec::with_capacity(times.len());
     for (n, at) in times.into_iter().enumerate() {
         let place = match at >= WELL_AGAIN {
-            // Each worker is asked.
+            // Every worker gets requests.
             true => n as u64 % places,
             false => choices.below(places),
         };

@@ -1,18 +1,18 @@
-//! What can go wrong in a world, and when.
+//! The faults of a world, and their times.
 
 use crate::time::Micros;
 use std::fmt;
 
-/// A fault and the time in which it holds.
+/// A fault and the time span in which it is active.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedFault {
     pub from: Micros,
-    /// For a fault that is a moment, as `from`.
+    /// The end, in µs since the start. Equal to `from` for an instantaneous fault.
     pub until: Micros,
     pub fault: Fault,
 }
 
-/// Which shards a fault is about, or which Envoys.
+/// The shards, Envoys or workers that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     All,
@@ -29,71 +29,71 @@ impl Target {
     }
 }
 
-/// One kind of fault. Shards and Envoys are named by index; an index that does not exist is no fault.
+/// A fault. Shards, Envoys and workers are identified by index from 0. An index that does not exist has no effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// The node is not running. It comes back without its scripts and, where `loses`, without its memory.
+    /// The node is not running. It restarts without its scripts and, if `loses`, without its memory.
     Down { shard: Target, loses: bool },
-    /// The node does nothing, as after SIGSTOP. It then executes what was sent to it.
+    /// The node does nothing, as after SIGSTOP. At the end it executes the commands that it received meanwhile.
     Frozen { shard: Target },
-    /// As `Down`, and a replica takes over: another node, whose memory is `lag` old and whose clock differs by
-    /// `clock_us`.
+    /// As `Down`, and a replica takes over at the end: another node with the memory of `lag` before the fault, and with
+    /// a clock that differs by `clock_us`.
     Failover {
         shard: usize,
         lag: Micros,
         clock_us: i64,
     },
-    /// Each way takes so much longer.
+    /// Each direction takes this much longer.
     Latency { shard: Target, extra: Micros },
-    /// So many in 100 commands get no reply: they are lost on their way (`before`), or the reply is.
+    /// A percentage of the commands gets no reply: the command is lost (`before`), or its reply is.
     Loss {
         shard: Target,
         percent: u64,
         before: bool,
     },
-    /// The node answers with this error; where `writes`, only to what would write.
+    /// The node returns this error; if `writes`, only to commands that write.
     Error {
         shard: Target,
         text: &'static str,
         writes: bool,
     },
-    /// A moment: the node forgets its scripts.
+    /// Instantaneous: the node drops its cached scripts, as after `SCRIPT FLUSH`.
     ScriptFlush { shard: Target },
-    /// These slots move to this shard, and are its own in the end. Meanwhile, calls with several keys are answered with
+    /// These slots move to this shard, which owns them at the end. Meanwhile calls with several keys get the error
     /// TRYAGAIN.
     Moving { first: u16, last: u16, to: usize },
-    /// A moment: the node's clock is set by so much.
+    /// Instantaneous: the node's clock jumps by this much.
     ClockStep { shard: Target, by_us: i64 },
-    /// A moment: the streams of the Envoy end with this gRPC status.
+    /// Instantaneous: the open streams of the Envoy end with this gRPC status.
     BreakStreams { envoy: Target, status: u32 },
-    /// A moment: something that is no reply comes on each stream of the Envoy.
+    /// Instantaneous: bytes that are not RESP arrive on each open stream of the Envoy.
     Garbage { envoy: Target },
-    /// The host opens no stream.
+    /// The host refuses to open streams.
     NoStreams { envoy: Target },
-    /// Streams that are opened end at once, with gRPC status 14.
+    /// New streams end immediately, with gRPC status 14.
     StreamsDie { envoy: Target },
-    /// What is sent on an open stream is refused: the stream is gone, and no event said so.
+    /// The host refuses messages on open streams: the stream has ended without an event.
     SendFails { envoy: Target },
-    /// Streams on which something is sent go dead: what is sent reaches nobody, then and later.
+    /// Streams on which a message is sent lose it and all further messages, without an error.
     Mute { envoy: Target },
-    /// `redis_proxy` knows no node.
+    /// `redis_proxy` has no node yet and answers `no upstream host`.
     NoHost { envoy: Target },
-    /// `redis_proxy` reaches no node.
+    /// `redis_proxy` cannot connect to any node and answers `upstream failure`.
     UpstreamFailure { envoy: Target },
-    /// The guard is of another release, and refuses the script.
+    /// The guard is of another release and refuses the current script.
     GuardRefuses { envoy: Target },
-    /// A moment: the guard in front of streams that are open is of another release from now on, as those of a listener
-    /// that is replaced. New streams meet the right one.
+    /// Instantaneous: the guard of the open streams is of another release from now on, as with the draining connections
+    /// of a listener that is replaced. New streams get the right guard.
     OldGuard { envoy: Target },
-    /// The worker of the Envoy does nothing: its machine stalls, or its loop is full.
+    /// The worker thread of the Envoy does nothing: the machine stalls, or the event loop is busy.
     Stall { envoy: Target, worker: Target },
-    /// A moment: the Envoy is given a new configuration. The engines of the old one serve their requests to the end, or
-    /// are lost at once.
+    /// Instantaneous: the Envoy gets a new configuration. The engines of the old configuration finish their requests
+    /// or, if `loses`, are lost at once.
     Reconfigure { envoy: Target, loses: bool },
 }
 
 impl Fault {
-    /// Whether it happens at one moment, after which nothing has to end.
+    /// Whether the fault is instantaneous, so that it has no end.
     pub fn is_moment(&self) -> bool {
         matches!(
             self,

@@ -1,21 +1,21 @@
-//! The one made-up request: what a caller sends, and what the engine makes of it.
+//! A request in memory, as test code and the native command use it.
 
 use headgate_core::engine::{Exchange, Response};
 use headgate_core::headers::Header;
 use headgate_core::identify::{Attributes, Headers, TlsField};
 use std::net::IpAddr;
 
-/// A request in memory.
+/// The attributes of a request, and the changes that the engine makes to it.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// Names in lower case, pseudo headers among them.
+    /// Headers with names in lower case, including pseudo headers.
     pub headers: Vec<(String, Vec<u8>)>,
     pub address: Option<IpAddr>,
-    /// The path's keys joined by dots.
+    /// Dynamic metadata: the keys of the path joined by dots, and the value.
     pub metadata: Vec<(String, String)>,
     pub tls: Vec<(TlsField, String)>,
     pub route: Option<String>,
-    /// What the engine set.
+    /// The filter state that the engine has set.
     pub filter_state: Vec<(String, Vec<u8>)>,
 }
 
@@ -33,7 +33,7 @@ impl Request {
         self.headers.push((name.to_owned(), value.as_bytes().to_vec()));
     }
 
-    /// A text of the filter state; empty: there is none.
+    /// A value of the filter state as text, or an empty text.
     pub fn state(&self, name: &str) -> &str {
         let found = self.filter_state.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| std::str::from_utf8(value).unwrap_or_default())
@@ -99,7 +99,7 @@ impl Exchange for Request {
     }
 }
 
-/// A response of an upstream, with the filter state of its request.
+/// The response of an upstream, with the filter state of its request.
 pub struct UpstreamResponse<'a> {
     pub headers: &'a [(String, String)],
     pub request: &'a Request,

@@ -1,7 +1,7 @@
-//! The counting script as a simulated Redis runs it: a call's arguments are read as the script reads them, the
-//! [`Model`] counts, and the reply is packed as the script packs it.
+//! The counting script of the simulated Redis. It decodes the arguments of a call as the script does, counts with the
+//! [`Model`], and encodes the reply as the script does.
 //!
-//! Reading is strict: what the script would silently misread is [`MalformedCall`] here.
+//! The decoder is strict: arguments that the script would misread silently are a [`MalformedCall`] here.
 
 use crate::model::{Marks, Model};
 use headgate_core::limit::algorithm::Mark;
@@ -14,14 +14,14 @@ use std::fmt;
 const CHARGE_BYTES: usize = 3 + 5 * 2 + 4 * 8;
 const NUMBER_BYTES: usize = 7;
 
-/// Marks the argument by which a world knows the call again. The script reads no argument behind its fields.
+/// The first byte of the argument with the call's number. The script ignores arguments after its fields.
 pub const TAG: u8 = b'#';
 
-/// What a call asks for.
+/// The operation of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Count,
-    /// Counts permits that are spent later.
+    /// Takes permits that are spent later.
     Lease,
     GiveBack,
     Charge,
@@ -31,15 +31,15 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     pub mode: Mode,
-    /// Which limit of a policy a charge is of cannot be seen here: they are numbered.
+    /// The charges. A call does not contain their limits, so [`Charge::limit`] is the position of the charge.
     pub group: Group,
-    /// For [`Mode::GiveBack`]: under what it was charged.
+    /// For [`Mode::GiveBack`]: the marks of the charges.
     pub marks: Marks,
-    /// The world's number of the call.
+    /// The number of the call in the simulation.
     pub tag: Option<u64>,
 }
 
-/// What was done.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallResult {
     pub admitted: bool,
@@ -62,12 +62,12 @@ impl fmt::Display for Call {
     }
 }
 
-/// Why arguments are no call.
+/// The reason why arguments are not a valid call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MalformedCall(pub &'static str);
 
 impl Call {
-    /// Reads what follows the script's name: number of keys, keys, plan, fields.
+    /// Decodes the arguments after the script's name: number of keys, keys, plan, fields.
     ///
     /// # Errors
     /// What makes it no call.
@@ -120,7 +120,7 @@ impl Call {
         })
     }
 
-    /// The call as the core writes it.
+    /// Encodes a call as `headgate-core` does, and decodes it.
     ///
     /// # Errors
     /// What makes it no call.
@@ -141,7 +141,7 @@ impl Call {
         Call::read(&args.collect::<Vec<_>>())
     }
 
-    /// Does what the call asks for.
+    /// Executes the call at `clock_us` (unix time in µs).
     pub fn run(&self, model: &mut Model, clock_us: u64) -> CallResult {
         let group = &self.group;
         match self.mode {
@@ -164,7 +164,7 @@ impl Call {
         }
     }
 
-    /// Whether it would write: that is refused where a node is out of memory.
+    /// Whether the call would write. A node that is out of memory refuses such calls.
     pub fn writes(&self, model: &Model, clock_us: u64) -> bool {
         match self.mode {
             Mode::Count | Mode::Lease => {
@@ -191,7 +191,7 @@ impl CallResult {
         }
     }
 
-    /// The script's reply, as bytes of a bulk string.
+    /// The reply of the script: the bytes of a bulk string.
     pub fn pack(&self) -> Vec<u8> {
         let mut bytes = vec![u8::from(self.admitted)];
         for (at, verdict) in self.verdicts.iter().enumerate() {
@@ -215,7 +215,7 @@ impl CallResult {
     }
 }
 
-/// The number of the call whose arguments end so, in RESP.
+/// The number of the call whose arguments, in RESP, end with these bytes.
 pub fn tag_of(args: &[u8]) -> Option<u64> {
     let text = args.strip_suffix(b"\r\n")?;
     let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -227,7 +227,7 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Which fields are read from each key.
+/// The names of the fields of each key.
 fn by_key<'a>(counts: &[usize], mut names: &'a [Vec<u8>]) -> Vec<&'a [Vec<u8>]> {
     let mut all = Vec::with_capacity(counts.len());
     for count in counts {
@@ -238,7 +238,7 @@ fn by_key<'a>(counts: &[usize], mut names: &'a [Vec<u8>]) -> Vec<&'a [Vec<u8>]> 
     all
 }
 
-/// What is left of the packed plan.
+/// The rest of the packed plan.
 struct Plan<'a>(&'a [u8]);
 
 impl Plan<'_> {
@@ -282,7 +282,7 @@ impl Plan<'_> {
             (4, _) | (_, 0) => return Err(MalformedCall("a field of a log, or none of another")),
             _ => {
                 let of_key = field_at(by_key[key], field)?;
-                // Where the plan is the first argument.
+                // The second place counts the fields of all keys.
                 let of_all = field_at(names, name.checked_sub(1).ok_or(MalformedCall("a field"))?)?;
                 (of_key == of_all)
                     .then_some(of_key)
@@ -337,7 +337,7 @@ impl Plan<'_> {
     }
 }
 
-/// From a place that counts from 1.
+/// The index for a place that counts from 1.
 fn place(place: u16, count: usize) -> Option<usize> {
     usize::from(place).checked_sub(1).filter(|at| *at < count)
 }

@@ -1,4 +1,4 @@
-//! The nodes of Redis: who owns which slot, what each knows, and what it answers to a command.
+//! The Redis nodes: owners of the slots, cached scripts, and replies to commands.
 
 use super::journal::{Execution, Journal};
 use crate::fault::Fault;
@@ -13,11 +13,11 @@ use redis_call::HashSlot;
 #[derive(Debug, Clone)]
 pub struct Node {
     pub id: String,
-    /// By how much its clock is ahead of the world's, in µs.
+    /// The offset of its clock from the world's clock, in µs.
     pub clock_us: i64,
-    /// Of the scripts in [`ACCEPTED`]: whether it knows them.
+    /// Whether it has cached each of the scripts in [`ACCEPTED`].
     scripts: Vec<bool>,
-    /// Counts how often its memory was lost, in part or in full.
+    /// How often its memory was lost, in part or in full.
     pub epoch: u32,
 }
 
@@ -25,21 +25,21 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Cluster {
     pub nodes: Vec<Node>,
-    /// First slot, last slot and shard; ascending, and all slots are in it.
+    /// First slot, last slot and shard. Ascending and without gaps.
     ranges: Vec<(u16, u16, usize)>,
-    /// One Redis that is no cluster.
+    /// A single Redis without cluster support.
     single: bool,
     pub model: Model,
     clock: Clock,
     named: u32,
-    /// Counts changes of who owns what.
+    /// How often the owners of the slots changed.
     pub version: u32,
 }
 
-/// What a command is, once it is past the guard.
+/// A command that has passed the guard.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// A call of the script that is named so or has this body.
+    /// A call of the script with this SHA-1 or this body.
     Script {
         script: Vec<u8>,
         with_body: bool,
@@ -47,7 +47,7 @@ pub enum Command {
         args: Vec<Vec<u8>>,
     },
     ClusterSlots,
-    /// Anything else; `redis_proxy` answers it by itself.
+    /// Any other command, which `redis_proxy` answers itself.
     Other {
         name: Vec<u8>,
         args: Vec<Vec<u8>>,
@@ -74,7 +74,7 @@ impl Command {
 }
 
 impl Cluster {
-    /// `shards` masters with equal shares of the slots; 0: one Redis that is no cluster.
+    /// `shards` masters with equal shares of the slots. 0: a single Redis without cluster support.
     pub fn new(clock: Clock, shards: usize) -> Cluster {
         let count = shards.max(1);
         let mut cluster = Cluster {
@@ -116,17 +116,17 @@ impl Cluster {
         unix.saturating_add_signed(self.nodes[shard].clock_us)
     }
 
-    pub fn forget_scripts(&mut self, shard: usize) {
+    pub fn flush_scripts(&mut self, shard: usize) {
         self.nodes[shard].scripts.fill(false);
     }
 
     pub fn lose_memory(&mut self, shard: usize) {
         self.nodes[shard].epoch += 1;
         let Cluster { model, ranges, .. } = self;
-        model.forget(|key| owner_in(ranges, key) == shard);
+        model.remove_keys(|key| owner_in(ranges, key) == shard);
     }
 
-    /// Another node takes over, which has what the shard held then.
+    /// Another node takes over the shard, with the memory `then` and a clock that differs by `clock_us`.
     pub fn fail_over(&mut self, shard: usize, then: &Model, clock_us: i64) {
         self.named += 1;
         self.version += 1;
@@ -139,7 +139,7 @@ impl Cluster {
         model.go_back(then, |key| owner_in(ranges, key) == shard);
     }
 
-    /// The slots are that shard's own from now on.
+    /// Moves the slots `first` to `last` to the shard `to`.
     pub fn give_slots(&mut self, first: u16, last: u16, to: usize) {
         if self.single || to >= self.nodes.len() || first > last || last >= HashSlot::COUNT {
             return;
@@ -179,7 +179,7 @@ impl Cluster {
         out
     }
 
-    /// Runs a call of the script on the shard's node, and notes it. `faults` are those that hold now.
+    /// Executes a command on the node of the shard, and records it. `faults` are the active faults.
     pub fn execute(
         &mut self,
         now: Micros,
@@ -258,7 +258,7 @@ impl Cluster {
         reply
     }
 
-    /// Whether the node can run it; a body is learned.
+    /// Whether the node knows the script. It caches a body.
     fn knows(&mut self, shard: usize, script: &[u8], with_body: bool) -> bool {
         let text = |known: &redis_call::Script| match with_body {
             true => known.body,

@@ -1,4 +1,4 @@
-//! Events of the network in words, for a history that is printed.
+//! Texts of the network's events, for a printed history.
 
 use super::cluster::Command;
 use super::{NetworkEvent, StreamEvent};

@@ -1,4 +1,4 @@
-//! What a world remembers of its network for the invariants: what was executed, what was answered, what broke a rule.
+//! The record of a network for the invariants: executed scripts, replies, and broken rules.
 
 use crate::script::{Call, CallResult};
 use crate::time::Micros;
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 pub struct Execution {
     pub at: Micros,
     pub shard: usize,
-    /// Of the shard's memory: what was counted in an earlier one may be lost.
+    /// The epoch of the shard's memory. Counters of earlier epochs may be lost.
     pub epoch: u32,
-    /// The node's clock, in unix µs.
+    /// The node's clock: unix time in µs.
     pub clock_us: u64,
     pub call: Call,
     pub result: CallResult,
@@ -21,13 +21,13 @@ pub struct Execution {
 #[derive(Debug, Default)]
 pub struct Journal {
     pub executions: Vec<Execution>,
-    /// Executions are not kept: nobody asks for them.
+    /// Does not keep the executions, for runs without a ledger.
     pub skips_executions: bool,
-    /// By a call's number: what was answered to it last, in RESP.
+    /// By call number: the last reply, in RESP.
     answers: BTreeMap<u64, Vec<u8>>,
-    /// By a call's number: until when it may be sent.
+    /// By call number: the deadline for sending it.
     pub deadlines: BTreeMap<u64, Micros>,
-    /// Rules that were broken: their names, and what happened.
+    /// The broken rules: name and description.
     pub broken: Vec<(&'static str, String)>,
 }
 
@@ -36,7 +36,7 @@ impl Journal {
         self.broken.push((rule, what));
     }
 
-    /// The call has come to an end.
+    /// Removes a call that has ended.
     pub fn ended(&mut self, tag: u64) {
         self.answers.remove(&tag);
         self.deadlines.remove(&tag);
@@ -46,7 +46,7 @@ impl Journal {
         self.answers.insert(tag, reply.to_vec());
     }
 
-    /// Whether this is what was answered last to the call of that number.
+    /// Whether this is the last reply to the call of that number.
     pub fn is_answer(&self, tag: u64, value: &Value) -> bool {
         let Some(reply) = self.answers.get(&tag) else {
             return false;

@@ -6,21 +6,21 @@ use std::collections::VecDeque;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkId {
-    /// Of the network's workers.
+    /// The index of the worker thread.
     pub worker: usize,
     pub shard: usize,
 }
 
-/// Connections follow each other: each has the generation of the one before, plus 1.
+/// The current connection. After its end there is a new one, with the next generation.
 #[derive(Debug, Default)]
 pub struct Link {
     generation: u32,
     numbered: u64,
     in_flight: VecDeque<CommandInFlight>,
-    /// When the newest command arrives at the node, and when the newest reply is back.
+    /// The arrival times of the newest command at the node and of the newest reply.
     last_out: Micros,
     last_back: Micros,
-    /// A command or a reply was lost, and so are all that follow it.
+    /// A command or a reply was lost, so all that follow it are lost, too.
     pub silent: bool,
 }
 
@@ -32,7 +32,7 @@ struct CommandInFlight {
 }
 
 impl Link {
-    /// Notes a command that is sent; its generation and number.
+    /// Records a command that is sent. Returns its generation and number.
     pub fn sent(&mut self, place: ReplyPlaceId, tag: Option<u64>) -> (u32, u64) {
         self.numbered += 1;
         self.in_flight.push_back(CommandInFlight {
@@ -43,7 +43,7 @@ impl Link {
         (self.generation, self.numbered)
     }
 
-    /// When a command arrives that would take until `at` by itself.
+    /// The arrival time of a command: `at`, or later, so that commands arrive in order.
     pub fn arrives(&mut self, at: Micros) -> Micros {
         self.last_out = self.last_out.max(at);
         self.last_out
@@ -55,7 +55,7 @@ impl Link {
         self.last_back
     }
 
-    /// A command or a reply of that connection is lost.
+    /// Loses a command or a reply of that connection.
     pub fn falls_silent(&mut self, generation: u32) {
         self.silent |= !self.is_over(generation);
     }
@@ -69,13 +69,13 @@ impl Link {
         !self.is_over(generation) && self.in_flight.iter().any(|command| command.number == number)
     }
 
-    /// Who waits for the command.
+    /// Where the reply to the command belongs.
     pub fn place_of(&self, number: u64) -> Option<ReplyPlaceId> {
         let command = self.in_flight.iter().find(|command| command.number == number)?;
         Some(command.place)
     }
 
-    /// Whose reply this is.
+    /// Removes the command whose reply has arrived. Returns where the reply belongs, and the call number.
     pub fn replied(&mut self, generation: u32, number: u64) -> Option<(ReplyPlaceId, Option<u64>)> {
         if self.is_over(generation) || self.in_flight.front()?.number != number {
             return None;
@@ -84,7 +84,7 @@ impl Link {
         Some((command.place, command.tag))
     }
 
-    /// The connection of that generation ends; whose commands fail.
+    /// Ends the connection of that generation. Returns the commands that fail.
     pub fn broke(&mut self, generation: u32) -> Vec<(ReplyPlaceId, Option<u64>)> {
         if self.is_over(generation) {
             return Vec::new();

@@ -1,12 +1,19 @@
-//! From a worker's streams to Redis and back: the listener of the Redis call, `redis_proxy` and the nodes, in
-//! simulated time.
+//! The simulated transport between the streams of a worker and Redis: the listener of the Redis call, `redis_proxy` and
+//! the nodes.
 //!
-//! Layout: [`proxy`] is the guard and `redis_proxy`, [`stream`] the worker's side of it and [`link`] the nodes' side;
-//! [`cluster`] is Redis; [`slot_owners`] is what engines know of it; [`transport`] lets the real streams of the core run on it. This file moves commands and replies between them.
+//! # Layout
+//! - [`transport`]: runs the real streams of `redis-call` on this network, and checks each call.
+//! - [`proxy`]: the guard and `redis_proxy`. [`stream`] is the side of a worker, [`link`] the side of the nodes.
+//! - [`cluster`]: the Redis nodes and their slots.
+//! - [`slot_owners`]: which engines know the owners of the slots.
+//! - [`faults`], [`replies`], [`journal`], [`display`]: start and end of faults, the way back to the workers, the
+//!   record for the invariants, and texts.
 //!
-//! What is modelled after Envoy and Redis: replies come in the order of the commands on each stream; each worker has
-//! one connection to each node, on which commands are executed and answered in order; a command without a reply in its
-//! time ends that connection, and all commands on it fail; a frozen node executes what it was sent once it thaws.
+//! This file moves commands to the nodes.
+//!
+//! Modelled after Envoy and Redis: the replies on a stream have the order of its commands. Each worker has one connection
+//! to each node, which executes and answers commands in order. A command that has no reply within `op_timeout` ends that
+//! connection, and all commands on it fail. A frozen node executes the received commands when it continues.
 
 pub mod cluster;
 mod display;
@@ -33,41 +40,41 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use stream::{ReplyPlaceId, Stream};
 
-/// What holds for a network as long as it lives.
+/// The fixed properties of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkSettings {
     pub envoys: usize,
-    /// For each Envoy.
+    /// Worker threads of each Envoy.
     pub workers: usize,
-    /// 0: one Redis that is no cluster.
+    /// Shards of the Redis Cluster. 0: a single Redis without cluster support.
     pub shards: usize,
-    /// Whether `redis_proxy` passes `CLUSTER SLOTS` on, as from Envoy 1.37.
+    /// Whether `redis_proxy` supports `CLUSTER SLOTS`, as Envoy 1.37 and later do.
     pub discovery: bool,
-    /// How long a message takes within an Envoy, at most.
+    /// The maximum delay of a message within an Envoy, in µs.
     pub hop: Micros,
-    /// How long one way between `redis_proxy` and a node takes: least and most.
+    /// The minimum and maximum delay of one direction between `redis_proxy` and a node, in µs.
     pub way: (Micros, Micros),
-    /// How long an engine uses a stream, and up to a quarter more.
+    /// How long an engine uses a stream, in µs. Up to a quarter is added at random.
     pub stream_life: Micros,
-    /// `op_timeout` of `redis_proxy`.
+    /// `op_timeout` of `redis_proxy`, in µs.
     pub op_timeout: Micros,
-    /// The prefix of keys, without its colon.
+    /// The key prefix, without its colon.
     pub prefix: String,
 }
 
-/// Something that happens in the network by itself.
+/// An event that the network plans for itself.
 #[derive(Debug)]
 pub enum NetworkEvent {
-    /// A message reaches the guard.
+    /// A message arrives at the guard.
     AtGuard { stream: u32 },
-    /// A command reaches its node.
+    /// A command arrives at its node.
     AtNode {
         link: LinkId,
         generation: u32,
         number: u64,
         command: Command,
     },
-    /// A reply is back at `redis_proxy`.
+    /// A reply arrives at `redis_proxy`.
     Replied {
         link: LinkId,
         generation: u32,
@@ -76,21 +83,21 @@ pub enum NetworkEvent {
     },
     /// The connection to a node has ended.
     Broke { link: LinkId, generation: u32 },
-    /// A command has had its time.
+    /// The `op_timeout` of a command has passed.
     Overdue {
         link: LinkId,
         generation: u32,
         number: u64,
     },
-    /// Something reaches a worker.
+    /// An event of a stream arrives at a worker.
     ToWorker(Delivery),
 }
 
-/// What a worker is to be told.
+/// An event of a stream on its way to a worker.
 #[derive(Debug)]
 pub struct Delivery {
     pub worker: usize,
-    /// Which of the world's engines.
+    /// The index of the engine that opened the stream.
     pub owner: usize,
     pub stream: u32,
     pub what: StreamEvent,
@@ -102,24 +109,24 @@ pub enum StreamEvent {
     Closed(u32),
 }
 
-/// What an engine was told of the slots' owners, or that it was told something.
+/// When an engine learned the owners of the slots.
 #[derive(Debug)]
 struct KnownSlots {
     since: Micros,
-    /// Of the cluster, then.
+    /// The version of the cluster at that time.
     version: u32,
-    /// Calls with higher numbers were made later.
+    /// The last call number before that time.
     tags: u64,
 }
 
 pub struct Network {
     clock: Clock,
-    /// Set by the world before anything happens.
+    /// The current time. The world sets it before each event.
     pub now: Micros,
     pub settings: NetworkSettings,
     pub cluster: Cluster,
     pub journal: Journal,
-    /// What is to happen, for the world to plan.
+    /// New events, which the world moves into its queue.
     pub planned: Vec<(Micros, NetworkEvent)>,
     rng: Rng,
     faults: Vec<Fault>,
@@ -127,15 +134,15 @@ pub struct Network {
     streams: Vec<Stream>,
     /// By worker and shard.
     links: Vec<Link>,
-    /// What frozen nodes were sent.
+    /// Commands that frozen nodes have received, by shard.
     inbox: Vec<(usize, NetworkEvent)>,
-    /// What a failing shard's memory will be.
+    /// The memory of the replica that takes over, by failing shard.
     replicas: Vec<(usize, Model)>,
-    /// By engine: since when it knows the slots' owners, in which version of the cluster.
+    /// By engine.
     known_slots: BTreeMap<usize, KnownSlots>,
-    /// By engine and shard: when a probe was last answered well, and soon.
+    /// By engine and shard: the time of the last probe with a timely reply.
     probed: BTreeMap<(usize, usize), Micros>,
-    /// The numbers that calls were given so far.
+    /// The number of calls so far. Calls are numbered from 1.
     tags: u64,
     rules: Rc<Rules>,
     other_rules: Rc<Rules>,
@@ -194,7 +201,7 @@ impl Network {
         None
     }
 
-    /// Which worker thread an event happens in; `None`: in Redis.
+    /// The worker thread that handles the event; `None`: Redis does.
     pub fn worker_of(&self, event: &NetworkEvent) -> Option<usize> {
         match event {
             NetworkEvent::AtGuard { stream } => Some(self.streams[*stream as usize - 1].worker),
@@ -206,7 +213,7 @@ impl Network {
         }
     }
 
-    /// Whether the worker is still to be told; if it is told of an end, nothing more comes on that stream.
+    /// Whether the worker still gets this event. After the end of a stream, it gets no further event of it.
     pub fn accept(&mut self, delivery: &Delivery) -> bool {
         let stream = self.stream(delivery.stream);
         let (open, version) = (!stream.closed, stream.version);
@@ -244,7 +251,7 @@ impl Network {
         worker / self.settings.workers
     }
 
-    /// Whether such a fault holds for the worker's Envoy.
+    /// Whether a fault of this kind is active for the worker's Envoy.
     fn has_fault(&self, worker: usize, is: impl Fn(&Fault) -> Option<Target>) -> bool {
         let envoy = self.envoy_of(worker);
         self.faults.iter().filter_map(is).any(|which| which.has(envoy))
@@ -267,7 +274,7 @@ impl Network {
         self.rng.u64(..=self.settings.hop)
     }
 
-    /// One way between `redis_proxy` and a node.
+    /// A random delay of one direction between `redis_proxy` and a node.
     fn way(&mut self, shard: usize) -> Micros {
         let (least, most) = self.settings.way;
         let extra = self.faults.iter().map(|fault| match fault {
@@ -277,7 +284,7 @@ impl Network {
         least + extra.sum::<Micros>() + self.rng.u64(..=most - least)
     }
 
-    /// Whether a command is lost on its way to the shard (`before`) or its reply is.
+    /// Whether the command to the shard (`before`) or its reply is lost.
     fn loses(&mut self, shard: usize, before: bool) -> bool {
         let percent = |fault: &Fault| match fault {
             Fault::Loss {
@@ -308,7 +315,7 @@ impl Network {
         if self.is_frozen(shard) {
             return self.inbox.push((shard, event));
         }
-        // The connection is no more. What was under way on it may be executed, or not.
+        // The connection has ended. Redis may or may not execute the commands that were on it.
         if self.link(link).is_over(generation) && self.rng.bool() {
             return;
         }
@@ -339,8 +346,8 @@ impl Network {
     }
 }
 
-/// `op_timeout` as the shipped configurations have it.
+/// `op_timeout` of the shipped configurations, in µs.
 pub const OP_TIMEOUT: Micros = 200 * MS;
 
-/// All slots, for faults that are about some.
+/// The highest slot of Redis Cluster.
 pub const LAST_SLOT: u16 = HashSlot::COUNT - 1;

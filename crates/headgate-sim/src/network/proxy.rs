@@ -1,4 +1,4 @@
-//! The guard and `redis_proxy`: from a worker's message to commands on their way to nodes.
+//! The guard and `redis_proxy`: turns the messages of workers into commands for the nodes.
 
 use super::cluster::{error, Command};
 use super::link::LinkId;
@@ -33,7 +33,7 @@ impl Network {
         }
     }
 
-    /// What `redis_proxy` does with a command.
+    /// Handles a command as `redis_proxy` does.
     pub(super) fn dispatch(&mut self, id: u32, command: Command, tag: Option<u64>) {
         let with_body = matches!(command, Command::Script { with_body: true, .. });
         let stream = self.stream(id);
@@ -88,7 +88,7 @@ impl Network {
         );
     }
 
-    /// What `redis_proxy` answers without asking a node.
+    /// The reply that `redis_proxy` gives without a node.
     pub(super) fn own_answer(&self, worker: usize, command: &Command) -> Option<Vec<u8>> {
         if let Command::Other { name, args } = command {
             let args: Vec<_> = args.iter().map(|arg| String::from_utf8_lossy(arg)).collect();
@@ -106,13 +106,13 @@ impl Network {
             Fault::NoHost { envoy } => Some(*envoy),
             _ => None,
         };
-        let no_way = |fault: &Fault| match fault {
+        let unreachable = |fault: &Fault| match fault {
             Fault::UpstreamFailure { envoy } => Some(*envoy),
             _ => None,
         };
         if self.has_fault(worker, no_host) {
             return Some(error("no upstream host"));
         }
-        self.has_fault(worker, no_way).then(|| error("upstream failure"))
+        self.has_fault(worker, unreachable).then(|| error("upstream failure"))
     }
 }

@@ -1,4 +1,4 @@
-//! The core's own streams on a simulated network, and a tap on them by which each call is known again.
+//! The real streams of `redis-call` on a simulated network. Each call is numbered, so that its reply can be checked.
 
 use super::stream::Stream;
 use super::{Network, NetworkEvent, StreamEvent};
@@ -17,13 +17,13 @@ use std::fmt::Debug;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// One worker's way into the network.
+/// The host functions for streams, as one worker sees them.
 #[derive(Clone)]
 pub struct Host {
     pub network: Rc<RefCell<Network>>,
-    /// Of the network's workers.
+    /// The index of the worker thread.
     pub worker: usize,
-    /// Which of the world's engines it is: streams are an engine's own.
+    /// The index of the engine, which owns the streams that it opens.
     pub owner: usize,
 }
 
@@ -109,7 +109,7 @@ impl Network {
         let stream = self.stream(id);
         stream.closed = true;
         if lost {
-            // What was on its way may get to the guard, or not.
+            // Messages on their way may or may not reach the guard.
             stream.to_guard.clear();
         }
     }
@@ -118,30 +118,30 @@ impl Network {
 /// What happened to a call.
 #[derive(Debug, Clone)]
 pub enum CallEvent<Id> {
-    /// It is under way, under this number.
+    /// It was accepted under the number `tag`.
     Made { tag: u64, id: Id },
-    /// It was refused at once.
+    /// It was refused immediately.
     Refused { id: Id, error: CallError },
     /// It has ended.
     Ended {
         tag: u64,
         id: Id,
-        /// Whether Redis answered, and not with an error.
+        /// Whether Redis replied without an error.
         counted: bool,
-        /// Whether it is to be sent again in a moment: Envoy knows no node yet, or a slot moves.
+        /// Whether the engine retries it: Envoy has no node yet, or a slot moves.
         again: bool,
     },
 }
 
-/// The streams of a worker. Each call gets a number, which the script does not read and the world does: so it is known
-/// which execution a reply belongs to.
+/// The streams of a worker. Adds a number to the arguments of each call. The script ignores it. It shows which execution
+/// a reply belongs to.
 pub struct CheckedStreams<Id> {
     pub streams: Streams<Host, (u64, Id)>,
     host: Host,
     max_in_flight: usize,
-    /// Calls that have not come to an end, by number, as they were made.
+    /// Calls in flight, by number.
     under_way: BTreeMap<u64, (Id, Call)>,
-    /// What happened since this was last taken.
+    /// The events since they were last taken.
     pub call_events: Vec<CallEvent<Id>>,
     ended: Vec<Completed<(u64, Id)>>,
 }
@@ -164,7 +164,7 @@ impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
         }
     }
 
-    /// Something came for this worker.
+    /// Handles an event of a stream.
     pub fn deliver(
         &mut self,
         now: Instant,
@@ -183,12 +183,12 @@ impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
         self.check(ended, completed);
     }
 
-    /// Calls that the tap knows to be under way.
+    /// The number of calls in flight, as counted here.
     pub fn waiting(&self) -> usize {
         self.under_way.len()
     }
 
-    /// Looks at calls that have ended, and hands them on as they were made.
+    /// Checks calls that have ended, and passes them on with the id that the engine gave them.
     fn check(&mut self, mut ended: Vec<Completed<(u64, Id)>>, completed: &mut Vec<Completed<Id>>) {
         let mut network = self.host.network.borrow_mut();
         let journal = &mut network.journal;
@@ -207,7 +207,7 @@ impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
                 if !journal.is_answer(tag, value) {
                     journal.broken(
                         "own-reply",
-                        format!("{id:?} got a reply to another call: {value:?}"),
+                        format!("{id:?} got the reply to another call: {value:?}"),
                     );
                 }
             }
@@ -229,7 +229,7 @@ impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
             journal.broken(
                 "in-flight",
                 format!(
-                    "{} calls are said to be in flight, and {} are",
+                    "the streams report {} calls in flight, and {} are",
                     self.streams.in_flight(),
                     self.under_way.len()
                 ),

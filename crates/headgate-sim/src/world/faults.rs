@@ -1,4 +1,4 @@
-//! How faults begin and end in a world.
+//! Start and end of the faults of a world.
 
 use super::{Observer, Occurrence, WorkerThread, World};
 use crate::fault::{Fault, Target};
@@ -21,7 +21,7 @@ impl<O: Observer> World<O> {
     pub(super) fn end(&mut self, fault: usize) {
         let fault = self.scenario.faults[fault].fault.clone();
         match fault {
-            Fault::Stall { .. } => self.each_thread(&fault, World::go_on),
+            Fault::Stall { .. } => self.each_thread(&fault, World::end_stall),
             _ => self.network.borrow_mut().end_fault(&fault),
         }
     }
@@ -40,8 +40,8 @@ impl<O: Observer> World<O> {
         }
     }
 
-    /// A stall is over: what was held up happens in its order, and ticks at any time among it.
-    pub(super) fn go_on(&mut self, thread: usize) {
+    /// Ends a stall: the delayed events are handled in order, and the delayed ticks at random positions among them.
+    pub(super) fn end_stall(&mut self, thread: usize) {
         self.threads[thread].stalls -= 1;
         if self.threads[thread].stalls > 0 {
             return;

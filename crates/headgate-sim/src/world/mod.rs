@@ -1,8 +1,13 @@
-//! Envoys with their workers, callers and the network, in one time.
+//! Envoys with their workers, callers and the network, with one clock.
 //!
-//! Layout: [`worker`] is the shell around an engine, as the filter is in Envoy, and [`requests`] is what happens to a
-//! request in it; [`lifecycle`] is how engines begin and end; [`faults`] holds workers up and hands other faults to the
-//! network; [`shared`] is what the workers of one Envoy share. This file lets things happen in their order and tells an [`Observer`].
+//! # Layout
+//! - [`worker`]: the shell around an engine, as the filter is in Envoy.
+//! - [`requests`]: how the shell handles a request.
+//! - [`lifecycle`]: start and end of engines.
+//! - [`faults`]: stalls of workers and new configurations. Other faults belong to the network.
+//! - [`shared`]: the shared data of the workers of one Envoy.
+//!
+//! This file handles the events in order and reports them to an [`Observer`].
 
 mod faults;
 mod lifecycle;
@@ -26,17 +31,17 @@ use std::rc::Rc;
 use worker::hasher;
 pub use worker::EngineInstance;
 
-/// All that is given of a history. What is left to chance on the way, such as latencies, comes from its seed.
+/// The input of a history. Random values during the run, such as latencies, come from its seed.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub seed: u64,
     /// Unix time at the start, in µs.
     pub unix_us: u64,
     pub network: NetworkSettings,
-    /// The first is in force at the start, and with each new configuration the next.
+    /// The first is used at the start, and each new configuration uses the next one.
     pub policies: Vec<Rc<Policy>>,
     pub faults: Vec<PlannedFault>,
-    /// In the order of time.
+    /// The requests, in the order of their times.
     pub arrivals: Vec<Arrival>,
 }
 
@@ -45,43 +50,44 @@ pub struct Scenario {
 pub struct Arrival {
     pub at: Micros,
     pub envoy: usize,
-    /// Of the Envoy.
+    /// The index of the worker within the Envoy.
     pub worker: usize,
     pub request: Rc<Request>,
-    /// Who sends it, where the request itself does not say so.
+    /// The identity of the caller, if it does not come from the request.
     pub identity: Option<Rc<Identity>>,
-    /// How long the upstream takes; `None`: it never answers.
+    /// The response time of the upstream in µs; `None`: it never responds.
     pub answered_after: Option<Micros>,
     /// The headers of the upstream's response.
     pub response: Rc<[(String, String)]>,
-    /// When the caller hangs up, unless it has its response by then.
+    /// How long the caller waits for the response, in µs, before it closes the connection.
     pub leaves_after: Option<Micros>,
 }
 
-/// What became of a request.
+/// The decision on a request.
 pub struct Decision<'a> {
-    /// With what the engine made of it.
+    /// The request with the changes of the engine.
     pub request: &'a Request,
-    /// `None`: it goes on to the upstream.
+    /// The local reply; `None`: the request continues to the upstream.
     pub reply: Option<&'a Reply>,
-    /// The engine was lost, and the shell decided by itself.
+    /// The engine was lost, and the shell decided by the failure policy.
     pub by_fallback: bool,
 }
 
-/// Is told what happens in a world. Requests are named by their index among the arrivals, engines are counted.
+/// Receives the events of a world. A request is identified by its index in [`Scenario::arrivals`], an engine by its index
+/// in the order of their starts.
 pub trait Observer {
-    /// An engine is made, of a worker of an Envoy.
+    /// An engine of a worker of an Envoy starts.
     fn started(&mut self, _at: Micros, _engine: usize, _envoy: usize, _worker: usize, _policy: &Rc<Policy>) {}
-    /// It is no more; so are its calls.
+    /// The engine is dropped with its calls.
     fn dropped(&mut self, _at: Micros, _engine: usize) {}
     fn arrived(&mut self, _at: Micros, _caller: usize, _engine: usize, _request: &Request) {}
     fn pending(&mut self, _at: Micros, _caller: usize, _engine: usize, _id: RequestId) {}
     fn decided(&mut self, at: Micros, caller: usize, decision: &Decision<'_>);
-    /// The caller has hung up; `admitted`: after its request was let through.
+    /// The caller has closed the connection; `admitted`: after its request was admitted.
     fn left(&mut self, _at: Micros, _caller: usize, _admitted: bool) {}
-    /// The upstream has answered, with these changes to its headers.
+    /// The upstream has responded; the engine makes these changes to its headers.
     fn answered(&mut self, _at: Micros, _caller: usize, _edits: &engine::Edits) {}
-    /// Something happened to a call; `charges`: the request whose costs are charged just now.
+    /// An event of a call to Redis; `charges`: the request whose costs are being charged.
     fn call_event(
         &mut self,
         _at: Micros,
@@ -90,16 +96,16 @@ pub trait Observer {
         _charges: Option<usize>,
     ) {
     }
-    /// What operators are told.
+    /// An event for metrics and logs.
     fn event(&mut self, _at: Micros, _engine: usize, _event: &engine::Event) {}
-    /// A line of the history, where it is wanted.
+    /// Whether [`Observer::line`] is called.
     fn wants_lines(&self) -> bool {
         false
     }
     fn line(&mut self, _at: Micros, _line: String) {}
 }
 
-/// What is to happen.
+/// A planned event.
 #[derive(Debug)]
 enum Occurrence {
     Network(NetworkEvent),
@@ -109,7 +115,7 @@ enum Occurrence {
     RequestArrives(usize),
     CallerLeaves(usize),
     UpstreamAnswers(usize),
-    /// The host ticks for an engine, in this round of ticks.
+    /// The host calls the engine's `on_timeout`. Only the newest round of ticks counts.
     Tick {
         engine: usize,
         round: u64,
@@ -120,7 +126,7 @@ enum Occurrence {
     },
 }
 
-/// A request as the shell knows it.
+/// A request in the shell.
 struct Caller {
     engine: usize,
     request: Request,
@@ -137,9 +143,9 @@ enum CallerState {
 struct WorkerThread {
     envoy: usize,
     worker: usize,
-    /// The engine that takes new requests.
+    /// The engine that gets new requests.
     engine: usize,
-    /// How many stalls hold it up; and what happens when they are over.
+    /// The number of active stalls, and the events that they delay.
     stalls: usize,
     held: Vec<Occurrence>,
     policy: usize,
@@ -153,9 +159,9 @@ pub struct World<O> {
     queue: Queue<Occurrence>,
     network: Rc<RefCell<Network>>,
     threads: Vec<WorkerThread>,
-    /// All engines that there ever were.
+    /// All engines so far; `None`: dropped.
     engines: Vec<Option<EngineInstance>>,
-    /// By arrival.
+    /// By request.
     callers: Vec<Option<Caller>>,
     memories: Vec<SharedMemory>,
     rng: Rng,
@@ -207,7 +213,7 @@ impl<O: Observer> World<O> {
         world
     }
 
-    /// Lets everything happen until nothing is left to happen; or until `most` things have. Whether it came to an end.
+    /// Handles events until none is planned, or until `most` events. Returns whether no event is left.
     pub fn run(&mut self, most: u64) -> bool {
         for _ in 0..most {
             let Some((at, occurrence)) = self.queue.pop() else {
@@ -227,7 +233,7 @@ impl<O: Observer> World<O> {
         false
     }
 
-    /// Each arrival is planned once the one before it happens, so that the queue stays short.
+    /// Plans the next arrival only after the previous one, so that the queue stays short.
     fn plan_arrival(&mut self, caller: usize) {
         if let Some(arrival) = self.scenario.arrivals.get(caller) {
             self.queue.plan(arrival.at, Occurrence::RequestArrives(caller));
@@ -245,7 +251,7 @@ impl<O: Observer> World<O> {
         self.now
     }
 
-    /// The engines that still are.
+    /// The engines that exist now, with their indices.
     pub fn engines(&self) -> impl Iterator<Item = (usize, &EngineInstance)> {
         let all = self.engines.iter().enumerate();
         all.filter_map(|(index, engine)| Some((index, engine.as_ref()?)))
@@ -258,7 +264,7 @@ impl<O: Observer> World<O> {
         }
     }
 
-    /// Which worker thread has to do it.
+    /// The worker thread that handles the event; `None`: no worker does.
     fn thread_of(&self, occurrence: &Occurrence) -> Option<usize> {
         let thread = |engine: usize| Some(self.engines[engine].as_ref()?.thread);
         match occurrence {

@@ -1,4 +1,4 @@
-//! What happens to requests in the shell around an engine, as in the filter.
+//! How the shell around an engine handles requests, as the filter does.
 
 use super::{Caller, CallerState, Decision, Observer, Occurrence, World};
 use crate::network::Delivery;
@@ -6,7 +6,7 @@ use crate::request::UpstreamResponse;
 use headgate_core::engine::{self, Answer, Now, RequestStatus};
 use std::rc::Rc;
 
-/// Requests whose decisions are carried out in one call of a VM, as in the filter.
+/// How many decisions are carried out in one call of the VM, as in the filter.
 const AT_ONCE: usize = 64;
 
 impl<O: Observer> World<O> {
@@ -52,7 +52,7 @@ impl<O: Observer> World<O> {
         self.after(engine);
     }
 
-    /// What the engine says becomes of the request.
+    /// Carries out the answer of the engine.
     pub(super) fn carry_out(&mut self, caller: usize, answer: Answer) {
         let Some(known) = &mut self.callers[caller] else {
             return;
@@ -155,8 +155,7 @@ impl<O: Observer> World<O> {
         self.after(engine);
     }
 
-    /// After each event of an engine: what is decided is carried out, what it tells is taken, and it is asked when it
-    /// wants to be called.
+    /// After each event of an engine: carries out its decisions, takes its events, and plans its next tick.
     pub(super) fn after(&mut self, engine: usize) {
         self.take_call_events(engine, None);
         for _ in 0..AT_ONCE {
@@ -185,7 +184,7 @@ impl<O: Observer> World<O> {
             return;
         };
         if let Some((at, round)) = instance.wants_tick(&self.clock, self.now, at) {
-            // Timers of the host are late by some µs.
+            // Timers of the host are some µs late.
             let late = self.rng.u64(..300);
             self.queue.plan(at + late, Occurrence::Tick { engine, round });
         }

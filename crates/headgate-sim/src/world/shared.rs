@@ -1,4 +1,4 @@
-//! What the workers of one Envoy share, as Envoy's shared data.
+//! The shared data of the workers of one Envoy.
 
 use headgate_core::local::{Memory, Refused, SharedData, Version};
 use std::rc::Rc;
