@@ -12,6 +12,7 @@ pub struct Choices {
 }
 
 impl Choices {
+    /// Draws from a generator with this seed.
     pub fn seeded(seed: u64) -> Choices {
         Choices {
             bytes: Vec::new(),
@@ -55,6 +56,7 @@ impl Choices {
         }
     }
 
+    /// A random number of the range, both ends included.
     pub fn between(&mut self, range: RangeInclusive<u64>) -> u64 {
         let (low, high) = range.into_inner();
         low + self.below(high.saturating_sub(low).saturating_add(1))

@@ -6,21 +6,25 @@ use std::fmt;
 /// A fault and the time span in which it is active.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedFault {
+    /// The start, in µs since the start of the world.
     pub from: Micros,
     /// The end, in µs since the start. Equal to `from` for an instantaneous fault.
     pub until: Micros,
+    /// The fault.
     pub fault: Fault,
 }
 
 /// The shards, Envoys or workers that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
+    /// All of them.
     All,
     /// By index, from 0.
     One(usize),
 }
 
 impl Target {
+    /// Whether the index belongs to the target.
     pub fn has(self, index: usize) -> bool {
         match self {
             Target::All => true,
@@ -33,63 +37,142 @@ impl Target {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// The node is not running. It restarts without its scripts and, if `loses`, without its memory.
-    Down { shard: Target, loses: bool },
+    Down {
+        /// The affected shards.
+        shard: Target,
+        /// Whether the node restarts without its memory.
+        loses: bool,
+    },
     /// The node does nothing, as after SIGSTOP. At the end it executes the commands that it received meanwhile.
-    Frozen { shard: Target },
+    Frozen {
+        /// The affected shards.
+        shard: Target,
+    },
     /// As `Down`, and a replica takes over at the end: another node with the memory of `lag` before the fault, and with
     /// a clock that differs by `clock_us`.
     Failover {
+        /// The affected shard.
         shard: usize,
+        /// How old the replica's memory is at the start of the fault, in µs.
         lag: Micros,
+        /// The difference between the clocks of the replica and the master, in µs.
         clock_us: i64,
     },
     /// Each direction takes this much longer.
-    Latency { shard: Target, extra: Micros },
+    Latency {
+        /// The affected shards.
+        shard: Target,
+        /// The additional delay of each direction, in µs.
+        extra: Micros,
+    },
     /// A percentage of the commands gets no reply: the command is lost (`before`), or its reply is.
     Loss {
+        /// The affected shards.
         shard: Target,
+        /// The percentage of lost commands or replies, 0 to 100.
         percent: u64,
+        /// Whether commands are lost, and not replies.
         before: bool,
     },
     /// The node returns this error; if `writes`, only to commands that write.
     Error {
+        /// The affected shards.
         shard: Target,
+        /// The error, without `-` and line end.
         text: &'static str,
+        /// Whether only commands that write get the error.
         writes: bool,
     },
     /// Instantaneous: the node drops its cached scripts, as after `SCRIPT FLUSH`.
-    ScriptFlush { shard: Target },
+    ScriptFlush {
+        /// The affected shards.
+        shard: Target,
+    },
     /// These slots move to this shard, which owns them at the end. Meanwhile calls with several keys get the error
     /// TRYAGAIN.
-    Moving { first: u16, last: u16, to: usize },
+    Moving {
+        /// The first slot.
+        first: u16,
+        /// The last slot.
+        last: u16,
+        /// The new owner.
+        to: usize,
+    },
     /// Instantaneous: the node's clock jumps by this much.
-    ClockStep { shard: Target, by_us: i64 },
+    ClockStep {
+        /// The affected shards.
+        shard: Target,
+        /// The difference between the new and the old time, in µs.
+        by_us: i64,
+    },
     /// Instantaneous: the open streams of the Envoy end with this gRPC status.
-    BreakStreams { envoy: Target, status: u32 },
+    BreakStreams {
+        /// The affected Envoys.
+        envoy: Target,
+        /// The gRPC status.
+        status: u32,
+    },
     /// Instantaneous: bytes that are not RESP arrive on each open stream of the Envoy.
-    Garbage { envoy: Target },
+    Garbage {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// The host refuses to open streams.
-    NoStreams { envoy: Target },
+    NoStreams {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// New streams end immediately, with gRPC status 14.
-    StreamsDie { envoy: Target },
+    StreamsDie {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// The host refuses messages on open streams: the stream has ended without an event.
-    SendFails { envoy: Target },
+    SendFails {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// Streams on which a message is sent lose it and all further messages, without an error.
-    Mute { envoy: Target },
+    Mute {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// `redis_proxy` has no node yet and answers `no upstream host`.
-    NoHost { envoy: Target },
+    NoHost {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// `redis_proxy` cannot connect to any node and answers `upstream failure`.
-    UpstreamFailure { envoy: Target },
+    UpstreamFailure {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// The guard is of another release and refuses the current script.
-    GuardRefuses { envoy: Target },
+    GuardRefuses {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// Instantaneous: the guard of the open streams is of another release from now on, as with the draining connections
     /// of a listener that is replaced. New streams get the right guard.
-    OldGuard { envoy: Target },
+    OldGuard {
+        /// The affected Envoys.
+        envoy: Target,
+    },
     /// The worker thread of the Envoy does nothing: the machine stalls, or the event loop is busy.
-    Stall { envoy: Target, worker: Target },
+    Stall {
+        /// The affected Envoys.
+        envoy: Target,
+        /// The affected workers of these Envoys.
+        worker: Target,
+    },
     /// Instantaneous: the Envoy gets a new configuration. The engines of the old configuration finish their requests
     /// or, if `loses`, are lost at once.
-    Reconfigure { envoy: Target, loses: bool },
+    Reconfigure {
+        /// The affected Envoys.
+        envoy: Target,
+        /// Whether the old engines are lost at once.
+        loses: bool,
+    },
 }
 
 impl Fault {

@@ -10,7 +10,9 @@ use std::rc::Rc;
 
 /// The result of a history.
 pub struct HistoryOutcome {
+    /// The scenario that ran.
     pub scenario: Rc<Scenario>,
+    /// The broken rules; empty if all rules hold.
     pub broken: Vec<BrokenRule>,
     /// The number of requests by outcome.
     pub outcomes: BTreeMap<String, u64>,
@@ -28,6 +30,7 @@ pub fn of_bytes(bytes: &[u8]) -> HistoryOutcome {
     run(draw(&mut Choices::from_bytes(bytes)), false)
 }
 
+/// Runs a scenario to its end and checks the rules.
 pub fn run(scenario: Scenario, with_lines: bool) -> HistoryOutcome {
     let scenario = Rc::new(scenario);
     let ledger = Rc::clone(&scenario);

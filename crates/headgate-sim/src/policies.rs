@@ -65,7 +65,9 @@ const ALL: &[&str] = &[
 /// A policy and its planner.
 #[derive(Clone)]
 pub struct CompiledPolicy {
+    /// The policy.
     pub policy: Rc<Policy>,
+    /// Its planner.
     pub planner: Rc<Planner>,
 }
 

@@ -10,16 +10,20 @@ use std::net::IpAddr;
 pub struct Request {
     /// Headers with names in lower case, including pseudo headers.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The trusted address of the caller.
     pub address: Option<IpAddr>,
     /// Dynamic metadata: the keys of the path joined by dots, and the value.
     pub metadata: Vec<(String, String)>,
+    /// Fields of the caller's certificate.
     pub tls: Vec<(TlsField, String)>,
+    /// The name of the route.
     pub route: Option<String>,
     /// The filter state that the engine has set.
     pub filter_state: Vec<(String, Vec<u8>)>,
 }
 
 impl Request {
+    /// A request with these pseudo headers and nothing else.
     pub fn new(method: &str, target: &str, host: &str) -> Request {
         let mut request = Request::default();
         for (name, value) in [(":method", method), (":path", target), (":authority", host)] {
@@ -101,7 +105,9 @@ impl Exchange for Request {
 
 /// The response of an upstream, with the filter state of its request.
 pub struct UpstreamResponse<'a> {
+    /// The response headers, with names in lower case.
     pub headers: &'a [(String, String)],
+    /// The request that it responds to.
     pub request: &'a Request,
 }
 

@@ -20,16 +20,20 @@ pub const TAG: u8 = b'#';
 /// The operation of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// Checks all charges, and takes all of them or none.
     Count,
     /// Takes permits that are spent later.
     Lease,
+    /// Refunds charges.
     GiveBack,
+    /// Charges costs even if they do not fit.
     Charge,
 }
 
 /// A call of the script.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
+    /// The operation.
     pub mode: Mode,
     /// The charges. A call does not contain their limits, so [`Charge::limit`] is the position of the charge.
     pub group: Group,
@@ -42,8 +46,11 @@ pub struct Call {
 /// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallResult {
+    /// Whether the call admits the request.
     pub admitted: bool,
+    /// The verdict of each counter; empty for [`Mode::GiveBack`].
     pub verdicts: Vec<Verdict>,
+    /// The mark of each charge, for a refund.
     pub marks: Marks,
 }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 /// A time in a world, in µs since its start. Also a duration in µs.
 pub type Micros = u64;
 
+/// A millisecond.
 pub const MS: Micros = 1_000;
+/// A second.
 pub const SECOND: Micros = 1_000_000;
 
 /// Converts the times of a world into the types that the code under test uses.
@@ -19,6 +21,7 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// A clock with this unix time (µs) at the start of the world.
     pub fn new(unix_us: u64) -> Clock {
         Clock {
             // Later than the machine's own clock, in case that is read.
@@ -27,6 +30,7 @@ impl Clock {
         }
     }
 
+    /// The time as an [`Instant`].
     pub fn instant(&self, at: Micros) -> Instant {
         self.start + Duration::from_micros(at)
     }
@@ -88,6 +92,7 @@ impl<E> Default for Queue<E> {
 }
 
 impl<E> Queue<E> {
+    /// Plans an event for the time `at`.
     pub fn plan(&mut self, at: Micros, event: E) {
         self.planned += 1;
         self.heap.push(Entry {
@@ -97,11 +102,13 @@ impl<E> Queue<E> {
         });
     }
 
+    /// Removes the next event. Returns it with its time.
     pub fn pop(&mut self) -> Option<(Micros, E)> {
         let entry = self.heap.pop()?;
         Some((entry.at, entry.event))
     }
 
+    /// The time of the next event.
     pub fn next_at(&self) -> Option<Micros> {
         self.heap.peek().map(|entry| entry.at)
     }

@@ -1,4 +1,4 @@
-//! Each decision is compared with what Redis answered, and with the clock.
+//! Compares each decision with the replies of Redis and with the clock.
 
 use super::figures;
 use super::laws::{CounterStore, PassedCall};
@@ -10,14 +10,14 @@ use headgate_core::headers;
 use headgate_core::limit::{Charge, Form, Group, OnError, Verdict};
 use headgate_core::model::Store;
 
-/// How late a decision may be without a stall: a tick of the host, and as many as there are decisions at once.
+/// How late a decision may be without a stall, in µs: a tick of the host, and the decisions that are carried out before it.
 const SLACK: Micros = 5 * MS;
 
-/// How long a stalled worker's requests may wait beyond their time: twice a heartbeat and a grace, as `stall` has them.
+/// How late a decision may be after a stall, in µs: two heartbeats and a grace period, see `headgate_core::stall`.
 const GRACE: Micros = 60 * MS;
 
 impl Ledger {
-    /// A request waits for calls to Redis: is it known to be denied?
+    /// Checks that a request that waits for Redis is not already denied by a cached verdict.
     pub(super) fn check_asks_redis(&mut self, caller: usize) {
         let Some(record) = self.request(caller) else {
             return;
@@ -32,12 +32,12 @@ impl Ledger {
         if known > 0 {
             self.broke(
                 "asks-for-known",
-                format!("request {caller} asks Redis, and {known} limits are known to deny it"),
+                format!("request {caller} calls Redis, although {known} limits deny it by cached verdicts"),
             );
         }
     }
 
-    /// Whether an earlier denial of this engine still holds for the charge.
+    /// Whether an earlier denial of this engine is still valid for the charge.
     fn is_denied(&self, engine: usize, group: &Group, charge: &Charge) -> bool {
         let settings = &self.engines[engine].policy.verdict_cache;
         let max_age = settings.max_age.as_micros() as Micros;
@@ -57,13 +57,13 @@ impl Ledger {
         // The cache counts in whole milliseconds, rounded down.
         let holds = |denial: &Denial| now + MS <= denial.until && now < denial.sent + max_age;
         let mut denials = self.denials.get(&key).into_iter().flatten().rev().filter(alike);
-        // A later verdict on the same counter replaces an earlier one; of few entries some are forgotten.
+        // A later verdict on the same counter replaces an earlier one. A small cache evicts entries.
         charge.enforced && settings.entries > 100 && denials.next().is_some_and(holds)
     }
 
     pub(super) fn check_decision(&mut self, caller: usize, decision: &Decision<'_>) {
         let Some(mut record) = self.requests[caller].take() else {
-            return self.broke("decided-once", format!("request {caller} never came"));
+            return self.broke("decided-once", format!("request {caller} never arrived"));
         };
         if record.decided.is_some() || record.left.is_some() {
             let what = format!("request {caller} is decided again, or after its caller left");
@@ -157,7 +157,7 @@ impl Ledger {
             let in_time = decided.at >= record.at + timeout;
             ensure(record.failed || in_time, "too-early", || {
                 format!(
-                    "given up {} µs after its start, without a failure",
+                    "decided without Redis {} µs after its arrival, without a failure",
                     decided.at - record.at
                 )
             })?;
@@ -169,7 +169,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// By the shell alone, since the engine was lost.
+    /// Checks a decision of the shell after the engine was lost.
     fn compare_fallback(&self, record: &RequestRecord, decided: &DecisionRecord) -> Result<(), Mismatch> {
         let limits = &self.engines[record.engine].policy.limits;
         let charges = record.groups.iter().flat_map(|group| &group.charges);
@@ -177,7 +177,7 @@ impl Ledger {
             .filter(|charge| charge.enforced)
             .any(|charge| limits[charge.limit].on_error == OnError::Deny);
         ensure(refuses != decided.passes, "decision", || {
-            format!("the fallback is to refuse: {refuses}")
+            format!("expected of the fallback: refuses is {refuses}")
         })
     }
 
@@ -194,7 +194,7 @@ impl Ledger {
         })
     }
 
-    /// What Redis said of each charge, as far as the engine was told.
+    /// The verdict of Redis on each charge, if the engine received it.
     fn verdicts(&self, record: &RequestRecord) -> Vec<Option<Verdict>> {
         let network = self.network.borrow();
         let known = |tag: &&u64| self.calls[*tag].ended.is_some_and(|(_, counted)| counted);
@@ -219,7 +219,7 @@ impl Ledger {
             .collect()
     }
 
-    /// A denial from memory needs one that Redis made.
+    /// Checks that a denial from the cache has an earlier denial by Redis.
     fn compare_cache(&self, record: &RequestRecord, decided: &DecisionRecord) -> Result<(), Mismatch> {
         let now = self.now;
         let groups = record.groups.iter();
@@ -244,11 +244,11 @@ impl Ledger {
         ensure(
             known && decided.outcome == "denied" && !decided.passes,
             "by-cache",
-            || format!("{decided:?} without a denial by Redis that still holds"),
+            || format!("{decided:?} without a valid denial by Redis"),
         )
     }
 
-    /// Redis counted, or denied: what passes is noted for the laws, what denies for the cache.
+    /// Records a decision by Redis: admitted costs for the laws, denials for the cache.
     fn note_counted(&mut self, record: &RequestRecord, expected: &Expected, decided: &DecisionRecord) {
         let network = self.network.clone();
         let network = network.borrow();
@@ -291,7 +291,7 @@ impl Ledger {
         }
     }
 
-    /// This Envoy counted by itself what Redis did not.
+    /// Records what this Envoy counted locally because Redis did not.
     fn note_local(&mut self, record: &RequestRecord, decided: &DecisionRecord, verdicts: &[Option<Verdict>]) {
         if !decided.passes {
             return;
@@ -323,7 +323,7 @@ pub(super) fn ensure(holds: bool, rule: &'static str, what: impl FnOnce() -> Str
     }
 }
 
-/// Whether two charges are of one counter. The name of a log's field is not sent.
+/// Whether two charges belong to the same counter. The field name of a log is not sent.
 pub(super) fn is_same(sent_in: &Group, sent: &Charge, group: &Group, charge: &Charge) -> bool {
     let log = charge.algorithm.form() == Form::Log;
     sent_in.keys[sent.key] == group.keys[charge.key]

@@ -1,4 +1,4 @@
-//! What must hold once the world is quiet.
+//! The rules for the end of a history, when no event is planned.
 
 use super::{Ledger, RequestEnd, RequestRecord};
 use crate::draw::WELL_AGAIN;
@@ -12,13 +12,13 @@ use headgate_core::limit::{Charge, Group};
 use headgate_core::model::{Cost, Store};
 use std::collections::BTreeSet;
 
-/// Checks the end of a history. `came_to_an_end`: nothing was left to happen.
+/// Checks the end of a history. `came_to_an_end`: no event was left.
 pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
     let mut broken = Vec::new();
     if !came_to_an_end {
         broken.push((
             "quiet",
-            "the world does not come to rest: something ticks for ever".to_owned(),
+            "the world does not become quiet: something ticks forever".to_owned(),
         ));
     }
     for (index, instance) in world.engines() {
@@ -99,7 +99,7 @@ impl Ledger {
         }
     }
 
-    /// Costs that came with responses are charged once, as they were told.
+    /// Checks that the costs of responses are charged once, with the right values.
     fn check_costs(&mut self) {
         let mut broken = Vec::new();
         let mut charged = BTreeSet::<u64>::new();
@@ -130,7 +130,7 @@ impl Ledger {
                             "request {caller} is not charged what it owes, but {call}"
                         ));
                     }
-                    // An engine that is no more takes its last calls with it.
+                    // A dropped engine loses its last calls.
                     None if self.lives(record.engine, at + TRAVEL)
                         && self.is_healthy(record, at + TRAVEL) =>
                     {
@@ -145,7 +145,10 @@ impl Ledger {
         for execution in &network.journal.executions {
             let known = execution.call.tag.is_some_and(|tag| charged.contains(&tag));
             if execution.call.mode == Mode::Charge && !known {
-                broken.push(format!("nobody owes {}", execution.call));
+                broken.push(format!(
+                    "charged without a request that owes it: {}",
+                    execution.call
+                ));
             }
         }
         for what in broken {
@@ -153,13 +156,13 @@ impl Ledger {
         }
     }
 
-    /// How many requests came to the engine.
+    /// The number of requests that arrived at the engine.
     fn arrivals_at(&self, engine: usize) -> u64 {
         let of = |record: &&RequestRecord| record.engine == engine;
         self.requests.iter().flatten().filter(of).count() as u64
     }
 
-    /// Whether a call that the request makes at this time is executed in any case.
+    /// Whether a call that the request makes at this time is certain to be executed.
     fn arrives(&self, record: &RequestRecord, at: Micros) -> bool {
         let until = at + TRAVEL;
         self.lives(record.engine, until)
@@ -171,7 +174,7 @@ impl Ledger {
         self.engines[engine].dropped.is_none_or(|at| at > until)
     }
 
-    /// What a request owes Redis: a group for each call.
+    /// The costs that must be charged in Redis when a request ends: one group for each call.
     fn due(&self, caller: usize, end: RequestEnd) -> Vec<Group> {
         let engine = self.request(caller).map(|record| record.engine);
         match engine.map(|engine| self.engines[engine].policy.store) {
@@ -180,7 +183,7 @@ impl Ledger {
         }
     }
 
-    /// What a request owes, a group for each call.
+    /// The costs that must be charged when a request ends: one group for each call.
     pub(super) fn due_of(&self, caller: usize, end: RequestEnd) -> Vec<Group> {
         let Some(record) = self.request(caller) else {
             return Vec::new();
@@ -203,7 +206,7 @@ impl Ledger {
             .collect()
     }
 
-    /// What a refused request was charged is given back, once, and nothing else is.
+    /// Checks that the charges of refused requests are refunded once, and no others.
     fn check_given_back(&mut self) {
         let network = self.network.clone();
         let network = network.borrow();
@@ -214,7 +217,7 @@ impl Ledger {
             .filter(|call| call.mode == Mode::GiveBack)
             .collect();
         let mut broken = Vec::new();
-        // Calls of several requests may look the same. What must be given back comes first.
+        // Calls of several requests may look the same. Match those that must be refunded first.
         for must in [true, false] {
             for (caller, record) in self.requests.iter().enumerate() {
                 for (tag, execution, is_due) in self.to_give_back(record.as_ref(), executions) {
@@ -227,7 +230,7 @@ impl Ledger {
                             back.swap_remove(at);
                         }
                         None if must => broken.push(format!(
-                            "request {caller} was refused, and stays charged by call {tag}"
+                            "request {caller} was refused, but the charge of call {tag} is not refunded"
                         )),
                         None => {}
                     }
@@ -235,7 +238,7 @@ impl Ledger {
             }
         }
         for call in back {
-            broken.push(format!("given back, and not taken by a refused request: {call}"));
+            broken.push(format!("refunded, but not charged by a refused request: {call}"));
         }
         for what in broken {
             self.broke("denied-costs-nothing", what);
@@ -244,8 +247,8 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// What a refused request took before it was refused: the calls' numbers, and whether nothing keeps them from being
-    /// given back.
+    /// The calls of a refused request that charged something before the refusal, and whether the refund is certain to be
+    /// executed.
     fn to_give_back<'j>(
         &self,
         record: Option<&RequestRecord>,
@@ -270,7 +273,7 @@ impl Ledger {
     }
 }
 
-/// Whether the call charges what is due.
+/// Whether the call charges the costs in `due`.
 fn charges(call: &Call, due: &Group) -> bool {
     let same = |(charged, due_charge): (&Charge, &Charge)| {
         super::decided::is_same(&call.group, charged, due, due_charge) && charged.cost == due_charge.cost
@@ -280,7 +283,7 @@ fn charges(call: &Call, due: &Group) -> bool {
         && call.group.charges.iter().zip(&due.charges).all(same)
 }
 
-/// Whether the call gives back what another took.
+/// Whether the call refunds the charges of another.
 fn gives_back(call: &Call, taken: &Call, marks: &crate::model::Marks) -> bool {
     let taken_marks = marks.iter().zip(&taken.group.charges);
     let same = call.group.keys == taken.group.keys && call.group.charges.len() == taken.group.charges.len();
@@ -292,7 +295,7 @@ fn gives_back(call: &Call, taken: &Call, marks: &crate::model::Marks) -> bool {
         .all(|((mark, (taken, charge)), back)| mark == taken && (mark.is_none() || back.cost == charge.cost))
 }
 
-/// What is left in an engine that should be empty.
+/// Whether an engine still holds something that should be gone.
 fn sizes(index: usize, instance: &EngineInstance) -> Option<(&'static str, String)> {
     let sizes = instance.engine.sizes();
     let empty = Sizes {
@@ -304,11 +307,11 @@ fn sizes(index: usize, instance: &EngineInstance) -> Option<(&'static str, Strin
     (!bounded).then(|| ("memory", format!("engine {index} holds {sizes:?}")))
 }
 
-/// Ticks of an engine at most, besides 30 for each request.
+/// The maximum number of ticks of an engine, in addition to 30 for each request.
 const MOST_TICKS: u64 = 3_000;
 
-/// Within this time a command that was sent is executed, if all is well.
+/// Without faults, a command is executed within this time after sending, in µs.
 const TRAVEL: Micros = 100 * MS;
 
-/// Events after which a history is over in any case.
+/// A history ends after this many events at the latest.
 pub const MOST_EVENTS: u64 = 400_000;

@@ -1,4 +1,4 @@
-//! What operators are told: each decision once, each permit once.
+//! Events for metrics: every decision and every permit must be reported once.
 
 use super::Ledger;
 use crate::time::MS;
@@ -7,7 +7,7 @@ use headgate_core::headers;
 use headgate_core::lease;
 use std::collections::BTreeMap;
 
-/// What one engine told.
+/// The events of one engine.
 #[derive(Debug, Default)]
 pub(super) struct EventCounts {
     decided: BTreeMap<(&'static str, &'static str), u64>,
@@ -77,7 +77,7 @@ impl Ledger {
         }
     }
 
-    /// The response says what the request to the upstream said.
+    /// Checks that the response has the same quota headers as the request to the upstream.
     pub(super) fn check_response(&mut self, caller: usize, edits: &engine::Edits) {
         let response = &self.scenario.arrivals[caller].response;
         let has = |name: &str, value: &str| response.iter().any(|(n, v)| n == name && v == value);
@@ -98,12 +98,12 @@ impl Ledger {
         let removes = edits.remove.iter().any(|name| name == headers::REMAINING);
         let is_removed = removes == (own && !has(":status", "429"));
         if figures != expected || !is_removed {
-            let what = format!("request {caller} was told {expected:?}, and its response {edits:?}");
+            let what = format!("request {caller} had {expected:?}, but its response has {edits:?}");
             self.broke("figures", what);
         }
     }
 
-    /// Where a shard has kept one caller waiting for all of its time, others are not kept: its breaker is open.
+    /// Checks that the circuit breaker is open after a timeout on a silent shard, so that no further request waits for it.
     pub(super) fn check_breaker_opens(&mut self, caller: usize) {
         let Some(record) = self.request(caller) else {
             return;
@@ -115,7 +115,7 @@ impl Ledger {
         let Some(first) = self.timed_out.get(&(record.engine, shard)) else {
             return;
         };
-        // What was known of a shard is lost where an engine is told of another one in its place.
+        // The state of a shard is lost when an engine learns that another node has taken its place.
         let known = self.network.borrow().knows_slot_owners(record.engine, *first);
         let waited = self.now - record.at;
         if known
@@ -127,14 +127,14 @@ impl Ledger {
         }
     }
 
-    /// The shard to which a part of a request goes; `None`: it was cut off another part.
+    /// The shard of a part of a request; `None`: the part was split from another one.
     pub(super) fn shard_of_part(&self, engine: usize, id: RequestId, part: u16) -> Option<usize> {
         let caller = self.caller_of(engine, id)?;
         let group = self.request(caller)?.groups.get(usize::from(part))?;
         Some(super::shard_of(&self.network.borrow(), group.keys.first()?))
     }
 
-    /// A call is refused since the breaker is open. It may be, unless a probe has closed it and nothing has failed since.
+    /// Checks a call that was refused because the circuit breaker is open: no probe may have closed it without a failure since.
     pub(super) fn check_breaker_reopens(&mut self, engine: usize, part: u16) {
         let Some(record) = self
             .arriving
@@ -170,19 +170,19 @@ impl Ledger {
             let late = call.ended.is_none_or(|(at, _)| at > deadline);
             failed || call.made >= probed && late && deadline <= self.now
         };
-        // A call of which it is not known to which shard it goes may be to this one.
+        // A call with an unknown shard may belong to this one.
         let own =
             |call: &&super::CallRecord| call.engine == engine && call.shard.is_none_or(|own| own == shard);
         let failed = self.calls.values().filter(own).any(fails);
         drop(network);
         if !failed {
             let what =
-                format!("engine {engine} has shard {shard} refused, which has been well since {probed} µs");
+                format!("engine {engine} refuses shard {shard}, which has been available since {probed} µs");
             self.broke("breaker-reopens", what);
         }
     }
 
-    /// Notes a request that a silent shard kept for all of its time.
+    /// Records a timeout because of a silent shard.
     pub(super) fn note_time_out(&mut self, caller: usize) {
         let Some(record) = self.request(caller) else {
             return;
@@ -199,7 +199,7 @@ impl Ledger {
         }
     }
 
-    /// The shard of all of its counters, where its engine knows the shards.
+    /// The shard of all counters of a request, if it is one shard and the engine knows the slot owners.
     fn only_shard(&self, record: &super::RequestRecord) -> Option<usize> {
         let network = self.network.borrow();
         if !network.knows_slot_owners(record.engine, record.at) || record.id.is_none() {

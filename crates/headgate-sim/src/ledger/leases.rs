@@ -1,4 +1,4 @@
-//! Permits that engines take in advance: none is spent twice, none after its time.
+//! Permits of leases: none may be spent twice or after its end.
 
 use super::laws::{CounterStore, PassedCall};
 use super::{DecisionRecord, Ledger, RequestRecord};
@@ -7,7 +7,7 @@ use headgate_core::limit::algorithm::lease_ms;
 use headgate_core::limit::{Algorithm, Charge, Rate, Verdict};
 use std::collections::BTreeMap;
 
-/// By engine and counter: what was taken, in the order in which the engine was told.
+/// By engine and counter: the permits taken, in the order in which the engine received them.
 pub(super) type Permits = BTreeMap<(usize, Vec<u8>, String), Vec<PermitBatch>>;
 
 pub(super) struct PermitBatch {
@@ -17,7 +17,7 @@ pub(super) struct PermitBatch {
     epoch: (usize, u32),
 }
 
-/// Where a counter lives; a log has no field in a call.
+/// The key of a counter in [`Permits`]. A log has no field in a call.
 fn place(engine: usize, key: &[u8], charge: &Charge) -> (usize, Vec<u8>, String) {
     let form = charge.algorithm.form().as_str();
     let field = match charge.algorithm {
@@ -28,7 +28,7 @@ fn place(engine: usize, key: &[u8], charge: &Charge) -> (usize, Vec<u8>, String)
 }
 
 impl Ledger {
-    /// A call that takes permits has been answered.
+    /// Records the permits of a reply to a lease.
     pub(super) fn take_permits(&mut self, engine: usize, tag: u64) {
         let call = &self.calls[&tag];
         let network = self.network.borrow();
@@ -43,7 +43,7 @@ impl Ledger {
             return;
         }
         let limits = &self.engines[engine].policy.limits;
-        // The limit is not in the call; its period is that of one with the same form and N, as configured.
+        // The call does not contain the limit. Its period is the longest one of a limit with a lease that fits.
         let period = limits
             .iter()
             .filter_map(|limit| limit.period().filter(|_| limit.lease.is_some()));
@@ -69,7 +69,7 @@ impl Ledger {
         self.permits.entry(place).or_default().push(batch);
     }
 
-    /// A request passes by permits in hand.
+    /// Checks that a request that a lease admitted has permits, and spends them.
     pub(super) fn spend_permits(
         &mut self,
         record: &RequestRecord,
@@ -87,7 +87,10 @@ impl Ledger {
                 let batch = batches.and_then(|batches| batches.iter_mut().find(spendable));
                 let Some(batch) = batch else {
                     let key = key.escape_ascii();
-                    return Err(("permits", format!("spends a permit of {key} that it has not")));
+                    return Err((
+                        "permits",
+                        format!("spends a permit of {key} that it does not have"),
+                    ));
                 };
                 batch.left -= charge.cost;
                 *self.spent.entry(record.engine).or_default() += charge.cost;
@@ -108,7 +111,7 @@ impl Ledger {
     }
 }
 
-/// When the window is over in which this was taken, to the ms; `None`: it does not end.
+/// The end of the window of these permits, rounded to ms; `None`: there are no fixed windows.
 fn window_ends(executed: Micros, charge: &Charge, verdict: &Verdict) -> Option<Micros> {
     let ms = match charge.algorithm {
         Algorithm::FixedWindow { .. } => verdict.reset_ms,

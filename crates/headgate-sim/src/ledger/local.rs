@@ -1,4 +1,4 @@
-//! What each Envoy counts by itself, kept a second time: it lets pass what fits, and denies what does not.
+//! A second copy of the local counters of each Envoy. An Envoy must admit what fits, and deny the rest.
 
 use super::{DecisionRecord, Ledger, RequestEnd, RequestRecord};
 use crate::model::Model;
@@ -6,19 +6,19 @@ use headgate_core::limit::{Algorithm, Charge, Group, OnError, Verdict};
 use headgate_core::local::LONGEST_LOG;
 use headgate_core::model::{Policy, Store};
 
-/// Of several requests that are decided at once some are let through later, in an order that is not followed here.
+/// If more requests are decided at once, some are carried out later, in an order that is not recorded.
 const MOST_AT_ONCE: usize = 60;
 
-/// The counters of each Envoy.
+/// The local counters of each Envoy.
 #[derive(Default)]
 pub(super) struct LocalCounters {
     envoys: Vec<Model>,
-    /// The order of decisions is not known, or counters are evicted.
+    /// The order of decisions is unknown, or counters are evicted: nothing is compared.
     pub unreliable: bool,
 }
 
 impl LocalCounters {
-    /// For arrivals at these times.
+    /// The counters for requests that arrive at these times (µs).
     pub fn new(envoys: usize, times: &[u64]) -> LocalCounters {
         let crowd = |times: &[u64]| times[MOST_AT_ONCE] - times[0] < 300_000;
         LocalCounters {
@@ -29,7 +29,7 @@ impl LocalCounters {
 }
 
 impl Ledger {
-    /// A decision by this Envoy's own counters; `verdicts`: what Redis said of each charge.
+    /// Compares a decision by local counters; `verdicts`: the verdict of Redis on each charge.
     pub(super) fn compare_local(
         &mut self,
         record: &RequestRecord,
@@ -59,11 +59,11 @@ impl Ledger {
         }
         match decided.passes == (fits && !denied) {
             true => Ok(()),
-            false => Err(("local", format!("{decided:?}, and it fits: {fits}"))),
+            false => Err(("local", format!("{decided:?}, but fits is {fits}"))),
         }
     }
 
-    /// The costs of a request that this Envoy counted.
+    /// Charges the costs of a request that this Envoy counted.
     pub(super) fn charge_local_counters(&mut self, caller: usize, end: RequestEnd) {
         let due = self.due_of(caller, end);
         let Some(record) = self.requests[caller].as_ref() else {
@@ -95,7 +95,7 @@ fn counts(policy: &Policy, charge: &Charge) -> bool {
     policy.store == Store::Local || policy.limits[charge.limit].on_error == OnError::Local
 }
 
-/// The groups that Redis did not count, with those of their charges that are counted here.
+/// The groups that Redis did not count, with the charges that the Envoy counts locally.
 fn counted_here(policy: &Policy, record: &RequestRecord, verdicts: &[Option<Verdict>]) -> Vec<Group> {
     let mut verdicts = verdicts.iter();
     let mut groups = Vec::new();
@@ -113,7 +113,7 @@ fn counted_here(policy: &Policy, record: &RequestRecord, verdicts: &[Option<Verd
     groups
 }
 
-/// A charge as it is counted here; `None`: only a live override would limit it.
+/// A charge as the local store counts it; `None`: only a live override would limit it.
 fn here(policy: &Policy, charge: &Charge) -> Option<Charge> {
     if charge.live.as_ref().is_some_and(|live| live.unlimited) {
         return None;

@@ -1,9 +1,13 @@
-//! The books of a world, and the rules that must hold in it.
+//! Records the requests and calls of a world, and checks the rules that must hold in it.
 //!
-//! Layout: this file keeps what is known of requests and calls; [`decided`] compares each decision with what Redis
-//! answered; [`leases`] follows permits; [`local`] counts
-//! what Envoys count by themselves; [`health`] says whether a fault touched a request; [`laws`] adds up what passed;
-//! [`ends`] checks what must hold once the world is quiet.
+//! # Layout
+//! - [`observer`]: records the events of the world. This file has the records.
+//! - [`decided`]: compares each decision with the replies of Redis. [`figures`] compares the reported quota.
+//! - [`leases`]: the permits of engines. [`local`]: a second copy of the local counters of each Envoy.
+//! - [`health`]: whether a fault can have affected a request.
+//! - [`laws`]: adds up the admitted costs of each counter.
+//! - [`events`]: compares the events for metrics with the decisions.
+//! - [`ends`]: the rules for the end of a history, when nothing happens any more.
 
 mod decided;
 pub mod ends;
@@ -34,14 +38,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-/// What is to be sent again is sent after 10 ms; a tick of the host may be late by 2.
+/// A retry is sent after 10 ms, and a tick of the host may be 2 ms late. In µs.
 const AGAIN_WITHIN: Micros = 12 * crate::time::MS;
 
-/// A rule that did not hold.
+/// A violation of a rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrokenRule {
+    /// The time of the violation, in µs since the start.
     pub at: Micros,
+    /// The name of the rule.
     pub rule: &'static str,
+    /// A description of the violation.
     pub what: String,
 }
 
@@ -51,7 +58,7 @@ impl fmt::Display for BrokenRule {
     }
 }
 
-/// What is known of an engine.
+/// The record of an engine.
 struct EngineRecord {
     policy: Rc<Policy>,
     planner: Rc<Planner>,
@@ -60,27 +67,28 @@ struct EngineRecord {
     dropped: Option<Micros>,
 }
 
-/// A request.
+/// The record of a request.
 struct RequestRecord {
     at: Micros,
     engine: usize,
-    /// What is to be counted for it; empty where it is decided without.
+    /// The groups that Redis must count; empty if the request is decided without counting.
     groups: Vec<Group>,
-    /// The decision where nothing is to be counted.
+    /// The decision, if nothing must be counted.
     without: Option<headgate_core::decision::Decision>,
     id: Option<RequestId>,
-    /// Its calls.
+    /// The numbers of its calls.
     tags: Vec<u64>,
-    /// A call was refused at once, or ended without a count.
+    /// A call was refused immediately or ended without a count.
     failed: bool,
     decided: Option<DecisionRecord>,
     left: Option<Micros>,
-    /// What its response cost, by calls of these numbers; `refused`: how many were refused at once.
+    /// The numbers of the calls that charge the costs of its response.
     charges: Vec<u64>,
+    /// The number of such calls that were refused immediately.
     charges_refused: usize,
-    /// What is left of its limit, as the upstream was told.
+    /// The remaining quota in the headers to the upstream.
     shown: Option<String>,
-    /// When its costs were to be charged: with its response, or as its caller left.
+    /// When and how it ended. Its costs are charged then.
     ended: Option<(Micros, RequestEnd)>,
 }
 
@@ -99,19 +107,21 @@ struct DecisionRecord {
     by_fallback: bool,
 }
 
-/// A call.
+/// The record of a call.
 struct CallRecord {
     engine: usize,
-    /// `None`: not a request's.
+    /// `None`: the call does not belong to a request.
     shard: Option<usize>,
     made: Micros,
-    /// When the engine was told of its end, and whether that was a count.
+    /// When the engine received its end, and whether Redis had counted.
     ended: Option<(Micros, bool)>,
-    /// Among the journal's.
+    /// The index in the journal's executions.
     execution: Option<usize>,
 }
 
+/// The records of all requests and calls of a world, and the violations found so far.
 pub struct Ledger {
+    /// The violations found so far.
     pub broken: Vec<BrokenRule>,
     network: Rc<RefCell<Network>>,
     scenario: Rc<Scenario>,
@@ -120,33 +130,33 @@ pub struct Ledger {
     engines: Vec<EngineRecord>,
     requests: Vec<Option<RequestRecord>>,
     by_id: BTreeMap<(usize, RequestId), usize>,
-    /// The request that came last to each engine.
+    /// By engine: the request that arrived last.
     arriving: BTreeMap<usize, usize>,
     calls: BTreeMap<u64, CallRecord>,
-    /// How much of the journal has been read.
+    /// The number of executions and of broken rules that were read from the journal.
     read: usize,
     reported: usize,
     permits: Permits,
     /// By engine: permits taken and spent.
     taken: BTreeMap<usize, u64>,
     spent: BTreeMap<usize, u64>,
-    /// By engine: what it told.
+    /// By engine: its events.
     event_counts: Vec<EventCounts>,
-    /// By engine and shard: when a caller was kept waiting for all of its time, by a silent shard.
+    /// By engine and shard: the last timeout of a request because the shard did not reply.
     timed_out: BTreeMap<(usize, usize), Micros>,
-    /// Calls that are to be sent again: since when.
+    /// Calls that must be retried, and since when.
     again: BTreeMap<(usize, RequestId, u16), Micros>,
     passed_costs: PassedCosts,
     local_counters: LocalCounters,
-    /// By engine and counter: what denied, since when, and until when it denies.
+    /// By engine and counter.
     denials: BTreeMap<(usize, Vec<u8>, String), Vec<Denial>>,
-    /// Lines of the history, where they are wanted.
+    /// The lines of the history, if requested.
     pub lines: Option<Vec<(Micros, String)>>,
-    /// What became of requests: how many of each.
+    /// The number of requests by outcome.
     pub outcomes: BTreeMap<String, u64>,
 }
 
-/// A counter that denied a call.
+/// A denial by a counter: when the request arrived, and when the denial ends.
 struct Denial {
     charge: Charge,
     sent: Micros,
@@ -154,6 +164,7 @@ struct Denial {
 }
 
 impl Ledger {
+    /// A ledger for this scenario.
     pub fn new(scenario: Rc<Scenario>, network: Rc<RefCell<Network>>, clock: Clock) -> Ledger {
         let times: Vec<Micros> = scenario.arrivals.iter().map(|arrival| arrival.at).collect();
         let local_counters = LocalCounters::new(scenario.network.envoys, &times);
@@ -192,7 +203,7 @@ impl Ledger {
         });
     }
 
-    /// Reads what the network has noted meanwhile.
+    /// Reads the new entries of the network's journal.
     fn read(&mut self) {
         let network = Rc::clone(&self.network);
         let network = network.borrow();
@@ -211,7 +222,7 @@ impl Ledger {
                 None => true,
             };
             if again {
-                let what = format!("executed twice, or by no call: {}", execution.call);
+                let what = format!("executed twice, or without a call: {}", execution.call);
                 self.broke("executed-once", what);
             }
         }
@@ -222,7 +233,7 @@ impl Ledger {
         self.requests.get(caller)?.as_ref()
     }
 
-    /// A call of a request: was it known to be denied?
+    /// Records a call, with the request that it belongs to.
     fn note_made(&mut self, engine: usize, tag: u64, id: CallId, charges: Option<usize>) {
         self.calls.insert(
             tag,
@@ -245,7 +256,7 @@ impl Ledger {
                 let record = caller.and_then(|caller| self.requests[caller].as_mut());
                 match record {
                     Some(record) => record.tags.push(tag),
-                    None => self.broke("own-call", format!("call {tag} is of no request")),
+                    None => self.broke("own-call", format!("call {tag} belongs to no request")),
                 }
             }
             (CallId::Unawaited, Some(caller)) => {
@@ -257,7 +268,7 @@ impl Ledger {
         }
     }
 
-    /// What is to be sent again is sent 10 ms later.
+    /// Checks that a retry is sent after 10 ms.
     fn check_again(&mut self, engine: usize, id: RequestId, part: u16) {
         let Some(since) = self.again.remove(&(engine, id, part)) else {
             return;
@@ -292,7 +303,7 @@ impl Ledger {
     }
 }
 
-/// The shard that a key belongs to now.
+/// The shard that owns a key now.
 fn shard_of(network: &Network, key: &[u8]) -> usize {
     network.cluster.owner(HashSlot::of(key))
 }

@@ -1,4 +1,4 @@
-//! What the ledger notes of each thing that happens in the world.
+//! Records the events of the world.
 
 use super::*;
 
@@ -48,7 +48,7 @@ impl Observer for Ledger {
     fn pending(&mut self, at: Micros, caller: usize, engine: usize, id: RequestId) {
         self.now = at;
         if self.by_id.insert((engine, id), caller).is_some() {
-            self.broke("own-call", format!("{id:?} is given twice in engine {engine}"));
+            self.broke("own-call", format!("engine {engine} issued {id:?} twice"));
         }
         if let Some(record) = &mut self.requests[caller] {
             record.id = Some(id);

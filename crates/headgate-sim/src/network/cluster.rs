@@ -12,6 +12,7 @@ use redis_call::HashSlot;
 /// The master of one shard.
 #[derive(Debug, Clone)]
 pub struct Node {
+    /// The node's id in the reply to `CLUSTER SLOTS`.
     pub id: String,
     /// The offset of its clock from the world's clock, in µs.
     pub clock_us: i64,
@@ -24,11 +25,13 @@ pub struct Node {
 /// All nodes and their slots.
 #[derive(Debug)]
 pub struct Cluster {
+    /// The node of each shard.
     pub nodes: Vec<Node>,
     /// First slot, last slot and shard. Ascending and without gaps.
     ranges: Vec<(u16, u16, usize)>,
     /// A single Redis without cluster support.
     single: bool,
+    /// The counters and overrides of all nodes.
     pub model: Model,
     clock: Clock,
     named: u32,
@@ -41,20 +44,28 @@ pub struct Cluster {
 pub enum Command {
     /// A call of the script with this SHA-1 or this body.
     Script {
+        /// The SHA-1 in hexadecimal, or the body.
         script: Vec<u8>,
+        /// Whether `script` is the body (`EVAL`).
         with_body: bool,
+        /// The slot of the first key.
         slot: HashSlot,
+        /// The arguments after the script: number of keys, keys, arguments.
         args: Vec<Vec<u8>>,
     },
+    /// `CLUSTER SLOTS`.
     ClusterSlots,
     /// Any other command, which `redis_proxy` answers itself.
     Other {
+        /// The name of the command.
         name: Vec<u8>,
+        /// Its arguments.
         args: Vec<Vec<u8>>,
     },
 }
 
 impl Command {
+    /// Decodes a command. `args` must not be empty.
     pub fn read(mut args: Vec<Vec<u8>>) -> Command {
         let name = args.remove(0);
         match (name.to_ascii_uppercase().as_slice(), args.len()) {
@@ -101,11 +112,13 @@ impl Cluster {
         cluster
     }
 
+    /// The shard that owns the slot.
     pub fn owner(&self, slot: HashSlot) -> usize {
         let at = self.ranges.partition_point(|(_, last, _)| *last < slot.get());
         self.ranges[at].2
     }
 
+    /// The shard that owns the slot of the key.
     pub fn owner_of(&self, key: &[u8]) -> usize {
         self.owner(HashSlot::of(key))
     }
@@ -116,10 +129,12 @@ impl Cluster {
         unix.saturating_add_signed(self.nodes[shard].clock_us)
     }
 
+    /// Drops the cached scripts of a node.
     pub fn flush_scripts(&mut self, shard: usize) {
         self.nodes[shard].scripts.fill(false);
     }
 
+    /// Drops the memory of a node.
     pub fn lose_memory(&mut self, shard: usize) {
         self.nodes[shard].epoch += 1;
         let Cluster { model, ranges, .. } = self;

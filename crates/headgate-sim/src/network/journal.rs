@@ -8,18 +8,24 @@ use std::collections::BTreeMap;
 /// One run of the script.
 #[derive(Debug, Clone)]
 pub struct Execution {
+    /// The time, in µs since the start.
     pub at: Micros,
+    /// The shard whose node executed the script.
     pub shard: usize,
     /// The epoch of the shard's memory. Counters of earlier epochs may be lost.
     pub epoch: u32,
     /// The node's clock: unix time in µs.
     pub clock_us: u64,
+    /// The call.
     pub call: Call,
+    /// Its result.
     pub result: CallResult,
 }
 
 #[derive(Debug, Default)]
+/// The record of a network.
 pub struct Journal {
+    /// All executions of the script, in order.
     pub executions: Vec<Execution>,
     /// Does not keep the executions, for runs without a ledger.
     pub skips_executions: bool,
@@ -32,6 +38,7 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// Records a broken rule.
     pub fn broken(&mut self, rule: &'static str, what: String) {
         self.broken.push((rule, what));
     }
@@ -42,6 +49,7 @@ impl Journal {
         self.deadlines.remove(&tag);
     }
 
+    /// Records a reply to the call of that number.
     pub fn answered(&mut self, tag: u64, reply: &[u8]) {
         self.answers.insert(tag, reply.to_vec());
     }

@@ -43,6 +43,7 @@ use stream::{ReplyPlaceId, Stream};
 /// The fixed properties of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkSettings {
+    /// The number of Envoys.
     pub envoys: usize,
     /// Worker threads of each Envoy.
     pub workers: usize,
@@ -66,27 +67,46 @@ pub struct NetworkSettings {
 #[derive(Debug)]
 pub enum NetworkEvent {
     /// A message arrives at the guard.
-    AtGuard { stream: u32 },
+    AtGuard {
+        /// The number of the stream.
+        stream: u32,
+    },
     /// A command arrives at its node.
     AtNode {
+        /// The connection.
         link: LinkId,
+        /// Its generation.
         generation: u32,
+        /// The number of the command on this connection.
         number: u64,
+        /// The command.
         command: Command,
     },
     /// A reply arrives at `redis_proxy`.
     Replied {
+        /// The connection.
         link: LinkId,
+        /// Its generation.
         generation: u32,
+        /// The number of the command on this connection.
         number: u64,
+        /// The reply, in RESP.
         reply: Vec<u8>,
     },
     /// The connection to a node has ended.
-    Broke { link: LinkId, generation: u32 },
+    Broke {
+        /// The connection.
+        link: LinkId,
+        /// Its generation.
+        generation: u32,
+    },
     /// The `op_timeout` of a command has passed.
     Overdue {
+        /// The connection.
         link: LinkId,
+        /// Its generation.
         generation: u32,
+        /// The number of the command on this connection.
         number: u64,
     },
     /// An event of a stream arrives at a worker.
@@ -96,16 +116,22 @@ pub enum NetworkEvent {
 /// An event of a stream on its way to a worker.
 #[derive(Debug)]
 pub struct Delivery {
+    /// The index of the worker thread.
     pub worker: usize,
     /// The index of the engine that opened the stream.
     pub owner: usize,
+    /// The number of the stream.
     pub stream: u32,
+    /// The event.
     pub what: StreamEvent,
 }
 
 #[derive(Debug)]
+/// An event of a stream, as the worker gets it.
 pub enum StreamEvent {
+    /// A message arrives.
     Message(Vec<u8>),
+    /// The stream has ended with this gRPC status.
     Closed(u32),
 }
 
@@ -119,12 +145,16 @@ struct KnownSlots {
     tags: u64,
 }
 
+/// The network between the workers and the Redis nodes, and the nodes.
 pub struct Network {
     clock: Clock,
     /// The current time. The world sets it before each event.
     pub now: Micros,
+    /// The fixed properties.
     pub settings: NetworkSettings,
+    /// The Redis nodes.
     pub cluster: Cluster,
+    /// The record for the invariants.
     pub journal: Journal,
     /// New events, which the world moves into its queue.
     pub planned: Vec<(Micros, NetworkEvent)>,
@@ -149,6 +179,7 @@ pub struct Network {
 }
 
 impl Network {
+    /// A network with the nodes of its settings, at time 0.
     pub fn new(settings: NetworkSettings, clock: Clock, rng: Rng) -> Network {
         let cluster = Cluster::new(clock, settings.shards);
         let workers = settings.envoys * settings.workers;
@@ -176,6 +207,7 @@ impl Network {
         }
     }
 
+    /// Handles an event. Returns the delivery to a worker, if the event is one.
     pub fn handle(&mut self, event: NetworkEvent) -> Option<Delivery> {
         match event {
             NetworkEvent::AtGuard { stream } => self.at_guard(stream),

@@ -113,6 +113,7 @@ impl Network {
         if self.has_fault(worker, no_host) {
             return Some(error("no upstream host"));
         }
-        self.has_fault(worker, unreachable).then(|| error("upstream failure"))
+        self.has_fault(worker, unreachable)
+            .then(|| error("upstream failure"))
     }
 }

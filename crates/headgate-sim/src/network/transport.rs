@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 /// The host functions for streams, as one worker sees them.
 #[derive(Clone)]
 pub struct Host {
+    /// The network that carries the streams.
     pub network: Rc<RefCell<Network>>,
     /// The index of the worker thread.
     pub worker: usize,
@@ -119,12 +120,24 @@ impl Network {
 #[derive(Debug, Clone)]
 pub enum CallEvent<Id> {
     /// It was accepted under the number `tag`.
-    Made { tag: u64, id: Id },
+    Made {
+        /// The number of the call.
+        tag: u64,
+        /// The engine's id of the call.
+        id: Id,
+    },
     /// It was refused immediately.
-    Refused { id: Id, error: CallError },
+    Refused {
+        /// The engine's id of the call.
+        id: Id,
+        /// The reason.
+        error: CallError,
+    },
     /// It has ended.
     Ended {
+        /// The number of the call.
         tag: u64,
+        /// The engine's id of the call.
         id: Id,
         /// Whether Redis replied without an error.
         counted: bool,
@@ -136,6 +149,7 @@ pub enum CallEvent<Id> {
 /// The streams of a worker. Adds a number to the arguments of each call. The script ignores it. It shows which execution
 /// a reply belongs to.
 pub struct CheckedStreams<Id> {
+    /// The real streams.
     pub streams: Streams<Host, (u64, Id)>,
     host: Host,
     max_in_flight: usize,
@@ -147,6 +161,7 @@ pub struct CheckedStreams<Id> {
 }
 
 impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
+    /// Streams on the network of `host`, with the timeout and the bound of calls in flight of `policy`.
     pub fn new(now: Instant, rng: Rng, host: Host, policy: &RedisSettings) -> CheckedStreams<Id> {
         let mut settings = Settings::new(&policy.key_prefix);
         settings.script = ACCEPTED[0];

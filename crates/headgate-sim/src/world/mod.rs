@@ -34,12 +34,15 @@ pub use worker::EngineInstance;
 /// The input of a history. Random values during the run, such as latencies, come from its seed.
 #[derive(Debug, Clone)]
 pub struct Scenario {
+    /// The seed of the random values during the run.
     pub seed: u64,
     /// Unix time at the start, in µs.
     pub unix_us: u64,
+    /// The number of Envoys, workers and shards, and the delays.
     pub network: NetworkSettings,
     /// The first is used at the start, and each new configuration uses the next one.
     pub policies: Vec<Rc<Policy>>,
+    /// The faults.
     pub faults: Vec<PlannedFault>,
     /// The requests, in the order of their times.
     pub arrivals: Vec<Arrival>,
@@ -48,10 +51,13 @@ pub struct Scenario {
 /// A request that a caller sends.
 #[derive(Debug, Clone)]
 pub struct Arrival {
+    /// The time of the arrival, in µs since the start.
     pub at: Micros,
+    /// The index of the Envoy.
     pub envoy: usize,
     /// The index of the worker within the Envoy.
     pub worker: usize,
+    /// The request as it arrives.
     pub request: Rc<Request>,
     /// The identity of the caller, if it does not come from the request.
     pub identity: Option<Rc<Identity>>,
@@ -80,8 +86,11 @@ pub trait Observer {
     fn started(&mut self, _at: Micros, _engine: usize, _envoy: usize, _worker: usize, _policy: &Rc<Policy>) {}
     /// The engine is dropped with its calls.
     fn dropped(&mut self, _at: Micros, _engine: usize) {}
+    /// A request arrives at an engine.
     fn arrived(&mut self, _at: Micros, _caller: usize, _engine: usize, _request: &Request) {}
+    /// The engine waits for Redis to decide the request.
     fn pending(&mut self, _at: Micros, _caller: usize, _engine: usize, _id: RequestId) {}
+    /// The request is decided.
     fn decided(&mut self, at: Micros, caller: usize, decision: &Decision<'_>);
     /// The caller has closed the connection; `admitted`: after its request was admitted.
     fn left(&mut self, _at: Micros, _caller: usize, _admitted: bool) {}
@@ -102,6 +111,7 @@ pub trait Observer {
     fn wants_lines(&self) -> bool {
         false
     }
+    /// A line of the history, if [`Observer::wants_lines`].
     fn line(&mut self, _at: Micros, _line: String) {}
 }
 
@@ -151,7 +161,9 @@ struct WorkerThread {
     policy: usize,
 }
 
+/// A running simulation.
 pub struct World<O> {
+    /// Receives the events.
     pub observer: O,
     scenario: Rc<Scenario>,
     clock: Clock,
@@ -168,6 +180,7 @@ pub struct World<O> {
 }
 
 impl<O: Observer> World<O> {
+    /// A world at time 0. `observer` gets the network and the clock.
     pub fn new(scenario: Rc<Scenario>, observer: impl FnOnce(Rc<RefCell<Network>>, Clock) -> O) -> World<O> {
         let mut rng = Rng::with_seed(scenario.seed);
         let clock = Clock::new(scenario.unix_us);
@@ -247,6 +260,7 @@ impl<O: Observer> World<O> {
         }
     }
 
+    /// The current time, in µs since the start.
     pub fn now(&self) -> Micros {
         self.now
     }

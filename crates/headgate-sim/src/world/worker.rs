@@ -11,7 +11,9 @@ use std::time::Instant;
 
 /// An engine with one configuration.
 pub struct EngineInstance {
+    /// The engine.
     pub engine: Engine<CheckedStreams<CallId>, SharedMemory>,
+    /// Its configuration.
     pub policy: Rc<Policy>,
     /// The index of the worker thread.
     pub thread: usize,
@@ -27,6 +29,7 @@ pub struct EngineInstance {
 }
 
 impl EngineInstance {
+    /// A new engine of this worker thread, without requests.
     pub fn new(
         engine: Engine<CheckedStreams<CallId>, SharedMemory>,
         policy: Rc<Policy>,
