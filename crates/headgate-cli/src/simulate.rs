@@ -142,7 +142,7 @@ fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Re
         discovery: true,
         // A Redis nearby; without faults, one that takes no time.
         hop: if args.is_real() { 50 } else { 0 },
-        way: if args.is_real() { (150, 600) } else { (0, 0) },
+        latency: if args.is_real() { (150, 600) } else { (0, 0) },
         op_timeout: OP_TIMEOUT,
         stream_life: 240 * SECOND,
         prefix: loaded.policy.redis.key_prefix.clone(),

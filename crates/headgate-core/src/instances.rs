@@ -32,7 +32,9 @@ pub fn shown(request: &(impl Headers + ?Sized)) -> Vec<Header> {
 /// The headers of an instance, and the cost of the call under the limit in X-RateLimit-*.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shown {
+    /// The headers.
     pub headers: Vec<Header>,
+    /// The cost of the call; at least 1.
     pub cost: u64,
 }
 
@@ -86,7 +88,9 @@ pub fn stays(earlier: &[u8], later: &str, later_refuses: bool) -> bool {
 /// The remaining quota of a limit, to compare limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemainingQuota {
+    /// What is left, in requests (or units of cost).
     pub remaining: u64,
+    /// When the whole quota is available again. Both limits must have the same form of it.
     pub reset: u64,
     /// The cost of a call like this one; at least 1.
     pub cost: u64,

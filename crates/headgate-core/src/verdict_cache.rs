@@ -82,10 +82,12 @@ impl VerdictCache {
         }
     }
 
+    /// The number of cached denials, including expired ones.
     pub fn len(&self) -> usize {
         self.denials.len()
     }
 
+    /// Whether nothing is cached.
     pub fn is_empty(&self) -> bool {
         self.denials.is_empty()
     }

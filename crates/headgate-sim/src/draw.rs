@@ -46,14 +46,14 @@ pub fn draw(choices: &mut Choices) -> Scenario {
 }
 
 fn network(choices: &mut Choices) -> NetworkSettings {
-    let way = *choices.pick(&[(100, 500), (200, 2_000), (MS, 8 * MS), (3 * MS, 12 * MS)]);
+    let latency = *choices.pick(&[(100, 500), (200, 2_000), (MS, 8 * MS), (3 * MS, 12 * MS)]);
     NetworkSettings {
         envoys: 1 + choices.index(3),
         workers: 1 + choices.index(2),
         shards: *choices.pick(&[0, 1, 2, 3, 3, 4]),
         discovery: choices.percent(80),
         hop: *choices.pick(&[20, 100, 1_000]),
-        way,
+        latency,
         op_timeout: OP_TIMEOUT,
         stream_life: match choices.percent(25) {
             true => choices.between(20 * MS..=SECOND),

@@ -111,7 +111,7 @@ impl Run {
             shards,
             discovery: choices.percent(80),
             hop: 100,
-            way: (200, 2_000),
+            latency: (200, 2_000),
             op_timeout: OP_TIMEOUT,
             stream_life: 240 * SECOND,
             prefix: "ratelimit".to_owned(),

@@ -31,7 +31,12 @@ pub struct RequestId(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallId {
     /// One of the calls of a request: there is one for each hash tag.
-    Request { id: RequestId, part: u16 },
+    Request {
+        /// The request.
+        id: RequestId,
+        /// The index of its group. Calls that a split adds have higher numbers.
+        part: u16,
+    },
     /// A lease request: takes permits in advance.
     Lease(u64),
     /// A charge on the response, or a refund: its reply is ignored.

@@ -14,7 +14,9 @@ pub const OTHER_ENDPOINT: &str = "other";
 pub enum Event {
     /// A request was decided.
     Decided {
+        /// The outcome.
         outcome: Outcome,
+        /// Where its counters were read; `None`: not counted.
         by: Option<CountedBy>,
     },
     /// A limit gave its verdict on a request; `None`: it could not be counted.
@@ -23,15 +25,19 @@ pub enum Event {
         limit: usize,
         /// `false`: in shadow for this client.
         enforced: bool,
+        /// The verdict; `None`: it could not be counted.
         verdict: Option<Verdict>,
+        /// Where the counter was read.
         by: CountedBy,
     },
     /// How long a request waited for its counts, in µs.
     Waited {
+        /// The time, in µs.
         micros: u64,
     },
     /// A call ended; `outcome`: its label in metrics.
     Called {
+        /// The label.
         outcome: &'static str,
     },
     /// A caller left before its request was decided.
@@ -40,8 +46,11 @@ pub enum Event {
     Lease(LeaseEvent),
     /// A limit denied a request.
     Denied {
+        /// Index into the policy's limits.
         limit: usize,
+        /// The path pattern or the route.
         endpoint: Endpoint,
+        /// The client, without any secret; `None`: not identified.
         client: Option<String>,
     },
     /// The number of costs that could not be read and count as 1.
@@ -50,13 +59,16 @@ pub enum Event {
     SplitCall,
     /// The number of local counters that were evicted before they expired.
     Evicted(u64),
+    /// A log line.
     Line(LogLine),
 }
 
 /// A log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
+    /// Its level.
     pub level: Level,
+    /// Its text, without a line end.
     pub text: String,
     /// Every worker logs the same text, and one line for all of them is enough.
     pub once: bool,

@@ -7,6 +7,7 @@ use crate::identify::{Attributes, Headers};
 pub trait Exchange: Attributes {
     /// A value in the request's filter state; `None` or empty: not set.
     fn filter_state(&self, name: &str) -> Option<Vec<u8>>;
+    /// Sets a value in the request's filter state.
     fn set_filter_state(&mut self, name: &str, value: &[u8]);
     /// Sets a request header, and replaces all of that name.
     fn set_header(&mut self, header: &Header);
@@ -25,6 +26,8 @@ pub trait Response: Headers {
 /// Changes to the headers of a response: removals come first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edits {
+    /// Names of headers to remove, in lower case.
     pub remove: Vec<String>,
+    /// Headers to add.
     pub add: Vec<Header>,
 }

@@ -71,6 +71,7 @@ pub const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 /// The state of a request after [`Engine::on_request`].
 #[derive(Debug)]
 pub enum RequestStatus {
+    /// It is decided: the shell applies the answer at once.
     Decided(Answer),
     /// It waits under this id until [`Engine::poll_ready`] returns it or [`Engine::on_left`] ends it. The shell keeps
     /// the [`Fallback`] outside of the engine.
@@ -80,6 +81,7 @@ pub enum RequestStatus {
 /// A request whose decision is to be applied by [`Engine::carry_out`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
+    /// The id under which the request waits.
     pub id: RequestId,
     /// The number that was passed to [`Engine::on_request`].
     pub caller: u64,
@@ -265,10 +267,12 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.transport.in_flight()
     }
 
+    /// The transport to Redis.
     pub fn transport(&self) -> &T {
         &self.transport
     }
 
+    /// The transport to Redis, for its gauges and for tests.
     pub fn transport_mut(&mut self) -> &mut T {
         &mut self.transport
     }

@@ -8,6 +8,7 @@ use super::super::matching::{Effect, Matcher};
 /// How one limit applies to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitStatus {
+    /// It applies.
     Holds {
         /// Which of its matches fits; `None` if it has none.
         matched: Option<usize>,
@@ -17,8 +18,10 @@ pub enum LimitStatus {
         quota: Quota,
         /// A live override may still change it.
         live: bool,
+        /// `false`: in shadow for this client.
         enforced: bool,
     },
+    /// None of its matches fits.
     NoMatch,
     /// It keys by client, and the client is not identified.
     NoClient(NoClient),
@@ -29,6 +32,7 @@ pub enum LimitStatus {
 /// How the policy applies to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
+    /// How `exempt` applies.
     pub exempt: Exemption,
     /// In the policy's order. If the request is exempt, none of them applies.
     pub limits: Vec<LimitStatus>,
@@ -37,17 +41,21 @@ pub struct Explained {
 /// How `exempt` applies to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exemption {
+    /// No condition fits.
     None,
     /// Index of the first condition that fits.
     Full(usize),
     /// A condition fits, but not in this reading of the path: the request is not exempt.
     Partial {
+        /// Index of the condition.
         condition: usize,
+        /// The number of the first reading that it does not fit (`PathReadings::numbered`).
         unfit: u8,
     },
 }
 
 impl Exemption {
+    /// Whether the request is exempt.
     pub fn is_full(self) -> bool {
         matches!(self, Exemption::Full(_))
     }

@@ -12,6 +12,7 @@ pub enum Plan {
     Exempt,
     /// What to count. Without groups, no limit applies.
     Count {
+        /// One for each hash tag.
         groups: Vec<Group>,
         /// Set if an enforced limit by client matched and the client is not identified.
         no_client: Option<NoClient>,
@@ -146,6 +147,7 @@ pub struct Charge {
     pub key: usize,
     /// The hash field that holds the counter; unused by a log, which is a key of its own.
     pub field: Rc<str>,
+    /// How the counter counts.
     pub algorithm: Algorithm,
     /// After overrides.
     pub rate: Rate,
@@ -158,6 +160,7 @@ pub struct Charge {
     pub enforced: bool,
     /// Shift of a fixed window aligned by client, in ms, below the period; else 0.
     pub phase_ms: u64,
+    /// Where a live override is stored, if the limit allows one.
     pub live: Option<LiveOverride>,
 }
 
@@ -166,6 +169,7 @@ pub struct Charge {
 pub struct LiveOverride {
     /// Index into [`Group::keys`]: the client's hash.
     pub key: usize,
+    /// The field of that hash.
     pub field: Rc<str>,
     /// Without a stored override the client is not limited, and only the period of [`Charge::rate`] is used.
     pub unlimited: bool,

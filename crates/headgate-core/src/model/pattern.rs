@@ -45,6 +45,7 @@ enum ValueForm {
 /// How the literals of a path pattern are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Case {
+    /// Byte by byte.
     Exact,
     /// ASCII letters in any case.
     #[default]
@@ -151,6 +152,10 @@ impl PartialEq for PathPattern {
 impl Eq for PathPattern {}
 
 impl HostPattern {
+    /// Parses `api.example.com` or `*.example.com`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, for its author.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let (wildcard, host) = match text.strip_prefix('*') {
             Some(rest) => (true, rest),

@@ -7,6 +7,7 @@ use std::fmt;
 pub struct Period(u64);
 
 impl Period {
+    /// 366 days.
     pub const MAX: Period = Period(366 * 86_400_000);
 
     /// `None` out of range.
@@ -16,6 +17,7 @@ impl Period {
             .then_some(Period(millis))
     }
 
+    /// In ms.
     pub fn as_millis(self) -> u64 {
         self.0
     }
@@ -24,14 +26,18 @@ impl Period {
 /// `limit` requests each `period`; `limit` is 0 (always deny) to 10⁹, and their product at most 2⁵³ ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// N, in requests (or units of cost).
     pub limit: u64,
+    /// The time in which N requests may pass.
     pub period: Period,
 }
 
 /// The quota that a limit grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quota {
+    /// N requests each period.
     Limited(Rate),
+    /// Everything passes, and nothing is counted.
     Unlimited,
 }
 

@@ -48,7 +48,9 @@ fn escaped(limit: &str, hasher: &Hasher) -> String {
 pub struct Label {
     /// The limit's name.
     pub limit: String,
+    /// The form in which the counter is stored.
     pub form: Form,
+    /// The period of its rate.
     pub period: Period,
     /// The other parts of its key, such as a path or a method; empty for the client alone.
     pub components: String,

@@ -109,24 +109,31 @@ impl SharedLines {
 #[derive(Debug, Default, Serialize)]
 #[serde(tag = "event", rename = "rate_limit_exceeded")]
 pub struct DenialLine<'a> {
+    /// The name of the filter's instance.
     pub instance: &'a str,
     /// `source:value or hash`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'a str>,
+    /// The limit that denied.
     pub limit: &'a str,
+    /// Where it was counted.
     pub by: &'a str,
     /// As in the policy, never a text from the caller.
     #[serde(rename = "path")]
     pub endpoint: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The method of the request.
     pub method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// `x-request-id` of the request.
     pub request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The trace id of the request's `traceparent`.
     pub trace_id: Option<&'a str>,
     /// In seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// The number of denials that were not logged since the previous line of this limit.
     pub left_out: u64,
 }
 

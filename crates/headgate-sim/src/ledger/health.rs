@@ -29,7 +29,7 @@ impl Ledger {
         let touches = |planned: &PlannedFault| {
             let recovers = recovers(&planned.fault);
             let early = matches!(planned.fault, Fault::NoHost { .. }) && planned.from == 0;
-            let starts = STARTS + 5 * self.scenario.network.way.1;
+            let starts = STARTS + 5 * self.scenario.network.latency.1;
             if early && planned.until + starts < record.at + timeout {
                 return false;
             }
@@ -47,7 +47,7 @@ impl Ledger {
     /// Whether requests may exceed this timeout without any fault: two round trips to Redis, and the opening of a stream.
     fn is_tight(&self, timeout: Micros) -> bool {
         let settings = &self.scenario.network;
-        timeout < 5 * settings.way.1 + 8 * settings.hop + 30 * MS
+        timeout < 5 * settings.latency.1 + 8 * settings.hop + 30 * MS
     }
 
     /// Whether a stall does not affect the request, because the replies that arrived meanwhile are read after it. This needs
@@ -56,7 +56,7 @@ impl Ledger {
         let settings = &self.scenario.network;
         let mut others = self.scenario.faults.iter();
         let stalls_alone = others.all(|planned| matches!(planned.fault, Fault::Stall { .. }));
-        if !stalls_alone || settings.way.1 > 2 * MS || settings.hop > 100 {
+        if !stalls_alone || settings.latency.1 > 2 * MS || settings.hop > 100 {
             return false;
         }
         let until = self.now;

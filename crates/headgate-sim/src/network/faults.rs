@@ -119,7 +119,7 @@ impl Network {
                 continue;
             }
             let generation = self.link(link).generation();
-            let at = self.now + self.way(shard);
+            let at = self.now + self.latency(shard);
             self.plan(at, NetworkEvent::Broke { link, generation });
         }
     }

@@ -54,7 +54,7 @@ pub struct NetworkSettings {
     /// The maximum delay of a message within an Envoy, in µs.
     pub hop: Micros,
     /// The minimum and maximum delay of one direction between `redis_proxy` and a node, in µs.
-    pub way: (Micros, Micros),
+    pub latency: (Micros, Micros),
     /// How long an engine uses a stream, in µs. Up to a quarter is added at random.
     pub stream_life: Micros,
     /// `op_timeout` of `redis_proxy`, in µs.
@@ -307,8 +307,8 @@ impl Network {
     }
 
     /// A random delay of one direction between `redis_proxy` and a node.
-    fn way(&mut self, shard: usize) -> Micros {
-        let (least, most) = self.settings.way;
+    fn latency(&mut self, shard: usize) -> Micros {
+        let (least, most) = self.settings.latency;
         let extra = self.faults.iter().map(|fault| match fault {
             Fault::Latency { shard: which, extra } if which.has(shard) => *extra,
             _ => 0,
@@ -364,7 +364,7 @@ impl Network {
         if self.loses(shard, false) {
             return self.link(link).falls_silent(generation);
         }
-        let at = self.now + self.way(shard);
+        let at = self.now + self.latency(shard);
         let at = self.link(link).returns(at);
         self.plan(
             at,

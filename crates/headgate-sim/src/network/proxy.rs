@@ -39,7 +39,7 @@ impl Network {
         let stream = self.stream(id);
         let worker = stream.worker;
         if with_body && stream.bodies() > 0 {
-            let what = format!("two calls with the script's body are under way on stream {id}");
+            let what = format!("two calls with the script's body are in flight on stream {id}");
             self.journal.broken("one-body", what);
         }
         let is_probe =
@@ -60,15 +60,15 @@ impl Network {
         let link = LinkId { worker, shard };
         if self.is_down(shard) {
             let generation = self.link(link).sent(place, tag).0;
-            let at = self.now + self.way(shard);
+            let at = self.now + self.latency(shard);
             return self.plan(at, NetworkEvent::Broke { link, generation });
         }
-        let way = self.way(shard);
+        let latency = self.latency(shard);
         let overdue = self.now + self.settings.op_timeout;
         let now = self.now;
         let state = self.link(link);
         let (generation, number) = state.sent(place, tag);
-        let at = state.arrives(now + way);
+        let at = state.arrives(now + latency);
         self.plan(
             at,
             NetworkEvent::AtNode {

@@ -154,7 +154,7 @@ pub struct CheckedStreams<Id> {
     host: Host,
     max_in_flight: usize,
     /// Calls in flight, by number.
-    under_way: BTreeMap<u64, (Id, Call)>,
+    in_flight: BTreeMap<u64, (Id, Call)>,
     /// The events since they were last taken.
     pub call_events: Vec<CallEvent<Id>>,
     ended: Vec<Completed<(u64, Id)>>,
@@ -173,7 +173,7 @@ impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
             streams: Streams::new(now, rng, host.clone(), settings),
             host,
             max_in_flight: policy.max_in_flight,
-            under_way: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             call_events: Vec::new(),
             ended: Vec::new(),
         }
@@ -200,7 +200,7 @@ impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
 
     /// The number of calls in flight, as counted here.
     pub fn waiting(&self) -> usize {
-        self.under_way.len()
+        self.in_flight.len()
     }
 
     /// Checks calls that have ended, and passes them on with the id that the engine gave them.
@@ -211,7 +211,7 @@ impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
             id: (tag, id), reply, ..
         } in ended.drain(..)
         {
-            let Some((made, call)) = self.under_way.remove(&tag) else {
+            let Some((made, call)) = self.in_flight.remove(&tag) else {
                 journal.broken("ends-once", format!("{id:?} has ended twice, or was never made"));
                 continue;
             };
@@ -240,13 +240,13 @@ impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
             });
             completed.push(Completed { id, call, reply });
         }
-        if self.under_way.len() != self.streams.in_flight() {
+        if self.in_flight.len() != self.streams.in_flight() {
             journal.broken(
                 "in-flight",
                 format!(
                     "the streams report {} calls in flight, and {} are",
                     self.streams.in_flight(),
-                    self.under_way.len()
+                    self.in_flight.len()
                 ),
             );
         }
@@ -270,9 +270,9 @@ impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for CheckedStreams<Id> {
         match self.streams.call(now, deadline, (tag, id), tagged) {
             Ok(()) => {
                 self.call_events.push(CallEvent::Made { tag, id });
-                self.under_way.insert(tag, (id, call));
-                if self.under_way.len() > self.max_in_flight {
-                    let what = format!("{} calls are under way", self.under_way.len());
+                self.in_flight.insert(tag, (id, call));
+                if self.in_flight.len() > self.max_in_flight {
+                    let what = format!("{} calls are in flight", self.in_flight.len());
                     let mut network = self.host.network.borrow_mut();
                     network.journal.broken("max-in-flight", what);
                 }

@@ -23,6 +23,7 @@ pub struct SlidingCounter {
     pub window: u64,
     /// Each count is at most 2⁵³ / period in ms.
     pub current: u64,
+    /// The count of the window before.
     pub previous: u64,
 }
 

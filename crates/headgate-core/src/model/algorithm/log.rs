@@ -33,6 +33,7 @@ impl Log {
         self.times_us.len()
     }
 
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.times_us.is_empty()
     }
