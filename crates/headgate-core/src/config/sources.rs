@@ -22,7 +22,7 @@ pub(super) fn read(node: Option<Node>) -> Vec<Source> {
         return Vec::new();
     };
     if items.is_empty() {
-        node.fail("names no source; leave it out for [{header: x-api-key}, {address: {}}]");
+        node.fail("an empty list identifies no client; leave it out for [{header: x-api-key}, {address: {}}]");
     }
     let mut unnamed_kinds: Vec<&str> = Vec::new();
     let mut sources: Vec<Source> = Vec::new();
@@ -103,7 +103,7 @@ fn read_source(node: &Node, is_part: bool) -> Option<Read> {
         .unwrap_or(false);
     let kind = read_kind(kind_name, &kind_node, is_plain, is_part);
     if kind_name == "all" || kind_name == ADDRESS {
-        fields.refuse(&["extract"], "has no use here: only text can be extracted from");
+        fields.refuse(&["extract"], "cannot be used here: an address has no text to extract from");
     }
     let extract = fields.get("extract").and_then(|node| read_extract(&node));
     let name_node = fields.get("name");
@@ -112,7 +112,7 @@ fn read_source(node: &Node, is_part: bool) -> Option<Read> {
         None => default_name(kind_name, kind.as_ref()),
     };
     if !is_name(&name) {
-        node.fail("no name can be made of this header; give the source one");
+        node.fail("this header gives no valid name for the source; give the source a name");
     }
     Some(Read {
         source: Source {
@@ -202,7 +202,7 @@ fn read_parts(node: &Node, is_plain: bool) -> Option<SourceKind> {
         };
         source.plain |= is_plain;
         if parts.contains(&source) {
-            item.fail("stands twice; remove one");
+            item.fail("is duplicated; remove one");
         }
         parts.push(source);
     }

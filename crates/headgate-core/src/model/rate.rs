@@ -134,7 +134,7 @@ fn parse_period(text: &str) -> Result<Period, RateError> {
     };
     match Period::from_millis(multiple.saturating_mul(unit_millis)) {
         Some(period) => Ok(period),
-        None => fail("a period is 1 s to 366 d"),
+        None => fail("a period must be 1 s to 366 d"),
     }
 }
 

@@ -237,7 +237,7 @@ fn a_field_written_twice_is_refused() {
         ),
     ] {
         let error = parse(text.as_bytes()).unwrap_err().to_string();
-        assert_eq!(error, format!("{path}: stands twice in one object; remove one"));
+        assert_eq!(error, format!("{path}: is duplicated in this object; remove one"));
     }
 }
 
