@@ -38,7 +38,7 @@ THREADS   := --test-threads 4
 ALL       := --workspace --features redis-call/higress
 
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-meshes test-client test-dashboard test-higress chaos fuzz \
-	bench bench-pairs lint lint-apart build build-drill build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-meshes setup-dashboard setup-bench clean
+	bench bench-pairs lint lint-apart build build-fault-injection build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-meshes setup-dashboard setup-bench clean
 
 run: setup-run build
 	@scripts/run.sh start
@@ -49,13 +49,13 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-test: lint deny build build-drill build-higress build-example build-cli test-size
+test: lint deny build build-fault-injection build-higress build-example build-cli test-size
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 	$(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint deny build build-drill build-higress build-example build-cli test-size
+test-all: lint deny build build-fault-injection build-higress build-example build-cli test-size
 	@scripts/setup.sh sbom
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
@@ -67,7 +67,7 @@ test-all: lint deny build build-drill build-higress build-example build-cli test
 		else $(MAKE) --no-print-directory test-meshes; fi
 
 # See tests/mesh/run.py. Setup, build and modules first: what runs in the sandbox reaches no network.
-test-meshes: setup-meshes build build-drill build-cli
+test-meshes: setup-meshes build build-fault-injection build-cli
 	@python3 tests/mesh/run.py $(MESH)
 
 # How large the module may get.
@@ -76,14 +76,14 @@ test-size: build
 	@bytes=$$(wc -c <target/headgate.wasm); [ $$bytes -le $(MOST_BYTES) ] || \
 		{ echo "target/headgate.wasm has $$bytes bytes, and may have $(MOST_BYTES): see scripts/wasm.sh" >&2; exit 1; }
 
-test-envoy: setup build build-drill build-higress build-example build-cli
+test-envoy: setup build build-fault-injection build-higress build-example build-cli
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 3 --skip quiet::
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 
 # What asks Redis, on Valkey. Its packages come without TLS, so the two tests that need it are left out.
 VALKEY_TESTS := cluster concurrency costs failover faults guard leases limits local moving overrides shipped survival upgrades windows
-test-valkey: setup build build-drill build-cli
+test-valkey: setup build build-fault-injection build-cli
 	@for version in $(or $(VALKEY_VERSION),8.1.8 9.1.2); do \
 		scripts/setup.sh valkey $$version || exit 1; \
 		export REDIS_SERVER="$(CURDIR)/.tools/valkey-$$version/valkey-server"; \
@@ -151,9 +151,9 @@ build-higress: setup-run
 	@scripts/wasm.sh $(CARGO_OUT)/higress/wasm32-wasip1/release/headgate.wasm target/headgate-higress.wasm
 
 # For tests only, with fault injection: it has the script of the next release, and panics on request.
-build-drill: setup-run
-	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
-	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
+build-fault-injection: setup-run
+	$(WASM_RUSTC) --features fault-injection --target-dir $(CARGO_OUT)/fault-injection
+	@scripts/wasm.sh $(CARGO_OUT)/fault-injection/wasm32-wasip1/release/headgate.wasm target/headgate-fault-injection.wasm
 
 # The example filter of redis-call.
 build-example:
@@ -166,7 +166,7 @@ build-cli:
 	cargo build $(LOCKED) $(ALL) --bin headgate
 
 # The fault suite: about ten minutes; writes its table into docs/reliability.md.
-chaos: setup build build-drill
+chaos: setup build build-fault-injection
 	cargo test $(LOCKED) $(ALL) --test chaos
 
 # A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.

@@ -46,7 +46,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) {
 }
 
 #[test]
-fn no_input_breaks_what_must_hold_of_it() {
+fn no_input_violates_an_invariant() {
     let mut random = fastrand::Rng::with_seed(1);
     for (name, run, mutations) in targets::TARGETS {
         let corpus = corpus(name);

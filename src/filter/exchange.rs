@@ -26,10 +26,10 @@ impl HostRequest {
     }
 
     /// In builds for tests: panics if a header requests it.
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "fault-injection")]
     pub fn panic_if_requested(&self) {
-        if let Some(value) = self.header("x-headgate-drill").value() {
-            crate::fault_injection::panic_on(&value, b"headgate-drill-filter");
+        if let Some(value) = self.header("x-headgate-fault-injection").value() {
+            crate::fault_injection::panic_on(&value, b"headgate-fault-filter");
         }
     }
 }

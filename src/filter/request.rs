@@ -33,7 +33,7 @@ impl Request {
             return HeadersStatus::Continue;
         }
         let mut request = HostRequest::new();
-        #[cfg(feature = "drill")]
+        #[cfg(feature = "fault-injection")]
         request.panic_if_requested();
         match self.worker.on_request(self.context, &mut request) {
             Outcome::Pass(admitted) => {

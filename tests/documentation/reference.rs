@@ -188,7 +188,7 @@ fn the_reference_has_the_words_and_ranges_that_are_taken() {
                 continue;
             };
             let spaceless = row.replace(' ', "");
-            // A word, a number or a duration is none of these: each names what it takes.
+            // Neither a word nor a number nor a duration: each error lists the accepted values.
             let tried = [path.errors(json!([])), path.errors(json!("999999m"))].concat();
             let item = path.to(&[Step::Item]).errors(json!(1));
             for error in tried.iter().chain(&item) {

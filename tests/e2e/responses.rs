@@ -128,7 +128,7 @@ async fn quota_headers_of_the_upstream_never_mix_with_headgates() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_of_grpc_is_answered_in_grpc_whatever_the_refusal() {
+async fn every_refusal_of_a_grpc_call_is_a_grpc_response() {
     let redis = RedisCluster::shared();
     let denied = Envoy::with(redis)
         .policy("{limits: [{rate: 0/minute}], response: {format: problem_json}}")

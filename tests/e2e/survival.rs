@@ -175,7 +175,7 @@ async fn replacing_the_listener_to_redis_loses_no_pending_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
+async fn when_the_filters_vm_fails_traffic_continues_in_a_new_one() {
     let envoy = Envoy::with(RedisCluster::shared())
         .concurrency(1)
         .policy(STRICT)
@@ -186,7 +186,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
         let start = Instant::now();
         let fatal = Client::http1(envoy.port)
             .get("/")
-            .header("x-headgate-drill", "headgate-drill-filter");
+            .header("x-headgate-fault-injection", "headgate-fault-filter");
         println!(
             "the fatal request: {:?}",
             fatal.try_send().await.map(|response| response.status)
@@ -213,7 +213,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_guards_vm_dies_on_error_applies_until_it_is_back() {
     let policy = "{on_error: allow, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}, \
-        {name: headgate-drill-redis-call, rate: 9/day, match: {path: /drill}}]}";
+        {name: headgate-fault-redis-call, rate: 9/day, match: {path: /fatal}}]}";
     let envoy = Envoy::with(RedisCluster::shared())
         .impatient()
         .concurrency(1)
@@ -222,7 +222,7 @@ async fn when_the_guards_vm_dies_on_error_applies_until_it_is_back() {
         .start();
     let load = Steady::on(&envoy).await;
     for _ in 0..3 {
-        let fatal = envoy.get("/drill").header("x-api-key", "fatal").send().await;
+        let fatal = envoy.get("/fatal").header("x-api-key", "fatal").send().await;
         assert_eq!(
             (fatal.status, fatal.header("x-ratelimit-limit")),
             (200, None),

@@ -10,8 +10,8 @@ const REFUSED: &str = "wasmcustom.headgate_redis_call_refused_total";
 
 /// The next release's module for one of the two roles.
 fn next_release(role: fn(&mut Value) -> &mut Value) -> impl Fn(&mut Value) {
-    let drill = root().join("target/headgate-drill.wasm");
-    move |config| role(config)["vm_config"]["code"]["local"]["filename"] = json!(drill)
+    let module = root().join("target/headgate-fault-injection.wasm");
+    move |config| role(config)["vm_config"]["code"]["local"]["filename"] = json!(module)
 }
 
 const GUARD_REFUSES: &str = "update the listener redis_call first";

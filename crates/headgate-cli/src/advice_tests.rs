@@ -115,7 +115,7 @@ fn of_two_limits_alike_only_the_second_is_too_many() {
 }
 
 #[test]
-fn callers_with_tokens_need_a_source_only_beside_a_key() {
+fn callers_with_tokens_need_a_source_only_if_there_is_a_key() {
     for sources in [
         "{header: x-api-key}",
         "{address: {}}",

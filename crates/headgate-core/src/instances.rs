@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_call_costs_goes_along_with_its_figures() {
+    fn the_cost_of_a_call_belongs_to_its_quota() {
         let of = |cost, remaining| Shown {
             headers: figures(100, remaining, 60),
             cost,

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_holds_from_sending_until_its_wait_is_over() {
+    fn a_denial_is_valid_from_sending_until_its_wait_ends() {
         let (mut cache, group, sent) = (cache(9), group("a"), Instant::now());
         let charge = &group.charges[0];
         cache.note(sent, &group, charge, &spent(500));

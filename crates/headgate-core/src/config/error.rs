@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_stays_one_short_line_whatever_the_value() {
+    fn an_error_is_one_short_line_for_any_value() {
         let errors = Errors::default();
         errors.push(0, Some(&json!("é\n".repeat(5_000))), &"x".repeat(5_000));
         errors.push(0, Some(&json!(vec![1; 5_000])), "wrong");

@@ -80,7 +80,9 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
     };
     if let (true, Some(not), Some(node)) = (node.is_sound(), &condition.not, fields.get("not")) {
         if implies(&condition, not) {
-            node.fail("excludes every request that the other conditions match: can never match; remove one of them");
+            node.fail(
+                "excludes every request that the other conditions match: can never match; remove one of them",
+            );
         } else if excludes_every_caller(not, known) {
             node.fail("excludes every caller, since each has an address: can never match; remove a source");
         }

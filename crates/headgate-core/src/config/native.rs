@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_and_its_credentials_are_what_the_host_is_told() {
+    fn a_service_and_its_credentials_are_passed_to_the_host() {
         let plain = native(
             Transport::Native,
             json!({"native": {"service": "redis.dns:6379"}}),

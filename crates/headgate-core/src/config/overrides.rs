@@ -39,7 +39,9 @@ pub(super) fn read(node: Option<&Node>, of: &OverrideContext, context: &LimitCon
     }
     if period.is_none() && of.quota.is_some() && list.contains(&Override::Redis) {
         if let Some(node) = items.iter().find_map(|item| item.get("from")) {
-            node.fail("has no period: the limit is unlimited, and so is every override; give one of them a rate");
+            node.fail(
+                "has no period: the limit is unlimited, and so is every override; give one of them a rate",
+            );
         }
     }
     list
@@ -82,7 +84,10 @@ fn read_override(node: &Node, of: &OverrideContext, context: &LimitContext) -> O
             Some(Override::Redis)
         }
         ("cidr", cidr) => {
-            fields.refuse(&["value", "hash"], "cannot be used here: cidr already selects the clients");
+            fields.refuse(
+                &["value", "hash"],
+                "cannot be used here: cidr already selects the clients",
+            );
             let quota = read_quota(&fields, context);
             let net = read_cidr(&cidr)?;
             Some(Override::Cidr { net, quota: quota? })

@@ -66,7 +66,7 @@ const HIDDEN: fn(&mut Limit) = |limit| limit.expose = false;
 const DENY: fn(&mut Limit) = |limit| limit.on_error = OnError::Deny;
 
 #[test]
-fn the_limit_that_lets_the_fewest_calls_pass_is_shown() {
+fn the_limit_that_admits_the_fewest_calls_is_shown() {
     let decision = decide(&[
         (AS_IS, true, left(999, 1_000, 9)),
         (AS_IS, true, left(995_000, 1_000_000, 1)),
@@ -122,7 +122,7 @@ fn further_calls_are_what_is_left_by_what_such_a_call_costs() {
 }
 
 #[test]
-fn a_call_that_no_quota_lets_pass_can_never_pass() {
+fn a_call_above_every_quota_can_never_pass() {
     let never = |limit: u64, cost: u64, by: CountedBy| {
         let charge = Charge {
             cost,

@@ -324,7 +324,7 @@ fn after_a_failure_no_lease_is_requested_for_a_second() {
 }
 
 #[test]
-fn what_is_no_longer_used_is_forgotten_and_the_rest_is_bounded() {
+fn unused_leases_are_removed_and_the_rest_is_bounded() {
     let limits = [leased(FIXED, 1_000, 60_000)];
     let (mut book, at) = (book(limits.to_vec()), Instant::now());
     for n in 0..MAX_ACCOUNTS + 100 {

@@ -139,7 +139,7 @@ fn a_counter_that_denies_no_longer_is_evicted_like_any_other() {
 }
 
 #[test]
-fn a_denial_of_a_dearer_call_and_a_later_charge_protect_as_well() {
+fn denials_of_costly_calls_and_late_charges_protect_too() {
     let dear = |cost| {
         let mut charge = charge(0, FORMS[2], 10);
         charge.cost = cost;

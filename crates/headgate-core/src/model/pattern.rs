@@ -128,7 +128,7 @@ impl PathPattern {
         }
     }
 
-    /// What stands for a matching path in a key: the path of an exact pattern, or the text of any other.
+    /// The text that a matching path has in a key: the path of an exact pattern, or the text of any other pattern.
     pub fn counted(&self) -> &[u8] {
         match &self.form {
             PathForm::Exact(exact) => exact,

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_says_what_to_write_instead() {
+    fn each_error_says_what_to_write() {
         for (text, piece) in [
             ("100/fortnight", "unknown period \"fortnight\"; use s, m, h or d"),
             ("100/week", "unknown period \"week\""),

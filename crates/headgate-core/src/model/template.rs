@@ -95,9 +95,7 @@ fn without_names(text: &str) -> Result<String, PatternError> {
         let (before, from) = rest.split_at(open);
         out.push_str(before);
         let Some((variable, after)) = from.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
-            return refuse(
-                "has an unpaired brace; write {id} for one segment, or %7B for a brace",
-            );
+            return refuse("has an unpaired brace; write {id} for one segment, or %7B for a brace");
         };
         let (name, pattern) = variable.split_once('=').unwrap_or((variable, "*"));
         let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'_';

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_redis_and_its_proxy_answer_is_told_by_its_first_words() {
+    fn errors_of_redis_and_its_proxy_are_classified_by_prefix() {
         for (text, kind) in [
             ("NOAUTH Authentication required.", FailureKind::Login),
             (

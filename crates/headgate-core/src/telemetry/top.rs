@@ -125,7 +125,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn whoever_is_rejected_often_is_shown_among_many_others() {
+    fn a_client_that_is_rejected_often_is_shown_among_many_others() {
         let mut top = Top::default();
         for n in 0..100_000_u32 {
             top.note(&format!("api_key:{n}"), 0);
@@ -153,7 +153,7 @@ mod tests {
         );
         assert!(rejected >= 5_000 && rejected - error <= 5_000, "{first}");
         assert_eq!(shown.as_array().unwrap().len(), SHOWN);
-        assert!(top.is_empty(), "each interval stands for itself");
+        assert!(top.is_empty(), "each interval is separate");
     }
 
     proptest! {

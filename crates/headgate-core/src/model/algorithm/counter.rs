@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_charged_is_given_back_from_the_window_it_stands_in() {
+    fn a_refund_is_taken_from_the_window_of_the_charge() {
         let terms = terms(Algorithm::SlidingWindowCounter, 10, 60_000);
         let mut counter = SlidingCounter::default();
         let mark = counter.charge(START, &terms, 4);
