@@ -26,7 +26,7 @@ pub struct Ask {
     /// In 256ths of N + 1, so that it fits any N.
     pub cost: u8,
     pub cheap: bool,
-    pub later: bool,
+    pub charged_on_response: bool,
     pub enforced: bool,
 }
 
@@ -107,11 +107,11 @@ pub fn ask() -> impl Strategy<Value = Ask> {
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.8),
     )
-        .prop_map(|(matches, cost, cheap, later, enforced)| Ask {
+        .prop_map(|(matches, cost, cheap, charged_on_response, enforced)| Ask {
             matches,
             cost,
             cheap,
-            later,
+            charged_on_response,
             enforced,
         })
 }
@@ -162,7 +162,7 @@ fn field(at: usize, limit: &Limit) -> String {
 }
 
 /// The charges of one call, for each limit; `None`: the limit is not charged.
-pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
+pub fn asked(limits: &[Limit], asks: &[Ask], response_costs: bool) -> Option<Group> {
     let mut keys = vec![HASH.as_bytes().to_vec()];
     let mut charges = Vec::new();
     for (at, (limit, ask)) in limits.iter().zip(asks).enumerate() {
@@ -190,7 +190,7 @@ pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
             } else {
                 dear
             },
-            charged_on_response: ask.later && later,
+            charged_on_response: ask.charged_on_response && response_costs,
             enforced: ask.enforced,
             phase_ms: match limit.algorithm {
                 Algorithm::FixedWindow { align: Align::Client } => limit.phase_ms,

@@ -204,7 +204,7 @@ impl Advice<'_> {
             });
         if let Some((_, tighter)) = tighter {
             let message = format!(
-                "can never be the tightest: wherever it holds, {:?} holds with the same key and lets no more through; \
+                "can never be the tightest: wherever it applies, {:?} applies with the same key and admits no more; \
                  remove it, or lower its rate",
                 tighter.name
             );
@@ -225,7 +225,7 @@ impl Advice<'_> {
         let requests = capacity * u64::from(share.basis_points()) / 10_000 / (*cost).max(1);
         if requests < lease::LEAST || *cost == 0 {
             let message = format!(
-                "never taken: it is for {requests} requests, and {} are the least",
+                "never used: it is for {requests} requests, and the minimum is {}",
                 lease::LEAST
             );
             self.warn(&path, message);
@@ -239,7 +239,7 @@ impl Advice<'_> {
         };
         if let Some(other) = self.policy.limits.iter().find(everywhere) {
             let message = format!(
-                "never taken: {:?} holds for every request and has none, so that each asks Redis; give it one, or \
+                "never used: {:?} applies to every request and has none, so that each one calls Redis; give it one, or \
                  remove this",
                 other.name
             );

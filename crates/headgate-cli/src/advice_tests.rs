@@ -70,12 +70,12 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{limits: [{{name: a, rate: 10/s}}, {{name: b, rate: 5000/m}}, {ceiling}]}}"),
             "limits[1]",
-            "can never be the tightest: wherever it holds, \"a\"",
+            "can never be the tightest: wherever it applies, \"a\"",
         ),
         (
             format!("{{limits: [{{name: p, rate: 900/m, lease: 10%}}, {ceiling}]}}"),
             "limits[0].lease",
-            "never taken: \"top\" holds for every request and has none",
+            "never used: \"top\" applies to every request and has none",
         ),
         (
             "{limits: [{name: p, rate: 39/m, lease: 10%}, {name: top, rate: 3000/m, key: [address], lease: 1%}]}".to_owned(),

@@ -1,4 +1,4 @@
-//! `headgate explain`: who a request's caller is, which limits hold for it and why the others do not, and which
+//! `headgate explain`: who a request's caller is, which limits apply and why the others do not, and which
 //! counters that means.
 
 use super::charges::{algorithm, cost, field, granted, key, on_error, show_quota};
@@ -93,7 +93,7 @@ impl<'a> Explanation<'a> {
         let limits = self.loaded.policy.limits.iter().zip(&self.explained.limits);
         limits
             .enumerate()
-            .map(|(index, (limit, standing))| (index, limit, *standing))
+            .map(|(index, (limit, status))| (index, limit, *status))
     }
 
     fn name(&self, index: usize) -> &str {
@@ -104,19 +104,21 @@ impl<'a> Explanation<'a> {
             .map_or("", |limit| &limit.name)
     }
 
-    /// Why a limit holds or does not.
-    fn reason(&self, index: usize, limit: &Limit, standing: LimitStatus) -> String {
-        match standing {
+    /// Why a limit applies or does not.
+    fn reason(&self, index: usize, limit: &Limit, status: LimitStatus) -> String {
+        match status {
             _ if self.explained.exempt.is_full() => "the request is exempt".to_owned(),
             LimitStatus::NoMatch => {
                 reasons::no_match(self.loaded, index, limit, self.request, &self.identity)
             }
-            LimitStatus::NoClient(NoClient::Unknown) => "keys by client, and no source names one".to_owned(),
+            LimitStatus::NoClient(NoClient::Unknown) => {
+                "keys by client, and no source identifies one".to_owned()
+            }
             LimitStatus::NoClient(NoClient::Ambiguous) => {
                 "keys by client, and a source has several values: the request is refused".to_owned()
             }
             LimitStatus::Replaced(by) => format!("replaced by {}", self.name(by)),
-            LimitStatus::Holds {
+            LimitStatus::Applies {
                 matched,
                 reading,
                 quota,
@@ -212,24 +214,24 @@ impl<'a> Explanation<'a> {
         if policy.filter_state != FilterState::ALL {
             let _ = writeln!(text, "writes    {}", self.written().join(", "));
         }
-        let mut table = Table::new(&["limit", "rate", "holds", "why"]);
-        for (index, limit, standing) in self.limits() {
-            let holds = matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full();
-            let quota = match standing {
-                LimitStatus::Holds { quota, .. } => quota,
+        let mut table = Table::new(&["limit", "rate", "applies", "why"]);
+        for (index, limit, status) in self.limits() {
+            let applies = matches!(status, LimitStatus::Applies { .. }) && !self.explained.exempt.is_full();
+            let quota = match status {
+                LimitStatus::Applies { quota, .. } => quota,
                 _ => limit.quota,
             };
-            let applies = if holds { "yes" } else { "no" };
+            let applies = if applies { "yes" } else { "no" };
             table.row(&[
                 &limit.name,
                 &show_quota(quota),
                 applies,
-                &self.reason(index, limit, standing),
+                &self.reason(index, limit, status),
             ]);
         }
         let _ = write!(text, "\n{}", table.text());
         if self.groups.is_empty() {
-            let _ = writeln!(text, "\nno counter: Redis is not asked");
+            let _ = writeln!(text, "\nno counter: Redis is not called");
         }
         for (number, group) in self.groups.iter().enumerate() {
             let _ = writeln!(
@@ -279,21 +281,21 @@ impl<'a> Explanation<'a> {
     fn json(&self) -> Value {
         let limits: Vec<Value> = self
             .limits()
-            .map(|(index, limit, standing)| {
+            .map(|(index, limit, status)| {
                 let mut value = json!({
                     "name": limit.name,
-                    "holds": matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full(),
-                    "why": self.reason(index, limit, standing),
+                    "holds": matches!(status, LimitStatus::Applies { .. }) && !self.explained.exempt.is_full(),
+                    "why": self.reason(index, limit, status),
                 });
                 if let (
-                    LimitStatus::Holds {
+                    LimitStatus::Applies {
                         quota,
                         live,
                         enforced,
                         ..
                     },
                     Some(fields),
-                ) = (standing, value.as_object_mut())
+                ) = (status, value.as_object_mut())
                 {
                     fields.insert("rate".into(), show_quota(quota).into());
                     fields.insert("live_override".into(), live.into());

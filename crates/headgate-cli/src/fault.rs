@@ -10,10 +10,10 @@ latency DURATION (more each way) · loss 5% (of replies); or WHO is envoy N, and
 nothing) · isolated (it reaches no node). Times count from the first request: 10s..20s, or 10s.. to the end, or nothing \
 for the whole run";
 
-/// In place of an end.
+/// The text in place of an end.
 const NEVER: Micros = Micros::MAX / 4;
 
-/// How many there are of what a fault may name.
+/// The numbers of shards and Envoys that a fault may name.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     pub shards: usize,

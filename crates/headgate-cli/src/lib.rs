@@ -116,9 +116,9 @@ enum Command {
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
     )]
     Show(show::ShowArgs),
-    /// Forget what a client has used; its live overrides stay
+    /// Delete a client's counters; its live overrides stay
     ///
-    /// Each Envoy may remember a denial for verdict_cache.max_age (1 s) more. A limit with key: [address] counts for
+    /// Each Envoy may cache a denial for up to verdict_cache.max_age (1 s) longer. A limit with key: [address] counts for
     /// the address: reset address:192.0.2.1 for that.
     #[command(after_help = "Example: headgate reset api_key:k --limit login")]
     Reset(show::ResetArgs),

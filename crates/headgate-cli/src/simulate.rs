@@ -16,7 +16,7 @@ use std::rc::Rc;
 /// Masters of the Redis Cluster without `--shards`.
 const SHARDS: usize = 3;
 
-/// A fault that does not end outlasts the last request by so much.
+/// How long a fault without an end lasts after the last request, in µs.
 const OUTLASTS: Micros = 60 * SECOND;
 
 /// Headers of a response that carry costs.
@@ -27,8 +27,8 @@ type Response = Rc<[(String, String)]>;
 pub struct SimulateArgs {
     /// A file as `headgate check` takes it
     file: String,
-    /// Traffic in a line; may be repeated, all of it then comes together
-    #[arg(long, value_name = "LINE", long_help = format!("Traffic in a line; may be repeated, all of it then comes together: {}", traffic::GRAMMAR))]
+    /// Traffic in one line; may be repeated, and all lines run together
+    #[arg(long, value_name = "LINE", long_help = format!("Traffic in one line; may be repeated, and all lines run together: {}", traffic::GRAMMAR))]
     traffic: Vec<String>,
     /// An access log: the shipped JSON lines, common log format or Envoy's default
     #[arg(long, value_name = "LOG")]
@@ -60,7 +60,7 @@ pub struct SimulateArgs {
 }
 
 impl SimulateArgs {
-    /// Whether Envoys and Redis are as in the world: with several of them, latency and faults.
+    /// Whether Envoys and Redis are simulated as in production: several of them, with latency and faults.
     fn is_real(&self) -> bool {
         !self.fault.is_empty() || self.envoys.is_some() || self.workers.is_some() || self.shards.is_some()
     }
@@ -87,7 +87,7 @@ pub fn run(args: &SimulateArgs) -> Result<Output, Failure> {
     }
     let mut notes = Vec::new();
     if !loaded.policy.enabled {
-        notes.push("enabled: false: the filter lets everything by; this is what it would do".to_owned());
+        notes.push("enabled: false: the filter passes everything; this is what it would do".to_owned());
     }
     if let Some(file) = &args.replay {
         let replay = replay::read(&input::read(file)?, &loaded.policy, &hasher)?;
@@ -117,7 +117,7 @@ pub fn run(args: &SimulateArgs) -> Result<Output, Failure> {
     }))
 }
 
-/// Lets the requests come to simulated Envoys and a simulated Redis.
+/// Runs the requests through simulated Envoys and a simulated Redis.
 fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Result<Tally<'e>, Failure> {
     let sizes = Sizes {
         shards: args.shards.unwrap_or(SHARDS),

@@ -52,7 +52,10 @@ pub fn merge(earlier: Shown, ours: Shown, denied: bool) -> Shown {
         return Shown { headers: ours, cost };
     }
     let keeps_earlier = !denied
-        && match (standing(&earlier, earlier_cost), standing(&ours, cost)) {
+        && match (
+            remaining_quota(&earlier, earlier_cost),
+            remaining_quota(&ours, cost),
+        ) {
             (Some(earlier), Some(ours)) => earlier.tighter(&ours),
             (Some(_), None) => true,
             (None, _) => false,
@@ -99,12 +102,13 @@ pub struct RemainingQuota {
 impl RemainingQuota {
     /// Whether fewer further calls like this one may pass; on a tie, whether the reset is longer.
     pub fn tighter(&self, other: &RemainingQuota) -> bool {
-        let calls = |standing: &RemainingQuota| standing.remaining / standing.cost.max(1);
+        let calls =
+            |remaining_quota: &RemainingQuota| remaining_quota.remaining / remaining_quota.cost.max(1);
         (calls(self), other.reset) < (calls(other), self.reset)
     }
 }
 
-fn standing(list: &[Header], cost: u64) -> Option<RemainingQuota> {
+fn remaining_quota(list: &[Header], cost: u64) -> Option<RemainingQuota> {
     let number = |name| list.iter().find(|(known, _)| *known == name)?.1.number();
     Some(RemainingQuota {
         remaining: number(headers::REMAINING)?,

@@ -208,13 +208,13 @@ impl Model {
             ChargeTime::InAdvance => state.charge_lease(clock_us, &terms, charge.cost),
             _ => state.charge(clock_us, &terms, charge.cost),
         };
-        let standing = state.check(clock_us, &terms, 0);
+        let after = state.check(clock_us, &terms, 0);
         *verdict = match terms.rate.limit {
-            0 => standing,
+            0 => after,
             _ => Verdict {
                 allowed: true,
                 wait_ms: 0,
-                ..standing
+                ..after
             },
         };
         (charge.cost > 0).then_some(mark)

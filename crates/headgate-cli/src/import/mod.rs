@@ -171,7 +171,7 @@ pub fn run(args: &ImportArgs) -> Result<Output, Failure> {
         .ok()
         .and_then(|file| file.found.into_iter().next());
     if let Some(Err(errors)) = found.map(|found| found.parse()) {
-        eprintln!("headgate: to be mended by hand:\n{errors}");
+        eprintln!("headgate: fix by hand:\n{errors}");
         return Ok(Output {
             text: yaml,
             status: 1,

@@ -54,13 +54,14 @@ pub fn write(policy: &Policy, decision: &Decision, context: &DecisionContext, re
         request.set_filter_state(StateName::Client.as_str(), client.as_bytes());
     }
     if let Some(figures) = decision.reported.as_ref().filter(|_| wanted.writes_figures()) {
-        let standing = RemainingQuota {
+        let remaining_quota = RemainingQuota {
             remaining: figures.remaining,
             reset: headers::reset(policy.response.reset, figures.reset_ms, context.unix_ms),
             cost: figures.cost,
         };
-        let tighter =
-            earlier && reply.is_none() && earlier_quota(request).is_some_and(|it| it.tighter(&standing));
+        let tighter = earlier
+            && reply.is_none()
+            && earlier_quota(request).is_some_and(|it| it.tighter(&remaining_quota));
         if !tighter {
             let limit = policy.limits.get(figures.limit);
             if let Some(limit) = limit.filter(|_| wanted.writes(StateName::Name)) {
@@ -70,9 +71,9 @@ pub fn write(policy: &Policy, decision: &Decision, context: &DecisionContext, re
                 set_number(request, StateName::Limit.as_str(), figures.quota);
             }
             // Always both: later instances compare by them.
-            set_number(request, StateName::Remaining.as_str(), standing.remaining);
-            set_number(request, StateName::Reset.as_str(), standing.reset);
-            write_cost(request, REPORTED_COST, standing.cost, earlier);
+            set_number(request, StateName::Remaining.as_str(), remaining_quota.remaining);
+            set_number(request, StateName::Reset.as_str(), remaining_quota.reset);
+            write_cost(request, REPORTED_COST, remaining_quota.cost, earlier);
         }
     }
     let refused = reply.filter(|_| wanted.writes(StateName::RetryAfter));

@@ -9,7 +9,7 @@ use super::super::matching::{Effect, Matcher};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitStatus {
     /// It applies.
-    Holds {
+    Applies {
         /// Which of its matches fits; `None` if it has none.
         matched: Option<usize>,
         /// The number of the first reading of the path that it fits (`PathReadings::numbered`).
@@ -67,7 +67,7 @@ impl Planner {
         let request = RequestContext::new(attributes, identity, &self.reads, &self.hasher);
         let (all, _) = self.applicable_limits(&request);
         let limits = self.limits.iter().zip(&all).enumerate();
-        let standing =
+        let status =
             |(index, (limit, applicable)): (usize, (&CompiledLimit, &Option<ApplicableLimit<'_>>))| {
                 let matched = limit.matched(&request);
                 let replaces = |other: &&ApplicableLimit<'_>| {
@@ -76,7 +76,7 @@ impl Planner {
                         && other.limit.is_certain(&request)
                 };
                 match (applicable, matched) {
-                    (Some(applicable), _) => LimitStatus::Holds {
+                    (Some(applicable), _) => LimitStatus::Applies {
                         matched: applicable.matched,
                         reading: applicable
                             .matched
@@ -96,7 +96,7 @@ impl Planner {
             };
         Explained {
             exempt: self.exemption(&request),
-            limits: limits.map(standing).collect(),
+            limits: limits.map(status).collect(),
         }
     }
 

@@ -232,15 +232,15 @@ impl ChargedCounter<'_> {
         };
         let cost = self.charge.cost;
         let mark = self.state.charge(clock_us, terms, cost);
-        let standing = self.state.check(clock_us, terms, 0);
+        let charged = self.state.check(clock_us, terms, 0);
         if terms.rate.limit == 0 {
-            *verdict = standing;
+            *verdict = charged;
             return mark;
         }
         *verdict = Verdict {
             allowed: true,
             wait_ms: 0,
-            ..standing
+            ..charged
         };
         if cost > 0 {
             let ends = after(clock_us, self.state.lasts_ms(clock_us, terms));
