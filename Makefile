@@ -1,5 +1,5 @@
 # make run    everything for a first look: Redis Cluster, Envoy with the filter, a small upstream
-# make dashboard   beside it: Prometheus and a page with charts of that Envoy
+# make dashboard   in addition: Prometheus and a page with charts of that Envoy
 # make stop   ends both
 # make cli    the native command, as target/headgate
 # make image  the filter as an OCI image layout, target/image, for Istio and Envoy Gateway
@@ -220,7 +220,7 @@ setup-run:
 setup-dashboard:
 	@scripts/setup.sh dashboard
 
-# Keeps .tools/, which is dear to fetch.
+# Keeps .tools/, which takes long to fetch.
 clean: stop
 	cargo clean
 	rm -rf target .run

@@ -2,8 +2,8 @@
 # Finds or installs what the project needs; does nothing where all is there.
 #
 #   scripts/setup.sh run        what `make run` needs
-#   scripts/setup.sh dashboard  what `make dashboard` needs beside that
-#   scripts/setup.sh test       and what the tests need besides
+#   scripts/setup.sh dashboard  what `make dashboard` also needs
+#   scripts/setup.sh test       and what the tests also need
 #   scripts/setup.sh bench      or the benchmark
 #   scripts/setup.sh meshes     or the meshes, but for what tests/mesh/build.sh builds
 #   scripts/setup.sh fuzz       what fuzzing needs, and nothing else

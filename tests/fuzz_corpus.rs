@@ -62,7 +62,7 @@ fn no_input_violates_an_invariant() {
         corpus.iter().for_each(|input| check(input));
         let mut input = Vec::new();
         for number in 0..mutations {
-            // Now and then from the corpus anew: in between mutations add up.
+            // Sometimes start again from the corpus: in between, mutations add up.
             if number % 4 == 0 {
                 input.clone_from(&corpus[random.usize(..corpus.len())]);
             }

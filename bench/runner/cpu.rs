@@ -30,7 +30,7 @@ impl Meter {
         Meter { pids, before }
     }
 
-    /// µs of processor time for each of so many requests; NaN where no process was measured.
+    /// Processor time for each of this many requests, in µs; NaN if no process was measured.
     pub fn per_request(&self, requests: f64) -> f64 {
         if self.pids.is_empty() {
             return f64::NAN;

@@ -40,7 +40,7 @@ const STATE: [(&str, &str); 7] = [
     ("ratelimit_reset", "1764403200"),
 ];
 
-/// Filter state, of a denial besides.
+/// Filter state, also of a denial.
 const STATE_OF_DENIAL: [(&str, &str); 2] = [("ratelimit_error", "true"), ("ratelimit_retry_after", "36000")];
 
 /// Writes the module into `dir` with binaryen's assembler. An error contains the reason.

@@ -27,7 +27,7 @@ impl Steady {
         Steady::through(envoy, usize::MAX).await
     }
 
-    /// The same with so many requests a connection.
+    /// The same with this many requests on each connection.
     pub async fn through(envoy: &Envoy, per_connection: usize) -> Steady {
         let done = Arc::new(AtomicBool::new(false));
         let stop = done.clone();
@@ -201,7 +201,7 @@ async fn when_the_filters_vm_fails_traffic_continues_in_a_new_one() {
             assert!(start.elapsed() < Duration::from_secs(5), "traffic does not go on");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        println!("traffic goes on after {:?}", start.elapsed());
+        println!("traffic continues after {:?}", start.elapsed());
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
     let report = load.end().await;

@@ -28,7 +28,7 @@ async fn an_upgrade_of_the_guard_first_loses_nothing() {
     let load = Steady::through(&envoy, 20).await;
     envoy.reload_as(|builder| builder.edit(next_release(config::redis_call)));
     tokio::time::sleep(HALF).await;
-    // The filter of this release opens its streams anew, to the guard of the next one.
+    // The filter of this release opens new streams, to the guard of the next one.
     envoy.reload(&STRICT.replacen('{', "{verdict_cache: {entries: 1000}, ", 1));
     tokio::time::sleep(2 * HALF).await;
     let both_releases = counted(&envoy).await;

@@ -45,7 +45,7 @@ pub enum Step {
     Override(usize, Option<String>, bool),
 }
 
-/// How the clock moves before a step, in thousandths of the first limit's period, and in µs besides.
+/// How the clock moves before a step, in thousandths of the first limit's period, and additionally in µs.
 pub type Tick = (i64, i64);
 
 pub fn limit(algorithm: impl Strategy<Value = Algorithm>) -> impl Strategy<Value = Limit> {
@@ -174,7 +174,7 @@ pub fn asked(limits: &[Limit], asks: &[Ask], response_costs: bool) -> Option<Gro
             key = keys.len();
             keys.push(format!("{HASH}:{}", field(at, limit)).into_bytes());
         }
-        let dear = u64::try_from(u128::from(ask.cost) * u128::from(limit.n + 2) / 256).unwrap();
+        let costly = u64::try_from(u128::from(ask.cost) * u128::from(limit.n + 2) / 256).unwrap();
         charges.push(Charge {
             limit: at,
             matched: None,
@@ -188,7 +188,7 @@ pub fn asked(limits: &[Limit], asks: &[Ask], response_costs: bool) -> Option<Gro
             cost: if ask.cheap {
                 u64::from(ask.cost.min(3))
             } else {
-                dear
+                costly
             },
             charged_on_response: ask.charged_on_response && response_costs,
             enforced: ask.enforced,

@@ -1,7 +1,7 @@
 //! `headgate show` and `headgate reset`: a client's counters, for those who are on call.
 
 use super::charges::show_quota;
-use super::counters::{self, Everything, Usage, Stored};
+use super::counters::{self, Everything, Stored, Usage};
 use super::store::{Store, StoreArgs};
 use super::table::Table;
 use super::target::{CounterSpace, CounterSpaceArgs, Target};

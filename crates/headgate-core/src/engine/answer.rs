@@ -17,7 +17,7 @@ use crate::telemetry::denials::{trace_id, DenialLine};
 /// How a decided request continues.
 #[derive(Debug)]
 pub enum Answer {
-    /// It goes on to the upstream.
+    /// It continues to the upstream.
     Pass(Admitted),
     /// It is answered by the filter.
     Reply(Reply),
@@ -86,7 +86,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             }
             filter_state::write_cost(request, SHOWN_COST, shown.cost, is_earlier);
             for figure in &figures {
-                // The first instance has taken away what was there.
+                // The first instance has removed the previous headers.
                 match is_earlier {
                     true => request.set_header(figure),
                     false => request.add_header(figure),

@@ -1,4 +1,4 @@
-//! Counting in Envoy's own memory, shared by its workers: `store: local`, and `on_error: local` while Redis is away.
+//! Counting in Envoy's own memory, shared by its workers: `store: local`, and `on_error: local` while Redis is not available.
 //!
 //! Counts like the script, by the same laws ([`crate::limit::algorithm`]): a group's charges are taken together or not
 //! at all. `table` stores and evicts counters; the engine decides when to count here.
