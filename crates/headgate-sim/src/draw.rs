@@ -83,7 +83,7 @@ fn faults(choices: &mut Choices, network: &NetworkSettings) -> Vec<PlannedFault>
                 Fault::Stall { .. } => 400 * MS,
                 _ => 2 * SECOND,
             };
-            let until = match fault.is_moment() {
+            let until = match fault.is_instantaneous() {
                 true => from,
                 false => (from + choices.between(MS..=longest)).min(FAULTS_END),
             };
@@ -123,7 +123,7 @@ fn align_with_requests(choices: &mut Choices, faults: &mut [PlannedFault], arriv
 /// Requests that arrive while a fault ends, when many things happen at the same time.
 fn afterwards(choices: &mut Choices, faults: &[PlannedFault], network: &NetworkSettings) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
-    for planned in faults.iter().filter(|planned| !planned.fault.is_moment()) {
+    for planned in faults.iter().filter(|planned| !planned.fault.is_instantaneous()) {
         if choices.percent(60) {
             continue;
         }

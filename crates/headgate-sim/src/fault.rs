@@ -177,7 +177,7 @@ pub enum Fault {
 
 impl Fault {
     /// Whether the fault is instantaneous, so that it has no end.
-    pub fn is_moment(&self) -> bool {
+    pub fn is_instantaneous(&self) -> bool {
         matches!(
             self,
             Fault::ScriptFlush { .. }

@@ -22,7 +22,7 @@ enum Occurrence {
     Network(NetworkEvent),
     FaultBegins(usize),
     FaultEnds(usize),
-    ReplicaLags(usize),
+    ReplicaSnapshot(usize),
     Call,
     TimeOut(u64),
     Tick,
@@ -150,10 +150,10 @@ impl Run {
             let fault = fault(&mut run.choices, shards.max(1));
             if let Fault::Failover { shard, lag, .. } = fault {
                 run.queue
-                    .plan(from.saturating_sub(lag), Occurrence::ReplicaLags(shard));
+                    .plan(from.saturating_sub(lag), Occurrence::ReplicaSnapshot(shard));
             }
             run.queue.plan(from, Occurrence::FaultBegins(at));
-            if !fault.is_moment() {
+            if !fault.is_instantaneous() {
                 run.queue.plan(until, Occurrence::FaultEnds(at));
             }
             run.faults.push(PlannedFault { from, until, fault });
@@ -196,7 +196,7 @@ impl Run {
         match event {
             Occurrence::FaultBegins(at) => self.network.borrow_mut().begin(&self.faults[at].fault),
             Occurrence::FaultEnds(at) => self.network.borrow_mut().end_fault(&self.faults[at].fault),
-            Occurrence::ReplicaLags(shard) => self.network.borrow_mut().replicate(shard),
+            Occurrence::ReplicaSnapshot(shard) => self.network.borrow_mut().replicate(shard),
             Occurrence::Network(event) => {
                 let delivery = self.network.borrow_mut().handle(event);
                 if let Some(delivery) = delivery {

@@ -163,7 +163,7 @@ impl Ledger {
             })?;
             let healthy = self.is_healthy(record, decided.at);
             ensure(!healthy, "healthy", || {
-                format!("{decided:?} although no fault touched it")
+                format!("{decided:?} although no fault affected it")
             })?;
         }
         Ok(())

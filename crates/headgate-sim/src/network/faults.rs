@@ -40,7 +40,7 @@ impl Network {
             }),
             _ => {}
         }
-        if !fault.is_moment() {
+        if !fault.is_instantaneous() {
             self.faults.push(fault.clone());
         }
     }

@@ -46,14 +46,14 @@ impl<O: Observer> World<O> {
         if self.threads[thread].stalls > 0 {
             return;
         }
-        let held = std::mem::take(&mut self.threads[thread].held);
+        let delayed = std::mem::take(&mut self.threads[thread].delayed);
         let is_tick = |occurrence: &Occurrence| matches!(occurrence, Occurrence::Tick { .. });
-        let (ticks, mut held): (Vec<_>, Vec<_>) = held.into_iter().partition(is_tick);
+        let (ticks, mut delayed): (Vec<_>, Vec<_>) = delayed.into_iter().partition(is_tick);
         for tick in ticks {
-            let place = self.rng.usize(..=held.len());
-            held.insert(place, tick);
+            let place = self.rng.usize(..=delayed.len());
+            delayed.insert(place, tick);
         }
-        for occurrence in held {
+        for occurrence in delayed {
             self.handle(occurrence);
         }
     }

@@ -121,7 +121,7 @@ enum Occurrence {
     Network(NetworkEvent),
     FaultBegins(usize),
     FaultEnds(usize),
-    ReplicaLags(usize),
+    ReplicaSnapshot(usize),
     RequestArrives(usize),
     CallerLeaves(usize),
     UpstreamAnswers(usize),
@@ -157,7 +157,7 @@ struct WorkerThread {
     engine: usize,
     /// The number of active stalls, and the events that they delay.
     stalls: usize,
-    held: Vec<Occurrence>,
+    delayed: Vec<Occurrence>,
     policy: usize,
 }
 
@@ -207,7 +207,7 @@ impl<O: Observer> World<O> {
                 worker,
                 engine: 0,
                 stalls: 0,
-                held: Vec::new(),
+                delayed: Vec::new(),
                 policy: 0,
             });
             world.start_engine(thread);
@@ -215,10 +215,10 @@ impl<O: Observer> World<O> {
         for (at, planned) in scenario.faults.iter().enumerate() {
             if let Fault::Failover { shard, lag, .. } = planned.fault {
                 let replicated = planned.from.saturating_sub(lag);
-                world.queue.plan(replicated, Occurrence::ReplicaLags(shard));
+                world.queue.plan(replicated, Occurrence::ReplicaSnapshot(shard));
             }
             world.queue.plan(planned.from, Occurrence::FaultBegins(at));
-            if !planned.fault.is_moment() {
+            if !planned.fault.is_instantaneous() {
                 world.queue.plan(planned.until, Occurrence::FaultEnds(at));
             }
         }
@@ -238,7 +238,9 @@ impl<O: Observer> World<O> {
                 self.plan_arrival(caller + 1);
             }
             match self.thread_of(&occurrence) {
-                Some(thread) if self.threads[thread].stalls > 0 => self.threads[thread].held.push(occurrence),
+                Some(thread) if self.threads[thread].stalls > 0 => {
+                    self.threads[thread].delayed.push(occurrence)
+                }
                 _ => self.handle(occurrence),
             }
             self.plan_network();
@@ -292,7 +294,7 @@ impl<O: Observer> World<O> {
             }
             Occurrence::Tick { engine, .. } => thread(*engine),
             Occurrence::Reconfigured { thread, .. } => Some(*thread),
-            Occurrence::FaultBegins(_) | Occurrence::FaultEnds(_) | Occurrence::ReplicaLags(_) => None,
+            Occurrence::FaultBegins(_) | Occurrence::FaultEnds(_) | Occurrence::ReplicaSnapshot(_) => None,
         }
     }
 
@@ -310,7 +312,7 @@ impl<O: Observer> World<O> {
             }
             Occurrence::FaultBegins(fault) => self.begin(fault),
             Occurrence::FaultEnds(fault) => self.end(fault),
-            Occurrence::ReplicaLags(shard) => self.network.borrow_mut().replicate(shard),
+            Occurrence::ReplicaSnapshot(shard) => self.network.borrow_mut().replicate(shard),
             Occurrence::RequestArrives(caller) => self.arrive(caller),
             Occurrence::CallerLeaves(caller) => self.leave(caller),
             Occurrence::UpstreamAnswers(caller) => self.answered(caller),
