@@ -99,6 +99,9 @@ impl PathPattern {
     /// - `{name=videos/*}` is `videos/*`; `**` is only allowed in the last segment.
     ///
     /// It is normalised like a request's path: `/login/` is `/login`, so `/search/**` matches `/search` too.
+    ///
+    /// # Errors
+    /// What is wrong with the text, for its author.
     pub fn template(text: &str) -> Result<Self, PatternError> {
         let form = match Template::parse(text)? {
             Some(template) => PathForm::Template(template),
@@ -111,6 +114,9 @@ impl PathPattern {
     }
 
     /// A regex that has to match the whole normalised path.
+    ///
+    /// # Errors
+    /// Why the regex is not valid.
     pub fn regex(text: &str) -> Result<Self, PatternError> {
         Ok(PathPattern {
             text: text.to_owned(),
@@ -208,7 +214,10 @@ pub fn bare_host(authority: &[u8]) -> &[u8] {
 }
 
 impl ValuePattern {
-    /// Exact, or `*` for any value. White space around a header's value is not part of it, so it is not allowed here.
+    /// Exact, or `*` for any value.
+    ///
+    /// # Errors
+    /// White space around the text: it is never part of a header's value.
     pub fn exact(text: &str) -> Result<Self, PatternError> {
         if trimmed(text.as_bytes()).len() < text.len() {
             let why = "has white space around it, which is never part of a header's value; leave it out";
@@ -226,6 +235,9 @@ impl ValuePattern {
     }
 
     /// A regex that has to match the whole value; bytes that are not UTF-8 are read as U+FFFD.
+    ///
+    /// # Errors
+    /// Why the regex is not valid.
     pub fn regex(text: &str) -> Result<Self, PatternError> {
         Ok(ValuePattern {
             text: text.to_owned(),

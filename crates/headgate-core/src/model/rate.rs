@@ -61,6 +61,9 @@ impl Quota {
     /// Parses `N/period` (`100/minute`, `10/30s`, `0/s`) or `unlimited`; spaces around each part are fine, other white
     /// space is not: a rate may be its limit's name, which appears in headers.
     ///
+    /// # Errors
+    /// What is wrong with the text, and what to write.
+    ///
     /// ```
     /// use headgate_core::limit::Quota;
     /// assert_eq!(Quota::parse("300/5m"), Quota::parse("300 / 300 seconds"));

@@ -77,6 +77,9 @@ impl ScriptReply {
     }
 
     /// Decodes the reply to a call for the group.
+    ///
+    /// # Errors
+    /// Why the value is not a reply for this group.
     pub fn decode(group: &Group, value: &Value) -> Result<ScriptReply, ReplyError> {
         let Value::Bulk(Some(bytes)) = value else {
             return Err(ReplyError::NotBytes);
