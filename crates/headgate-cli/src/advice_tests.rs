@@ -60,7 +60,7 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{limits: [{{name: p, rate: 50/m, key: [client, path]}}, {ceiling}]}}"),
             "limits[0].key",
-            "counts each path by itself",
+            "has a counter for each path",
         ),
         (
             "{identify: [{address: {}}], limits: [{name: h, rate: 50/m, key: [\"header:x-a\"]}]}".to_owned(),
@@ -70,17 +70,17 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{limits: [{{name: a, rate: 10/s}}, {{name: b, rate: 5000/m}}, {ceiling}]}}"),
             "limits[1]",
-            "can never be the tightest: wherever it holds, \"a\"",
+            "can never be the tightest: whenever it applies, \"a\"",
         ),
         (
             format!("{{limits: [{{name: p, rate: 900/m, lease: 10%}}, {ceiling}]}}"),
             "limits[0].lease",
-            "never taken: \"top\" holds for every request and has none",
+            "never taken: \"top\" applies to every request and has no lease",
         ),
         (
             "{limits: [{name: p, rate: 39/m, lease: 10%}, {name: top, rate: 3000/m, key: [address], lease: 1%}]}".to_owned(),
             "limits[0].lease",
-            "it is for 3 requests, and 4 are the least",
+            "it would be for 3 requests, and the minimum is 4",
         ),
     ] {
         let advice = advice(&text);

@@ -1,5 +1,5 @@
-//! `headgate explain`: who a request's caller is, which limits hold for it and why the others do not, and which
-//! counters that means.
+//! `headgate explain`: shows the client of a request, which limits apply to the request and why the others do not, and
+//! the counters that it uses.
 
 use super::charges::{algorithm, cost, field, granted, key, on_error, show_quota};
 use super::policies::{load, Loaded};
@@ -20,9 +20,9 @@ use std::fmt::Write as _;
 
 #[derive(clap::Args)]
 pub struct ExplainArgs {
-    /// A file as `headgate check` takes it
+    /// A file that `headgate check` accepts
     file: String,
-    /// Only this instance of several
+    /// Only this instance, if the file has several
     #[arg(long)]
     instance: Option<String>,
     #[command(flatten)]
@@ -51,7 +51,7 @@ struct Explanation<'a> {
     loaded: &'a Loaded,
     request: &'a Request,
     identity: Identity,
-    /// By their numbers.
+    /// Each with its number.
     readings: Vec<(u8, String)>,
     explained: Explained,
     groups: Vec<Group>,
@@ -81,11 +81,11 @@ impl<'a> Explanation<'a> {
         reading.map_or("", |(_, path)| path)
     }
 
-    /// A remark where a condition fits another reading than the first.
+    /// The text to add if a condition fits a reading other than the first.
     fn by_reading(&self, number: u8) -> String {
         match number {
             1 => String::new(),
-            _ => format!(" {}, reading {number} of the path", self.path(number)),
+            _ => format!(" {} (reading {number} of the path)", self.path(number)),
         }
     }
 
@@ -104,16 +104,18 @@ impl<'a> Explanation<'a> {
             .map_or("", |limit| &limit.name)
     }
 
-    /// Why a limit holds or does not.
+    /// Why a limit applies or does not apply.
     fn reason(&self, index: usize, limit: &Limit, standing: LimitStatus) -> String {
         match standing {
             _ if self.explained.exempt.is_full() => "the request is exempt".to_owned(),
             LimitStatus::NoMatch => {
                 reasons::no_match(self.loaded, index, limit, self.request, &self.identity)
             }
-            LimitStatus::NoClient(NoClient::Unknown) => "keys by client, and no source names one".to_owned(),
+            LimitStatus::NoClient(NoClient::Unknown) => {
+                "its key has the client, and no source identifies the client".to_owned()
+            }
             LimitStatus::NoClient(NoClient::Ambiguous) => {
-                "keys by client, and a source has several values: the request is refused".to_owned()
+                "its key has the client, and a source has several values: the request is refused".to_owned()
             }
             LimitStatus::Replaced(by) => format!("replaced by {}", self.name(by)),
             LimitStatus::Holds {
@@ -146,7 +148,7 @@ impl<'a> Explanation<'a> {
                     if enforced {
                         "enforced"
                     } else {
-                        "in shadow: never denies"
+                        "in shadow mode: never denies"
                     }
                     .to_owned(),
                 );
@@ -180,18 +182,18 @@ impl<'a> Explanation<'a> {
                 .map_or_else(|| "-".to_owned(), |address| address.to_string())
         );
         for (number, path) in self.readings.iter().skip(1) {
-            let _ = writeln!(text, "          or {path}, reading {number} of the path");
+            let _ = writeln!(text, "          or {path} (reading {number} of the path)");
         }
         let client = match (&self.identity, policy.on_no_client) {
             (Identity::Client(client), _) => format!("{client}, by identify[{}]", client.index),
             (Identity::Ambiguous(index), _) => {
-                format!("none: identify[{index}] has several values; 400 where a limit needs one")
+                format!("none: identify[{index}] has several values; 400 if a limit needs a client")
             }
             (Identity::Unknown, OnNoClient::Allow) => {
                 "none: no source yields a value; on_no_client: allow".to_owned()
             }
             (Identity::Unknown, OnNoClient::Deny) => {
-                "none: no source yields a value; 403 where a limit needs one".to_owned()
+                "none: no source yields a value; 403 if a limit needs a client".to_owned()
             }
         };
         let _ = writeln!(text, "client    {client}");
@@ -205,14 +207,14 @@ impl<'a> Explanation<'a> {
             }
             Exemption::Partial { condition, unfit } => writeln!(
                 text,
-                "exempt    no: exempt[{condition}] fits, but not {}, reading {unfit} of the path",
+                "exempt    no: exempt[{condition}] fits, but not for {} (reading {unfit} of the path)",
                 self.path(unfit)
             ),
         };
         if policy.filter_state != FilterState::ALL {
             let _ = writeln!(text, "writes    {}", self.written().join(", "));
         }
-        let mut table = Table::new(&["limit", "rate", "holds", "why"]);
+        let mut table = Table::new(&["limit", "rate", "applies", "why"]);
         for (index, limit, standing) in self.limits() {
             let holds = matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full();
             let quota = match standing {
@@ -229,12 +231,12 @@ impl<'a> Explanation<'a> {
         }
         let _ = write!(text, "\n{}", table.text());
         if self.groups.is_empty() {
-            let _ = writeln!(text, "\nno counter: Redis is not asked");
+            let _ = writeln!(text, "\nno counter is used: no call is sent to Redis");
         }
         for (number, group) in self.groups.iter().enumerate() {
             let _ = writeln!(
                 text,
-                "\ncall {} of {}{}, hash slot {}: all of it is charged, or nothing",
+                "\ncall {} of {}{}, hash slot {}: all of its counters are charged, or none",
                 number + 1,
                 self.groups.len(),
                 if self.groups.len() > 1 {
