@@ -9,8 +9,9 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
     imported.advice(
         "views are matched by the name of their route: give Envoy's routes these names, or write their paths",
     );
-    imported
-        .advice("fixed windows are kept; as in django-ratelimit, each client's windows begin at a different offset");
+    imported.advice(
+        "fixed windows are kept; as in django-ratelimit, each client's windows begin at a different offset",
+    );
     let mut from = 0;
     while let Some(found) = text.get(from..).and_then(|rest| rest.find("ratelimit(")) {
         let at = from + found;

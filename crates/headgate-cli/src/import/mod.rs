@@ -161,9 +161,7 @@ pub fn run(args: &ImportArgs) -> Result<Output, Failure> {
         eprintln!("headgate: not translated: {line}");
     }
     if imported.limits.is_empty() {
-        return Err(Failure::new(format!(
-            "{file}: no limit could be translated"
-        )));
+        return Err(Failure::new(format!("{file}: no limit could be translated")));
     }
     let yaml = imported.yaml(file);
     // An invalid result must not look valid.
