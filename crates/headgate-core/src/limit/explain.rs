@@ -20,7 +20,7 @@ pub enum LimitStatus {
         enforced: bool,
     },
     NoMatch,
-    /// It keys by client, and the client is not identified.
+    /// Its key has the client, and the client is not identified.
     NoClient(NoClient),
     /// The index of the limit that replaces it.
     Replaced(usize),
