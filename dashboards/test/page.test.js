@@ -37,7 +37,7 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
 
   it("is not started without an Envoy, with one line that explains it", async () => {
     const { code, stderr } = await environment.run("dashboard");
-    assert.deepEqual([code, stderr], [1, "run: Envoy does not run; start it by: make run\n"]);
+    assert.deepEqual([code, stderr], [1, "run: Envoy does not run; start it with: make run\n"]);
   });
 
   it("can be started twice, and prints its address", async () => {

@@ -1,4 +1,5 @@
-//! The request and the response of the effective context, as the engine sees them. Results of host calls are kept.
+//! Gives the engine access to the request and the response of the effective context. The results of host calls are
+//! cached.
 
 use super::host::{self, HeaderMap};
 use crate::engine::{Exchange, Response};

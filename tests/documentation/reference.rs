@@ -1,7 +1,7 @@
 //! `docs/configuration.md` against the configuration's reader.
 //!
-//! The fields are what the reader itself lists: to an unknown field it answers "known are …". So each object is given
-//! one, and each of its fields is looked into in the same way.
+//! The fields come from the reader itself: for an unknown field its error lists the valid ones. So the test puts an
+//! unknown field into each object, and then into each of its fields.
 
 use crate::page::{blocks, pages, read, root};
 use headgate_core::config::{parse_value, ConfigError};
@@ -76,7 +76,7 @@ impl Path {
         let errors = self.to(&[Step::Field(UNKNOWN.to_owned())]).errors(json!(1));
         let known = errors
             .iter()
-            .find_map(|error| error.strip_prefix("unknown field; known are "))?;
+            .find_map(|error| error.strip_prefix("unknown field; valid: "))?;
         assert!(!known.ends_with('…'), "the list is cut: {known}");
         Some(known.split(", ").map(str::to_owned).collect())
     }

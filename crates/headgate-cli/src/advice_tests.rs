@@ -60,7 +60,7 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{limits: [{{name: p, rate: 50/m, key: [client, path]}}, {ceiling}]}}"),
             "limits[0].key",
-            "counts each path by itself",
+            "has a counter for each path",
         ),
         (
             "{identify: [{address: {}}], limits: [{name: h, rate: 50/m, key: [\"header:x-a\"]}]}".to_owned(),
@@ -80,7 +80,7 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             "{limits: [{name: p, rate: 39/m, lease: 10%}, {name: top, rate: 3000/m, key: [address], lease: 1%}]}".to_owned(),
             "limits[0].lease",
-            "it is for 3 requests, and 4 are the least",
+            "it would be for 3 requests, and the minimum is 4",
         ),
     ] {
         let advice = advice(&text);

@@ -20,9 +20,9 @@ use std::fmt::Write as _;
 
 #[derive(clap::Args)]
 pub struct ExplainArgs {
-    /// A file as `headgate check` takes it
+    /// A file that `headgate check` accepts
     file: String,
-    /// Only this instance of several
+    /// Only this instance, if the file has several
     #[arg(long)]
     instance: Option<String>,
     #[command(flatten)]
@@ -51,7 +51,7 @@ struct Explanation<'a> {
     loaded: &'a Loaded,
     request: &'a Request,
     identity: Identity,
-    /// By their numbers.
+    /// Each with its number.
     readings: Vec<(u8, String)>,
     explained: Explained,
     groups: Vec<Group>,
@@ -81,11 +81,11 @@ impl<'a> Explanation<'a> {
         reading.map_or("", |(_, path)| path)
     }
 
-    /// A remark where a condition fits another reading than the first.
+    /// The text to add if a condition fits a reading other than the first.
     fn by_reading(&self, number: u8) -> String {
         match number {
             1 => String::new(),
-            _ => format!(" {}, reading {number} of the path", self.path(number)),
+            _ => format!(" {} (reading {number} of the path)", self.path(number)),
         }
     }
 
@@ -112,10 +112,10 @@ impl<'a> Explanation<'a> {
                 reasons::no_match(self.loaded, index, limit, self.request, &self.identity)
             }
             LimitStatus::NoClient(NoClient::Unknown) => {
-                "keys by client, and no source identifies one".to_owned()
+                "its key has the client, and no source identifies the client".to_owned()
             }
             LimitStatus::NoClient(NoClient::Ambiguous) => {
-                "keys by client, and a source has several values: the request is refused".to_owned()
+                "its key has the client, and a source has several values: the request is refused".to_owned()
             }
             LimitStatus::Replaced(by) => format!("replaced by {}", self.name(by)),
             LimitStatus::Applies {
@@ -148,7 +148,7 @@ impl<'a> Explanation<'a> {
                     if enforced {
                         "enforced"
                     } else {
-                        "in shadow: never denies"
+                        "in shadow mode: never denies"
                     }
                     .to_owned(),
                 );
@@ -182,18 +182,18 @@ impl<'a> Explanation<'a> {
                 .map_or_else(|| "-".to_owned(), |address| address.to_string())
         );
         for (number, path) in self.readings.iter().skip(1) {
-            let _ = writeln!(text, "          or {path}, reading {number} of the path");
+            let _ = writeln!(text, "          or {path} (reading {number} of the path)");
         }
         let client = match (&self.identity, policy.on_no_client) {
             (Identity::Client(client), _) => format!("{client}, by identify[{}]", client.index),
             (Identity::Ambiguous(index), _) => {
-                format!("none: identify[{index}] has several values; 400 where a limit needs one")
+                format!("none: identify[{index}] has several values; 400 if a limit needs a client")
             }
             (Identity::Unknown, OnNoClient::Allow) => {
                 "none: no source yields a value; on_no_client: allow".to_owned()
             }
             (Identity::Unknown, OnNoClient::Deny) => {
-                "none: no source yields a value; 403 where a limit needs one".to_owned()
+                "none: no source yields a value; 403 if a limit needs a client".to_owned()
             }
         };
         let _ = writeln!(text, "client    {client}");
@@ -207,7 +207,7 @@ impl<'a> Explanation<'a> {
             }
             Exemption::Partial { condition, unfit } => writeln!(
                 text,
-                "exempt    no: exempt[{condition}] fits, but not {}, reading {unfit} of the path",
+                "exempt    no: exempt[{condition}] fits, but not for {} (reading {unfit} of the path)",
                 self.path(unfit)
             ),
         };
@@ -236,7 +236,7 @@ impl<'a> Explanation<'a> {
         for (number, group) in self.groups.iter().enumerate() {
             let _ = writeln!(
                 text,
-                "\ncall {} of {}{}, hash slot {}: all of it is charged, or nothing",
+                "\ncall {} of {}{}, hash slot {}: all of its counters are charged, or none",
                 number + 1,
                 self.groups.len(),
                 if self.groups.len() > 1 {

@@ -72,9 +72,12 @@ fn each_reason_names_the_first_field_that_does_not_fit() {
     };
     let request = request("get", "/a/%2fb;x/", &[("x-key", "hunter2")]);
     for (condition, reason) in [
-        ("{methods: [POST]}", "methods [\"POST\"] has not GET"),
+        ("{methods: [POST]}", "methods [\"POST\"] does not include GET"),
         ("{path: /x/**}", "path /x/** does not fit /a/%2Fb;x"),
-        ("{hosts: [b.com]}", "hosts [\"b.com\"] has not a.example.com"),
+        (
+            "{hosts: [b.com]}",
+            "hosts [\"b.com\"] does not include a.example.com",
+        ),
         ("{headers: {x-key: k}}", "header x-key is missing or does not fit"),
         ("{route: r}", "route r is not none"),
         ("{not: {path: /a/**}}", "not {\"path\":\"/a/**\"} fits"),
@@ -85,7 +88,7 @@ fn each_reason_names_the_first_field_that_does_not_fit() {
         ("{path: /a/**}", "match fits; enforced"),
         (
             "{path: /A/b, methods: [GET]}",
-            "match fits /a/b, reading 3 of the path; enforced",
+            "match fits /a/b (reading 3 of the path); enforced",
         ),
     ] {
         assert_eq!(why(condition, &request), reason);

@@ -25,7 +25,7 @@ type Response = Rc<[(String, String)]>;
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["traffic", "replay"])))]
 pub struct SimulateArgs {
-    /// A file as `headgate check` takes it
+    /// A file that `headgate check` accepts
     file: String,
     /// Traffic in one line; may be repeated, and all lines run together
     #[arg(long, value_name = "LINE", long_help = format!("Traffic in one line; may be repeated, and all lines run together: {}", traffic::GRAMMAR))]
@@ -33,7 +33,7 @@ pub struct SimulateArgs {
     /// An access log: the shipped JSON lines, common log format or Envoy's default
     #[arg(long, value_name = "LOG")]
     replay: Option<String>,
-    /// Only this instance of several
+    /// Only this instance, if the file has several
     #[arg(long)]
     instance: Option<String>,
     /// Writes a plot of allowed and denied requests over time

@@ -177,12 +177,12 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     nearest.map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean "rate"?` if one of the known words is near, else `; known are …`.
+/// `; did you mean "rate"?` if one of the known words is near, else `; valid: …`.
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(candidate) => format!("; did you mean \"{candidate}\"?"),
         None if known.is_empty() => "; none is known".to_owned(),
-        None => format!("; known are {}", known.join(", ")),
+        None => format!("; valid: {}", known.join(", ")),
     }
 }
 
@@ -196,10 +196,10 @@ mod tests {
         let known = ["rate", "burst", "replaces"];
         assert_eq!(suggestion("replace", &known), "; did you mean \"replaces\"?");
         assert_eq!(suggestion("bust", &known), "; did you mean \"burst\"?");
-        assert_eq!(suggestion("colour", &known), "; known are rate, burst, replaces");
+        assert_eq!(suggestion("colour", &known), "; valid: rate, burst, replaces");
         assert_eq!(suggestion("x", &[]), "; none is known");
         let long = "rate".repeat(100_000);
-        assert_eq!(suggestion(&long, &known), "; known are rate, burst, replaces");
+        assert_eq!(suggestion(&long, &known), "; valid: rate, burst, replaces");
     }
 
     #[test]

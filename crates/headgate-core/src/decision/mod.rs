@@ -135,8 +135,8 @@ impl Decision {
         }
     }
 
-    /// The decision on a request that no source identifies, if a limit keys by client; `counted`: whether other limits
-    /// apply. `None`: the other limits decide.
+    /// The decision on a request that no source identifies, if the key of a limit has the client; `counted`: whether
+    /// other limits apply. `None`: the other limits decide.
     pub fn no_client(policy: &Policy, why: NoClient, counted: bool) -> Option<Decision> {
         let outcome = match (why, policy.on_no_client) {
             (NoClient::Ambiguous, _) => Outcome::AmbiguousClient,

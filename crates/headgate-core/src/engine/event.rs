@@ -1,4 +1,4 @@
-//! What the engine reports to operators, as events: it keeps no metrics and writes no log.
+//! The events that the engine reports to operators. The engine itself keeps no metrics and writes no log.
 
 use crate::decision::{CountedBy, Outcome};
 use crate::lease::LeaseEvent;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 /// The endpoint of a request whose route has no name.
 pub const OTHER_ENDPOINT: &str = "other";
 
-/// Something that is counted by metrics or logged.
+/// An event that becomes a metric or a log line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A request was decided.
@@ -19,11 +19,11 @@ pub enum Event {
         /// Where its counters were read; `None`: not counted.
         by: Option<CountedBy>,
     },
-    /// A limit gave its verdict on a request; `None`: it could not be counted.
+    /// A limit gave its verdict on a request. `verdict` is `None` if the request could not be counted.
     Counted {
         /// Index into the policy's limits.
         limit: usize,
-        /// `false`: in shadow for this client.
+        /// `false`: the limit is in shadow mode for this client.
         enforced: bool,
         /// The verdict; `None`: it could not be counted.
         verdict: Option<Verdict>,
@@ -42,7 +42,7 @@ pub enum Event {
     },
     /// A caller left before its request was decided.
     Abandoned,
-    /// Permits were taken in advance, or ended unspent.
+    /// Permits were taken in advance, or expired unspent.
     Lease(LeaseEvent),
     /// A limit denied a request.
     Denied {
@@ -70,11 +70,11 @@ pub struct LogLine {
     pub level: Level,
     /// Its text, without a line end.
     pub text: String,
-    /// Every worker logs the same text, and one line for all of them is enough.
+    /// Every worker reports this text, but it is logged only once.
     pub once: bool,
 }
 
-/// Where a request was denied. Never a text from the caller.
+/// The endpoint of a denied request. It never contains text from the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// Index into the matches of the limit: the one whose path pattern matched.

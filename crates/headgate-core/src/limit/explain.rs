@@ -23,7 +23,7 @@ pub enum LimitStatus {
     },
     /// None of its matches fits.
     NoMatch,
-    /// It keys by client, and the client is not identified.
+    /// Its key has the client, and the client is not identified.
     NoClient(NoClient),
     /// The index of the limit that replaces it.
     Replaced(usize),

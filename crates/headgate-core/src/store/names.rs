@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 /// The field of a hash that holds only one counter.
 pub const ONLY_FIELD: &str = "c";
 
-/// The end of a live override's field.
+/// The suffix of the field's name of a live override.
 const OVERRIDE: &str = ":override";
 
 /// The start of a key, including the brace that opens the hash tag.
@@ -32,7 +32,7 @@ pub fn override_field(limit: &str, hasher: &Hasher) -> String {
     escaped(limit, hasher) + OVERRIDE
 }
 
-/// The limit of a live override's field; `None`: not such a field.
+/// The name of the limit from the field of a live override. `None`: the field is not a live override.
 pub fn override_limit(field: &str) -> Option<String> {
     field.strip_suffix(OVERRIDE).map(unescape)
 }
