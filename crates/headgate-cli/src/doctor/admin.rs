@@ -94,7 +94,10 @@ impl Admin {
         let base = format!("http://{rest}");
         let uri: Result<ureq::http::Uri, _> = base.parse();
         let uri = uri.map_err(|error| ReadError::BadAddress(error.to_string()))?;
-        if uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+        let host = uri.host().unwrap_or_default();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let has_port = authority.len() > host.len();
+        if host.is_empty() || uri.query().is_some() || (has_port && uri.port_u16().is_none()) {
             return Err(ReadError::BadAddress(format!("{address:?}")));
         }
         let config = ureq::Agent::config_builder()

@@ -24,8 +24,10 @@ pub fn compare(envoys: &[(&str, Vec<&Instance>)]) -> Vec<Finding> {
         }
         let versions = differing(&all, |instance| instance.version);
         if let Some(evidence) = versions {
-            let message = "the Envoys have different configurations: is an update under way, or did one refuse it?";
-            let remedy = "compare the policies; search the log of the older one for \"configuration refused\"";
+            let message =
+                "the Envoys have different configurations: is an update under way, or did one refuse it?";
+            let remedy =
+                "compare the policies; search the log of the older one for \"configuration refused\"";
             let finding = Finding::warning("configurations-differ", message, remedy).of(name);
             findings.push(finding.seen(format!("headgate_configuration_version: {evidence}")));
         }
@@ -35,7 +37,9 @@ pub fn compare(envoys: &[(&str, Vec<&Instance>)]) -> Vec<Finding> {
 
 /// The value at each Envoy; `None` if all that report one have the same.
 fn differing(all: &[(&str, &Instance)], value: impl Fn(&Instance) -> Option<u64>) -> Option<String> {
-    let known = all.iter().filter_map(|(url, instance)| Some((url, value(instance)?)));
+    let known = all
+        .iter()
+        .filter_map(|(url, instance)| Some((url, value(instance)?)));
     let known: Vec<_> = known.collect();
     let first = known.first()?.1;
     let shown = |(url, value): &(&&str, u64)| match value {
@@ -63,10 +67,22 @@ mod tests {
     fn what_differs_is_named_and_what_is_unknown_is_not() {
         for (one, other, expected) in [
             (instance(Some(7), 1), instance(Some(7), 1), vec![]),
-            (instance(Some(7), 1), instance(Some(8), 1), vec!["hash-keys-differ"]),
-            (instance(Some(0), 1), instance(Some(8), 1), vec!["hash-keys-differ"]),
+            (
+                instance(Some(7), 1),
+                instance(Some(8), 1),
+                vec!["hash-keys-differ"],
+            ),
+            (
+                instance(Some(0), 1),
+                instance(Some(8), 1),
+                vec!["hash-keys-differ"],
+            ),
             (instance(None, 1), instance(Some(8), 1), vec![]),
-            (instance(Some(7), 1), instance(Some(7), 2), vec!["configurations-differ"]),
+            (
+                instance(Some(7), 1),
+                instance(Some(7), 2),
+                vec!["configurations-differ"],
+            ),
             (
                 instance(Some(7), 1),
                 instance(Some(8), 2),

@@ -72,7 +72,9 @@ pub fn text<'v>(value: &'v Value, path: &[&str]) -> Option<&'v str> {
 }
 
 pub fn list<'v>(value: &'v Value, path: &[&str]) -> &'v [Value] {
-    at(value, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(value, path)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 impl Config {
@@ -87,7 +89,8 @@ impl Config {
         for part in parts.ok_or("it has no \"configs\"")? {
             match text(part, &["@type"]).and_then(|url| url.rsplit('.').next()) {
                 Some("BootstrapConfigDump") => {
-                    config.has_stats_matcher = at(part, &["bootstrap", "stats_config", "stats_matcher"]).is_some();
+                    config.has_stats_matcher =
+                        at(part, &["bootstrap", "stats_config", "stats_matcher"]).is_some();
                 }
                 Some("ListenersConfigDump") => config.listeners(part),
                 Some("ClustersConfigDump") => config.clusters(part),
@@ -113,8 +116,12 @@ impl Config {
                 self.listener(active);
             }
             if let Some(why) = text(listener, &["error_state", "details"]) {
-                let name = text(listener, &["name"]).unwrap_or_default();
-                self.refused.push((name.to_owned(), why.trim().to_owned()));
+                let failed = &["error_state", "failed_configuration", "name"];
+                let name = text(listener, &["name"]).or_else(|| text(listener, failed));
+                let refused = (name.unwrap_or_default().to_owned(), why.trim().to_owned());
+                if !self.refused.contains(&refused) {
+                    self.refused.push(refused);
+                }
             }
         }
     }
@@ -186,7 +193,8 @@ impl Config {
         let lists = ["static_endpoint_configs", "dynamic_endpoint_configs"];
         for state in lists.iter().flat_map(|name| list(part, &[name])) {
             let config = state.get("endpoint_config");
-            if let Some((name, config)) = config.and_then(|config| Some((text(config, &["cluster_name"])?, config)))
+            if let Some((name, config)) =
+                config.and_then(|config| Some((text(config, &["cluster_name"])?, config)))
             {
                 self.endpoints.insert(name.to_owned(), config.clone());
             }
@@ -205,8 +213,14 @@ impl Config {
 
     /// The clusters on the way to Redis: those that filters call, and those that Redis proxies send to.
     pub fn redis_clusters(&self) -> Vec<&str> {
-        let called = self.filters.iter().map(|filter| filter.policy.redis.cluster.as_str());
-        let proxies = self.listeners.iter().filter(|listener| !listener.guards.is_empty());
+        let called = self
+            .filters
+            .iter()
+            .map(|filter| filter.policy.redis.cluster.as_str());
+        let proxies = self
+            .listeners
+            .iter()
+            .filter(|listener| !listener.guards.is_empty());
         let proxies = proxies.flat_map(|listener| listener.network_filters(REDIS_PROXY));
         let mut names: Vec<&str> = called.chain(proxies.flat_map(proxy_clusters)).collect();
         names.sort_unstable();
@@ -222,7 +236,9 @@ impl Config {
             .unwrap_or_default();
         let assigned = own.or_else(|| self.endpoints.get(service)?.get("endpoints"));
         let localities = assigned.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let endpoints = localities.iter().flat_map(|locality| list(locality, &["lb_endpoints"]));
+        let endpoints = localities
+            .iter()
+            .flat_map(|locality| list(locality, &["lb_endpoints"]));
         endpoints
             .filter_map(|endpoint| Endpoint::read(at(endpoint, &["endpoint", "address"])?))
             .collect()
@@ -245,7 +261,10 @@ pub fn proxy_clusters(proxy: &Value) -> Vec<&str> {
 /// Where a cluster leads to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
-    Socket { host: String, port: u16 },
+    Socket {
+        host: String,
+        port: u16,
+    },
     /// A listener of the same Envoy.
     Internal(String),
     Pipe(String),

@@ -50,7 +50,12 @@ impl Severity {
 }
 
 impl Finding {
-    fn new(id: &'static str, severity: Severity, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    fn new(
+        id: &'static str,
+        severity: Severity,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
         Finding {
             id,
             severity,

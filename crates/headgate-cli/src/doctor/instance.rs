@@ -89,7 +89,9 @@ impl Instance {
         instance.calls = by_outcome("headgate_redis_calls_total");
         let ahead = gauge("headgate_redis_clock_ahead_milliseconds");
         let behind = gauge("headgate_redis_clock_behind_milliseconds");
-        instance.clock_ahead_ms = ahead.zip(behind).map(|(ahead, behind)| ahead as i64 - behind as i64);
+        instance.clock_ahead_ms = ahead
+            .zip(behind)
+            .map(|(ahead, behind)| ahead as i64 - behind as i64);
         instance.fingerprint = gauge("headgate_hash_key_fingerprint");
         instance.version = gauge("headgate_configuration_version");
         Some(instance)
@@ -169,7 +171,11 @@ mod tests {
                 &format!("last_uncounted_timestamp_milliseconds : {uncounted}"),
                 &format!("breakers_open : {breakers}"),
             ]);
-            assert_eq!(instance.counting(false, now), expected, "{counted} {uncounted} {breakers}");
+            assert_eq!(
+                instance.counting(false, now),
+                expected,
+                "{counted} {uncounted} {breakers}"
+            );
         }
     }
 
@@ -188,7 +194,11 @@ mod tests {
                 &format!("requests_total ;decision=allowed;by=local: {local}"),
                 &format!("requests_total ;decision=exempt;by=none: {none}"),
             ]);
-            assert_eq!(instance.counting(stored_locally, 9), expected, "{redis} {local} {none}");
+            assert_eq!(
+                instance.counting(stored_locally, 9),
+                expected,
+                "{redis} {local} {none}"
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! Judges one Envoy: whether each instance of Headgate in it counts requests, and what is to be said of it.
 
+use super::access::Password;
 use super::config::{Config, Filter, HashKeySource};
 use super::envoy::Envoy;
 use super::finding::Finding;
@@ -13,9 +14,19 @@ use headgate_core::model::Enforce;
 /// A difference of the clocks that is worth a finding, in ms.
 const FAR_MS: u64 = 2_000;
 
+/// Calls that the guard refused.
+const GUARD_REFUSED: &str = "wasmcustom.headgate_redis_call_refused_total";
+
 /// Labels of error replies that Redis gives for reasons of its own.
 const OF_REDIS: [&str; 8] = [
-    "oom", "loading", "readonly", "misconf", "busy", "clusterdown", "masterdown", "other",
+    "oom",
+    "loading",
+    "readonly",
+    "misconf",
+    "busy",
+    "clusterdown",
+    "masterdown",
+    "other",
 ];
 
 /// An instance, and whether it counts.
@@ -32,8 +43,14 @@ pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Finding>) {
     refused(config, &mut findings);
     let mut judged = Vec::new();
     for name in site.envoy.instances() {
-        let filters: Vec<&Filter> = config.filters.iter().filter(|filter| filter.policy.instance == name).collect();
-        let Some(filter) = filters.first().copied() else { continue };
+        let filters: Vec<&Filter> = config
+            .filters
+            .iter()
+            .filter(|filter| filter.policy.instance == name)
+            .collect();
+        let Some(filter) = filters.first().copied() else {
+            continue;
+        };
         let mut own = Vec::new();
         judged.push(instance(site, name, filter, &mut own));
         findings.extend(own.into_iter().map(|finding| finding.of(name)));
@@ -65,10 +82,15 @@ fn refused(config: &Config, findings: &mut Vec<Finding>) {
 }
 
 fn nothing(config: &Config) -> Finding {
-    let listeners: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+    let listeners: Vec<&str> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.name.as_str())
+        .collect();
     let message = "nothing of Headgate is in this Envoy's configuration";
     let remedy = "is this the right Envoy, and did its configuration arrive? headgate patch adds Headgate to an envoy.yaml";
-    Finding::error("no-headgate", message, remedy).seen(format!("/config_dump: listeners {}", listeners.join(", ")))
+    Finding::error("no-headgate", message, remedy)
+        .seen(format!("/config_dump: listeners {}", listeners.join(", ")))
 }
 
 fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Finding>) -> Judged {
@@ -85,7 +107,11 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
     policy_findings(policy, findings);
     if !policy.enabled {
         let message = "the policy has enabled: false: every request passes uncounted";
-        findings.push(Finding::error("disabled", message, "write enabled: true, or leave it out"));
+        findings.push(Finding::error(
+            "disabled",
+            message,
+            "write enabled: true, or leave it out",
+        ));
         return judged;
     }
     let Some(read) = Instance::read(&site.envoy.stats, name) else {
@@ -93,7 +119,11 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
         return judged;
     };
     let mut counting = read.counting(is_local, site.envoy.now_ms);
-    let before = site.envoy.before.as_ref().and_then(|stats| Instance::read(stats, name));
+    let before = site
+        .envoy
+        .before
+        .as_ref()
+        .and_then(|stats| Instance::read(stats, name));
     let fails_on = before.is_some_and(|before| before.last_uncounted_ms < read.last_uncounted_ms);
     if counting == Counting::CountedAgain && fails_on {
         counting = Counting::Partly;
@@ -104,7 +134,11 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
     traffic(site, filter, read, counting, findings);
     if !read.has_times {
         let message = "the module is of an older release: it does not report when a request was last counted";
-        findings.push(Finding::note("older-module", message, "load the headgate.wasm of this release"));
+        findings.push(Finding::note(
+            "older-module",
+            message,
+            "load the headgate.wasm of this release",
+        ));
     }
     if !is_local && policy.redis.native.is_none() {
         calls(site, filter, read, counting, findings);
@@ -118,8 +152,13 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
 /// The module reports nothing.
 fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
     if !filter.policy.metrics.enabled {
-        let message = "the policy has metrics: {enabled: false}: whether requests are counted is not reported";
-        return Finding::unreadable("metrics-off", message, "write metrics: {enabled: true}, or leave it out");
+        let message =
+            "the policy has metrics: {enabled: false}: whether requests are counted is not reported";
+        return Finding::unreadable(
+            "metrics-off",
+            message,
+            "write metrics: {enabled: true}, or leave it out",
+        );
     }
     let reloads = format!("wasm.{}.vm_reload_failure", filter.plugin);
     let fetches = "wasm.remote_load_fetch_failures";
@@ -133,11 +172,13 @@ fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
         false => format!("/stats: {}", seen.join(", ")),
     };
     if site.envoy.config.has_stats_matcher && seen.is_empty() {
-        let message = "this Envoy has no series of Headgate, and stats_config.stats_matcher leaves series out";
+        let message =
+            "this Envoy has no series of Headgate, and stats_config.stats_matcher leaves series out";
         let remedy = "let wasmcustom. through: in Istio proxyStatsMatcher with inclusionPrefixes [wasmcustom, cluster.redis]";
         return Finding::unreadable("metrics-hidden", message, remedy);
     }
-    let message = "the configuration names Headgate, and its module is not loaded: it has no series in /stats";
+    let message =
+        "the configuration names Headgate, and its module is not loaded: it has no series in /stats";
     let remedy = format!(
         "see Envoy's log for wasm: the module comes from {}; is it there, is it headgate.wasm, and does its sha256 fit?",
         filter.module
@@ -147,14 +188,28 @@ fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
 
 /// What the policy itself means for the answer.
 fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
-    let in_shadow = policy.limits.iter().filter(|limit| limit.enforce == Enforce::Never);
+    let in_shadow = policy
+        .limits
+        .iter()
+        .filter(|limit| limit.enforce == Enforce::Never);
     let names: Vec<&str> = in_shadow.map(|limit| limit.name.as_str()).collect();
     if !names.is_empty() && names.len() == policy.limits.len() {
         let message = "the policy is in shadow: requests are counted, and none is denied";
-        findings.push(Finding::note("shadow", message, "write enforce: true when the figures are as expected"));
+        findings.push(Finding::note(
+            "shadow",
+            message,
+            "write enforce: true when the figures are as expected",
+        ));
     } else if !names.is_empty() {
-        let message = format!("these limits are in shadow, and deny nothing: {}", names.join(", "));
-        findings.push(Finding::note("shadow", message, "write enforce: true when the figures are as expected"));
+        let message = format!(
+            "these limits are in shadow, and deny nothing: {}",
+            names.join(", ")
+        );
+        findings.push(Finding::note(
+            "shadow",
+            message,
+            "write enforce: true when the figures are as expected",
+        ));
     }
     if policy.store == Store::Local {
         let message = "store: local: requests are counted in this Envoy's memory, as configured";
@@ -171,13 +226,17 @@ fn traffic(
     counting: Counting,
     findings: &mut Vec<Finding>,
 ) {
-    let address = site.envoy.config.listeners.iter().find(|listener| listener.name == filter.listener);
+    let address = site
+        .envoy
+        .config
+        .listeners
+        .iter()
+        .find(|listener| listener.name == filter.listener);
     let address = address.and_then(|listener| Some(listener.address()?.to_string()));
     let address = address.unwrap_or_else(|| "the listener".to_owned());
     let finding = match counting {
         Counting::NoTraffic => {
-            let prefix = filter.stat_prefix.as_deref().unwrap_or_default();
-            let http = site.envoy.stats.get(&format!("http.{prefix}.downstream_rq_total")).unwrap_or(0);
+            let http = http_requests(site.envoy, filter);
             match http > 0 {
                 true => Finding::error(
                     "filter-not-reached",
@@ -185,7 +244,7 @@ fn traffic(
                     "is the filter disabled, or does a filter before it answer every request? Headgate belongs before \
                      authentication, or right behind the filter whose metadata it reads",
                 )
-                .seen(format!("/stats: http.{prefix}.downstream_rq_total {http}")),
+                .seen(format!("/stats: downstream_rq_total {http}")),
                 false => Finding::error(
                     "no-traffic",
                     format!("no request has come since Envoy started {} ago: nothing shows that requests are counted", site.envoy.uptime),
@@ -226,7 +285,10 @@ fn traffic(
 
 /// The failed calls of an instance, by reason.
 fn errors(instance: &Instance) -> String {
-    let failed = instance.calls.iter().filter(|(outcome, _)| outcome != "ok" && outcome != "error");
+    let failed = instance
+        .calls
+        .iter()
+        .filter(|(outcome, _)| outcome != "ok" && outcome != "error");
     let all: Vec<String> = instance
         .errors
         .iter()
@@ -258,8 +320,11 @@ fn calls(
     }
     let prefix = &filter.policy.redis.key_prefix;
     let mut causes: Vec<Finding> = Vec::new();
-    let clusters: Vec<RedisCluster<'_>> =
-        way.clusters.iter().map(|cluster| RedisCluster::read(site, cluster)).collect();
+    let clusters: Vec<RedisCluster<'_>> = way
+        .clusters
+        .iter()
+        .map(|cluster| RedisCluster::read(site, cluster))
+        .collect();
     for cluster in &clusters {
         causes.extend(cluster.findings(site, prefix));
     }
@@ -268,8 +333,17 @@ fn calls(
             causes.push(finding);
         }
     }
+    if causes.is_empty() && site.envoy.stats.get(GUARD_REFUSED).unwrap_or(0) > 0 {
+        // The filter sends a refused call again until its time is over.
+        causes.push(guard_refuses(&way, filter));
+    }
     if causes.is_empty() {
         causes.extend(streams(filter, instance));
+    }
+    if causes.is_empty() && counting != Counting::NoTraffic {
+        let message = "no cause is found: Redis answers now, and the last request was not counted";
+        let remedy = "send one request and run doctor again";
+        causes.push(Finding::error("no-cause-found", message, remedy).seen(errors(instance)));
     }
     findings.extend(causes);
     if instance.breakers_open > 0 {
@@ -277,24 +351,33 @@ fn calls(
             "{} circuit breakers are open: the clients of those shards are not counted until Redis answers again",
             instance.breakers_open
         );
-        let remedy = "see which node does not answer; each breaker closes by itself within 0.2 s once it does";
+        let remedy =
+            "see which node does not answer; each breaker closes by itself within 0.2 s once it does";
         findings.push(Finding::error("breaker-open", message, remedy));
     }
 }
 
 /// What the error replies that the filter got mean.
-fn replies(way: &Way<'_>, clusters: &[RedisCluster<'_>], filter: &Filter, instance: &Instance) -> Vec<Finding> {
+fn replies(
+    way: &Way<'_>,
+    clusters: &[RedisCluster<'_>],
+    filter: &Filter,
+    instance: &Instance,
+) -> Vec<Finding> {
     let mut found = Vec::new();
     let seen = |finding: Finding, labels: &[&str]| {
         let counts = labels.iter().map(|label| (label, instance.answered(label)));
-        let shown: Vec<String> = counts.filter(|(_, n)| *n > 0).map(|(label, n)| format!("{label} {n}")).collect();
+        let shown: Vec<String> = counts
+            .filter(|(_, n)| *n > 0)
+            .map(|(label, n)| format!("{label} {n}"))
+            .collect();
         finding.seen(format!("error replies: {}", shown.join(", ")))
     };
     let got = |labels: &[&str]| labels.iter().any(|label| instance.answered(label) > 0);
     if let Some(cluster) = clusters.first().filter(|_| got(&["noauth", "wrongpass"])) {
-        let finding = match cluster.access.password.source() {
-            None => cluster.no_password(),
-            Some(_) => cluster.wrong_password(),
+        let finding = match cluster.access.password {
+            Password::None => cluster.no_password(),
+            _ => cluster.wrong_password(),
         };
         found.push(seen(finding, &["noauth", "wrongpass"]));
     }
@@ -305,16 +388,24 @@ fn replies(way: &Way<'_>, clusters: &[RedisCluster<'_>], filter: &Filter, instan
         found.push(seen(redirections(way), &["moved", "ask"]));
     }
     if got(&["refused"]) {
-        let guard = way.listener.guards.first().map_or("", |guard| guard.module.as_str());
-        let message = "the guard refuses the filter's calls: it is of another release, and does not know the filter's script";
-        let remedy = "update the listener of the guard (redis_call) first: give both the same headgate.wasm";
-        let finding = Finding::error("guard-refuses", message, remedy);
-        found.push(seen(finding, &["refused"]).seen(format!("modules: filter {}, guard {guard}", filter.module)));
+        found.push(seen(guard_refuses(way, filter), &["refused"]));
     }
     if got(&OF_REDIS) {
         found.push(seen(redis::redis_error(), &OF_REDIS));
     }
     found
+}
+
+fn guard_refuses(way: &Way<'_>, filter: &Filter) -> Finding {
+    let guard = way
+        .listener
+        .guards
+        .first()
+        .map_or("", |guard| guard.module.as_str());
+    let message = "the guard refuses the filter's calls: it is of another release, and does not know the filter's script";
+    let remedy = "update the listener of the guard (redis_call) first: give both the same headgate.wasm";
+    Finding::error("guard-refuses", message, remedy)
+        .seen(format!("modules: filter {}, guard {guard}", filter.module))
 }
 
 /// MOVED or ASK came back to the filter.
@@ -341,20 +432,33 @@ fn redirections(way: &Way<'_>) -> Finding {
 fn streams(filter: &Filter, instance: &Instance) -> Option<Finding> {
     let count = |outcome: &str| instance.called(outcome);
     let (finding, outcomes) = if count("unavailable") + count("lost") > 0 {
-        let message = format!("Envoy opens no stream to the cluster {:?}, or it breaks", filter.policy.redis.cluster);
+        let message = format!(
+            "Envoy opens no stream to the cluster {:?}, or it breaks",
+            filter.policy.redis.cluster
+        );
         let remedy = "see this cluster, its listener and the guard: /clusters, /listeners, and errors in Envoy's log. An \
                       internal listener needs the bootstrap extension envoy.bootstrap.internal_listener; the two roles of the \
                       module need two vm_ids";
-        (Finding::error("stream-failed", message, remedy), ["unavailable", "lost"])
+        (
+            Finding::error("stream-failed", message, remedy),
+            ["unavailable", "lost"],
+        )
     } else if count("timed_out") > 0 {
         let message = "Redis does not answer within redis.timeout";
         let remedy = "is Redis or the network slow? `redis-cli info commandstats`, SLOWLOG and its CPU; see operations.md, \
                       \"Requests wait for their counts\"";
-        (Finding::error("no-reply", message, remedy), ["timed_out", "breaker_open"])
+        (
+            Finding::error("no-reply", message, remedy),
+            ["timed_out", "breaker_open"],
+        )
     } else if count("too_many_in_flight") > 0 {
         let message = "more calls are in flight than redis.max_in_flight allows";
-        let remedy = "Redis is slower than the load needs: more shards, lease for hot keys, or a higher bound";
-        (Finding::error("too-many-in-flight", message, remedy), ["too_many_in_flight", "timed_out"])
+        let remedy =
+            "Redis is slower than the load needs: more shards, lease for hot keys, or a higher bound";
+        (
+            Finding::error("too-many-in-flight", message, remedy),
+            ["too_many_in_flight", "timed_out"],
+        )
     } else {
         return None;
     };
@@ -366,9 +470,12 @@ fn hash_key(filter: &Filter, instance: &Instance, findings: &mut Vec<Finding>) {
     if !filter.policy.holds_secrets() {
         return;
     }
-    let is_missing = instance.fingerprint.map_or(filter.hash_key == HashKeySource::Missing, |print| print == 0);
+    let is_missing = instance
+        .fingerprint
+        .map_or(filter.hash_key == HashKeySource::Missing, |print| print == 0);
     if is_missing {
-        let message = "HEADGATE_HASH_KEY is not set: API keys that can be guessed can be found out from their hashes";
+        let message =
+            "HEADGATE_HASH_KEY is not set: API keys that can be guessed can be found out from their hashes";
         let remedy = match filter.hash_key {
             HashKeySource::Missing => {
                 "pass it to the plugin (vm_config.environment_variables: {host_env_keys: [HEADGATE_HASH_KEY]}) and set it for \
@@ -379,7 +486,8 @@ fn hash_key(filter: &Filter, instance: &Instance, findings: &mut Vec<Finding>) {
         findings.push(Finding::warning("hash-key-missing", message, remedy));
     } else if filter.hash_key == HashKeySource::Written {
         let message = "the hash key is written in Envoy's configuration, which /config_dump shows";
-        let remedy = "take it from Envoy's environment: host_env_keys: [HEADGATE_HASH_KEY], and give Envoy a new key";
+        let remedy =
+            "take it from Envoy's environment: host_env_keys: [HEADGATE_HASH_KEY], and give Envoy a new key";
         findings.push(Finding::warning("hash-key-shown", message, remedy));
     }
 }
@@ -387,7 +495,10 @@ fn hash_key(filter: &Filter, instance: &Instance, findings: &mut Vec<Finding>) {
 fn workers(site: &Site<'_>, instance: &Instance, counting: Counting, findings: &mut Vec<Finding>) {
     let all = site.envoy.workers;
     let idle = all.saturating_sub(instance.workers_counting);
-    let is_counted = matches!(counting, Counting::Counted | Counting::CountedAgain | Counting::Partly);
+    let is_counted = matches!(
+        counting,
+        Counting::Counted | Counting::CountedAgain | Counting::Partly
+    );
     if instance.has_times && is_counted && idle > 0 {
         let message = format!("{idle} of {all} workers have not counted a request yet");
         let remedy = "nothing to do if there was little traffic: a worker counts with its first connection";
@@ -396,20 +507,43 @@ fn workers(site: &Site<'_>, instance: &Instance, counting: Counting, findings: &
 }
 
 fn clock(instance: &Instance, findings: &mut Vec<Finding>) {
-    let Some(ahead) = instance.clock_ahead_ms.filter(|ahead| ahead.unsigned_abs() >= FAR_MS) else {
+    let Some(ahead) = instance
+        .clock_ahead_ms
+        .filter(|ahead| ahead.unsigned_abs() >= FAR_MS)
+    else {
         return;
     };
-    let (seconds, side) = (ahead.unsigned_abs() / 1_000, if ahead > 0 { "ahead of" } else { "behind" });
-    let message = format!("Redis's clock is {seconds} s {side} Envoy's: windows and the end of overrides are by Redis's clock");
+    let (seconds, side) = (
+        ahead.unsigned_abs() / 1_000,
+        if ahead > 0 { "ahead of" } else { "behind" },
+    );
+    let message = format!(
+        "Redis's clock is {seconds} s {side} Envoy's: windows and the end of overrides are by Redis's clock"
+    );
     let remedy = "synchronise the clocks of both hosts (NTP)";
     findings.push(Finding::warning("redis-clock", message, remedy));
 }
 
-/// Whether a second look is needed: requests are counted, and others were not a moment ago.
+/// The requests at the HTTP connection manager of a filter.
+fn http_requests(envoy: &Envoy, filter: &Filter) -> u64 {
+    let prefix = filter.stat_prefix.as_deref().unwrap_or_default();
+    envoy
+        .stats
+        .get(&format!("http.{prefix}.downstream_rq_total"))
+        .unwrap_or(0)
+}
+
+/// Whether a second look is needed: requests are counted, and others were not a moment ago; or the first one has just
+/// come.
 pub fn is_undecided(envoy: &Envoy) -> bool {
     envoy.config.filters.iter().any(|filter| {
         let is_local = filter.policy.store == Store::Local;
         let read = Instance::read(&envoy.stats, &filter.policy.instance);
-        read.is_some_and(|read| read.counting(is_local, envoy.now_ms) == Counting::CountedAgain)
+        match read.map(|read| read.counting(is_local, envoy.now_ms)) {
+            Some(Counting::CountedAgain) => true,
+            // The module hands its counters to Envoy four times a second.
+            Some(Counting::NoTraffic) => http_requests(envoy, filter) > 0,
+            _ => false,
+        }
     })
 }

@@ -97,12 +97,20 @@ pub fn run(args: &DoctorArgs) -> Result<Output, Failure> {
         .iter()
         .filter_map(|examined| {
             let judged = examined.read.as_ref()?.judged.iter();
-            Some((examined.url.as_str(), judged.map(|judged| &judged.instance).collect()))
+            Some((
+                examined.url.as_str(),
+                judged.map(|judged| &judged.instance).collect(),
+            ))
         })
         .collect();
     let between = compare::compare(&instances);
     let worst = between.iter().map(|finding| finding.severity.status());
-    let status = examined.iter().map(Examined::status).chain(worst).max().unwrap_or(0);
+    let status = examined
+        .iter()
+        .map(Examined::status)
+        .chain(worst)
+        .max()
+        .unwrap_or(0);
     let text = match args.json {
         true => show::json(&examined, &between, status),
         false => show::text(&examined, &between),

@@ -57,7 +57,7 @@ impl<'s> RedisCluster<'s> {
                 known.evidence.extend(finding.evidence);
             }
         }
-        if problems.is_empty() {
+        if problems.is_empty() && (!site.connects || self.stat(site, "upstream_cx_active") == 0) {
             problems.extend(self.by_counters(site).map(|finding| (finding.id, finding)));
         }
         found.extend(problems.into_values());
@@ -65,14 +65,24 @@ impl<'s> RedisCluster<'s> {
     }
 
     fn no_hosts(&self, site: &Site<'_>) -> Finding {
-        let message = format!("Envoy knows no node of the cluster {:?}: every call is answered \"no upstream host\"", self.name);
+        let message = format!(
+            "Envoy knows no node of the cluster {:?}: every call is answered \"no upstream host\"",
+            self.name
+        );
         let shown: Vec<String> = self.configured.iter().map(Endpoint::to_string).collect();
         let remedy = match shown.is_empty() {
-            true => format!("give the cluster {:?} endpoints: the addresses of Redis", self.name),
+            true => format!(
+                "give the cluster {:?} endpoints: the addresses of Redis",
+                self.name
+            ),
             false => "the next findings say why; without one, see Envoy's own warnings in its log".to_owned(),
         };
         Finding::error("no-hosts", message, remedy)
-            .seen(format!("/clusters: no host of {:?}; configured: {}", self.name, shown.join(", ")))
+            .seen(format!(
+                "/clusters: no host of {:?}; configured: {}",
+                self.name,
+                shown.join(", ")
+            ))
             .seen(self.counters(site, &["update_attempt", "update_success", "update_failure"]))
     }
 
@@ -166,6 +176,11 @@ impl<'s> RedisCluster<'s> {
                 "the connection is closed without an answer",
                 "is this a Redis? Its log says why it closes connections: maxclients, protected-mode, TLS",
             ),
+            Probe::NotRedis => error(
+                "not-redis",
+                "what answers at the address of Redis is not Redis",
+                "correct the address and the port in the cluster",
+            ),
             Probe::WantsTls => error(
                 "tls-missing",
                 "Redis wants TLS, and Envoy speaks without: Redis's side refuses",
@@ -178,8 +193,13 @@ impl<'s> RedisCluster<'s> {
             ),
             Probe::Tls(problem) => self.tls(problem, endpoint),
         };
-        let finding = connection.filter(|_| self.is_disconnected(site))?;
-        let connect = ["upstream_cx_connect_fail", "upstream_cx_connect_timeout", "ssl.connection_error"];
+        let is_certain = matches!(result, Probe::NoReply) || self.is_disconnected(site);
+        let finding = connection.filter(|_| is_certain)?;
+        let connect = [
+            "upstream_cx_connect_fail",
+            "upstream_cx_connect_timeout",
+            "ssl.connection_error",
+        ];
         let is_plain = finding.evidence.is_empty();
         let finding = match is_plain {
             true => finding.seen(format!("{endpoint}: {}", shown(result))),
@@ -261,12 +281,18 @@ impl<'s> RedisCluster<'s> {
             if slots.has_empty_address {
                 let message = "the Redis Cluster announces no address: Envoy refuses its map of slots";
                 let remedy = "set cluster-announce-ip to the node's address: a cluster of one node does not know its own";
-                return seen(Finding::error("no-announced-address", message, remedy), "CLUSTER SLOTS has an empty address");
+                return seen(
+                    Finding::error("no-announced-address", message, remedy),
+                    "CLUSTER SLOTS has an empty address",
+                );
             }
             if slots.ranges == 0 {
                 let message = "the Redis Cluster serves no slot: it was not created yet";
                 let remedy = "create it: redis-cli --cluster create HOST:PORT …";
-                return seen(Finding::error("no-slots", message, remedy), "CLUSTER SLOTS is empty");
+                return seen(
+                    Finding::error("no-slots", message, remedy),
+                    "CLUSTER SLOTS is empty",
+                );
             }
         }
         let script = answers.script.as_ref()?;
@@ -285,27 +311,36 @@ impl<'s> RedisCluster<'s> {
     }
 
     pub fn wrong_password(&self) -> Finding {
-        let user = self.access.user.as_deref().unwrap_or("default");
-        let source = self.access.password.source().unwrap_or("nowhere");
-        let line_feed = match &self.access.password {
-            Password::Known(password, _) if password.ends_with('\n') => "; it ends in a line feed, which Envoy sends too",
-            _ => "",
+        let source = match self.access.password {
+            Password::Hidden(source) => format!(" in {source}"),
+            _ => String::new(),
+        };
+        let line_feed = match source.contains("file") {
+            true => "; a line feed at the end of the file is sent too",
+            false => "",
         };
         Finding::error(
             "wrongpass",
-            format!("Redis refuses Envoy's login: a wrong password, or no such user (WRONGPASS); user {user:?}"),
-            format!("compare the user and the password in {source} with Redis's (ACL LIST, requirepass){line_feed}; Envoy reads it when it starts"),
+            "Redis refuses Envoy's login: a wrong password, or no such user (WRONGPASS)",
+            format!(
+                "compare auth_username and auth_password{source} with Redis's (ACL LIST, requirepass){line_feed}; Envoy reads \
+                 them when it starts"
+            ),
         )
     }
 
     /// Envoy sends a password that cannot be tried from here.
     fn hidden_password(&self) -> Finding {
-        let source = self.access.password.source().unwrap_or("nowhere");
         let mut finding = self.wrong_password();
-        "Redis refuses what Envoy asks for: a wrong password, no such user (WRONGPASS), or a user who may not call CLUSTER SLOTS (NOPERM)"
+        "Redis refuses what Envoy asks for: a wrong password, no such user (WRONGPASS), or a user who may not call CLUSTER \
+         SLOTS (NOPERM)"
             .clone_into(&mut finding.message);
-        finding.remedy = format!("{}. To tell which, run doctor with --redis-user and --redis-password-env", finding.remedy);
-        finding.seen(format!("the password is from {source}, which doctor cannot read"))
+        finding.remedy = format!(
+            "{}. To tell which, run doctor with that login: --redis-user, and the password in HEADGATE_REDIS_PASSWORD (or \
+             --redis-password-env)",
+            finding.remedy
+        );
+        finding
     }
 
     /// Without an answer from here: what Envoy's counters show.
@@ -322,7 +357,9 @@ impl<'s> RedisCluster<'s> {
         } else if counts("ssl.fail_verify_error") {
             Finding::error(
                 "certificate-not-trusted",
-                format!("Envoy's side refuses Redis's certificate: it is not signed by the authority in {ca}"),
+                format!(
+                    "Envoy's side refuses Redis's certificate: it is not signed by the authority in {ca}"
+                ),
                 "put the authority that signed it into trusted_ca of the cluster",
             )
         } else if counts("upstream_cx_connect_timeout") {
@@ -374,6 +411,7 @@ fn shown(result: &Probe) -> &'static str {
         Probe::TimedOut => "no connection within 2 s",
         Probe::NoReply => "no answer within 2 s",
         Probe::Closed => "closed",
+        Probe::NotRedis => "an answer that Redis does not give",
         Probe::WantsTls => "it closes a plain connection and completes a TLS handshake",
         Probe::WantsPlain => "no TLS handshake, and an answer to a plain PING",
         _ => "",

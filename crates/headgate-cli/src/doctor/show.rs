@@ -127,9 +127,18 @@ pub fn text(examined: &[Examined], between: &[Finding]) -> String {
 }
 
 fn envoy(text: &mut String, url: &str, read: &Read) {
-    let _ = writeln!(text, "{url}: Envoy {}, {}, up {}, {} workers", read.version, read.state, read.uptime, read.workers);
+    let _ = writeln!(
+        text,
+        "{url}: Envoy {}, {}, up {}, {} workers",
+        read.version, read.state, read.uptime, read.workers
+    );
     for judged in &read.judged {
-        let _ = writeln!(text, "  {}: {}", judged.instance.name, sentence(judged, read.now_ms));
+        let _ = writeln!(
+            text,
+            "  {}: {}",
+            judged.instance.name,
+            sentence(judged, read.now_ms)
+        );
     }
 }
 
@@ -148,14 +157,20 @@ fn sentence(judged: &Judged, now_ms: u64) -> String {
         Some(seconds) => format!("the last one {seconds} s ago"),
         None => "none yet".to_owned(),
     };
-    let counts = format!("{counted} requests counted {place}, {}", last(read.last_counted_ms));
+    let counts = format!(
+        "{counted} requests counted {place}, {}",
+        last(read.last_counted_ms)
+    );
     match judged.counting {
         None => "it is unknown whether requests are counted".to_owned(),
         Some(Counting::NoTraffic) => "no request has come yet".to_owned(),
         Some(Counting::NothingToCount) => format!("{} requests, and none is counted", read.requests()),
         Some(Counting::Counted) => format!("requests are counted: {counts}"),
         Some(Counting::CountedAgain) => format!("requests are counted again: {counts}"),
-        Some(Counting::Partly) => format!("some requests are not counted, {}; {counts}", last(read.last_uncounted_ms)),
+        Some(Counting::Partly) => format!(
+            "some requests are not counted, {}; {counts}",
+            last(read.last_uncounted_ms)
+        ),
         Some(Counting::NotCounted) => format!(
             "requests are NOT counted, {}; {counts}",
             last(read.last_uncounted_ms)
@@ -178,6 +193,10 @@ fn push(text: &mut String, finding: &Finding) {
     for evidence in &finding.evidence {
         let _ = writeln!(text, "           seen: {evidence}");
     }
-    let verb = if finding.severity == Severity::Note { "note" } else { "do" };
+    let verb = if finding.severity == Severity::Note {
+        "note"
+    } else {
+        "do"
+    };
     let _ = writeln!(text, "           {verb}:   {}", finding.remedy);
 }

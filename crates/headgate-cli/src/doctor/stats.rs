@@ -116,7 +116,12 @@ mod tests {
         );
         assert_eq!(stats.cluster("a", "upstream_cx_total"), 3);
         assert_eq!(stats.get("cluster.b.upstream_cx_total"), None);
-        let [x, z] = stats.ours().collect::<Vec<_>>().try_into().ok().expect("two series");
+        let [x, z] = stats
+            .ours()
+            .collect::<Vec<_>>()
+            .try_into()
+            .ok()
+            .expect("two series");
         assert_eq!((x.metric, x.value, x.label("outcome")), ("headgate_x", 7, "a;b"));
         assert_eq!((z.metric, z.label("instance")), ("headgate_z", ""));
         assert_eq!(stats.gauge("headgate_x", "main"), Some(7));

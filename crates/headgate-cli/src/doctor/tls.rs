@@ -39,7 +39,9 @@ pub enum TlsError {
         why: String,
     },
     /// No name of the certificate is one that Envoy expects.
-    WrongName { presented: Vec<String> },
+    WrongName {
+        presented: Vec<String>,
+    },
     /// Redis wants a certificate of the client, or another one.
     ClientCertificate(String),
     Other(String),
@@ -86,7 +88,9 @@ fn handshake(
     let name = name.map_err(|error| TlsError::Other(error.to_string()))?;
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(other)?;
     while connection.is_handshaking() {
-        connection.complete_io(&mut socket).map_err(|error| failed(&error))?;
+        connection
+            .complete_io(&mut socket)
+            .map_err(|error| failed(&error))?;
     }
     Ok(StreamOwned::new(connection, socket))
 }

@@ -54,7 +54,10 @@ pub fn follow<'c>(config: &'c Config, filter: &Filter) -> Result<Way<'c>, Findin
     }
     let proxies = listener.network_filters(REDIS_PROXY);
     let Some(proxy) = proxies.first().copied() else {
-        let message = format!("the listener {:?} has no redis_proxy: nothing leads to Redis", listener.name);
+        let message = format!(
+            "the listener {:?} has no redis_proxy: nothing leads to Redis",
+            listener.name
+        );
         let remedy = "put envoy.filters.network.redis_proxy behind the guard, as in envoy/envoy.yaml";
         return Err(Finding::error("redis-proxy-missing", message, remedy));
     };
@@ -76,7 +79,8 @@ fn missing(config: &Config, name: &str, by: &str) -> Finding {
     let known: Vec<&str> = config.clusters.keys().map(String::as_str).collect();
     let message = format!("this Envoy has no cluster {name:?}, which {by} names");
     let remedy = format!("add the cluster as in envoy/envoy.yaml, or correct the name in {by}");
-    Finding::error("cluster-missing", message, remedy).seen(format!("/config_dump: clusters {}", known.join(", ")))
+    Finding::error("cluster-missing", message, remedy)
+        .seen(format!("/config_dump: clusters {}", known.join(", ")))
 }
 
 /// The listener of this Envoy at an address.
@@ -92,7 +96,10 @@ fn no_listener(cluster: &str, endpoints: &[Endpoint]) -> Finding {
     let Some(Endpoint::Socket { .. }) = endpoints.first() else {
         let message = match endpoints.is_empty() {
             true => format!("the cluster {cluster:?} has no endpoint"),
-            false => format!("the cluster {cluster:?} leads to {}, which this Envoy does not have", shown.join(", ")),
+            false => format!(
+                "the cluster {cluster:?} leads to {}, which this Envoy does not have",
+                shown.join(", ")
+            ),
         };
         let remedy = "add the listener redis_call as in envoy/envoy.yaml, or correct its name in the cluster's endpoint; \
                       an internal listener needs the bootstrap extension envoy.bootstrap.internal_listener";
@@ -103,7 +110,8 @@ fn no_listener(cluster: &str, endpoints: &[Endpoint]) -> Finding {
          they reach Redis",
         shown.join(", ")
     );
-    let remedy = "redis.cluster names the cluster that leads to the listener redis_call, not the one of Redis: see \
+    let remedy =
+        "redis.cluster names the cluster that leads to the listener redis_call, not the one of Redis: see \
                   envoy/envoy.yaml";
     Finding::error("guard-missing", message, remedy)
 }

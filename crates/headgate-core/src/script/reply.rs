@@ -127,7 +127,10 @@ impl ScriptReply {
         charges.find_map(|(index, charge)| {
             let verdict = self.verdicts.get(index)?;
             let (mark, period_ms) = (self.charged(index)?, charge.rate.period.as_millis());
-            charge.algorithm.form().clock_ms(mark, period_ms, verdict.reset_ms, near)
+            charge
+                .algorithm
+                .form()
+                .clock_ms(mark, period_ms, verdict.reset_ms, near)
         })
     }
 

@@ -85,10 +85,16 @@ impl FailureKind {
 }
 
 /// Error replies: how they begin, their label in metrics, and their kind.
-const ANSWERS: [(&str, &str, FailureKind); 14] = [
+const ANSWERS: [(&str, &str, FailureKind); 15] = [
     ("NOAUTH", "noauth", FailureKind::Login),
     ("WRONGPASS", "wrongpass", FailureKind::Login),
     ("NOPERM", "noperm", FailureKind::Rights),
+    // Redis up to 7.0, of a command or a key of the script.
+    (
+        "ERR The user executing the script can't",
+        "noperm",
+        FailureKind::Rights,
+    ),
     ("upstream ", "upstream_failure", FailureKind::Connection),
     (NO_UPSTREAM_HOST, "no_upstream_host", FailureKind::NoHost),
     ("MOVED ", "moved", FailureKind::Redirection),
@@ -177,11 +183,18 @@ mod tests {
             ("NOAUTH Authentication required.", "noauth"),
             ("WRONGPASS invalid username-password pair", "wrongpass"),
             ("NOPERM this user has no permissions", "noperm"),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: 9b",
+                "noperm",
+            ),
             ("upstream failure", "upstream_failure"),
             ("no upstream host", "no_upstream_host"),
             ("MOVED 16383 localhost:7001", "moved"),
             ("OOM command not allowed", "oom"),
-            ("ERR unknown command 'headgate-refused-EVALSHA', with args", "refused"),
+            (
+                "ERR unknown command 'headgate-refused-EVALSHA', with args",
+                "refused",
+            ),
             ("ERR anything", "other"),
             ("", "other"),
         ] {

@@ -92,13 +92,16 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
         (1, true, None, CountedBy::Redis, OnError::Allow),
         (1, false, None, CountedBy::Redis, OnError::Deny),
     ] {
-        metrics.counted(Instant::now(), &LimitResult {
-            limit,
-            enforced,
-            verdict,
-            by,
-            on_error,
-        });
+        metrics.counted(
+            Instant::now(),
+            &LimitResult {
+                limit,
+                enforced,
+                verdict,
+                by,
+                on_error,
+            },
+        );
     }
     let (limit, now) = (1, Instant::now());
     metrics.leased(now, LeaseEvent::Taken { limit, permits: 40 });
@@ -151,16 +154,22 @@ fn metrics_report_requests_and_a_dropped_worker_clears_gauges() {
         metrics.called(outcome, None);
     }
     metrics.waited(now, 1_234);
-    metrics.hand_on(at(now), Gauges {
-        streams_open: 3,
-        calls_in_flight: 9,
-        breakers_open: 1,
-    });
-    metrics.hand_on(at(now), Gauges {
-        streams_open: 3,
-        calls_in_flight: 2,
-        breakers_open: 0,
-    });
+    metrics.hand_on(
+        at(now),
+        Gauges {
+            streams_open: 3,
+            calls_in_flight: 9,
+            breakers_open: 1,
+        },
+    );
+    metrics.hand_on(
+        at(now),
+        Gauges {
+            streams_open: 3,
+            calls_in_flight: 2,
+            breakers_open: 0,
+        },
+    );
     assert_eq!(metrics.due(), None);
     let values = memory.values();
     assert_eq!(
@@ -247,13 +256,16 @@ fn clients_and_paths_add_no_series(requests: u32) {
         };
         let shown = identity.client().map(ToString::to_string);
         for charge in groups.iter().flat_map(|group| &group.charges) {
-            metrics.counted(Instant::now(), &LimitResult {
-                limit: charge.limit,
-                enforced: charge.enforced,
-                verdict: verdict(false, 0),
-                by: CountedBy::Redis,
-                on_error: OnError::Deny,
-            });
+            metrics.counted(
+                Instant::now(),
+                &LimitResult {
+                    limit: charge.limit,
+                    enforced: charge.enforced,
+                    verdict: verdict(false, 0),
+                    by: CountedBy::Redis,
+                    on_error: OnError::Deny,
+                },
+            );
             let pattern = charge.path_pattern(&policy.limits).unwrap_or("the route");
             metrics.rejected(charge.limit, pattern, shown.as_deref());
         }

@@ -55,7 +55,11 @@ fn a_charge_tells_the_clock_of_the_store() {
             let mark = state.charge(clock, &terms, cost);
             let reset_ms = state.check(clock, &terms, 0).reset_ms;
             // Another clock may be far from it.
-            for near in [clock / 1_000, clock / 1_000 + 86_400_000, clock / 1_000 - 86_400_000] {
+            for near in [
+                clock / 1_000,
+                clock / 1_000 + 86_400_000,
+                clock / 1_000 - 86_400_000,
+            ] {
                 let read = algorithm.form().clock_ms(mark, 60_000, reset_ms, near);
                 assert_eq!(read, Some(clock / 1_000), "{algorithm:?}, {step} µs later");
             }

@@ -133,10 +133,7 @@ impl Form {
     pub fn clock_ms(self, Mark(mark): Mark, period_ms: u64, reset_ms: u64, near: u64) -> Option<u64> {
         match self {
             Form::Fixed => mark.checked_add(period_ms)?.checked_sub(reset_ms),
-            Form::Counter => mark
-                .checked_add(2)?
-                .checked_mul(period_ms)?
-                .checked_sub(reset_ms),
+            Form::Counter => mark.checked_add(2)?.checked_mul(period_ms)?.checked_sub(reset_ms),
             Form::Log => Some(mark / 1_000),
             Form::Gcra => Some(gcra::marked_ms(mark, near)),
         }
