@@ -164,3 +164,11 @@ async fn a_redis_whose_clock_is_far_away_is_a_warning() {
         assert!(shown, "{algorithm}: {}", report.text);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_that_is_draining_is_named() {
+    let envoy = Envoy::local().start();
+    until_counted(&envoy).await;
+    envoy.admin_post("/healthcheck/fail");
+    doctor(&envoy).status(0).has("not-live", "warning", &["DRAINING"]);
+}

@@ -110,3 +110,11 @@ async fn a_guard_after_the_listener_that_calls_it_is_a_warning() {
         &["redis_call", "http", "before the others"],
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_redis_that_does_not_exist_is_named() {
+    let (_redis, builder) = single(|config| {
+        config::redis_proxy(config)["prefix_routes"]["catch_all_route"]["cluster"] = json!("elsewhere");
+    });
+    not_counted(builder, "cluster-missing", &["elsewhere", "redis_proxy"]).await;
+}

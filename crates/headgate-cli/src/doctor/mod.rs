@@ -5,14 +5,18 @@
 //!
 //! # Layout
 //! - `admin` and `envoy` read the admin interface; `config`, `stats` and `instance` are what is in it.
-//! - `judge` says whether each instance counts, and collects findings; `transport` follows the way to Redis in the
-//!   configuration; `redis`, with `access`, `probe` and `tls`, asks Redis itself; `compare` is about several Envoys.
+//! - `judge` says whether each instance counts, and collects findings; `calls` says why its calls fail; `transport` follows
+//!   the way to Redis in the configuration; `redis`, with `access`, `probe` and `tls`, connects to Redis, `answers` is what
+//!   it answers, `counters` what Envoy's counters show; `compare` is about several Envoys.
 //! - `finding` and `show` are the report.
 
 mod access;
 mod admin;
+mod answers;
+mod calls;
 mod compare;
 mod config;
+mod counters;
 mod envoy;
 mod finding;
 mod instance;

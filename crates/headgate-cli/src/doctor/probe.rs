@@ -158,7 +158,7 @@ fn ask(mut stream: impl Read + Write, question: &Question<'_>, logs_in: bool) ->
     let mut answers = Answers::default();
     let access = question.access;
     answers.ping = call(&mut stream, &["PING"])?.err();
-    if let (true, Password::Known(password, _)) = (logs_in, &access.password) {
+    if let (true, Password::Known(password)) = (logs_in, &access.password) {
         let login = match &access.user {
             Some(user) => call(&mut stream, &["AUTH", user, password])?,
             None => call(&mut stream, &["AUTH", password])?,
