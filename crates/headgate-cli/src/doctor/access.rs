@@ -210,3 +210,82 @@ fn data(source: &Value) -> Result<Vec<u8>, String> {
         (None, None) => Err("it is not in the configuration".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_are_compared_as_envoy_compares_them() {
+        for (written, name, expected) in [
+            (json!({"exact": "redis.internal"}), "redis.internal", Some(true)),
+            (json!({"exact": "redis.internal"}), "REDIS.internal", Some(false)),
+            (
+                json!({"exact": "redis.internal", "ignore_case": true}),
+                "REDIS.internal",
+                Some(true),
+            ),
+            (json!({"suffix": ".internal"}), "redis.internal", Some(true)),
+            (json!({"prefix": "other"}), "redis.internal", Some(false)),
+            (json!({"contains": "dis"}), "redis.internal", Some(true)),
+            (json!({"safe_regex": {"regex": "red.*"}}), "redis.internal", None),
+        ] {
+            let matcher = matcher(&written).expect("a matcher");
+            assert_eq!(matcher.fits(name), expected, "{written}");
+        }
+    }
+
+    fn access(options: Value, login: &LoginArgs) -> Access {
+        let cluster =
+            json!({"typed_extension_protocol_options": {"envoy.filters.network.redis_proxy": options}});
+        Access::read(&Config::default(), &cluster, login)
+    }
+
+    #[test]
+    fn a_hidden_password_is_known_by_its_kind_of_source() {
+        let hidden = |source: &str| json!({"auth_password": {(source): "[redacted]"}});
+        let login = LoginArgs {
+            redis_user: None,
+            redis_password_env: "A_VARIABLE_THAT_IS_NOT_SET".to_owned(),
+        };
+        assert_eq!(access(json!({}), &login).password, Password::None);
+        for (source, expected) in [
+            ("inline_string", "the configuration"),
+            ("filename", "a file"),
+            ("environment_variable", "Envoy's environment"),
+        ] {
+            assert_eq!(
+                access(hidden(source), &login).password,
+                Password::Hidden(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_tried_only_with_its_user() {
+        // Any variable that is set.
+        let variable = "PATH".to_owned();
+        let value = std::env::var(&variable).expect("PATH");
+        let with = |user: Option<&str>| LoginArgs {
+            redis_user: user.map(str::to_owned),
+            redis_password_env: variable.clone(),
+        };
+        let both = json!({"auth_username": {"inline_string": "[redacted]"}, "auth_password": {"filename": "[redacted]"}});
+        assert_eq!(
+            access(both.clone(), &with(None)).password,
+            Password::Hidden("a file")
+        );
+        assert_eq!(
+            access(both, &with(Some("u"))).password,
+            Password::Known(value.clone())
+        );
+        let alone = json!({"auth_password": {"filename": "[redacted]"}});
+        assert_eq!(
+            access(alone, &with(None)).password,
+            Password::Known(value.clone())
+        );
+        assert_eq!(access(json!({}), &with(None)).password, Password::None);
+        assert!(!format!("{:?}", Password::Known(value.clone())).contains(&value));
+    }
+}

@@ -321,3 +321,6 @@ fn the_number_of_series_by_client_and_endpoint_is_bounded() {
         .sum();
     assert_eq!(total, 1_100_001, "none is lost");
 }
+
+#[path = "counting_tests.rs"]
+mod counting;

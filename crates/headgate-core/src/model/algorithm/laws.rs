@@ -50,7 +50,7 @@ fn a_charge_tells_the_clock_of_the_store() {
     for algorithm in Algorithm::NAMED.map(|(_, algorithm)| algorithm) {
         let terms = terms(algorithm, 10, 60_000);
         let mut state = State::new(algorithm.form());
-        for (step, cost) in [(0, 1), (40_000_000, 2), (7, 1), (300_000_000, 1)] {
+        for (step, cost) in [(0, 1), (40_000_000, 2), (40_000_007, 1), (340_000_000, 1)] {
             let clock = clock + step;
             let mark = state.charge(clock, &terms, cost);
             let reset_ms = state.check(clock, &terms, 0).reset_ms;
