@@ -40,7 +40,7 @@ ALL       := --workspace --features redis-call/higress
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-meshes test-client test-dashboard test-higress chaos fuzz \
 	bench bench-pairs lint lint-apart build build-fault-injection build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-meshes setup-dashboard setup-bench clean
 
-run: setup-run build
+run: setup-run build cli
 	@scripts/run.sh start
 
 dashboard: setup-dashboard

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 VARIANT=${VARIANT:-envoy} PORT=${PORT:-10000} ADMIN_PORT=${ADMIN_PORT:-9901}
 UPSTREAM_PORT=${UPSTREAM_PORT:-8080} REDIS_PORT=${REDIS_PORT:-7001}
 PROMETHEUS_PORT=${PROMETHEUS_PORT:-9099} # not 9090: Debian's package may have one of its own there
-ENVOY=${ENVOY:-.tools/envoy-1.40.0/envoy}
+ENVOY=${ENVOY:-.tools/envoy-1.40.0/envoy} HEADGATE=${HEADGATE:-target/headgate}
 RUN=${RUN:-$PWD/.run}
 
 fail() { echo "run: $*" >&2; exit 1; }
@@ -151,24 +151,26 @@ start_envoy() {
     until_true "the way through Envoy" envoy curl -sf -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/"
 }
 
-# Where requests were counted, from Envoy's metrics: "redis", or "local" for Envoy's memory.
-counted_by() {
-    curl -sf "http://127.0.0.1:$ADMIN_PORT/stats?filter=headgate_requests_total" | grep ";by=$1: [1-9]" >/dev/null
+# With the login of the variant that has one: Envoy's admin interface hides it.
+doctor() {
+    if [ "$VARIANT" = tls-auth ]; then
+        HEADGATE_REDIS_USER=headgate HEADGATE_REDIS_PASSWORD=${HEADGATE_REDIS_PASSWORD:-change-me} \
+            "$HEADGATE" doctor "http://127.0.0.1:$ADMIN_PORT"
+    else
+        "$HEADGATE" doctor "http://127.0.0.1:$ADMIN_PORT"
+    fi
 }
 
-# Waits up to 15 s until a request was counted where this variant counts. (Requests also pass without Redis, so their
-# status is not enough.) Each try is a request; most of the quota of 100 a minute is left afterwards.
+# Until `headgate doctor` says that requests are counted, for 15 s: without Redis requests pass as well. Each try is a
+# request; of a key's quota, 100 a minute, most is left.
 until_counted() {
-    case $VARIANT in
-    local) store=local ;;
-    *) store=redis ;;
-    esac
     n=0
-    until counted_by "$store"; do
+    until doctor >"$RUN/doctor.txt" 2>&1; do
         n=$((n + 1))
         if [ $n -gt 30 ]; then
+            cat "$RUN/doctor.txt" >&2
             sed -n 's/.*: headgate: /headgate: /p' "$RUN/envoy.log" | grep -v HEADGATE_HASH_KEY | tail -n 1 >&2
-            fail "requests pass, but within 15 s none was counted by $store; the complete log is .run/envoy.log"
+            fail "requests pass, and none was counted within 15 s; the whole log is .run/envoy.log"
         fi
         curl -s -o "$RUN/answer" -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/" || true
         sleep 0.5
@@ -198,6 +200,7 @@ END
 case "${1:-}" in
 start)
     [ -e "envoy/$VARIANT.yaml" ] || fail "no envoy/$VARIANT.yaml"
+    [ -x "$HEADGATE" ] || fail "no $HEADGATE; build it: make cli"
     mkdir -p "$RUN"
     stop '*'
     # shellcheck disable=SC2046
@@ -210,6 +213,8 @@ start)
     until_true "the upstream" upstream curl -sf "http://127.0.0.1:$UPSTREAM_PORT/"
     start_envoy
     until_counted
+    echo
+    cat "$RUN/doctor.txt"
     cat <<END
 
 Envoy limits http://127.0.0.1:$PORT (envoy/$VARIANT.yaml; admin on :$ADMIN_PORT; logs in .run/). \`make stop\` ends it.

@@ -115,7 +115,7 @@ impl Worker {
                 Outcome::Waits(id, waiting)
             }
         };
-        self.after(now, None);
+        self.after(now, false);
         outcome
     }
 
@@ -170,11 +170,11 @@ impl Worker {
         };
         event(&mut engine, now);
         drop(engine);
-        self.after(now, is_tick.then_some(now.monotonic));
+        self.after(now, is_tick);
     }
 
-    /// Carries out the engine's actions after an event. `tick` is the time of the event if it was a tick.
-    fn after(&self, now: Now, tick: Option<Instant>) {
+    /// Carries out the engine's actions after an event.
+    fn after(&self, now: Now, is_tick: bool) {
         while let Some(event) = self.next_queued() {
             event(&mut self.engine.borrow_mut(), now);
         }
@@ -188,8 +188,8 @@ impl Worker {
                 write(&line);
             }
         }
-        if let Some(tick) = tick {
-            if let Some(line) = telemetry.on_timeout(tick, engine.gauges()) {
+        if is_tick {
+            if let Some(line) = telemetry.on_timeout(now, engine.gauges()) {
                 log::info!("{line}");
             }
         }

@@ -10,6 +10,7 @@ mod contract;
 mod cors;
 mod costs;
 mod dashboards;
+mod doctor;
 mod failover;
 mod faults;
 mod filter_state;

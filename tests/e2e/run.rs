@@ -41,6 +41,7 @@ impl Example {
             .env("RUN", &self.dir)
             .env("VARIANT", self.variant)
             .env("ENVOY", envoy_binary(default_envoy()))
+            .env("HEADGATE", native_command())
             .envs(ports.map(|(name, port)| (name, port.to_string())))
             .envs(environment.iter().copied())
             .output()
@@ -69,6 +70,7 @@ async fn the_example_is_up_once_a_call_was_counted() {
             out.contains(&format!("http://127.0.0.1:{}", example.port)),
             "{out}"
         );
+        assert!(out.contains("main: requests are counted"), "{out}");
         let response = Client::http1(example.port)
             .get("/")
             .header("x-api-key", "a")
@@ -109,9 +111,10 @@ async fn an_example_that_redis_does_not_count_fails_with_the_reason() {
     let errors = text(&output.stderr);
     assert!(!output.status.success(), "{errors}");
     for words in [
-        "none was counted by redis",
+        "none was counted within",
         "headgate: Redis did not count",
-        "a wrong password",
+        "wrongpass",
+        "WRONGPASS invalid username-password pair",
     ] {
         assert!(errors.contains(words), "{words} in {errors}");
     }

@@ -50,6 +50,10 @@ pub struct Vm {
     pub id: Option<String>,
     /// Whether [`HASH_KEY`] is in its environment; `None` where the file does not say.
     pub has_hash_key: Option<bool>,
+    /// Whether the key itself is written there.
+    pub writes_hash_key: bool,
+    /// The file or the address of its module.
+    pub module: Option<String>,
 }
 
 /// A part of the Envoy around a configuration.
@@ -180,15 +184,16 @@ impl Finder<'_> {
             return;
         }
         let environment = plugin.envoy(&["vm_config", "environment_variables"]);
+        let writes_on = |variables: &Node| {
+            let values = variables.envoy(&["key_values"]);
+            values.is_some_and(|values| values.get(HASH_KEY).is_some())
+        };
         let passes_on = |variables: &Node| {
             let keys = variables
                 .envoy(&["host_env_keys"])
                 .map(Node::items)
                 .unwrap_or_default();
-            keys.iter().any(|key| key.text() == Some(HASH_KEY))
-                || variables
-                    .envoy(&["key_values"])
-                    .is_some_and(|values| values.get(HASH_KEY).is_some())
+            keys.iter().any(|key| key.text() == Some(HASH_KEY)) || writes_on(variables)
         };
         let at = join(
             path,
@@ -211,6 +216,8 @@ impl Finder<'_> {
             found.vm = Vm {
                 id: text(&["vm_config", "vm_id"]).map(str::to_owned),
                 has_hash_key: Some(environment.is_some_and(passes_on)),
+                writes_hash_key: environment.is_some_and(writes_on),
+                module: words[3].or(words[4]).map(str::to_owned),
             };
         }
     }

@@ -13,6 +13,7 @@
 //! - `show` and `overrides`, with `target`, `store` and `counters`: a client's counters in Redis.
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
+//! - `doctor`: whether an Envoy counts requests, and if not, why.
 //! - `import`: other limiters' configurations.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
@@ -42,6 +43,7 @@ mod advice;
 mod charges;
 mod check;
 mod counters;
+mod doctor;
 mod document;
 mod envoy;
 mod envoy_addresses;
@@ -90,6 +92,11 @@ enum Command {
     /// Find errors in a configuration, each with line and path, and warn about risky settings
     #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
     Check(check::CheckArgs),
+    /// Say whether requests are counted by the Envoys at these admin interfaces, and if not, why
+    ///
+    /// Exit status: 0 if requests are counted, 1 if they are not (or none has come yet), 2 if that cannot be read.
+    #[command(after_help = "Example: headgate doctor http://127.0.0.1:9901")]
+    Doctor(doctor::DoctorArgs),
     /// Show which limits apply to a request, why the others do not, and which counters it uses
     #[command(
         after_help = "Example: headgate explain envoy/envoy.yaml --request 'POST /login' --header 'x-api-key: k'"
@@ -171,6 +178,7 @@ pub fn main() -> ExitCode {
 pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> ExitCode {
     let result = match Cli::parse_from(args).command {
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Hash(args) => hash::run(&args),

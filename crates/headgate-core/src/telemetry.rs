@@ -2,6 +2,7 @@
 //! end, without a log line for each request.
 
 mod collector;
+mod counting;
 pub mod denials;
 pub mod failures;
 pub mod meter;

@@ -14,11 +14,15 @@ use crate::redis::{Call, CallError, Completed, RedisCall};
 use crate::results::{group_result, GroupError, GroupResult};
 use crate::script::{self, Mode};
 use crate::stall::Blame;
+use crate::telemetry::failures::answer_label;
 use std::time::{Duration, Instant};
 
 /// The delay of a retry. A call is retried if Envoy has not discovered the Redis nodes yet, or if the call's slot is
 /// being moved to another node.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// How often Redis's clock is compared with Envoy's.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// A request's call that will be sent again.
 pub(super) struct RetryCall {
@@ -248,6 +252,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let micros = now.monotonic.duration_since(since).as_micros() as u64;
         self.events.note(Event::Waited { micros });
         self.note_calls(&results);
+        self.note_clock(now, micros, &groups, &results);
         let decision = self.decide(now, &groups, &results);
         if decision.outcome == Outcome::Denied {
             self.remember(since, &groups, &results);
@@ -277,6 +282,24 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
+    /// Notes Redis's clock for metrics, now and then. `waited_us`: how long the call took.
+    fn note_clock(&mut self, now: Now, waited_us: u64, groups: &[Group], results: &[Option<GroupResult>]) {
+        if !self.events.metrics || self.clock_due.is_some_and(|due| now.monotonic < due) {
+            return;
+        }
+        let ours = now.unix_ms().saturating_sub(waited_us / 2_000);
+        let clock = groups.iter().zip(results).find_map(|(group, result)| {
+            let reply = result.as_ref()?.as_ref().ok()?;
+            reply.clock_ms(group, ours)
+        });
+        if let Some(clock) = clock {
+            self.clock_due = Some(now.monotonic + CLOCK_EVERY);
+            self.events.note(Event::Clock {
+                ahead_ms: clock as i64 - ours as i64,
+            });
+        }
+    }
+
     /// Notes the outcomes of calls for metrics.
     pub(super) fn note_calls(&mut self, results: &[Option<GroupResult>]) {
         for result in results.iter().flatten() {
@@ -285,11 +308,11 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     pub(super) fn note_call(&mut self, result: &GroupResult) {
-        let outcome = match result {
-            Ok(_) => "ok",
-            Err(error) => error.as_str(),
+        let (outcome, answer) = match result {
+            Ok(_) => ("ok", None),
+            Err(error) => (error.as_str(), answer_label(error)),
         };
-        self.events.note(Event::Called { outcome });
+        self.events.note(Event::Called { outcome, answer });
     }
 
     /// Applies the decision to a request that has waited. `None`: the request has no decision (any more).

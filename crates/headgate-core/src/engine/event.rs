@@ -35,10 +35,15 @@ pub enum Event {
         /// The time, in µs.
         micros: u64,
     },
-    /// A call ended; `outcome`: its label in metrics.
+    /// A call ended; `outcome`: its label in metrics. `answer`: the label of the error that Redis or its proxy answered.
     Called {
         /// The label.
         outcome: &'static str,
+        answer: Option<&'static str>,
+    },
+    /// How far Redis's clock is ahead of Envoy's, in ms.
+    Clock {
+        ahead_ms: i64,
     },
     /// A caller left before its request was decided.
     Abandoned,

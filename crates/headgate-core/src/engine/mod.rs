@@ -103,6 +103,8 @@ pub struct Engine<T, S> {
     stall: Stall,
     /// The time of the timer that this engine has asked the shell to set.
     asked: Option<Instant>,
+    /// When Redis's clock is read next.
+    clock_due: Option<Instant>,
     failures: FailureLog,
     denials: Denials,
     events: Events,
@@ -134,6 +136,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             retries: VecDeque::new(),
             stall: Stall::default(),
             asked: None,
+            clock_due: None,
             failures: FailureLog::default(),
             denials: Denials::new(&policy.instance, policy.log.denials_per_second, names),
             events: Events::new(policy.metrics.enabled),

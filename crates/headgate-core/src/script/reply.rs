@@ -129,6 +129,20 @@ impl ScriptReply {
         })
     }
 
+    /// Redis's clock at the call, in unix ms; `None` if nothing was charged. `near`: another clock, to within 8 years.
+    pub(crate) fn clock_ms(&self, group: &Group, near: u64) -> Option<u64> {
+        let charges = group.charges.iter().enumerate();
+        let mut charges = charges.filter(|(_, charge)| !charge.charged_on_response && charge.cost > 0);
+        charges.find_map(|(index, charge)| {
+            let verdict = self.verdicts.get(index)?;
+            let (mark, period_ms) = (self.charged(index)?, charge.rate.period.as_millis());
+            charge
+                .algorithm
+                .form()
+                .clock_ms(mark, period_ms, verdict.reset_ms, near)
+        })
+    }
+
     /// The mark of the charge; `None` if it was not charged.
     pub(crate) fn charged(&self, index: usize) -> Option<Mark> {
         let verdict = self.verdicts.get(index)?;

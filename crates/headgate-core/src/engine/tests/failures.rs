@@ -58,7 +58,8 @@ fn what_cannot_be_sent_is_decided_at_once() {
     assert_eq!(world.engine.pending_requests(), 0);
     let events = world.events();
     assert!(events.contains(&Event::Called {
-        outcome: "too_many_in_flight"
+        outcome: "too_many_in_flight",
+        answer: None,
     }));
     let lines = events.iter().filter(|event| matches!(event, Event::Line(..)));
     assert_eq!(lines.count(), 1, "one log line: {events:?}");

@@ -44,6 +44,29 @@ fn admit(terms: &Terms, calls: &[(u64, u64)]) -> Vec<(u64, u64, State)> {
     admitted
 }
 
+#[test]
+fn a_charge_tells_the_clock_of_the_store() {
+    let clock = 1_700_000_000_123_456;
+    for algorithm in Algorithm::NAMED.map(|(_, algorithm)| algorithm) {
+        let terms = terms(algorithm, 10, 60_000);
+        let mut state = State::new(algorithm.form());
+        for (step, cost) in [(0, 1), (40_000_000, 2), (40_000_007, 1), (340_000_000, 1)] {
+            let clock = clock + step;
+            let mark = state.charge(clock, &terms, cost);
+            let reset_ms = state.check(clock, &terms, 0).reset_ms;
+            // Another clock may be far from it.
+            for near in [
+                clock / 1_000,
+                clock / 1_000 + 86_400_000,
+                clock / 1_000 - 86_400_000,
+            ] {
+                let read = algorithm.form().clock_ms(mark, 60_000, reset_ms, near);
+                assert_eq!(read, Some(clock / 1_000), "{algorithm:?}, {step} µs later");
+            }
+        }
+    }
+}
+
 /// The most that was admitted in any half-open span of `span` µs.
 fn peak(admitted: &[(u64, u64, State)], span: u64) -> u64 {
     let from = |start: u64| {

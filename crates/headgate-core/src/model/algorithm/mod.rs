@@ -139,6 +139,17 @@ impl Form {
         }
     }
 
+    /// The clock of a charge in unix ms, from its mark and the reset of its verdict; `near`: another clock, as a mark may
+    /// contain only the lower digits. A stored time ahead of the clock is taken for it.
+    pub fn clock_ms(self, Mark(mark): Mark, period_ms: u64, reset_ms: u64, near: u64) -> Option<u64> {
+        match self {
+            Form::Fixed => mark.checked_add(period_ms)?.checked_sub(reset_ms),
+            Form::Counter => mark.checked_add(2)?.checked_mul(period_ms)?.checked_sub(reset_ms),
+            Form::Log => Some(mark / 1_000),
+            Form::Gcra => Some(gcra::marked_ms(mark, near)),
+        }
+    }
+
     /// The size in bytes of each number that the script packs; empty for a log, which has a key of its own.
     pub fn packed_widths(self) -> &'static [usize] {
         match self {
