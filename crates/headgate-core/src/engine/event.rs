@@ -35,14 +35,16 @@ pub enum Event {
         /// The time, in µs.
         micros: u64,
     },
-    /// A call ended; `outcome`: its label in metrics. `answer`: the label of the error that Redis or its proxy answered.
+    /// A call ended.
     Called {
-        /// The label.
+        /// The label of its outcome in metrics.
         outcome: &'static str,
+        /// The label of the error that Redis or its proxy answered, if it was one.
         answer: Option<&'static str>,
     },
-    /// How far Redis's clock is ahead of Envoy's, in ms.
+    /// Redis's clock was compared with Envoy's.
     Clock {
+        /// How far Redis's clock is ahead, in ms; negative: behind.
         ahead_ms: i64,
     },
     /// A caller left before its request was decided.
