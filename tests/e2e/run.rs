@@ -20,11 +20,9 @@ impl Example {
         let [port, admin_port, upstream_port] = [(); 3].map(|()| free_port());
         // Three in a row, none of which another test gets.
         let redis_port = loop {
-            let three = [(); 3].map(|()| free_port());
-            if let [first, second, third] = three {
-                if (second, third) == (first + 1, first + 2) {
-                    break first;
-                }
+            let [first, second, third] = [(); 3].map(|()| free_port());
+            if (second, third) == (first + 1, first + 2) {
+                break first;
             }
         };
         let dir = new_dir("run");
