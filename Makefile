@@ -101,7 +101,7 @@ test-client: setup
 	cd clients/typescript && npm ci --silent && npm test --silent
 
 # The page of `make dashboard` in a browser; pictures of it are in target/dashboard/.
-test-dashboard: setup
+test-dashboard: setup build-cli
 	node --test dashboards/test/*.test.js
 
 BENCH := cargo bench $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --bench bench

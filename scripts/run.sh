@@ -137,10 +137,11 @@ start_redis() {
 }
 
 start_envoy() {
-    # the shipped file unchanged, or a copy with the requested ports
-    config=envoy/$VARIANT.yaml
+    # the shipped file unchanged, or a copy with the requested ports and folder
+    config=envoy/$VARIANT.yaml tls=.run/tls
+    [ "$RUN" = "$PWD/.run" ] || tls=$RUN/tls
     sed -e "s/port_value: 10000\b/port_value: $PORT/" -e "s/port_value: 9901\b/port_value: $ADMIN_PORT/" \
-        -e "s/port_value: 8080\b/port_value: $UPSTREAM_PORT/" \
+        -e "s/port_value: 8080\b/port_value: $UPSTREAM_PORT/" -e "s#\.run/tls/#$tls/#" \
         -e "s/port_value: 7001\b/port_value: $REDIS_PORT/" -e "s/port_value: 6379\b/port_value: $REDIS_PORT/" \
         -e "s/port_value: 7002\b/port_value: $((REDIS_PORT + 1))/" \
         -e "s/port_value: 7003\b/port_value: $((REDIS_PORT + 2))/" "envoy/$VARIANT.yaml" >"$RUN/envoy.yaml"

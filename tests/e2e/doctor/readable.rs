@@ -69,3 +69,18 @@ async fn the_worst_of_several_envoys_is_the_status() {
     assert_eq!(report.json["envoys"][0]["status"], 0, "{}", report.text);
     assert_eq!(report.json["envoys"][1]["status"], 2, "{}", report.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_interface_without_a_page_is_2() {
+    let envoy = Envoy::local()
+        .edit(|config| {
+            let allowed =
+                ["/ready", "/server_info", "/stats"].map(|path| serde_json::json!({"prefix": path}));
+            config["admin"]["allow_paths"] = serde_json::json!(allowed);
+        })
+        .start();
+    let report = doctor(&envoy);
+    report
+        .status(2)
+        .has("no-page", "unreadable", &["/config_dump", "allow_paths"]);
+}

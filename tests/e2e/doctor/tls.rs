@@ -57,6 +57,36 @@ async fn a_certificate_of_another_authority_is_named_with_both() {
     found(secured(&redis, &wrong), "certificate-not-trusted", &words).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_expired_is_named() {
+    let dir = certificates("doctor-expired");
+    let again =
+        "openssl x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -days -1 -extfile redis.ext -out redis.pem";
+    let made = Command::new("sh").args(["-c", again]).current_dir(&dir).output();
+    assert!(made.is_ok_and(|made| made.status.success()), "{again}");
+    let words = ["Envoy's side", "it has expired", "CN=redis.internal"];
+    let (_redis, envoy) = single(&dir, "no");
+    found(envoy, "certificate-not-trusted", &words).await;
+}
+
+/// One Redis with the certificates in a folder, and an Envoy that trusts its authority. `clients`: whether Redis wants a
+/// certificate of them.
+fn single(dir: &Path, clients: &str) -> (Node, EnvoyBuilder) {
+    let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let [ca, certificate, key] = ["ca.pem", "redis.pem", "redis.key"].map(file);
+    #[rustfmt::skip]
+    let arguments = ["--tls-port", "TLSPORT", "--tls-auth-clients", clients, "--tls-ca-cert-file", &ca,
+                     "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let redis = Node::start(&arguments, None);
+    let [single, _] = each(redis.tls_port.expect("a port with TLS"));
+    let trusting = move |config: &mut Value| {
+        tls(config);
+        config::cluster(config, "redis")["transport_socket"]["typed_config"]["common_tls_context"] =
+            json!({"validation_context": {"trusted_ca": {"filename": ca}}});
+    };
+    (redis, single.edit(trusting))
+}
+
 fn expects(dir: &Path, redis: &RedisCluster, name: &'static str) -> EnvoyBuilder {
     secured(redis, dir).edit(move |config| {
         let socket = &mut config::cluster(config, "redis")["transport_socket"]["typed_config"];
@@ -86,25 +116,8 @@ async fn a_name_that_the_certificate_has_not_is_named_with_both() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_redis_wants_of_envoy_is_named() {
-    let dir = certificates("doctor-client");
-    let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
-    let [ca, certificate, key] = ["ca.pem", "redis.pem", "redis.key"].map(file);
-    #[rustfmt::skip]
-    let arguments = ["--tls-port", "TLSPORT", "--tls-auth-clients", "yes", "--tls-ca-cert-file", &ca,
-                     "--tls-cert-file", &certificate, "--tls-key-file", &key];
-    let redis = Node::start(&arguments, None);
-    let [single, _] = each(redis.tls_port.expect("a port with TLS"));
-    let trusting = move |config: &mut Value| {
-        tls(config);
-        config::cluster(config, "redis")["transport_socket"]["typed_config"]["common_tls_context"] =
-            json!({"validation_context": {"trusted_ca": {"filename": ca}}});
-    };
-    found(
-        single.edit(trusting),
-        "client-certificate",
-        &["Redis's side", "tls_certificates"],
-    )
-    .await;
+    let (_redis, envoy) = single(&certificates("doctor-client"), "yes");
+    found(envoy, "client-certificate", &["Redis's side", "tls_certificates"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,8 +35,12 @@ impl Envoy {
         let server = admin.get("/server_info")?.body;
         // Another server has no other page either.
         Envoy::default().server(&server)?;
-        let dump = admin.get("/config_dump?include_eds")?.body;
-        let mut envoy = Envoy::parse(&server, &dump, &admin.get("/clusters?format=json")?.body)?;
+        let page = |path: &str| match admin.get(path) {
+            Err(ReadError::NotEnvoy(why)) => Err(ReadError::NoPage(why)),
+            result => result,
+        };
+        let dump = page("/config_dump?include_eds")?.body;
+        let mut envoy = Envoy::parse(&server, &dump, &page("/clusters?format=json")?.body)?;
         envoy.read_stats(admin)?;
         Ok(envoy)
     }

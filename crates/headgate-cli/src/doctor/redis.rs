@@ -176,12 +176,22 @@ impl<'s> RedisCluster<'s> {
         let tls = self.access.tls.as_ref().unwrap_or(&none);
         let ca = tls.ca.as_ref().map_or("none", |ca| ca.source.as_str());
         Some(match problem {
-            TlsError::Untrusted { subject, issuer, why } => Finding::error(
-                "certificate-not-trusted",
-                format!("Envoy's side refuses Redis's certificate: it is not signed by the authority in {ca}"),
-                format!("put the authority that signed it ({issuer}) into {ca} (trusted_ca of the cluster), or give Redis another certificate"),
-            )
-            .seen(format!("{endpoint}: subject {subject}, issuer {issuer}: {why}")),
+            TlsError::Untrusted { subject, issuer, why } => {
+                let is_expired = why.contains("expired");
+                let (reason, remedy) = match is_expired {
+                    true => ("it has expired".to_owned(), "give Redis a certificate that is valid".to_owned()),
+                    false => (
+                        format!("it is not signed by the authority in {ca}"),
+                        format!(
+                            "put the authority that signed it ({issuer}) into {ca} (trusted_ca of the cluster), or give Redis \
+                             another certificate"
+                        ),
+                    ),
+                };
+                let message = format!("Envoy's side refuses Redis's certificate: {reason}");
+                Finding::error("certificate-not-trusted", message, remedy)
+                    .seen(format!("{endpoint}: subject {subject}, issuer {issuer}: {why}"))
+            }
             TlsError::WrongName { presented } => {
                 let wanted: Vec<String> = tls.names.iter().map(ToString::to_string).collect();
                 Finding::error(
