@@ -49,7 +49,7 @@ export function fieldsOf(headers: Headers): Fields[] {
     if (kind === "") return;
     const own = family.startsWith("x-app") || family.startsWith("x-user") ? `${family.slice(2)} ${unit}` : unit;
     const key = `${family} ${own}`;
-    const fields = found.get(key) ?? { unit: own, window: WINDOWS[unit.split("-").at(-1) ?? ""], resets: [] };
+    const fields = found.get(key) ?? { unit: own, window: WINDOWS[unit.split("-").pop() ?? ""], resets: [undefined, undefined, undefined] };
     found.set(key, fields);
     if (kind === "limit" || kind === "remaining") fields[kind] = value;
     else if (kind === "used" || kind === "observed") fields.used = value;

@@ -274,13 +274,15 @@ export class Pace {
   }
 
   /**
-   * With plenty left, every answer lets the next call go: callers who call one after the other are not held back. Alone,
-   * there is no spacing, except that no more go at once than passed lately, so that a wrong guess is cheap.
+   * With plenty left, each answer lets the next call go, alone or as long as it is not known whether we are. Alone, there
+   * is no spacing at all, except that no more go at once than passed lately, so that a wrong guess is cheap.
    */
   private grantBurst(now: number): void {
     const plenty = this.remaining - this.limit * this.below;
     if (plenty <= 0) return;
-    const burst = this.share < ALONE ? 1 : Math.min(Math.floor(this.share * plenty), this.history.total(now));
+    const alone = this.share >= ALONE;
+    if (!alone && this.estimate.settled(now, this.history.window)) return;
+    const burst = alone ? Math.min(Math.floor(this.share * plenty), this.history.total(now)) : 1;
     this.account.credit = Math.max(this.account.credit, 1, burst);
   }
 }

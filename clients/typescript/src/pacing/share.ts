@@ -7,6 +7,8 @@ const MEMORY = 8;
 const GROWTH = 1.5;
 /** Part of a window that it takes to settle. */
 const SETTLED = 0.25;
+/** Part of a window, and ms at most, before which answers show too little of what others do to take us for alone. */
+const TOO_SOON = { part: 1 / 40, atMost: 2_000 };
 
 export class Share {
   private estimate = 1;
@@ -26,6 +28,11 @@ export class Share {
   /** Number of answers that the estimate is based on. */
   get news(): number {
     return this.answers;
+  }
+
+  /** Whether there was time enough to see what others do. @param window ms */
+  settled(now: number, window: number): boolean {
+    return now - this.first >= window * SETTLED;
   }
 
   /** A fixed window ended: nothing is used. */
@@ -64,7 +71,8 @@ export class Share {
     this.sent = this.sent * keep + sent;
     this.all = this.all * keep + all;
     const share = Math.min(1, this.sent / Math.max(1e-9, this.all));
-    const unsettled = now - this.first < window * SETTLED;
-    this.estimate = unsettled ? share : Math.min(share, this.estimate * GROWTH);
+    const soon = now - this.first < Math.min(window * TOO_SOON.part, TOO_SOON.atMost);
+    if (soon) this.estimate = Math.min(share, this.estimate);
+    else this.estimate = this.settled(now, window) ? Math.min(share, this.estimate * GROWTH) : share;
   }
 }
