@@ -61,6 +61,7 @@ export function roundUp(ms: number): number {
 /** Seconds from now, or a time since 1970 in s, ms, µs or ns: no window is 30 years long, so the size decides. */
 function bySize(value: number, now: number): number {
   if (value < 1e9) return value * 1000;
+  if (value >= 1e19) return Infinity;
   let ms = value < 1e12 ? value * 1000 : value;
   while (ms >= 1e15) ms /= 1000;
   return ms - now;

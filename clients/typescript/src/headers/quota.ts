@@ -84,7 +84,7 @@ function windowsOf(headers: Headers, policies: readonly Item[]): Map<number, num
   const windows = new Map<number, number>();
   const lists = ["ratelimit-limit", "x-ratelimit-limit"].map((name) => parseList(headers.get(name) ?? "") ?? []);
   for (const { item, params } of [...policies, ...lists.flat()]) {
-    const window = seconds(params.get(PARAM.window));
+    const window = seconds(params.get(PARAM.window) ?? params.get("window"));
     if (item.type === "integer" && window) windows.set(item.value, window);
   }
   return windows;
@@ -106,12 +106,13 @@ function readFields(fields: Fields, now: number, label: string, windows: Readonl
     const limit = limits.length === lefts.length ? limits[i] : limits[0];
     const reset = resets.length === lefts.length ? resets[i] : longest(resets);
     const calls = used[i] ?? used[0];
+    const window = fields.window ?? windows.get(limit ?? NaN);
     return {
       policy: nameOf(label, fields.unit, limit),
       limit: limit ?? (calls === undefined ? undefined : remaining + calls),
       remaining,
-      reset,
-      window: fields.window ?? windows.get(limit ?? NaN),
+      reset: within(reset, window),
+      window,
     };
   });
 }
@@ -125,6 +126,11 @@ function nameOf(label: string, unit: string, limit: number | undefined): string 
 
 function left(limit: number | undefined, used: number | undefined): number | undefined {
   return limit === undefined || used === undefined ? undefined : Math.max(0, limit - used);
+}
+
+/** Some write a reset in ms. It shows where the window is known: no reset is more than two windows away. */
+function within(reset: number | undefined, window: number | undefined): number | undefined {
+  return reset !== undefined && window && reset > 2 * window + 1_000 ? Math.ceil(reset / 1_000) : reset;
 }
 
 function longest(times: readonly (number | undefined)[]): number | undefined {

@@ -43,6 +43,10 @@ export class Identity {
   /** By the policy as it was read; in each, the counters by name, the one with the latest news last. */
   private readonly policies = new Map<string, Map<string, News>>();
 
+  get size(): number {
+    return [...this.policies.values()].reduce((counters, { size }) => counters + size, 0);
+  }
+
   /** @param before the same route's last assignment for this policy */
   assign(seen: Observation, before: Assignment | undefined): Assignment {
     const { quota } = seen;

@@ -111,6 +111,11 @@ export class Pace {
     this.onLoan = false;
   }
 
+  /** A call that was sent did not meet this policy. */
+  notMet(): void {
+    this.account.credit += 1;
+  }
+
   /**
    * A call passed, and the answer brought news.
    *
@@ -281,7 +286,7 @@ export class Pace {
     const plenty = this.remaining - this.limit * this.below;
     if (plenty <= 0) return;
     const alone = this.share >= ALONE;
-    if (!alone && this.estimate.settled(now, this.history.window)) return;
+    if (!alone && !this.estimate.unknown(now, this.history.window)) return;
     const burst = alone ? Math.min(Math.floor(this.share * plenty), this.history.total(now)) : 1;
     this.account.credit = Math.max(this.account.credit, 1, burst);
   }

@@ -2,7 +2,7 @@
 // retry thus before those that came later; routes don't wait for each other.
 //
 // A route without an answer yet is taken to meet the usual policies. Where these hold it back, one call is sent all the
-// same, as a scout: it may be under a limit of its own. If it is not, the next new routes wait.
+// same, as a scout: it may be under a limit of its own. Once a new route has met no other policy by name, the next ones wait.
 
 import { background, timer, type Clock } from "../clock.js";
 import type { Pace } from "./pace.js";
@@ -15,6 +15,8 @@ export interface Ticket {
   readonly sentAt: number;
   /** Greater for every call. */
   readonly order: number;
+  /** What it was taken to meet. */
+  readonly paces: readonly Pace[];
 }
 
 export interface Turn {
@@ -72,6 +74,11 @@ export class Queue {
   ) {
     this.routes = new Routes(below ?? 0);
     this.trialDelay = maxDelay;
+  }
+
+  /** Routes, policies and counters that are remembered. */
+  get remembered(): number {
+    return this.routes.size;
   }
 
   /** Calls that wait for their turn. */
@@ -134,10 +141,7 @@ export class Queue {
 
   /** A call that was sent to another origin ended here, after a redirect. */
   adopt(routeName: string, sentAt: number): Ticket {
-    const ticket: Ticket = { route: this.routes.route(routeName), sentAt, order: ++this.order };
-    ticket.route.gate.sent();
-    for (const pace of this.pacesOf(ticket.route)) pace.sent(this.clock.now());
-    return ticket;
+    return this.issue(this.routes.route(routeName), sentAt);
   }
 
   passed(ticket: Ticket, readings: readonly Reading[]): void {
@@ -190,12 +194,21 @@ export class Queue {
   private learn(ticket: Ticket, readings: readonly Reading[]): News[] {
     if (this.below === undefined) return [];
     const names = readings.map((reading) => this.routes.counter(ticket.route, reading, ticket.sentAt, this.clock.now()));
-    // a name that is new to routes without answers is worth another scout
-    this.mayScout = names.some((name) => this.routes.isUnusual(name)) || (this.mayScout && ticket !== this.scout);
-    return readings.map(({ quota }, i) => {
+    if (readings.some(({ quota, named }) => named && this.routes.isUnusual(quota.policy))) this.mayScout = true;
+    else if (ticket === this.scout || (names.length > 0 && ticket.route.policies.size === 0)) this.mayScout = false;
+    const news = readings.map(({ quota }, i): News => {
       const policy = names[i] ?? quota.policy;
       return [{ ...quota, policy }, this.routes.learn(ticket.route, policy)];
     });
+    for (const pace of ticket.paces) if (!news.some(([, met]) => met === pace)) pace.notMet();
+    return news;
+  }
+
+  private issue(route: Route, sentAt: number): Ticket {
+    const ticket: Ticket = { route, sentAt, order: ++this.order, paces: this.pacesOf(route) };
+    route.gate.sent();
+    for (const pace of ticket.paces) pace.sent(this.clock.now());
+    return ticket;
   }
 
   private done(ticket: Ticket): void {
@@ -242,14 +255,12 @@ export class Queue {
         for (const waiting of queue) if (this.isNews(waiting, wait, now)) news.push(() => this.tell(waiting, wait, now));
         continue;
       }
-      const ticket: Ticket = { route, sentAt: now, order: ++this.order };
+      const ticket = this.issue(route, now);
       if (scouts) this.scout = ticket;
       else if (lawful > 0) {
         this.trial = ticket;
         this.lastTrial = now;
       }
-      route.gate.sent();
-      for (const pace of paces) pace.sent(now);
       head.settle(ticket);
     }
     this.clock.clearTimeout(this.timer);

@@ -30,6 +30,11 @@ export class Routes {
   /** @param below see `Pace` */
   constructor(private readonly below: number) {}
 
+  /** Routes, policies and counters that are remembered. */
+  get size(): number {
+    return this.routes.size + this.paces.size + this.identity.size;
+  }
+
   route(name: string): Route {
     const known = this.routes.get(name);
     this.routes.delete(name); // to the end: the map's order is that of use

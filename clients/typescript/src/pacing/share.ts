@@ -30,9 +30,9 @@ export class Share {
     return this.answers;
   }
 
-  /** Whether there was time enough to see what others do. @param window ms */
-  settled(now: number, window: number): boolean {
-    return now - this.first >= window * SETTLED;
+  /** Whether there was no time yet to see what others do. @param window ms */
+  unknown(now: number, window: number): boolean {
+    return now - this.first < Math.min(window * TOO_SOON.part, TOO_SOON.atMost);
   }
 
   /** A fixed window ended: nothing is used. */
@@ -71,8 +71,8 @@ export class Share {
     this.sent = this.sent * keep + sent;
     this.all = this.all * keep + all;
     const share = Math.min(1, this.sent / Math.max(1e-9, this.all));
-    const soon = now - this.first < Math.min(window * TOO_SOON.part, TOO_SOON.atMost);
-    if (soon) this.estimate = Math.min(share, this.estimate);
-    else this.estimate = this.settled(now, window) ? Math.min(share, this.estimate * GROWTH) : share;
+    const settled = now - this.first >= window * SETTLED;
+    if (this.unknown(now, window)) this.estimate = Math.min(share, this.estimate);
+    else this.estimate = settled ? Math.min(share, this.estimate * GROWTH) : share;
   }
 }
