@@ -35,8 +35,11 @@ export interface Observation {
   now: number;
   /** Calls of ours to this origin without an answer yet. */
   inFlight: number;
+  refused: boolean;
   /** How many routes meet a counter. */
   routes(counter: string): number;
+  /** Whether the calls that a counter counts seem to be ours: nobody else can have used up what is missing. */
+  alone(counter: string): boolean;
 }
 
 export class Identity {
@@ -73,15 +76,20 @@ export class Identity {
     const { quota } = seen;
     const last = before && counters.get(before.counter);
     if (before && last) {
-      const differs = compare(last, seen);
+      const differs = this.compare(before.counter, last, seen);
       if (differs === 0 || seen.routes(before.counter) < 2) return before.counter;
       // more left than there can be: only if this route's own figures go on as if nothing else had happened
       if (differs > 0 && !continues(before.news, seen)) return before.counter;
     }
     const others = [...counters].filter(([name]) => name !== before?.counter).reverse();
-    for (const [name, news] of others) if (compare(news, seen) === 0) return name;
+    for (const [name, news] of others) if (this.compare(name, news, seen) === 0) return name;
     if (counters.size < MAX_COUNTERS) return counters.size === 0 ? quota.policy : `${quota.policy} (${counters.size + 1})`;
     return before?.counter ?? others[0]?.[0] ?? quota.policy;
+  }
+
+  private compare(counter: string, news: News, seen: Observation): -1 | 0 | 1 {
+    const differs = compare(news, seen);
+    return differs < 0 && !seen.refused && !seen.alone(counter) ? 0 : differs;
   }
 }
 

@@ -87,6 +87,11 @@ export class Pace {
   /** @param below part of the limit; pacing begins when less is left */
   constructor(private readonly below: number) {}
 
+  /** Whether most calls under this policy seem to be ours. */
+  get alone(): boolean {
+    return this.share >= ALONE;
+  }
+
   /** Until when the server forbade calls. */
   get heldUntil(): number {
     return this.hold;
@@ -285,7 +290,7 @@ export class Pace {
   private grantBurst(now: number): void {
     const plenty = this.remaining - this.limit * this.below;
     if (plenty <= 0) return;
-    const alone = this.share >= ALONE;
+    const { alone } = this;
     if (!alone && !this.estimate.unknown(now, this.history.window)) return;
     const burst = alone ? Math.min(Math.floor(this.share * plenty), this.history.total(now)) : 1;
     this.account.credit = Math.max(this.account.credit, 1, burst);

@@ -147,7 +147,7 @@ export class Queue {
   passed(ticket: Ticket, readings: readonly Reading[]): void {
     ticket.route.gate.passed();
     if (ticket === this.trial) this.trialDelay = this.afterTrial(readings.map(({ quota }) => quota));
-    for (const [quota, pace] of this.learn(ticket, readings)) {
+    for (const [quota, pace] of this.learn(ticket, readings, false)) {
       pace.passed(this.clock.now(), ticket, quota, this.routes.inFlight(quota.policy));
     }
     this.done(ticket);
@@ -165,7 +165,7 @@ export class Queue {
   /** @param until when the server lets the next call through */
   denied(ticket: Ticket, readings: readonly Reading[], until: number): void {
     this.trialDelay = this.maxDelay;
-    const news = this.learn(ticket, readings);
+    const news = this.learn(ticket, readings, true);
     if (news.length === 0) ticket.route.gate.denied(until);
     else ticket.route.gate.ended();
     const denying = denyingOf(news.map(([quota]) => quota));
@@ -191,9 +191,10 @@ export class Queue {
     this.done(ticket);
   }
 
-  private learn(ticket: Ticket, readings: readonly Reading[]): News[] {
+  private learn(ticket: Ticket, readings: readonly Reading[], refused: boolean): News[] {
     if (this.below === undefined) return [];
-    const names = readings.map((reading) => this.routes.counter(ticket.route, reading, ticket.sentAt, this.clock.now()));
+    const now = this.clock.now();
+    const names = readings.map((reading) => this.routes.counter(ticket.route, reading, ticket.sentAt, now, refused));
     if (readings.some(({ quota, named }) => named && this.routes.isUnusual(quota.policy))) this.mayScout = true;
     else if (ticket === this.scout || (names.length > 0 && ticket.route.policies.size === 0)) this.mayScout = false;
     const news = readings.map(({ quota }, i): News => {

@@ -72,12 +72,13 @@ export class Routes {
   }
 
   /** The counter that a reading is about: the policy's name, unless several look the same. */
-  counter(route: Route, { quota, named }: Reading, sentAt: number, now: number): string {
+  counter(route: Route, { quota, named }: Reading, sentAt: number, now: number, refused: boolean): string {
     if (named) return quota.policy;
     const before = route.assignments.get(quota.policy);
     const routes = (name: string) => this.meeting(name).length;
+    const alone = (name: string) => this.paces.get(name)?.alone ?? false;
     const inFlight = [...this.routes.values()].reduce((calls, { gate }) => calls + gate.inFlight, 0);
-    const assignment = this.identity.assign({ quota, sentAt, now, routes, inFlight }, before);
+    const assignment = this.identity.assign({ quota, sentAt, now, refused, routes, alone, inFlight }, before);
     if (before && before.counter !== assignment.counter) route.policies.delete(before.counter);
     route.assignments.delete(quota.policy);
     route.assignments.set(quota.policy, assignment);
