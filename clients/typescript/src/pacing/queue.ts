@@ -194,9 +194,10 @@ export class Queue {
   private learn(ticket: Ticket, readings: readonly Reading[], refused: boolean): News[] {
     if (this.below === undefined) return [];
     const now = this.clock.now();
+    const isNew = ticket.route.policies.size === 0;
     const names = readings.map((reading) => this.routes.counter(ticket.route, reading, ticket.sentAt, now, refused));
     if (readings.some(({ quota, named }) => named && this.routes.isUnusual(quota.policy))) this.mayScout = true;
-    else if (ticket === this.scout || (names.length > 0 && ticket.route.policies.size === 0)) this.mayScout = false;
+    else if (ticket === this.scout || (isNew && names.some((name) => !this.routes.isUnusual(name)))) this.mayScout = false;
     const news = readings.map(({ quota }, i): News => {
       const policy = names[i] ?? quota.policy;
       return [{ ...quota, policy }, this.routes.learn(ticket.route, policy)];

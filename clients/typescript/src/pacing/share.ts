@@ -19,6 +19,8 @@ export class Share {
   private sent = 0;
   private all = 0;
   private answers = 0;
+  /** Calls of others between the last two answers. */
+  private seenOthers = 0;
 
   /** From 0 to 1. */
   get value(): number {
@@ -30,8 +32,12 @@ export class Share {
     return this.answers;
   }
 
-  /** Whether there was no time yet to see what others do. @param window ms */
+  /** Whether there was no time yet to see what others do, and none was seen to do anything. @param window ms */
   unknown(now: number, window: number): boolean {
+    return this.tooSoon(now, window) && this.seenOthers < 1;
+  }
+
+  private tooSoon(now: number, window: number): boolean {
     return now - this.first < Math.min(window * TOO_SOON.part, TOO_SOON.atMost);
   }
 
@@ -67,12 +73,13 @@ export class Share {
     const others = (Math.max(0, before.used - before.ours - inFlight) * passed) / window;
     const all = Math.max(0, used - before.used + returned + others);
     const sent = Math.max(own, Math.min(all, own + inFlight));
+    this.seenOthers = Math.max(0, all - own - inFlight);
     const keep = Math.max(0, 1 - Math.max(sent, all) / MEMORY);
     this.sent = this.sent * keep + sent;
     this.all = this.all * keep + all;
     const share = Math.min(1, this.sent / Math.max(1e-9, this.all));
     const settled = now - this.first >= window * SETTLED;
-    if (this.unknown(now, window)) this.estimate = Math.min(share, this.estimate);
+    if (this.tooSoon(now, window)) this.estimate = Math.min(share, this.estimate);
     else this.estimate = settled ? Math.min(share, this.estimate * GROWTH) : share;
   }
 }
