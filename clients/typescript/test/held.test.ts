@@ -128,6 +128,20 @@ describe("while more than half of a quota is left", () => {
       { numRuns: 100 },
     );
   });
+  it("also with pauses between the calls", async () => {
+    const pauses = fc.array(fc.nat({ max: 2_000 }), { minLength: 1, maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 30, max: 10_000 }), pauses, async (limit, pauses) => {
+        let remaining = Math.floor(limit * 0.8);
+        const { clock, fetch } = world([() => new Response("", { headers: left(remaining--, limit, 60) })]);
+        for (const pause of pauses) {
+          assert.equal(await clock.until(fetch(URL_)), 0);
+          await clock.advance(pause);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
   it("nor are calls on other paths, or of policies by name", async () => {
     const headers = { "ratelimit-policy": '"a";q=100;w=60', ratelimit: '"a";r=51;t=60' };
     const { clock, fetch } = world([okWith(headers)]);

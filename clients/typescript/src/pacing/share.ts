@@ -19,6 +19,8 @@ export class Share {
   private sent = 0;
   private all = 0;
   private answers = 0;
+  /** An answer came when it was not too soon. */
+  private informed = false;
   /** Calls of others between the last two answers. */
   private seenOthers = 0;
 
@@ -32,9 +34,9 @@ export class Share {
     return this.answers;
   }
 
-  /** Whether there was no time yet to see what others do, and none was seen to do anything. @param window ms */
+  /** Whether it is too early to know, and between the last answers others did nothing. @param window ms */
   unknown(now: number, window: number): boolean {
-    return this.tooSoon(now, window) && this.seenOthers < 1;
+    return now - this.first < window * SETTLED && this.seenOthers < 1;
   }
 
   private tooSoon(now: number, window: number): boolean {
@@ -73,13 +75,17 @@ export class Share {
     const others = (Math.max(0, before.used - before.ours - inFlight) * passed) / window;
     const all = Math.max(0, used - before.used + returned + others);
     const sent = Math.max(own, Math.min(all, own + inFlight));
-    this.seenOthers = Math.max(0, all - own - inFlight);
+    this.seenOthers = used - before.used + returned - own - inFlight;
     const keep = Math.max(0, 1 - Math.max(sent, all) / MEMORY);
     this.sent = this.sent * keep + sent;
     this.all = this.all * keep + all;
     const share = Math.min(1, this.sent / Math.max(1e-9, this.all));
-    const settled = now - this.first >= window * SETTLED;
-    if (this.tooSoon(now, window)) this.estimate = Math.min(share, this.estimate);
-    else this.estimate = settled ? Math.min(share, this.estimate * GROWTH) : share;
+    if (this.tooSoon(now, window)) {
+      this.estimate = Math.min(share, this.estimate);
+      return;
+    }
+    const settled = now - this.first >= window * SETTLED && (this.informed || all - own - inFlight >= 1);
+    this.informed = true;
+    this.estimate = settled ? Math.min(share, this.estimate * GROWTH) : share;
   }
 }
