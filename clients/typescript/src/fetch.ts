@@ -151,8 +151,8 @@ class Session {
   private delay(call: Call, { status, floor }: Refusal, attempt: number, began: number): number | undefined {
     const { retry, clock, maxWait, random } = this.settings;
     if (attempt >= retry.limit || !call.replayable) return undefined;
-    // a 429 has done nothing; a 503 may have done half of it
-    if (status !== 429 && !isIdempotent(call.method)) return undefined;
+    // a 429 or 403 has done nothing; a 503 may have done half of it
+    if (status === 503 && !isIdempotent(call.method)) return undefined;
     const delay = retryDelay(retry, attempt, floor, began + maxWait - clock.now(), random);
     return delay !== undefined && this.budget.spend() ? delay : undefined;
   }

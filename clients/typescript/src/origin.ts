@@ -90,7 +90,7 @@ export class Origin {
     const { headers, status } = response;
     const found = readings(headers, serverTime(headers, this.settings.clock.wall()));
     if (found.length > 0) this.tightest = tightestOf(found.map(({ quota }) => quota));
-    if (status !== 429 && status !== 503) {
+    if (!this.isRefusal(response, found)) {
       this.passed(call, ticket, found);
       return undefined;
     }
@@ -122,17 +122,24 @@ export class Origin {
     this.lastUrl = url;
     this.isLimited = true;
     this.emit("limited", { ...this.detail(url, floor), reason: "denied", status });
-    this.queue.denied(ticket, status === 429 ? found : [], now + floor);
+    this.queue.denied(ticket, status === 503 ? [] : found, now + floor);
     if (!opens) return;
     this.emit("circuit-open", this.detail(url, this.circuit?.untilProbe(now) ?? 0));
     this.queue.rejectAll((waiting) => this.circuitOpen(waiting));
   }
 
-  /** Retry-After; without it, for a 429, the reset of the policy that is spent. */
+  /** 429 and 503; and 403 where it can only mean a limit: GitHub answers so. */
+  private isRefusal({ status, headers }: Response, found: readonly Reading[]): boolean {
+    if (status !== 403) return status === 429 || status === 503;
+    const spent = headers.has("x-ratelimit-resource") && found.some(({ quota }) => quota.remaining === 0);
+    return spent || readRetryAfter(headers, this.settings.clock.wall()) !== undefined;
+  }
+
+  /** Retry-After; without it, for a 429 or 403, the reset of the policy that is spent. */
   private floor({ headers, status }: Response): number {
     const wall = this.settings.clock.wall();
     const retryAfter = readRetryAfter(headers, wall);
-    if (retryAfter !== undefined || status !== 429) return retryAfter ?? 0;
+    if (retryAfter !== undefined || status === 503) return retryAfter ?? 0;
     const spent = readings(headers, earliestServerTime(headers, wall)).filter(({ quota }) => quota.remaining === 0);
     return Math.max(0, ...spent.map(({ quota }) => quota.reset ?? 0));
   }

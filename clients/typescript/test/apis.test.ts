@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { readQuotas, readRetryAfter, type Quota } from "../src/index.js";
 import { refuse } from "./support/fake.js";
-import { okWith, world } from "./support/world.js";
+import { left, okWith, world } from "./support/world.js";
 
 const README = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
 const NOW = Date.UTC(2026, 4, 23, 12, 0, 0);
@@ -218,6 +218,23 @@ describe("besides", () => {
     await clock.until(fetch("https://discord.example/channels/1"));
     assert.ok((await clock.until(fetch("https://discord.example/guilds/2"))) >= 1_250);
     assert.equal(sent.length, 2);
+  });
+  it("GitHub's 403 for a spent limit is a refusal, another 403 is none", async () => {
+    // "you will receive a 403 or 429 response, and the x-ratelimit-remaining header will be 0"; for a secondary limit "If the
+    // retry-after response header is present, you should not retry your request until after that many seconds"
+    const github = (remaining: number) => ({ ...left(remaining, 60, 9), "x-ratelimit-resource": "core" });
+    const cases: [string | undefined, Record<string, string>, number][] = [[undefined, github(0), 9_000], ["3", github(14), 3_000], ["3", {}, 3_000]];
+    for (const [after, headers, wait] of cases) {
+      const { clock, fetch } = world([refuse(403, after, headers), okWith({})]);
+      const call = fetch("https://github.example/repos", { method: "POST" });
+      assert.ok((await clock.until(call)) >= wait);
+      assert.equal((await call).status, 200);
+    }
+    for (const headers of [{}, left(0, 60, 9), github(1)]) {
+      const { fetch, sent } = world([refuse(403, undefined, headers)]);
+      assert.equal((await fetch("https://github.example/repos")).status, 403);
+      assert.equal(sent.length, 1);
+    }
   });
   it("Shopify's Retry-After has a fraction", () => assert.equal(readRetryAfter(new Headers({ "Retry-After": "2.0" }), NOW), 2_000));
 });
