@@ -219,7 +219,7 @@ describe("besides", () => {
     assert.ok((await clock.until(fetch("https://discord.example/guilds/2"))) >= 1_250);
     assert.equal(sent.length, 2);
   });
-  it("GitHub's 403 for a spent limit is a refusal, another 403 is none", async () => {
+  it("GitHub's 403 for a spent limit is a refusal, others are not", async () => {
     // "you will receive a 403 or 429 response, and the x-ratelimit-remaining header will be 0"; for a secondary limit "If the
     // retry-after response header is present, you should not retry your request until after that many seconds"
     const github = (remaining: number) => ({ ...left(remaining, 60, 9), "x-ratelimit-resource": "core" });

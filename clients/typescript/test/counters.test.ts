@@ -122,6 +122,7 @@ describe("the counters that are remembered", () => {
       window: fc.option(fc.nat(1e8), { nil: undefined }),
     }),
     named: fc.boolean(),
+    units: fc.boolean(),
   });
 
   it("are bounded, whatever a server sends", async () => {
@@ -133,7 +134,7 @@ describe("the counters that are remembered", () => {
       if (ticket) queue.passed(ticket, [found]);
       else queue.passed(queue.adopt(`GET /${i % 900}`, clock.now()), [found]);
     }
-    assert.ok(queue.remembered <= 256 + 256 * 8 + 256 * 8, `${queue.remembered}`);
+    assert.ok(queue.remembered <= 256 + 3 * 256 * 8, `${queue.remembered}`);
   });
   it("are at most eight for one limit", () => {
     const routes = new Routes(0.5);
@@ -143,5 +144,41 @@ describe("the counters that are remembered", () => {
       names.add(routes.counter(routes.route(`GET /${i}`), { quota, named: false }, i, i, true));
     }
     assert.ok(names.size > 1 && names.size <= 8, `${names.size}`);
+  });
+});
+
+describe("a quota of tokens", () => {
+  const tokens = (limit: number, cost: () => number) => {
+    let rest = limit;
+    return world([
+      () => {
+        rest -= cost();
+        const fields = (unit: string, limit: number, remaining: number) => ({
+          [`x-ratelimit-limit-${unit}`]: `${limit}`,
+          [`x-ratelimit-remaining-${unit}`]: `${Math.max(0, remaining)}`,
+          [`x-ratelimit-reset-${unit}`]: "1m0s",
+        });
+        return new Response("", { headers: { ...fields("requests", 10_000, 9_990), ...fields("tokens", limit, rest) } });
+      },
+    ]);
+  };
+
+  it("holds nothing back while more than half is left", async () => {
+    const costs = [1_000, 4_000, 16, 2_500];
+    const { clock, fetch } = tokens(150_000, () => costs.push(costs.shift() ?? 0) && (costs.at(-1) ?? 0));
+    for (let i = 0; i < 35; i++) assert.equal(await clock.until(fetch(URL_)), 0, `call ${i}`);
+  });
+  it("is spaced by what a call costs once less than half is left", async () => {
+    const { clock, fetch, sent } = tokens(100_000, () => 5_000);
+    for (let i = 0; i < 10; i++) await clock.until(fetch(URL_)); // the other half is 10 calls, until more comes back
+    const start = clock.now();
+    for (let i = 0; i < 8; i++) await clock.until(fetch(URL_));
+    assert.ok(clock.now() - start > 5_000, `${sent.map(({ at }) => at)}`);
+  });
+  it("has bytes as its unit, by the IETF draft", async () => {
+    let rest = 65_535;
+    const headers = () => ({ "ratelimit-policy": '"a";q=65535;qu="content-bytes";w=60', ratelimit: `"a";r=${(rest -= 900)};t=60` });
+    const { clock, fetch } = world([() => okWith(headers())()]);
+    for (let i = 0; i < 35; i++) assert.equal(await clock.until(fetch(URL_)), 0, `call ${i}`);
   });
 });

@@ -71,7 +71,7 @@ describe("Retry-After, as it is written", () => {
       }),
     );
   });
-  it("never ends before a date by the server's clock, however wrong ours is", () => {
+  it("never ends before a date by the server's clock, ours or not", () => {
     fc.assert(
       fc.property(fc.nat(120_000), fc.integer({ min: -1e8, max: 1e8 }), fc.nat(100), (ms, skew, seconds) => {
         const server = NOW + ms; // what the server's clock shows when it answers; Date has whole seconds

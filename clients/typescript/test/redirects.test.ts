@@ -41,7 +41,7 @@ describe("a refusal after a redirect", () => {
     assert.equal((await fetch(A)).status, 200);
     await assert.rejects(fetch(B), /keeps refusing/);
   });
-  it("ends with an event, though the origin was never called itself", async () => {
+  it("ends with an event, though that origin was never called", async () => {
     const { clock, fetch, events } = world([from(`${B}/new`, refuse(429, "3"))], { retry: false });
     await fetch(`${A}/old`);
     await clock.advance(3_000);

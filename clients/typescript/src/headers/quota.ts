@@ -23,10 +23,12 @@ export interface Reading {
   quota: Quota;
   /** Whether the server named the quota. Otherwise another one of the same origin may look the same. */
   named: boolean;
+  /** Whether it counts something else than calls: tokens, bytes. */
+  units?: boolean;
 }
 
 /** draft-ietf-httpapi-ratelimit-headers-08 to -11. Later drafts may rename parameters: their names are nowhere else. */
-const PARAM = { quota: "q", window: "w", remaining: "r", reset: "t", partition: "pk" } as const;
+const PARAM = { quota: "q", window: "w", remaining: "r", reset: "t", partition: "pk", unit: "qu" } as const;
 
 /** The quotas in an answer's headers. @param wall our clock, ms since 1970 */
 export function readQuotas(headers: Headers, wall: number): Quota[] {
@@ -35,40 +37,44 @@ export function readQuotas(headers: Headers, wall: number): Quota[] {
 
 /** @param now the server's time, ms since 1970 */
 export function readings(headers: Headers, now: number): Reading[] {
+  const field = headers.get("ratelimit") ?? "";
   const policies = parseList(headers.get("ratelimit-policy") ?? "") ?? [];
-  const structured = readRateLimit(headers.get("ratelimit") ?? "", policies);
+  const structured = readRateLimit(field, policies);
+  const known = structured.length > 0;
   const windows = windowsOf(headers, policies);
   const { label, full } = labelOf(headers);
-  const others = [...readDictionary(headers.get("ratelimit") ?? ""), ...fieldsOf(headers)].flatMap((fields) => {
-    // the same quota, which RateLimit names
-    if (structured.length > 0 && fields.unit === "") return [];
-    return readFields(fields, now, label, windows).map((quota) => ({ quota, named: full || fields.unit !== "" }));
+  const others = [...(known || field === "" ? [] : readDictionary(field)), ...fieldsOf(headers)].flatMap((fields) => {
+    if (known && fields.unit === "") return []; // the same quota, which RateLimit names
+    const [named, units] = [full || fields.unit !== "", /token/.test(fields.unit)];
+    return readFields(fields, now, label, windows).map((quota) => ({ quota, named, units }));
   });
-  return merged([...structured.map((quota) => ({ quota, named: true })), ...others]);
+  return merged([...structured, ...others]);
 }
 
-function readRateLimit(field: string, items: readonly Item[]): Quota[] {
-  const policies = new Map<string, { limit: number; window: number | undefined }>();
+function readRateLimit(field: string, items: readonly Item[]): Reading[] {
+  const policies = new Map<string, { limit: number; window: number | undefined; units: boolean }>();
   for (const { item, params } of items) {
     const limit = whole(params.get(PARAM.quota));
     if (item.type !== "string" || limit === undefined) continue;
-    policies.set(item.value, { limit, window: seconds(params.get(PARAM.window)) || undefined });
+    const unit = params.get(PARAM.unit);
+    policies.set(item.value, { limit, window: seconds(params.get(PARAM.window)) || undefined, units: unit !== undefined && unit.value !== "requests" });
   }
-  const quotas: Quota[] = [];
+  const found: Reading[] = [];
   for (const { item, params } of parseList(field) ?? []) {
     const remaining = whole(params.get(PARAM.remaining));
     if (item.type !== "string" || remaining === undefined) continue;
     const policy = policies.get(item.value);
     const partition = params.get(PARAM.partition);
-    quotas.push({
+    const quota: Quota = {
       policy: partition?.type === "bytes" ? `${item.value} ${partition.value}` : item.value,
       limit: policy?.limit,
       remaining,
       reset: seconds(params.get(PARAM.reset)),
       window: policy?.window,
-    });
+    };
+    found.push({ quota, named: true, units: policy?.units ?? false });
   }
-  return quotas;
+  return found;
 }
 
 /** Draft 07: `limit=100, remaining=50, reset=30`. */
@@ -82,8 +88,9 @@ function readDictionary(field: string): Fields[] {
 /** Drafts 00 to 07: windows in ms by limit, of `100;w=60` in RateLimit-Policy and in the lists of the limits. */
 function windowsOf(headers: Headers, policies: readonly Item[]): Map<number, number> {
   const windows = new Map<number, number>();
-  const lists = ["ratelimit-limit", "x-ratelimit-limit"].map((name) => parseList(headers.get(name) ?? "") ?? []);
-  for (const { item, params } of [...policies, ...lists.flat()]) {
+  const fields = ["ratelimit-limit", "x-ratelimit-limit"].map((name) => headers.get(name) ?? "");
+  const lists = fields.flatMap((field) => (field.includes(";") ? (parseList(field) ?? []) : []));
+  for (const { item, params } of [...policies, ...lists]) {
     const window = seconds(params.get(PARAM.window) ?? params.get("window"));
     if (item.type === "integer" && window) windows.set(item.value, window);
   }

@@ -198,9 +198,9 @@ export class Queue {
     const names = readings.map((reading) => this.routes.counter(ticket.route, reading, ticket.sentAt, now, refused));
     if (readings.some(({ quota, named }) => named && this.routes.isUnusual(quota.policy))) this.mayScout = true;
     else if (ticket === this.scout || (isNew && names.some((name) => !this.routes.isUnusual(name)))) this.mayScout = false;
-    const news = readings.map(({ quota }, i): News => {
-      const policy = names[i] ?? quota.policy;
-      return [{ ...quota, policy }, this.routes.learn(ticket.route, policy)];
+    const news = readings.map((reading, i): News => {
+      const policy = names[i] ?? reading.quota.policy;
+      return [this.routes.inCalls(reading, policy), this.routes.learn(ticket.route, policy)];
     });
     for (const pace of ticket.paces) if (!news.some(([, met]) => met === pace)) pace.notMet();
     return news;

@@ -1,6 +1,7 @@
 // Which policies hold for which calls of an origin, learnt from answers. A route is a method and a path; a new one is
 // taken to meet the policies that most routes meet, so that a login's tight limit holds back nothing else.
 
+import { Cost } from "./cost.js";
 import { Gate } from "./gate.js";
 import { Identity, type Assignment } from "./identity.js";
 import { Pace } from "./pace.js";
@@ -25,6 +26,7 @@ export type News = [Quota, Pace];
 export class Routes {
   private readonly routes = new Map<string, Route>();
   private readonly paces = new Map<string, Pace>();
+  private readonly costs = new Map<string, Cost>();
   private readonly identity = new Identity();
 
   /** @param below see `Pace` */
@@ -32,7 +34,7 @@ export class Routes {
 
   /** Routes, policies and counters that are remembered. */
   get size(): number {
-    return this.routes.size + this.paces.size + this.identity.size;
+    return this.routes.size + this.paces.size + this.costs.size + this.identity.size;
   }
 
   route(name: string): Route {
@@ -69,6 +71,15 @@ export class Routes {
     }
     if (this.paces.size > MAX_ROUTES) this.forget();
     return pace;
+  }
+
+  /** A quota in calls, under the name of its counter. */
+  inCalls({ quota, units }: Reading, policy: string): Quota {
+    const named = { ...quota, policy };
+    if (!units) return named;
+    const cost = this.costs.get(policy) ?? new Cost();
+    this.costs.set(policy, cost);
+    return cost.inCalls(named);
   }
 
   /** The counter that a reading is about: the policy's name, unless several look the same. */
@@ -118,7 +129,7 @@ export class Routes {
   private forget(): void {
     const routes = [...this.routes.values()];
     const met = new Set(routes.flatMap(({ policies }) => [...policies]));
-    for (const name of this.paces.keys()) if (!met.has(name)) this.paces.delete(name);
+    for (const kept of [this.paces, this.costs]) for (const name of kept.keys()) if (!met.has(name)) kept.delete(name);
     const read = new Set(routes.flatMap(({ assignments }) => [...assignments.keys()]));
     this.identity.forgetOthers(read);
   }
