@@ -90,7 +90,10 @@ async fn a_port_that_is_taken_is_named() {
     let _taken = std::net::TcpListener::bind(("127.0.0.1", example.port)).expect("a free port");
     let output = example.run("start", &[]);
     assert!(!output.status.success());
-    let expected = format!("port {} is taken; another: make run PORT=", example.port);
+    let expected = format!(
+        "port {} is in use; choose another one: make run PORT=",
+        example.port
+    );
     assert!(
         text(&output.stderr).contains(&expected),
         "{}",

@@ -261,7 +261,7 @@ mod quiet {
         envoy.get("/").header("x-api-key", "a").send().await
     }
 
-    /// Redis is away when Envoy starts: requests wait for a count first, and then not at all.
+    /// Redis is down when Envoy starts: requests wait for a count first, and then not at all.
     async fn is_given_up_after_five_seconds(envoy: &Envoy) {
         let start = Instant::now();
         let mut waited = 0;

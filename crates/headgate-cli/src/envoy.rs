@@ -41,7 +41,7 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
                     Severity::Warning,
                     found,
                     "",
-                    "no network filter with role: redis_call in this file: nothing leads to Redis unless it comes from elsewhere",
+                    "no network filter with role: redis_call in this file: no call reaches Redis unless the listener is configured elsewhere",
                 );
             }
         }

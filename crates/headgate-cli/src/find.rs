@@ -11,7 +11,7 @@ pub const HASH_KEY: &str = "HEADGATE_HASH_KEY";
 pub struct Found {
     /// What the plugin is called there; empty for a plain file.
     pub name: String,
-    /// What it is run by; `None` for a plain file.
+    /// The kind of filter that runs it; `None` for a plain file.
     pub filter: Option<FilterKind>,
     /// The configuration's path from the document's root; empty for a plain file.
     pub at: String,
@@ -332,7 +332,7 @@ fn content(node: &Node) -> Content {
     }
 }
 
-/// Moves a tree down by so many lines.
+/// Moves a tree down by this number of lines.
 fn shift(node: &mut Node, lines: usize) {
     node.place.line += lines;
     match &mut node.kind {

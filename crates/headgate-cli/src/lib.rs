@@ -87,7 +87,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Find errors in a configuration, each with line and path, and warn about what is unwise
+    /// Find errors in a configuration, each with line and path, and warn about risky settings
     #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
     Check(check::CheckArgs),
     /// Show which limits apply to a request, why the others do not, and which counters it uses
@@ -105,7 +105,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Print the hash that Redis, logs and overrides contain in place of a secret
     ///
-    /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
+    /// The key is taken from the environment variable HEADGATE_HASH_KEY, as in the filter.
     #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
     Hash(hash::HashArgs),
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
@@ -116,9 +116,9 @@ enum Command {
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
     )]
     Show(show::ShowArgs),
-    /// Forget what a client has used; its live overrides stay
+    /// Delete a client's counters; its live overrides stay
     ///
-    /// Each Envoy may remember a denial for verdict_cache.max_age (1 s) more. A limit with key: [address] counts for
+    /// Each Envoy may cache a denial for up to verdict_cache.max_age (1 s) longer. A limit with key: [address] counts for
     /// the address: reset address:192.0.2.1 for that.
     #[command(after_help = "Example: headgate reset api_key:k --limit login")]
     Reset(show::ResetArgs),
@@ -128,7 +128,8 @@ enum Command {
     Override(overrides::OverrideArgs),
     /// Show which clients are rejected most, from the reports that the filter writes into Envoy's log each minute
     ///
-    /// A report is a bounded sketch of one worker: `rejected` is never too low, and `at least` so many are certain.
+    /// A report is an estimate of one worker with known bounds: the true number is at most `rejected` and at least `at
+    /// least`.
     #[command(
         after_help = "Example: headgate top envoy.log --last 8; kubectl logs deploy/gateway | headgate top"
     )]

@@ -116,7 +116,7 @@ impl Store {
         for range in slots {
             let Some((slots, host, port)) = read_range(range) else {
                 return Err(Failure::new(format!(
-                    "{}: CLUSTER SLOTS: an answer that is not understood",
+                    "{}: CLUSTER SLOTS: a reply that is not understood",
                     seed.name
                 )));
             };

@@ -22,9 +22,11 @@ pub enum FailureKind {
     Redirection,
     /// Any other error from Redis.
     Answer,
+    /// The reply did not arrive within `redis.timeout`.
     Silence,
     /// The circuit breaker is open: a consequence of earlier failures.
     BreakerOpen,
+    /// `redis.max_in_flight` is reached.
     TooManyInFlight,
     /// Envoy does not open the stream.
     NoCluster,
@@ -35,6 +37,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// The kind of this error.
     pub fn of(error: &GroupError) -> FailureKind {
         match error {
             GroupError::Redis(text) => FailureKind::of_answer(text),
@@ -119,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_redis_and_its_proxy_answer_is_told_by_its_first_words() {
+    fn errors_of_redis_and_its_proxy_are_classified_by_prefix() {
         for (text, kind) in [
             ("NOAUTH Authentication required.", FailureKind::Login),
             (

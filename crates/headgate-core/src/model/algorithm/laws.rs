@@ -37,9 +37,9 @@ fn admit(terms: &Terms, calls: &[(u64, u64)]) -> Vec<(u64, u64, State)> {
             let after = state.check(clock + verdict.wait_ms * 1000, terms, *cost).allowed;
             assert_eq!(after, *cost <= verdict.limit.unwrap(), "the wait of {verdict:?}");
         }
-        let standing = state.check(clock, terms, 0);
-        let later = state.check(clock + standing.reset_ms * 1000, terms, 0);
-        assert_eq!(Some(later.remaining), later.limit, "the reset of {standing:?}");
+        let after = state.check(clock, terms, 0);
+        let later = state.check(clock + after.reset_ms * 1000, terms, 0);
+        assert_eq!(Some(later.remaining), later.limit, "the reset of {after:?}");
     }
     admitted
 }
