@@ -31,17 +31,20 @@ pub fn give(found: &Found, policy: &Policy, report: &mut Report) {
         advice.made_up_keys(index, limit);
         advice.never_tightest(index, limit);
         advice.idle_lease(index, limit);
+        advice.counts_nothing(index, limit);
     }
+    advice.paths_that_end_in_a_slash();
+    advice.turned_off();
 }
 
-struct Advice<'a> {
-    found: &'a Found,
-    policy: &'a Policy,
+pub(super) struct Advice<'a> {
+    pub(super) found: &'a Found,
+    pub(super) policy: &'a Policy,
     report: &'a mut Report,
 }
 
 impl Advice<'_> {
-    fn warn(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
         self.report.about(Severity::Warning, self.found, path, message);
     }
 

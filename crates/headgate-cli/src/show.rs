@@ -54,7 +54,7 @@ pub fn show(args: &ShowArgs) -> Result<Output, Failure> {
         .collect();
     let is_known = !rows.is_empty() || !everything.overrides.is_empty();
     let text = match args.json {
-        true => format!("{:#}\n", as_json(&rows, &everything, &target)),
+        true => format!("{:#}\n", as_json(&rows, &everything, &place, &target)),
         false if is_known => as_text(&rows, &everything, &place, &target),
         false => format!("{}: nothing is counted{}\n", target.tag, place.hint(&args.client)),
     };
@@ -134,14 +134,20 @@ fn as_text(
     for (limit, quota) in &everything.overrides {
         let _ = writeln!(
             text,
-            "live override of {limit}: {}",
-            super::overrides::shown(quota, everything.clock_us / 1000)
+            "live override of {limit}: {}{}",
+            super::overrides_shown::shown(quota, everything.clock_us / 1000),
+            super::overrides_shown::remark(place, limit)
         );
     }
     text
 }
 
-fn as_json(rows: &[(&Stored, Option<Usage>)], everything: &Everything, target: &Target) -> Value {
+fn as_json(
+    rows: &[(&Stored, Option<Usage>)],
+    everything: &Everything,
+    place: &CounterSpace,
+    target: &Target,
+) -> Value {
     let counters: Vec<Value> = rows
         .iter()
         .map(|(stored, usage)| {
@@ -168,7 +174,11 @@ fn as_json(rows: &[(&Stored, Option<Usage>)], everything: &Everything, target: &
         .map(|(limit, quota)| {
             (
                 limit,
-                super::overrides::as_json(quota, everything.clock_us / 1000),
+                super::overrides_shown::in_place(
+                    super::overrides_shown::as_json(quota, everything.clock_us / 1000),
+                    place,
+                    limit,
+                ),
             )
         })
         .collect();

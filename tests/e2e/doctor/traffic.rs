@@ -103,7 +103,7 @@ async fn a_dead_shard_is_partly_counted_until_it_is_back() {
             clients += 1;
             envoy
                 .get("/")
-                .header("x-api-key", &format!("client-{clients}"))
+                .header("x-api-key", format!("client-{clients}"))
                 .send()
                 .await;
         }

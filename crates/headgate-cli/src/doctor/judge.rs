@@ -50,7 +50,7 @@ pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Finding>) {
             "wait until it is LIVE; if it stays so, it waits for its configuration, or is being shut down";
         findings.push(Finding::warning("not-live", message, remedy));
     }
-    findings.sort_by(|one, other| other.severity.cmp(&one.severity));
+    findings.sort_by_key(|one| std::cmp::Reverse(one.severity));
     (judged, findings)
 }
 

@@ -6,6 +6,7 @@ mod hash;
 mod import;
 mod redis_proxy;
 mod simulate;
+mod surroundings;
 mod top;
 
 use serde_json::Value;

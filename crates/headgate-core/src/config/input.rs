@@ -75,7 +75,10 @@ fn decode_json(bytes: &[u8]) -> Result<Value, InputError> {
 
 fn decode_struct(bytes: &[u8]) -> Result<Value, InputError> {
     wire::decode(bytes).map_err(|error| {
-        InputError::whole(format!("neither JSON text nor a google.protobuf.Struct: {error}"))
+        InputError::whole(format!(
+            "neither JSON text nor a google.protobuf.Struct: {error}; write \"@type\": \
+             type.googleapis.com/google.protobuf.Struct (google.protobuf.Value and TypedStruct are not read)"
+        ))
     })
 }
 

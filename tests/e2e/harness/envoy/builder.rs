@@ -11,6 +11,8 @@ type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
 type Render = Arc<dyn Fn(&Place) -> Value + Send + Sync>;
 
+type RenderText = Arc<dyn Fn(&Place) -> String + Send + Sync>;
+
 /// The folder and ports of an Envoy with a configuration of the test's own.
 pub struct Place {
     /// A folder for what the configuration refers to.
@@ -48,6 +50,7 @@ pub struct EnvoyBuilder {
     pub(super) environment: Vec<(String, String)>,
     pub(super) edits: Vec<Edit>,
     pub(super) whole: Option<Render>,
+    pub(super) text: Option<RenderText>,
     pub(super) arguments: Vec<String>,
 }
 
@@ -108,6 +111,7 @@ impl Envoy {
             environment: Vec::new(),
             edits: Vec::new(),
             whole: None,
+            text: None,
             arguments: Vec::new(),
         }
     }
@@ -207,6 +211,12 @@ impl EnvoyBuilder {
     /// A whole configuration of the test's own; nothing of it is changed.
     pub fn whole(mut self, render: impl Fn(&Place) -> Value + Send + Sync + 'static) -> Self {
         self.whole = Some(Arc::new(render));
+        self
+    }
+
+    /// The same as YAML, which may be broken.
+    pub fn text(mut self, render: impl Fn(&Place) -> String + Send + Sync + 'static) -> Self {
+        self.text = Some(Arc::new(render));
         self
     }
 

@@ -308,3 +308,31 @@ fn ten_thousand_overrides_are_read() {
     assert!(parse_value(&value).is_ok());
     assert!(struct_bytes(&value).len() < 4 << 20);
 }
+
+/// Envoy passes on every type but StringValue and BytesValue as the bytes of its message.
+#[test]
+fn another_message_than_a_struct_is_refused_by_name() {
+    let policy = json!({"limits": [{"rate": "1/s"}]});
+    let guard = json!({"role": "redis_call", "redis": {"key_prefix": "ratelimit"}});
+    let value = |value: &Value| {
+        let kind = Some(super::kind(value));
+        prost::Message::encode_to_vec(&prost_types::Value { kind })
+    };
+    let typed = |url: &str, value: &Value| {
+        [within(0x0a, url.as_bytes()), within(0x12, &struct_bytes(value))].concat()
+    };
+    let mut messages = vec![typed("", &policy)[2..].to_vec()];
+    for content in [&policy, &guard, &json!({})] {
+        messages.push(value(content));
+        messages.push(value(&json!([content])));
+        messages.push(value(&Value::from(content.to_string())));
+        messages.push(typed("type.googleapis.com/headgate", content));
+        messages.push(typed("headgate", content));
+    }
+    messages.extend([Value::Null, json!(true), json!(5)].iter().map(value));
+    for message in messages {
+        let shown = parse(&message).unwrap_err().to_string();
+        let remedy = "write \"@type\": type.googleapis.com/google.protobuf.Struct";
+        assert!(shown.contains(remedy), "{message:?}: {shown}");
+    }
+}
