@@ -14,6 +14,7 @@
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
 //! - `import`: other limiters' configurations.
+//! - `parts` and `redis_options`: Headgate's pieces of an Envoy configuration, for the subcommands that write one.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
@@ -54,9 +55,11 @@ mod hash;
 mod import;
 mod input;
 mod overrides;
+mod parts;
 mod plot;
 mod policies;
 mod reasons;
+mod redis_options;
 mod replay;
 mod report;
 mod request;
