@@ -30,7 +30,8 @@ pub struct Node {
 /// Which part of the text a value is. An alias has the extent of its anchor's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// The first character, counted from the file's begin, without an anchor or a tag.
+    /// The first character, counted from the file's begin. Of a list in a block it may be behind the first dash; of a
+    /// block scalar it is below the key's line.
     pub from: usize,
     /// Behind the last character. Of a block collection or a block scalar it is where the parser noticed the end,
     /// which may be behind blank lines and comments.
@@ -151,6 +152,7 @@ impl Loader {
                 if let Some(mut open) = self.open.pop() {
                     // The end of a block has no character of its own.
                     open.node.extent.is_flow = extent.to > extent.from;
+                    open.node.extent.from -= usize::from(open.node.extent.is_flow);
                     open.node.extent.to = extent.to;
                     self.close(open.node, open.anchor);
                 }
@@ -169,6 +171,9 @@ impl Loader {
     }
 
     fn begin(&mut self, place: Place, extent: Extent, kind: Kind, anchor: usize) {
+        // An anchor and a tag are part of the event.
+        let from = extent.to;
+        let extent = Extent { from, ..extent };
         let node = Node { place, extent, kind };
         self.open.push(Open {
             node,
@@ -309,7 +314,7 @@ impl Node {
 }
 
 /// A field's other name in protobuf's JSON: `use_remote_address` is `useRemoteAddress`.
-fn camel_case(name: &str) -> String {
+pub fn camel_case(name: &str) -> String {
     let mut words = name.split('_');
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut text, word| {

@@ -247,6 +247,15 @@ pub fn log_figures() -> String {
     figures.join(" ")
 }
 
+/// The begin and the end of [`log_figures`].
+pub fn log_figures_ends() -> (String, String) {
+    let command = |name: Option<&&str>| {
+        let name = name.copied().unwrap_or_default();
+        format!("{name}={}", log_command(name))
+    };
+    (command(LOG_NAMES.first()), command(LOG_NAMES.last()))
+}
+
 /// An element of `access_log`: JSON with Headgate's figures, on Envoy's standard output.
 pub fn access_logger() -> Part {
     let mut format = Part::template(LOG_REQUEST, &[]);
