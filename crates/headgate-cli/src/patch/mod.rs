@@ -81,8 +81,9 @@ pub struct UnpatchArgs {
 /// A file without what an earlier run wrote.
 pub struct File {
     pub name: String,
-    /// As it was read.
+    /// As it was read, without a byte order mark.
     pub text: String,
+    pub has_mark: bool,
     /// Without the parts of the earlier run.
     pub clean: String,
     pub kind: FileKind,

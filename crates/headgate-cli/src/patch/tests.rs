@@ -425,7 +425,7 @@ fn shared_lists_are_edited_once_or_refused() {
     let result = patched(&text);
     assert_eq!(result.matches("filters.http.wasm.v3.Wasm").count(), 1, "{result}");
     assert_eq!(out(&result), text);
-    for (name, line) in [("a", 9), ("b", 18)] {
+    for (name, line) in [("a", 10), ("b", 19)] {
         let asked = Try {
             listeners: vec![name.to_owned()],
             ..Try::default()
@@ -486,7 +486,7 @@ fn a_cluster_of_the_users_own_is_left_alone() {
         assert!(error.contains(words), "{error}");
     }
     let listener = manager(ROUTER).replace("name: front", "name: redis_call");
-    assert!(patched(&listener).contains("server_listener_name: headgate_redis_call"));
+    assert!(patched(&listener).contains("\"server_listener_name\": \"headgate_redis_call\""));
 }
 
 #[test]
