@@ -28,6 +28,7 @@ mod moving;
 mod oncall;
 mod overrides;
 mod parity;
+mod patch;
 mod reading;
 mod redirections;
 mod refusals;

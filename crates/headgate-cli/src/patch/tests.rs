@@ -1,7 +1,6 @@
 //! From text to text: configurations that show one thing each. Random ones are in `property`.
 
 use super::*;
-use crate::redis_options::Redis;
 use rewrite::{rewrite, Request};
 
 #[path = "property_tests.rs"]
