@@ -30,6 +30,7 @@ mod moving;
 mod oncall;
 mod overrides;
 mod parity;
+mod patch;
 mod policy_updates;
 mod reading;
 mod redirections;

@@ -44,7 +44,8 @@ impl Content {
     /// No configuration at all, at this place.
     pub fn none(place: Place) -> Content {
         let kind = Kind::Map(Vec::new());
-        Content::Tree(Node { place, kind })
+        let extent = document::Extent::default();
+        Content::Tree(Node { place, extent, kind })
     }
 
     /// What an Envoy's `configuration`, a `google.protobuf.Any`, holds.

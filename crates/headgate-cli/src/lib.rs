@@ -15,6 +15,8 @@
 //! - `hash`: the digest of a secret.
 //! - `doctor`: whether an Envoy counts requests, and if not, why.
 //! - `import`: other limiters' configurations.
+//! - `patch`: Headgate in an Envoy configuration that is there, and out of it.
+//! - `parts` and `redis_options`: Headgate's pieces of an Envoy configuration, for the subcommands that write one.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
@@ -65,9 +67,12 @@ mod import;
 mod input;
 mod overrides;
 mod overrides_shown;
+mod parts;
+mod patch;
 mod plot;
 mod policies;
 mod reasons;
+mod redis_options;
 mod replay;
 mod report;
 mod request;
@@ -125,6 +130,17 @@ enum Command {
     /// The key is taken from the environment variable HEADGATE_HASH_KEY, as in the filter.
     #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
     Hash(hash::HashArgs),
+    /// Put Headgate into an Envoy configuration, and change nothing else in it
+    ///
+    /// Prints the configuration; the report is on standard error, a line for each change. Exit status 3: printed, but
+    /// callers choose the address they are limited by, until --edge or --trusted-proxies is given.
+    #[command(
+        after_help = "Example: headgate patch envoy.yaml --policy policy.yaml --redis redis://127.0.0.1:6379 --edge"
+    )]
+    Patch(patch::PatchArgs),
+    /// Take out what `headgate patch` has written
+    #[command(after_help = "Example: headgate unpatch envoy.yaml --in-place")]
+    Unpatch(patch::UnpatchArgs),
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
     Import(import::ImportArgs),
@@ -197,6 +213,8 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
         Command::Reset(args) => show::reset(&args),
         Command::Override(args) => overrides::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Patch(args) => patch::patch(&args),
+        Command::Unpatch(args) => patch::unpatch(&args),
     };
     match result {
         Ok(output) => {

@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod hash;
 mod import;
+mod patch;
 mod redis_proxy;
 mod simulate;
 mod surroundings;
@@ -97,6 +98,8 @@ fn help_names_every_subcommand_and_what_exit_statuses_mean() {
         "show",
         "reset",
         "override",
+        "patch",
+        "unpatch",
         "Exit status",
     ] {
         assert!(shown.contains(word), "{shown}");
