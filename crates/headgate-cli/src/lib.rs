@@ -14,6 +14,7 @@
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
 //! - `import`: other limiters' configurations.
+//! - `schema`: the JSON Schema of a policy.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
@@ -60,6 +61,7 @@ mod reasons;
 mod replay;
 mod report;
 mod request;
+mod schema;
 mod show;
 mod simulate;
 mod store;
@@ -111,6 +113,9 @@ enum Command {
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
     Import(import::ImportArgs),
+    /// Print the JSON Schema of a policy, with which editors complete and check it
+    #[command(after_help = "Example: headgate schema > policy.schema.json")]
+    Schema(schema::SchemaArgs),
     /// Show a client's counters: what is used, what is left, and when it comes back
     #[command(
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
@@ -174,6 +179,7 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
         Command::Simulate(args) => simulate::run(&args),
         Command::Hash(args) => hash::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Show(args) => show::show(&args),
         Command::Reset(args) => show::reset(&args),
         Command::Override(args) => overrides::run(&args),

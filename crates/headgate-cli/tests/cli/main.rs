@@ -5,6 +5,7 @@ mod explain;
 mod hash;
 mod import;
 mod redis_proxy;
+mod schema;
 mod simulate;
 mod top;
 
