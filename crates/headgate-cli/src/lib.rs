@@ -13,6 +13,7 @@
 //! - `show` and `overrides`, with `target`, `store` and `counters`: a client's counters in Redis.
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
+//! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
 //! - `import`: other limiters' configurations.
 //! - `schema`: the JSON Schema of a policy.
 //! - `input`, `policies` and `table`: what several subcommands share.
@@ -51,6 +52,7 @@ mod envoy_redis_call;
 mod explain;
 mod fault;
 mod find;
+mod generate;
 mod hash;
 mod import;
 mod input;
@@ -113,6 +115,8 @@ enum Command {
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
     Import(import::ImportArgs),
+    /// Print manifests
+    Generate(generate::GenerateArgs),
     /// Print the JSON Schema of a policy, with which editors complete and check it
     #[command(after_help = "Example: headgate schema > policy.schema.json")]
     Schema(schema::SchemaArgs),
@@ -179,6 +183,7 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
         Command::Simulate(args) => simulate::run(&args),
         Command::Hash(args) => hash::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Show(args) => show::show(&args),
         Command::Reset(args) => show::reset(&args),

@@ -114,8 +114,6 @@ impl Pattern {
 
 const NAME_REMEDY: &str = "use 1 to 64 letters, digits and . _ -";
 const RATE_REMEDY: &str = "use s, m, h or d";
-/// What the reader says where a text is expected.
-pub(crate) const WRONG_TYPE_FOR_TEXT: &str = "in quotes";
 
 /// A whole number in this range in decimal digits, of which the first may be zeros; `least` is 0 or 1.
 fn number(least: u64, most: u64) -> String {

@@ -8,7 +8,7 @@ mod description;
 mod form;
 mod render;
 
-pub(crate) use form::{duration, Pattern, WRONG_TYPE_FOR_TEXT};
+pub(crate) use form::{duration, Pattern};
 
 use crate::{Failure, Output};
 use clap::Args;

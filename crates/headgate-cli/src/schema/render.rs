@@ -18,7 +18,7 @@ pub(super) fn schema() -> Result<Value, String> {
         definitions: Map::new(),
         undescribed: Vec::new(),
     };
-    renderer.visit(root, "");
+    renderer.visit(root, "", &[]);
     let mut schema = renderer.object(root);
     if let Some(path) = renderer.undescribed.first() {
         return Err(format!("docs/configuration.md has no row for {path}"));
@@ -47,26 +47,32 @@ struct Renderer {
 
 impl Renderer {
     /// Notes where each object is; one that is in several places becomes a definition.
-    fn visit(&mut self, object: &'static Object, path: &str) {
-        let known = self.places.iter_mut().find(|place| std::ptr::eq(place.object, object));
-        if let Some(place) = known {
-            return place.paths.push(path.to_owned());
+    fn visit(&mut self, object: &'static Object, path: &str, around: &[&'static Object]) {
+        match self.places.iter_mut().find(|place| std::ptr::eq(place.object, object)) {
+            Some(place) => place.paths.push(path.to_owned()),
+            None => self.places.push(Place {
+                object,
+                paths: vec![path.to_owned()],
+            }),
         }
-        let paths = vec![path.to_owned()];
-        self.places.push(Place { object, paths });
+        // A condition has a condition in it.
+        if around.iter().any(|outer| std::ptr::eq(*outer, object)) {
+            return;
+        }
+        let around = [around, &[object]].concat();
         for (name, shape) in object.fields {
-            self.visit_shape(shape, description::join(path, name));
+            self.visit_shape(shape, description::join(path, name), &around);
         }
     }
 
-    fn visit_shape(&mut self, shape: &'static Shape, path: String) {
+    fn visit_shape(&mut self, shape: &'static Shape, path: String, around: &[&'static Object]) {
         match shape {
-            Shape::Object(object) => self.visit(object, &path),
-            Shape::List { of, .. } => self.visit_shape(of, path + "[]"),
-            Shape::Map { of, .. } => self.visit_shape(of, path + ".*"),
+            Shape::Object(object) => self.visit(object, &path, around),
+            Shape::List { of, .. } => self.visit_shape(of, path + "[]", around),
+            Shape::Map { of, .. } => self.visit_shape(of, path + ".*", around),
             Shape::Either(a, b) => {
-                self.visit_shape(a, path.clone());
-                self.visit_shape(b, path);
+                self.visit_shape(a, path.clone(), around);
+                self.visit_shape(b, path, around);
             }
             _ => {}
         }
@@ -168,7 +174,10 @@ impl Renderer {
 /// Two schemas of different types in one: editors explain its errors better than those of `anyOf`. What is not of one type
 /// alone (a word, a reference) cannot be merged.
 fn either(a: Map<String, Value>, b: Map<String, Value>) -> Map<String, Value> {
-    let is_typed = |schema: &Map<String, Value>| schema.contains_key("type") && !schema.contains_key("enum");
+    let of_all_types = ["enum", "oneOf", "allOf"];
+    let is_typed = |schema: &Map<String, Value>| {
+        schema.contains_key("type") && !of_all_types.iter().any(|key| schema.contains_key(*key))
+    };
     if !is_typed(&a) || !is_typed(&b) {
         return map([("anyOf", json!([a, b]))]);
     }
