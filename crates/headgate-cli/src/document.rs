@@ -23,7 +23,23 @@ pub struct Place {
 #[derive(Debug, Clone)]
 pub struct Node {
     pub place: Place,
+    pub extent: Extent,
     pub kind: Kind,
+}
+
+/// Which part of the text a value is. An alias has the extent of its anchor's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The first character, counted from the file's begin. Of a list in a block it may be behind the first dash; of a
+    /// block scalar it is below the key's line.
+    pub from: usize,
+    /// Behind the last character. Of a block collection or a block scalar it is where the parser noticed the end,
+    /// which may be behind blank lines and comments.
+    pub to: usize,
+    /// For a collection: whether it is written with brackets or braces.
+    pub is_flow: bool,
+    /// Of an alias: the first and the last character of its name.
+    pub alias: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,7 +81,7 @@ pub fn parse(text: &str) -> Result<Vec<Node>, DocumentError> {
     let mut loader = Loader::default();
     for event in Parser::new_from_str(text) {
         match event {
-            Ok((event, span)) => loader.take(event, place(span))?,
+            Ok((event, span)) => loader.take(event, span)?,
             Err(error) => {
                 let marker = error.marker();
                 return Err(DocumentError {
@@ -105,7 +121,14 @@ struct Loader {
 }
 
 impl Loader {
-    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), DocumentError> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), DocumentError> {
+        let place = place(span);
+        let extent = Extent {
+            from: span.start.index(),
+            to: span.end.index(),
+            is_flow: false,
+            alias: None,
+        };
         let fail = |message: &str| {
             Err(DocumentError {
                 place,
@@ -120,20 +143,26 @@ impl Loader {
             Event::Scalar(text, style, anchor, _) => {
                 let text = text.into_owned();
                 let kind = Kind::Scalar { text, style };
-                self.close(Node { place, kind }, anchor)
+                let node = Node { place, extent, kind };
+                self.close(node, anchor)
             }
-            Event::SequenceStart(anchor, _) => self.begin(place, Kind::List(Vec::new()), anchor),
-            Event::MappingStart(anchor, _) => self.begin(place, Kind::Map(Vec::new()), anchor),
+            Event::SequenceStart(anchor, _) => self.begin(place, extent, Kind::List(Vec::new()), anchor),
+            Event::MappingStart(anchor, _) => self.begin(place, extent, Kind::Map(Vec::new()), anchor),
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(open) = self.open.pop() {
+                if let Some(mut open) = self.open.pop() {
+                    // The end of a block has no character of its own.
+                    open.node.extent.is_flow = extent.to > extent.from;
+                    open.node.extent.from -= usize::from(open.node.extent.is_flow);
+                    open.node.extent.to = extent.to;
                     self.close(open.node, open.anchor);
                 }
             }
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                let Some(mut node) = self.anchors.get(&anchor).cloned() else {
                     return fail("an alias without its anchor");
                 };
                 self.values += node.size();
+                node.extent.alias = Some((extent.from, extent.to));
                 self.close(node, 0)
             }
             _ => return Ok(()),
@@ -141,8 +170,11 @@ impl Loader {
         Ok(())
     }
 
-    fn begin(&mut self, place: Place, kind: Kind, anchor: usize) {
-        let node = Node { place, kind };
+    fn begin(&mut self, place: Place, extent: Extent, kind: Kind, anchor: usize) {
+        // An anchor and a tag are part of the event.
+        let from = extent.to;
+        let extent = Extent { from, ..extent };
+        let node = Node { place, extent, kind };
         self.open.push(Open {
             node,
             anchor,
@@ -282,7 +314,7 @@ impl Node {
 }
 
 /// A field's other name in protobuf's JSON: `use_remote_address` is `useRemoteAddress`.
-fn camel_case(name: &str) -> String {
+pub fn camel_case(name: &str) -> String {
     let mut words = name.split('_');
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut text, word| {
@@ -324,7 +356,7 @@ fn steps(path: &str) -> Vec<Step> {
 }
 
 /// What a scalar without quotes means. Envoy's rules are those of its `parseYamlNode` on yaml-cpp.
-fn plain(text: &str, reader: Reader) -> Value {
+pub fn plain(text: &str, reader: Reader) -> Value {
     if ["", "~", "null", "Null", "NULL"].contains(&text) {
         return Value::Null;
     }

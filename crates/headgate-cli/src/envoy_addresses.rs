@@ -44,7 +44,7 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
 }
 
 /// Where Envoy takes a caller's address from.
-enum Trust {
+pub enum Trust {
     /// The connection.
     Peer,
     /// X-Forwarded-For: its Nth entry from the right, for N proxies in front of this Envoy.
@@ -58,7 +58,7 @@ enum Trust {
 }
 
 impl Trust {
-    fn of(manager: &Node) -> Trust {
+    pub fn of(manager: &Node) -> Trust {
         let value = |name| manager.envoy(&[name]).map(|node| node.value(Reader::Envoy));
         // Protobuf's JSON accepts both as strings, too.
         let is_true = match value("use_remote_address") {

@@ -16,6 +16,8 @@
 //! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
 //! - `import`: other limiters' configurations.
 //! - `schema`: the JSON Schema of a policy.
+//! - `patch`: Headgate in an Envoy configuration that is there, and out of it.
+//! - `parts` and `redis_options`: Headgate's pieces of an Envoy configuration, for the subcommands that write one.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
@@ -57,9 +59,12 @@ mod hash;
 mod import;
 mod input;
 mod overrides;
+mod parts;
+mod patch;
 mod plot;
 mod policies;
 mod reasons;
+mod redis_options;
 mod replay;
 mod report;
 mod request;
@@ -112,6 +117,17 @@ enum Command {
     /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
     #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
     Hash(hash::HashArgs),
+    /// Put Headgate into an Envoy configuration, and change nothing else in it
+    ///
+    /// Prints the configuration; the report is on standard error, a line for each change. Exit status 3: printed, but
+    /// callers choose the address they are limited by, until --edge or --trusted-proxies is given.
+    #[command(
+        after_help = "Example: headgate patch envoy.yaml --policy policy.yaml --redis redis://127.0.0.1:6379 --edge"
+    )]
+    Patch(patch::PatchArgs),
+    /// Take out what `headgate patch` has written
+    #[command(after_help = "Example: headgate unpatch envoy.yaml --in-place")]
+    Unpatch(patch::UnpatchArgs),
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
     Import(import::ImportArgs),
@@ -189,6 +205,8 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
         Command::Reset(args) => show::reset(&args),
         Command::Override(args) => overrides::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Patch(args) => patch::patch(&args),
+        Command::Unpatch(args) => patch::unpatch(&args),
     };
     match result {
         Ok(output) => {
