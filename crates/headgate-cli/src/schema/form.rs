@@ -3,7 +3,7 @@
 //! The expressions are of the subset that JSON Schema (ECMA-262), Kubernetes (RE2) and Rust read in the same way. An
 //! expression may fit more than the reader takes, never less.
 
-use headgate_core::config::Form;
+use headgate_core::config::{show_millis, Form};
 use headgate_core::limit::{Period, MAX_LIMIT};
 
 /// What a text has to look like.
@@ -13,9 +13,10 @@ pub(crate) struct Pattern {
     pub fits: String,
     /// But none of this.
     pub except: Option<String>,
-    /// What to write: part of what the reader says to [`Pattern::wrong`].
+    /// What to write.
     pub remedy: String,
-    /// A text that does not fit.
+    /// A text that does not fit, for tests.
+    #[cfg_attr(not(test), allow(dead_code))]
     pub wrong: &'static str,
 }
 
@@ -46,13 +47,14 @@ impl Pattern {
     pub fn of(form: Form) -> Option<Pattern> {
         Some(match form {
             Form::Any | Form::Regex => return None,
-            Form::NotEmpty => Pattern::new(r"[\s\S]", "", "empty value"),
-            Form::Short => Pattern::new(format!("^[^{CONTROL}]{{1,256}}$"), "", "1 to 256 bytes without control characters"),
+            Form::NotEmpty => Pattern::new(r"[\s\S]", "", "write a text that is not empty"),
+            Form::Short => Pattern::new(format!("^[^{CONTROL}]{{1,256}}$"), "", "write 1 to 256 bytes without control characters"),
             Form::Name => Pattern::new(format!("^{NAME}$"), "a b", NAME_REMEDY),
             Form::RateName => {
-                Pattern::new(format!("^{NAME}$"), "unlimited", "is a rate already; choose another name").except("^unlimited$")
+                let remedy = format!("{NAME_REMEDY}, and not unlimited");
+                Pattern::new(format!("^{NAME}$"), "unlimited", &remedy).except("^unlimited$")
             }
-            Form::Token => Pattern::new(format!("^{TOKEN}$"), "a b", "not a"),
+            Form::Token => Pattern::new(format!("^{TOKEN}$"), "a b", "use letters, digits and -"),
             Form::Rate => {
                 // Another name of letters and digits may be one of `rates`.
                 let name = "[0-9]*[A-Za-z._-][A-Za-z0-9._-]*";
@@ -77,26 +79,26 @@ impl Pattern {
                 )
                 .except(r#"[?&=#"']"#)
             }
-            Form::Body => Pattern::new(body(), "{client}", "known are limit, remaining, retry_after, name"),
+            Form::Body => Pattern::new(body(), "{client}", "placeholders are {limit}, {remaining}, {retry_after} and {name}"),
             Form::MediaType => Pattern::new(
                 format!("^{TOKEN}/{TOKEN} *(;[ -~]*)?$"),
                 "json",
                 "write one such as application/json",
             ),
-            Form::Path => Pattern::new("^/[^?#]*$", "login", "a path begins with /"),
+            Form::Path => Pattern::new("^/[^?#]*$", "login", "a path begins with /, and has no query and fragment"),
             Form::Host => Pattern::new(
                 r"^(\*\.)?[^*/ ]*[^*/ .]$",
                 "example.com:80",
                 "write a host (api.example.com) or a host with *. in front (*.example.com)",
             )
             .except(r"^(\*\.)?[^:]*:[0-9]*$|\]:[0-9]*$"),
-            Form::Value => Pattern::new(r"^[\s\S]*$", " web", "has white space around it")
+            Form::Value => Pattern::new(r"^[\s\S]*$", " web", "leave out the white space around it")
                 .except(r"^[\x09-\x0d\x20]|[\x09-\x0d\x20]$"),
             Form::Extract => Pattern::new(r"\(", ".+", "put ( ) around the part that names the client"),
             Form::KeyPart => Pattern::new(
                 format!("^(client|address|path|method|host|route|(header|cookie):{TOKEN}|query:[^{CONTROL}]+)$"),
                 "ip",
-                "known are client, address, path, method, host, route, header:NAME, query:NAME, cookie:NAME",
+                "write one of client, address, path, method, host, route, header:NAME, query:NAME, cookie:NAME",
             ),
             Form::Network => {
                 let (octet, ipv4, ipv6) = (number(0, 255), number(0, 32), number(0, 128));
@@ -107,13 +109,13 @@ impl Pattern {
                     "write one such as 10.0.0.0/8 or 2001:db8::/32",
                 )
             }
-            Form::Hash => Pattern::new("^[0-9A-Fa-f]{32}$", "9f86", "32 hex digits"),
+            Form::Hash => Pattern::new("^[0-9A-Fa-f]{32}$", "9f86", "write 32 hex digits, as headgate hash prints them"),
         })
     }
 }
 
 const NAME_REMEDY: &str = "use 1 to 64 letters, digits and . _ -";
-const RATE_REMEDY: &str = "use s, m, h or d";
+const RATE_REMEDY: &str = "write N/period, such as 100/minute or 10/30s; periods are in s, m, h or d";
 
 /// A whole number in this range in decimal digits, of which the first may be zeros; `least` is 0 or 1.
 fn number(least: u64, most: u64) -> String {
@@ -124,16 +126,22 @@ fn number(least: u64, most: u64) -> String {
         1 => "[0-9]".to_owned(),
         _ => format!("[0-9]{{{count}}}"),
     };
+    let between = |from: u8, to: u8| match from == to {
+        true => char::from(from).to_string(),
+        false => format!("[{}-{}]", char::from(from), char::from(to)),
+    };
     let mut forms = vec![digits.clone()];
     for (index, digit) in digits.bytes().enumerate() {
         let lowest = if index == 0 { b'1' } else { b'0' };
         if digit > lowest {
-            let (prefix, below) = (digits.get(..index).unwrap_or_default(), char::from(digit - 1));
-            forms.push(format!("{prefix}[{}-{below}]{}", char::from(lowest), rest(length - index - 1)));
+            let prefix = digits.get(..index).unwrap_or_default();
+            forms.push(format!("{prefix}{}{}", between(lowest, digit - 1), rest(length - index - 1)));
         }
     }
-    if length > 1 {
-        forms.push(format!("[1-9][0-9]{{0,{}}}", length - 2));
+    match length {
+        1 => {}
+        2 => forms.push("[1-9]".to_owned()),
+        _ => forms.push(format!("[1-9][0-9]{{0,{}}}", length - 2)),
     }
     let forms = format!("0*({})", forms.join("|"));
     match least {
@@ -166,6 +174,7 @@ pub(crate) fn zero(unit: &str) -> String {
 
 /// A duration in this range of milliseconds.
 pub(crate) fn duration(least: u64, most: u64) -> Pattern {
+    let remedy = format!("write {} to {}", show_millis(least), show_millis(most));
     let units = [(1, "ms"), (1_000, "s"), (60_000, "m")].map(|(millis, unit)| {
         let whole = most / millis;
         // Thousandths of a millisecond do not exist.
@@ -177,7 +186,7 @@ pub(crate) fn duration(least: u64, most: u64) -> Pattern {
         };
         format!("({below}{}{exact}){GAP}{unit}", number(0, whole))
     });
-    let pattern = Pattern::new(format!("^({})$", units.join("|")), "999999m", "out of range; write ");
+    let pattern = Pattern::new(format!("^({})$", units.join("|")), "999999m", &remedy);
     match least {
         0 => pattern,
         _ => pattern.except(zero("ms|s|m")),

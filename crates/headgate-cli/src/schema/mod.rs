@@ -7,6 +7,8 @@
 mod description;
 mod form;
 mod render;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use form::{duration, Pattern};
 

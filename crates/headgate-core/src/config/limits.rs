@@ -49,7 +49,7 @@ pub(super) static LIMIT: Object = Object {
             "only fixed_window is aligned: remove align, or write algorithm: fixed_window",
         ),
         Rule::Never(
-            &[("algorithm", LOG), ("cost", Test::With("response_header"))],
+            &[("cost", Test::With("response_header")), ("algorithm", LOG)],
             "a cost from the response is not for a log: write algorithm: sliding_window_counter",
         ),
         Rule::Never(
@@ -65,15 +65,15 @@ pub(super) static LIMIT: Object = Object {
             "a lease would outlive a live override: remove one of the two",
         ),
         Rule::Never(
-            &[("key", NO_CLIENT), ("overrides", LIVE)],
+            &[("overrides", LIVE), ("key", NO_CLIENT)],
             "a live override is kept by client: add client to key",
         ),
         Rule::Never(
-            &[("key", NO_CLIENT), ("overrides", Test::Some(&[("source", Test::Present)]))],
+            &[("overrides", Test::Some(&[("source", Test::Present)])), ("key", NO_CLIENT)],
             "an override by source needs the client: add client to key, or write cidr",
         ),
         Rule::Never(
-            &[("key", NO_CLIENT), ("match", Test::Some(&[("source", Test::Present)]))],
+            &[("match", Test::Some(&[("source", Test::Present)])), ("key", NO_CLIENT)],
             "source needs the client: add client to key",
         ),
     ],

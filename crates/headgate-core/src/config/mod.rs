@@ -27,6 +27,7 @@ mod tests;
 pub use crate::model::policy::*;
 pub use error::{ConfigError, ConfigErrors};
 pub use native::Transport;
+pub use scalar::show_millis;
 pub use shape::{Check, Form, Object, Rule, Shape, Test};
 
 use crate::identify::Hasher;

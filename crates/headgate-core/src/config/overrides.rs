@@ -25,11 +25,11 @@ pub(super) static OVERRIDE: Object = Object {
     rules: &[
         Rule::ExactlyOne(&["from", "source", "cidr"]),
         Rule::Never(&[("from", Test::Absent), ("rate", Test::Absent)], NO_RATE),
-        Rule::Never(&[("from", Test::Present), ("rate", Test::Present)], LIVE),
-        Rule::Never(&[("from", Test::Present), ("value", Test::Present)], LIVE),
-        Rule::Never(&[("from", Test::Present), ("hash", Test::Present)], LIVE),
-        Rule::Never(&[("cidr", Test::Present), ("value", Test::Present)], CIDR),
-        Rule::Never(&[("cidr", Test::Present), ("hash", Test::Present)], CIDR),
+        Rule::Never(&[("rate", Test::Present), ("from", Test::Present)], LIVE),
+        Rule::Never(&[("value", Test::Present), ("from", Test::Present)], LIVE),
+        Rule::Never(&[("hash", Test::Present), ("from", Test::Present)], LIVE),
+        Rule::Never(&[("value", Test::Present), ("cidr", Test::Present)], CIDR),
+        Rule::Never(&[("hash", Test::Present), ("cidr", Test::Present)], CIDR),
         Rule::Never(
             &[("value", Test::Present), ("hash", Test::Present)],
             "has both value and hash: write one of them",

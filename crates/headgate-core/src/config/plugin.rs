@@ -57,18 +57,18 @@ pub(super) static POLICY: Object = Object {
         Rule::UnlessGuard(&["limits"]),
         Rule::Never(
             &[
-                ("store", Test::Is("local")),
                 ("limits", Test::Some(&[("lease", Test::Positive)])),
+                ("store", Test::Is("local")),
             ],
             "a lease needs store: redis",
         ),
         Rule::Never(
             &[
-                ("store", Test::Is("local")),
                 (
                     "limits",
                     Test::Some(&[("overrides", Test::Some(&[("from", Test::Present)]))]),
                 ),
+                ("store", Test::Is("local")),
             ],
             "a live override needs store: redis",
         ),

@@ -107,7 +107,7 @@ pub enum Rule {
     NotEmpty,
     /// These fields belong to the same object elsewhere, and are refused here.
     Without(&'static [&'static str]),
-    /// These do not hold together; the text is the remedy.
+    /// These do not hold together. The first is of the field to change, unless that is absent; the text is the remedy.
     Never(&'static [Check], &'static str),
     /// The guard's configuration has `role` and `redis.key_prefix` alone; any other has these fields.
     UnlessGuard(&'static [&'static str]),

@@ -29,16 +29,22 @@ impl Value {
     }
 
     fn fault(&self, remedy: &str) -> String {
-        let remedy = quoted(&format!(": {remedy}; "));
-        format!("{} + {}", self.path, remedy)
+        match self.path.as_str() {
+            "\"\"" => quoted(&format!("{remedy}; ")),
+            path => joined(path, &quoted(&format!(": {remedy}; "))),
+        }
     }
 
     /// A fault with the value, if it is a text, a number or a boolean.
     fn fault_with_value(&self, remedy: &str) -> String {
-        let (of, path, remedy) = (&self.of, &self.path, quoted(&format!(": {remedy}; ")));
+        let (of, remedy) = (&self.of, quoted(&format!(": {remedy}; ")));
+        let path = match self.path.as_str() {
+            "\"\"" => "\"configuration\"",
+            path => path,
+        };
         format!(
             "{path} + (type({of}) == string ? \": \\\"\" + {of} + \"\\\"\" : \
-             type({of}) in [int, double, bool] ? \": \" + string({of}) : \"\") + {remedy}"
+             type({of}) == int || type({of}) == double || type({of}) == bool ? \": \" + string({of}) : \"\") + {remedy}"
         )
     }
 }
@@ -97,10 +103,12 @@ impl Writer {
         let mut faults = Vec::new();
         if part.has_rules() {
             let names = list(&known);
-            let unknown = format!("{of}.filter(k, !(k in {names})).join(\", \")");
-            let start = joined(&at.path, "\": unknown field \"");
-            let end = quoted(&format!("; known are {}; ", known.join(", ")));
-            faults.push(format!("({of}.all(k, k in {names}) ? \"\" : {start} + {unknown} + {end})"));
+            let path = match at.path.as_str() {
+                "\"\"" => "k".to_owned(),
+                path => format!("{} + k", joined(path, "\".\"")),
+            };
+            let end = quoted(&format!(": unknown field; known are {}; ", known.join(", ")));
+            faults.push(format!("{of}.filter(k, !(k in {names})).map(k, {path} + {end}).join(\"\")"));
             for rule in object.rules {
                 let rule = self.rule(rule, at, &refused);
                 faults.extend(rule);
@@ -131,6 +139,11 @@ impl Writer {
             Rule::NotEmpty => format!("(size({of}) > 0 ? \"\" : {})", at.fault("is empty")),
             Rule::Never(checks, remedy) => {
                 let holds = self.checks(checks, of);
+                // The first is the field that is to be changed.
+                let at = match checks.first() {
+                    Some((_, Test::Absent)) | None => at.clone(),
+                    Some((name, _)) => at.field(name),
+                };
                 format!("({holds} ? {} : \"\")", at.fault(remedy))
             }
             // The guard's configuration is told from a filter's before.
@@ -184,9 +197,7 @@ impl Writer {
             }
             Shape::List { of, least, distinct } => self.list(of, *least, *distinct, at),
             Shape::Map { keys, of, least } => self.map(*keys, of, *least, at),
-            Shape::Either(a, Shape::List { of, least, .. }) if std::ptr::eq(object_of(a), object_of(of)) => {
-                self.one_or_list(a, *least, at)
-            }
+            Shape::Either(Shape::Object(_), Shape::List { of, least, .. }) => self.one_or_list(of, *least, at),
             Shape::Either(a, b @ (Shape::List { .. } | Shape::Object(_))) => {
                 let is = if matches!(b, Shape::Object(_)) { "map" } else { "list" };
                 let inner = self.value(b, at).unwrap_or_else(|| "\"\"".to_owned());
@@ -214,11 +225,9 @@ impl Writer {
             let remedy = at.fault(&format!("write at least {least}"));
             faults.push(format!("(size({list}) >= {least} ? \"\" : {remedy})"));
         }
-        // Equal texts; of objects the comparison would cost too much.
-        if distinct && scalar(of, "").is_some() {
-            let remedy = at.fault("an element is there twice; remove one");
-            let twice = format!("{list}.all(k, {list}.exists_one(o, o == k))");
-            faults.push(format!("(size({list}) > 20 || {twice} ? \"\" : {remedy})"));
+        // Of long lists the comparison would cost too much.
+        if distinct {
+            faults.push(twice(at));
         }
         if let Some(inner) = inner {
             faults.push(format!("{list}.map({item}, {inner}).join(\"\")"));
@@ -259,12 +268,10 @@ impl Writer {
     }
 }
 
-/// The address of a shape's object; null if it is none.
-fn object_of(shape: &'static Shape) -> *const Object {
-    match shape {
-        Shape::Object(object) => *object,
-        _ => std::ptr::null(),
-    }
+/// A fault if a short list has equal elements.
+pub(super) fn twice(at: &Value) -> String {
+    let (list, remedy) = (&at.of, at.fault("an element is there twice; remove one"));
+    format!("(size({list}) > 20 || {list}.all(k, {list}.exists_one(o, o == k)) ? \"\" : {remedy})")
 }
 
 fn as_list(of: &str) -> String {
@@ -296,7 +303,7 @@ fn scalar(shape: &Shape, of: &str) -> Option<(String, String)> {
         Shape::False => (format!("{of} == false"), "write false, or leave it out".to_owned()),
         Shape::Integer { least, most } => (
             format!(
-                "(type({of}) in [int, double] && {of} >= {least} && {of} <= {most} && double(int({of})) == double({of}))"
+                "((type({of}) == int || type({of}) == double) && {of} >= {least} && {of} <= {most} && double(int({of})) == double({of}))"
             ),
             format!("write a whole number from {least} to {most}"),
         ),

@@ -10,7 +10,8 @@ use cel::{Part, Value, Writer};
 use headgate_core::config::{shape, Object, Shape};
 use std::fmt::Write as _;
 
-/// The policies in an object of any of the four kinds, as CEL. A plugin is Headgate's if its name begins so.
+/// The policies in an object of any of the four kinds, as CEL. A plugin is Headgate's if its name begins so. A text may be
+/// JSON, which CEL cannot read.
 const POLICIES: &str = r#"(
   dyn(object).kind == "WasmPlugin" ?
     [dyn(object).spec].filter(s, s.?pluginName.orValue("").startsWith("headgate") || s.?url.orValue("").contains("headgate"))
@@ -19,7 +20,7 @@ const POLICIES: &str = r#"(
     dyn(object).spec.?wasm.orValue([]).filter(w, w.?name.orValue("").startsWith("headgate")).map(w, w.?config.orValue(""))
   : variables.plugins.filter(c, type(c) == map && c.?name.orValue("").startsWith("headgate"))
       .map(c, c.?configuration.?value.orValue(""))
-).filter(p, type(p) == map)"#;
+).filter(p, type(p) != string)"#;
 
 /// The configurations of plugins in the values that a patch adds: filters, or
 /// listeners of which the first filter is one.
@@ -32,8 +33,8 @@ const VALUES: &str = r#"(dyn(object).kind == "EnvoyFilter" ?
 ).filter(v, type(v) == map)"#;
 
 /// The guard's configuration: its role, or `redis.key_prefix` and nothing else.
-const IS_GUARD: &str = r#"("role" in p ? p["role"] == "redis_call" : size(p) == 1 && "redis" in p
-  && type(p["redis"]) == map && size(p["redis"]) == 1 && "key_prefix" in p["redis"])"#;
+const IS_GUARD: &str = r#"(type(p) == map && ("role" in p ? p["role"] == "redis_call" : size(p) == 1 && "redis" in p
+  && type(p["redis"]) == map && size(p["redis"]) == 1 && "key_prefix" in p["redis"]))"#;
 
 /// The documents, as they are applied.
 pub(crate) fn documents() -> String {
@@ -57,7 +58,7 @@ pub(crate) fn documents() -> String {
         // One line of at most 5 KB, which is what Kubernetes takes.
         let message = format!(
             "\"Headgate's policy: \" + (size({found}) > 2000 ? {found}.substring(0, 2000) + \"…\" : {found}).replace(\"\\n\", \" \") \
-             + \"Run `headgate check` on the manifest.\""
+             + \"headgate check explains it\""
         );
         let _ = write!(
             text,
@@ -137,14 +138,19 @@ fn limits(limit: &'static Object, part: Part<'_>) -> String {
         path: "\"limits[\" + string(p[\"limits\"].indexOf(l)) + \"]\"".to_owned(),
     };
     let faults = written(limit, &at, part);
-    let is_list = r#""limits" in p && type(p["limits"]) == list"#;
-    let wrong = match part {
-        Part::Without(_) => {
-            r#"("limits" in p ? (type(p["limits"]) == list ? "limits: write at least 1; " : "limits: write a list; ") : "")"#
-        }
-        _ => r#""""#,
+    let is_list = r#"type(p) == map && "limits" in p && type(p["limits"]) == list"#;
+    let all = Value {
+        of: "p[\"limits\"]".to_owned(),
+        path: "\"limits\"".to_owned(),
     };
-    format!("({is_list} && size(p[\"limits\"]) > 0 ? p[\"limits\"].map(l,\n{faults}).join(\"\") : {wrong})")
+    let (twice, wrong) = match part {
+        Part::Without(_) => (
+            cel::twice(&all) + " + ",
+            r#"(type(p) == map && "limits" in p ? (type(p["limits"]) == list ? "limits: write at least 1; " : "limits: write a list; ") : "")"#,
+        ),
+        _ => (String::new(), r#""""#),
+    };
+    format!("({is_list} && size(p[\"limits\"]) > 0 ? {twice}p[\"limits\"].map(l,\n{faults}).join(\"\") : {wrong})")
 }
 
 /// The guard's configuration has `role` and `redis.key_prefix` alone.
