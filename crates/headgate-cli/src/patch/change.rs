@@ -87,7 +87,13 @@ impl Editor<'_> {
             return Ok(self.flow(change, list, at, &texts));
         }
         let Some(before) = before.or(list.items().first()) else {
-            return Err(self.obstacle(list.extent.from, format!("{} is not a list", change.path)));
+            return Err(self.obstacle(
+                list.extent.from,
+                format!(
+                    "{} is one object and no list; write a dash before it",
+                    change.path
+                ),
+            ));
         };
         let at = before.extent.alias.map_or(before.extent.from, |alias| alias.0);
         let Some(line) = self.dash(at) else {
@@ -131,7 +137,8 @@ impl Editor<'_> {
         };
         let at = self.before_properties(self.source.at(entry.key_place));
         if !self.source.is_first(at) {
-            return Err(self.obstacle(at, "a field that does not begin on a line of its own".to_owned()));
+            let message = "a field that does not begin on a line of its own".to_owned();
+            return Err(self.obstacle(at, message));
         }
         let line = self.source.line(at);
         let column = self.source.indent(line);
@@ -139,6 +146,12 @@ impl Editor<'_> {
             fields: fields.to_vec(),
             is_flow: false,
         };
+        let value = &entry.value;
+        let is_short =
+            matches!(&value.kind, Kind::Scalar { .. }) && self.source.line(value.extent.to) == line;
+        if is_typed && index == 0 && is_short {
+            return Ok(self.below(change, line, column, &part));
+        }
         // What is above the first field is about the whole object.
         let line = if index == 0 {
             line
@@ -217,16 +230,14 @@ impl Editor<'_> {
             items: parts.to_vec(),
             is_flow: false,
         };
-        let lines = list.block(self.style, column);
-        let text = marks::region(&change.mark, column, &lines);
-        Ok(match line + 1 < self.source.lines() {
-            true => Edit::insert(self.source.start(line + 1), self.feeds(&text)),
-            // The last line has no line feed, and the region's gets none either.
-            false => Edit::insert(
-                self.source.len(),
-                self.feeds(&format!("\n{}", text.trim_end_matches('\n'))),
-            ),
-        })
+        Ok(self.below(change, line, column, &list))
+    }
+
+    /// Whole lines below a line, which come before what others put in front of the next one.
+    fn below(&self, change: &Change, line: usize, column: usize, part: &Part) -> Edit {
+        let text = marks::region(&change.mark, column, &part.block(self.style, column));
+        let text = format!("\n{}", text.trim_end_matches('\n'));
+        Edit::insert(self.source.end(line), self.feeds(&text))
     }
 
     /// JSON within brackets or braces, before the element or field there, or as the only one.

@@ -80,7 +80,11 @@ impl<'n> Spot<'n> {
         names.iter().try_fold(self.clone(), |spot, name| spot.field(name))
     }
 
+    /// The elements of a list. Envoy takes one object for a list of one.
     pub fn items(&self) -> Vec<Spot<'n>> {
+        if !self.node.entries().is_empty() {
+            return vec![self.clone()];
+        }
         let items = self.node.items().iter().enumerate();
         items
             .map(|(index, node)| Spot {
