@@ -2,6 +2,7 @@
 import os
 import re
 
+import admission
 import gateway_changes
 import manifests
 from alerts import Prometheus
@@ -19,6 +20,7 @@ def run(report):
     cluster.upstream()
     mesh = EnvoyGateway(cluster)
     manifests.gateway(report, mesh)
+    admission.check(report, cluster, "gateway", "EnvoyExtensionPolicy", "EnvoyPatchPolicy")
     manifests.kustomize(report, cluster)
     mesh.apply("gateway.yaml", "policy.yaml", "redis-call.yaml")
     cluster.apply(ROUTE)

@@ -1,6 +1,7 @@
 """The part `istio`: one API server and one istiod for all its tests."""
 import os
 
+import admission
 import istio_changes
 import istio_gateway
 import istio_sidecars
@@ -18,6 +19,7 @@ def run(report):
     cluster.upstream()
     istio = Istio(cluster)
     manifests.istio(report, istio)
+    admission.check(report, cluster, "istio", "WasmPlugin", "EnvoyFilter")
     if not only or "gateway" in only:
         istio_gateway.one_gateway(report, istio).end()
         istio.remove("gateway.yaml")

@@ -131,7 +131,12 @@ enum Command {
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
     Import(import::ImportArgs),
-    /// Print manifests
+    /// Print manifests for Istio, Envoy Gateway or plain Kubernetes, from one policy
+    ///
+    /// What remains to be done by hand (module, Secret, pods) is on standard error.
+    #[command(
+        after_help = "Example: headgate generate istio --policy policy.yaml --redis redis://redis:6379 | kubectl apply -f -"
+    )]
     Generate(generate::GenerateArgs),
     /// Print the JSON Schema of a policy, with which editors complete and check it
     #[command(after_help = "Example: headgate schema > policy.schema.json")]
