@@ -63,19 +63,37 @@ fn gateway(wish: &Wish) -> Result<Vec<String>, Failure> {
     let mut redis_call = redis_call(wish, "redis-call.yaml", shipped::GATEWAY_REDIS_CALL)?;
     if let Some(module) = &wish.module {
         for template in std::iter::once(&mut filter).chain(&mut redis_call) {
-            template.replace("filename: /etc/headgate/module/headgate.wasm", &format!("filename: {module}"))?;
+            template.replace(
+                "filename: /etc/headgate/module/headgate.wasm",
+                &format!("filename: {module}"),
+            )?;
         }
     }
     if let Some([namespace, name, listener]) = &wish.gateway {
         filter.replace("default/edge/http", &format!("{namespace}/{name}/{listener}"))?;
-        gateway.replace("metadata: {name: edge, namespace: default}", &format!("metadata: {{name: {name}, namespace: {namespace}}}"))?;
-        gateway.replace("{name: http, protocol: HTTP", &format!("{{name: {listener}, protocol: HTTP"))?;
+        gateway.replace(
+            "metadata: {name: edge, namespace: default}",
+            &format!("metadata: {{name: {name}, namespace: {namespace}}}"),
+        )?;
+        gateway.replace(
+            "{name: http, protocol: HTTP",
+            &format!("{{name: {listener}, protocol: HTTP"),
+        )?;
         for template in [&mut filter, &mut gateway].into_iter().chain(&mut redis_call) {
-            template.replace("kind: Gateway, name: edge}", &format!("kind: Gateway, name: {name}}}"))?;
-            template.replace("namespace: default}", &format!("namespace: {namespace}}}")).or_else(|error| {
-                // Where the Gateway's own line was the only one.
-                if template.text.contains(&format!("namespace: {namespace}}}")) { Ok(()) } else { Err(error) }
-            })?;
+            template.replace(
+                "kind: Gateway, name: edge}",
+                &format!("kind: Gateway, name: {name}}}"),
+            )?;
+            template
+                .replace("namespace: default}", &format!("namespace: {namespace}}}"))
+                .or_else(|error| {
+                    // Where the Gateway's own line was the only one.
+                    if template.text.contains(&format!("namespace: {namespace}}}")) {
+                        Ok(())
+                    } else {
+                        Err(error)
+                    }
+                })?;
         }
     }
     let mut texts = vec![gateway.text];
@@ -99,16 +117,25 @@ fn kubernetes(wish: &Wish) -> Result<Vec<String>, Failure> {
         }
     }
     if let Some(module) = &wish.module {
-        envoy.replace("filename: /etc/headgate/headgate.wasm", &format!("filename: {module}"))?;
+        envoy.replace(
+            "filename: /etc/headgate/headgate.wasm",
+            &format!("filename: {module}"),
+        )?;
     }
     let mut deployment = Template::new("envoy-deployment.yaml", shipped::DEPLOYMENT);
     if let Some(Password::Env(variable)) = wish.redis.as_ref().and_then(|redis| redis.password.as_ref()) {
         deployment.add_below("name: HEADGATE_HASH_KEY", &password(variable))?;
     }
     if wish.redis.as_ref().is_some_and(|redis| redis.tls.is_some()) {
-        deployment.add_below("name: module, mountPath", "- {name: headgate, mountPath: /etc/headgate-tls, readOnly: true}")?;
+        deployment.add_below(
+            "name: module, mountPath",
+            "- {name: headgate, mountPath: /etc/headgate-tls, readOnly: true}",
+        )?;
         let secret = "secret: {secretName: headgate, items: [{key: redis-ca.pem, path: redis-ca.pem}]}";
-        deployment.add_below("name: module, configMap", &format!("- {{name: headgate, {secret}}}"))?;
+        deployment.add_below(
+            "name: module, configMap",
+            &format!("- {{name: headgate, {secret}}}"),
+        )?;
     }
     Ok(vec![config_map(&envoy.text), deployment.text])
 }
@@ -141,7 +168,9 @@ fn password(variable: &str) -> String {
 /// What the pods of the gateway get of the Secret: no more than is used, since a missing key stops a pod.
 fn pods_of_gateway(gateway: &mut Template, redis: Option<&Redis>) -> Result<(), Failure> {
     match redis.and_then(|redis| redis.password.as_ref()) {
-        Some(Password::Env(variable)) => gateway.replace(&format!("name: {VARIABLE},"), &format!("name: {variable},"))?,
+        Some(Password::Env(variable)) => {
+            gateway.replace(&format!("name: {VARIABLE},"), &format!("name: {variable},"))?
+        }
         Some(Password::File(_)) | None => gateway.remove_lines(&format!("name: {VARIABLE},"))?,
     }
     let has_password = redis.is_some_and(|redis| redis.password.is_some());
@@ -153,9 +182,17 @@ fn pods_of_gateway(gateway: &mut Template, redis: Option<&Redis>) -> Result<(), 
     }
     // The command in the comment.
     let first = "--from-literal=hash-key=\"$(openssl rand -hex 32)\"";
-    let rest = [(has_password, "--from-literal=redis-password=change-me"), (has_tls, "--from-file=redis-ca.pem=ca.pem")];
-    let rest: Vec<&str> = rest.iter().filter(|(is, _)| *is).map(|(_, option)| *option).collect();
-    let shipped = format!("{first} \\\n#     --from-literal=redis-password=change-me --from-file=redis-ca.pem=ca.pem");
+    let rest = [
+        (has_password, "--from-literal=redis-password=change-me"),
+        (has_tls, "--from-file=redis-ca.pem=ca.pem"),
+    ];
+    let rest: Vec<&str> = rest
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, option)| *option)
+        .collect();
+    let shipped =
+        format!("{first} \\\n#     --from-literal=redis-password=change-me --from-file=redis-ca.pem=ca.pem");
     let own = match rest.is_empty() {
         true => first.to_owned(),
         false => format!("{first} \\\n#     {}", rest.join(" ")),

@@ -90,20 +90,30 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<Output, Failure> {
 }
 
 fn wish(args: &GenerateArgs, policy: Policy, written: Part, redis: Option<Redis>) -> Result<Wish, Failure> {
-    let only_for = |is_given: bool, option: &str, mesh: Mesh, what: &str| match is_given && args.mesh != mesh {
+    let only_for = |is_given: bool, option: &str, mesh: Mesh, what: &str| match is_given && args.mesh != mesh
+    {
         true => Err(Failure::new(format!("{option} is for {what}; remove it"))),
         false => Ok(()),
     };
     only_for(args.sidecar, "--sidecar", Mesh::Istio, "istio")?;
-    only_for(args.image.is_some(), "--image", Mesh::Istio, "istio; with the others the module is a file, --module")?;
+    only_for(
+        args.image.is_some(),
+        "--image",
+        Mesh::Istio,
+        "istio; with the others the module is a file, --module",
+    )?;
     only_for(args.namespace.is_some(), "--namespace", Mesh::Istio, "istio")?;
     only_for(args.gateway.is_some(), "--gateway", Mesh::Gateway, "gateway")?;
     if args.module.is_some() && args.mesh == Mesh::Istio {
-        return Err(Failure::new("--module: Istio's agent fetches the module; write --image"));
+        return Err(Failure::new(
+            "--module: Istio's agent fetches the module; write --image",
+        ));
     }
     let redis = match (redis, policy.store) {
         (Some(_), Store::Local) => {
-            return Err(Failure::new("--redis: the policy has store: local, which uses no Redis; remove one of the two"));
+            return Err(Failure::new(
+                "--redis: the policy has store: local, which uses no Redis; remove one of the two",
+            ));
         }
         (None, Store::Redis) => {
             let example = "write --redis redis://HOST:PORT, or store: local in the policy";
@@ -125,7 +135,9 @@ fn wish(args: &GenerateArgs, policy: Policy, written: Part, redis: Option<Redis>
     let image = args.image.as_deref().map(image).transpose()?;
     for (option, value) in [("--module", &args.module), ("--namespace", &args.namespace)] {
         if let Some(value) = value.as_deref().filter(|value| !is_plain(value)) {
-            return Err(Failure::new(format!("{option}: \"{value}\": use letters, digits and . _ - /")));
+            return Err(Failure::new(format!(
+                "{option}: \"{value}\": use letters, digits and . _ - /"
+            )));
         }
     }
     Ok(Wish {
@@ -143,7 +155,10 @@ fn wish(args: &GenerateArgs, policy: Policy, written: Part, redis: Option<Redis>
 
 /// What needs no quotes in YAML.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c))
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c))
 }
 
 fn listener(name: &str) -> Result<[String; 3], Failure> {
@@ -151,15 +166,27 @@ fn listener(name: &str) -> Result<[String; 3], Failure> {
     let parts: Result<[String; 3], _> = parts.try_into();
     match parts {
         Ok(parts) if parts.iter().all(|part| is_plain(part)) => Ok(parts),
-        _ => Err(Failure::new(format!("--gateway: \"{name}\": write NAMESPACE/GATEWAY/LISTENER, such as default/edge/http"))),
+        _ => Err(Failure::new(format!(
+            "--gateway: \"{name}\": write NAMESPACE/GATEWAY/LISTENER, such as default/edge/http"
+        ))),
     }
 }
 
 fn image(url: &str) -> Result<String, Failure> {
-    let url = if url.contains("://") { url.to_owned() } else { format!("oci://{url}") };
+    let url = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("oci://{url}")
+    };
     let name = url.strip_prefix("oci://").unwrap_or_default();
-    match !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c)) {
+    match !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c))
+    {
         true => Ok(url),
-        false => Err(Failure::new(format!("--image: \"{url}\": write oci://REGISTRY/NAME:TAG"))),
+        false => Err(Failure::new(format!(
+            "--image: \"{url}\": write oci://REGISTRY/NAME:TAG"
+        ))),
     }
 }

@@ -15,7 +15,9 @@ pub(super) fn notes(wish: &Wish) -> Vec<String> {
     match wish.mesh {
         Mesh::Istio => notes.push("  make image                # and push it, as it prints".to_owned()),
         Mesh::Gateway | Mesh::Kubernetes => {
-            notes.push(format!("  {kubectl} create configmap headgate-module --from-file=target/headgate.wasm"));
+            notes.push(format!(
+                "  {kubectl} create configmap headgate-module --from-file=target/headgate.wasm"
+            ));
         }
     }
     let redis = wish.redis.as_ref();
@@ -53,7 +55,9 @@ pub(super) fn notes(wish: &Wish) -> Vec<String> {
         notes.push(format!("  the proxies need the file {}{from}", tls.ca));
     }
     if let Some(Password::File(path)) = password {
-        notes.push(format!("  the proxies need the file {path}, from the Secret's redis-password"));
+        notes.push(format!(
+            "  the proxies need the file {path}, from the Secret's redis-password"
+        ));
     }
     notes.push("then: headgate generate … | kubectl apply -f -".to_owned());
     notes

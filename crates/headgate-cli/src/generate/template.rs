@@ -41,7 +41,10 @@ impl Template {
         if !self.text.contains(with) {
             return Err(self.fail(with));
         }
-        let kept = self.text.split_inclusive('\n').filter(|line| !line.contains(with));
+        let kept = self
+            .text
+            .split_inclusive('\n')
+            .filter(|line| !line.contains(with));
         self.text = kept.collect();
         Ok(())
     }
@@ -53,7 +56,11 @@ impl Template {
         if !paragraphs.iter().any(is_it) {
             return Err(self.fail(first));
         }
-        let mut kept = paragraphs.into_iter().filter(|text| !is_it(text)).collect::<Vec<_>>().join("\n\n");
+        let mut kept = paragraphs
+            .into_iter()
+            .filter(|text| !is_it(text))
+            .collect::<Vec<_>>()
+            .join("\n\n");
         if !kept.ends_with('\n') {
             kept.push('\n');
         }
@@ -63,8 +70,14 @@ impl Template {
 
     /// Adds a line below that with this text, with the same white space before it.
     pub fn add_below(&mut self, with: &str, line: &str) -> Result<(), Failure> {
-        let found = self.text.lines().find(|line| line.contains(with)).map(str::to_owned);
-        let Some(found) = found else { return Err(self.fail(with)) };
+        let found = self
+            .text
+            .lines()
+            .find(|line| line.contains(with))
+            .map(str::to_owned);
+        let Some(found) = found else {
+            return Err(self.fail(with));
+        };
         let space = &found[..found.len() - found.trim_start().len()];
         self.replace(&format!("{found}\n"), &format!("{found}\n{space}{line}\n"))
     }
@@ -72,7 +85,10 @@ impl Template {
     /// The policy of the filter.
     pub fn policy(&mut self, policy: &Part) -> Result<(), Failure> {
         let file = find::find(&self.text, false).map_err(|error| self.fail(&error.message))?;
-        let filter = file.found.iter().find(|found| found.filter == Some(FilterKind::Http));
+        let filter = file
+            .found
+            .iter()
+            .find(|found| found.filter == Some(FilterKind::Http));
         let node = filter.and_then(|found| found.content.tree()).cloned();
         let node = node.ok_or_else(|| self.fail("policy"))?;
         self.block(&node, policy);
@@ -90,9 +106,13 @@ impl Template {
         let documents = document::parse(&self.text).map_err(|error| self.fail(&error.message))?;
         let names = Names::default();
         let is_cluster = |node: &Node| {
-            node.get("load_assignment").is_some() && node.get("name").and_then(Node::text) == Some(&names.redis)
+            node.get("load_assignment").is_some()
+                && node.get("name").and_then(Node::text) == Some(&names.redis)
         };
-        let node = documents.iter().find_map(|root| search(root, &is_cluster)).cloned();
+        let node = documents
+            .iter()
+            .find_map(|root| search(root, &is_cluster))
+            .cloned();
         let node = node.ok_or_else(|| self.fail("cluster of Redis"))?;
         let part = parts::redis_cluster(&names, redis);
         // The same one stays as it is, with its comments.
@@ -104,7 +124,10 @@ impl Template {
 
     /// Another block in place of a node's.
     fn block(&mut self, node: &Node, part: &Part) {
-        let (first, column) = (node.place.line.saturating_sub(1), node.place.column.saturating_sub(1));
+        let (first, column) = (
+            node.place.line.saturating_sub(1),
+            node.place.column.saturating_sub(1),
+        );
         let lines: Vec<&str> = self.text.split_inclusive('\n').collect();
         let is_outside = |line: &&str| {
             let indent = line.len() - line.trim_start().len();
@@ -114,7 +137,10 @@ impl Template {
         let length = 1 + rest.iter().position(is_outside).unwrap_or(rest.len());
         let mut block = part.block(Style::default(), column);
         // What is before the block in its first line, as the dash of a list.
-        let start = lines.get(first).and_then(|line| line.get(..column)).unwrap_or_default();
+        let start = lines
+            .get(first)
+            .and_then(|line| line.get(..column))
+            .unwrap_or_default();
         if !start.trim().is_empty() {
             block = format!("{start}{}", block.trim_start());
         }

@@ -23,10 +23,18 @@ pub(super) fn rows() -> BTreeMap<String, Row> {
             object = None;
             continue;
         };
-        let [first, kind, default, range, meaning] = cells.as_slice() else { continue };
+        let [first, kind, default, range, meaning] = cells.as_slice() else {
+            continue;
+        };
         let first = first.trim_matches('`');
         match &object {
-            _ if kind == "type" => object = Some(if first == "field" { String::new() } else { first.to_owned() }),
+            _ if kind == "type" => {
+                object = Some(if first == "field" {
+                    String::new()
+                } else {
+                    first.to_owned()
+                })
+            }
             Some(object) if !first.starts_with("---") => {
                 rows.insert(join(object, first), row(default, range, meaning));
             }
@@ -49,7 +57,12 @@ fn cells(line: &str) -> Option<Vec<String>> {
     // A pipe within a cell is written `\|`.
     let line = line.replace("\\|", "\u{0}");
     let inner = line.strip_prefix('|')?.strip_suffix('|')?;
-    Some(inner.split('|').map(|cell| without_links(cell.trim()).replace('\u{0}', "|")).collect())
+    Some(
+        inner
+            .split('|')
+            .map(|cell| without_links(cell.trim()).replace('\u{0}', "|"))
+            .collect(),
+    )
 }
 
 fn row(default: &str, range: &str, meaning: &str) -> Row {
@@ -58,8 +71,14 @@ fn row(default: &str, range: &str, meaning: &str) -> Row {
     let mut text = meaning.to_owned();
     let mut add = |label: &str, cell: &str| {
         if !cell.is_empty() {
-            let separator = if text.is_empty() || text.ends_with('.') { "" } else { "." };
-            text = format!("{text}{separator} {label}: {cell}.").trim_start().to_owned();
+            let separator = if text.is_empty() || text.ends_with('.') {
+                ""
+            } else {
+                "."
+            };
+            text = format!("{text}{separator} {label}: {cell}.")
+                .trim_start()
+                .to_owned();
         }
     };
     add("Range", range);
@@ -99,7 +118,10 @@ mod tests {
     fn a_row_has_its_meaning_range_and_default() {
         let rows = rows();
         assert_eq!(rows["redis.max_in_flight"].default, Some(json!(4096)));
-        assert_eq!(rows["identify"].default, Some(json!([{"header": "x-api-key"}, {"address": {}}])));
+        assert_eq!(
+            rows["identify"].default,
+            Some(json!([{"header": "x-api-key"}, {"address": {}}]))
+        );
         let source = &rows["identify[].extract"];
         assert_eq!(source.default, None);
         assert_eq!(
@@ -108,6 +130,9 @@ mod tests {
              Default: the whole value."
         );
         assert!(rows["redis.native.service"].text.contains("outbound|port||name"));
-        assert!(!rows.values().any(|row| row.text.contains("](")), "no links are left");
+        assert!(
+            !rows.values().any(|row| row.text.contains("](")),
+            "no links are left"
+        );
     }
 }

@@ -135,7 +135,11 @@ fn number(least: u64, most: u64) -> String {
         let lowest = if index == 0 { b'1' } else { b'0' };
         if digit > lowest {
             let prefix = digits.get(..index).unwrap_or_default();
-            forms.push(format!("{prefix}{}{}", between(lowest, digit - 1), rest(length - index - 1)));
+            forms.push(format!(
+                "{prefix}{}{}",
+                between(lowest, digit - 1),
+                rest(length - index - 1)
+            ));
         }
     }
     match length {
@@ -178,8 +182,16 @@ pub(crate) fn duration(least: u64, most: u64) -> Pattern {
     let units = [(1, "ms"), (1_000, "s"), (60_000, "m")].map(|(millis, unit)| {
         let whole = most / millis;
         // Thousandths of a millisecond do not exist.
-        let fraction = if millis == 1 { r"(\.0{1,3})?" } else { r"(\.[0-9]{1,3})?" };
-        let exact = if most % millis == 0 { r"(\.0{1,3})?" } else { fraction };
+        let fraction = if millis == 1 {
+            r"(\.0{1,3})?"
+        } else {
+            r"(\.[0-9]{1,3})?"
+        };
+        let exact = if most % millis == 0 {
+            r"(\.0{1,3})?"
+        } else {
+            fraction
+        };
         let below = match whole.checked_sub(1) {
             Some(below) => format!("{}{fraction}|", number(0, below)),
             None => String::new(),
@@ -205,18 +217,39 @@ mod tests {
     use regex_lite::Regex;
 
     fn fits(pattern: &Pattern, text: &str) -> bool {
-        let found = |regex: &str| Regex::new(regex).unwrap_or_else(|error| panic!("{regex}: {error}")).is_match(text);
+        let found = |regex: &str| {
+            Regex::new(regex)
+                .unwrap_or_else(|error| panic!("{regex}: {error}"))
+                .is_match(text)
+        };
         found(&pattern.fits) && !pattern.except.as_deref().is_some_and(found)
     }
 
     #[test]
     fn numbers_end_where_their_range_does() {
-        for (least, most) in [(0, 0), (1, 1), (0, 9), (1, 10), (0, 32), (1, 366), (0, 1_005), (1, 8_784)] {
+        for (least, most) in [
+            (0, 0),
+            (1, 1),
+            (0, 9),
+            (1, 10),
+            (0, 32),
+            (1, 366),
+            (0, 1_005),
+            (1, 8_784),
+        ] {
             let regex = Regex::new(&format!("^{}$", number(least, most))).unwrap();
             for value in 0..=most * 10 + 11 {
                 let expected = (least..=most).contains(&value);
-                assert_eq!(regex.is_match(&value.to_string()), expected, "{value} in {least} to {most}");
-                assert_eq!(regex.is_match(&format!("00{value}")), expected, "00{value} in {least} to {most}");
+                assert_eq!(
+                    regex.is_match(&value.to_string()),
+                    expected,
+                    "{value} in {least} to {most}"
+                );
+                assert_eq!(
+                    regex.is_match(&format!("00{value}")),
+                    expected,
+                    "00{value} in {least} to {most}"
+                );
             }
         }
     }
@@ -224,10 +257,14 @@ mod tests {
     #[test]
     fn durations_end_where_their_range_does() {
         let (timeout, age) = (duration(1, 10_000), duration(0, 3_600_000));
-        for text in ["1ms", "10000ms", "0.001s", "9.999s", "10s", "10.000s", "0.1m", "1.0ms", "007 ms"] {
+        for text in [
+            "1ms", "10000ms", "0.001s", "9.999s", "10s", "10.000s", "0.1m", "1.0ms", "007 ms",
+        ] {
             assert!(fits(&timeout, text), "{text}");
         }
-        for text in ["0ms", "0s", "0.000s", "10001ms", "10.5s", "1m", "1.5ms", "1.0005s", "2h", "5", "s", ".5s", "-1s"] {
+        for text in [
+            "0ms", "0s", "0.000s", "10001ms", "10.5s", "1m", "1.5ms", "1.0005s", "2h", "5", "s", ".5s", "-1s",
+        ] {
             assert!(!fits(&timeout, text), "{text}");
         }
         assert!(fits(&age, "0s") && fits(&age, "3600s") && fits(&age, "60m") && fits(&age, "59.999m"));

@@ -23,7 +23,10 @@ pub(super) fn schema() -> Result<Value, String> {
     if let Some(path) = renderer.undescribed.first() {
         return Err(format!("docs/configuration.md has no row for {path}"));
     }
-    schema.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+    schema.insert(
+        "$schema".into(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
     schema.insert("$defs".into(), Value::Object(renderer.definitions));
     schema.insert("title".into(), json!("Headgate policy"));
     let about = "The policy of Headgate, a rate-limiting filter for Envoy. Made by `headgate schema`.";
@@ -48,7 +51,11 @@ struct Renderer {
 impl Renderer {
     /// Notes where each object is; one that is in several places becomes a definition.
     fn visit(&mut self, object: &'static Object, path: &str, around: &[&'static Object]) {
-        match self.places.iter_mut().find(|place| std::ptr::eq(place.object, object)) {
+        match self
+            .places
+            .iter_mut()
+            .find(|place| std::ptr::eq(place.object, object))
+        {
             Some(place) => place.paths.push(path.to_owned()),
             None => self.places.push(Place {
                 object,
@@ -85,8 +92,13 @@ impl Renderer {
         let rows = paths.map(|path| description::join(path, name));
         let found = rows.filter_map(|path| self.rows.get(&path)).next().cloned();
         if found.is_none() {
-            let path = self.places.iter().find(|place| std::ptr::eq(place.object, object));
-            let path = path.and_then(|place| place.paths.first()).map_or("", String::as_str);
+            let path = self
+                .places
+                .iter()
+                .find(|place| std::ptr::eq(place.object, object));
+            let path = path
+                .and_then(|place| place.paths.first())
+                .map_or("", String::as_str);
             self.undescribed.push(description::join(path, name));
         }
         found
@@ -115,12 +127,19 @@ impl Renderer {
 
     /// An object where it is used: as a reference if it is in several places.
     fn object_here(&mut self, object: &'static Object) -> Map<String, Value> {
-        let places = self.places.iter().find(|place| std::ptr::eq(place.object, object));
+        let places = self
+            .places
+            .iter()
+            .find(|place| std::ptr::eq(place.object, object));
         let Some(place) = places.filter(|place| place.paths.len() > 1) else {
             return self.object(object);
         };
         // Where the reference has it, else where it is found first.
-        let described = |path: &&String| object.names().all(|name| self.rows.contains_key(&description::join(path, name)));
+        let described = |path: &&String| {
+            object
+                .names()
+                .all(|name| self.rows.contains_key(&description::join(path, name)))
+        };
         let path = place.paths.iter().find(described).or(place.paths.first());
         let name = path.map_or_else(String::new, |path| path.replace("[]", "").replace(".*", ""));
         if !self.definitions.contains_key(&name) {
@@ -136,9 +155,11 @@ impl Renderer {
         match shape {
             Shape::Flag => map([("type", json!("boolean"))]),
             Shape::False => map([("const", json!(false))]),
-            Shape::Integer { least, most } => {
-                map([("type", json!("integer")), ("minimum", json!(least)), ("maximum", json!(most))])
-            }
+            Shape::Integer { least, most } => map([
+                ("type", json!("integer")),
+                ("minimum", json!(least)),
+                ("maximum", json!(most)),
+            ]),
             Shape::Duration { least, most } => text(Some(form::duration(*least, *most))),
             Shape::Words(words) => map([("type", json!("string")), ("enum", json!(words))]),
             Shape::Text(form) => text(Pattern::of(*form)),
@@ -188,7 +209,10 @@ fn either(a: Map<String, Value>, b: Map<String, Value>) -> Map<String, Value> {
 }
 
 fn map<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 fn text(pattern: Option<Pattern>) -> Map<String, Value> {
@@ -219,7 +243,9 @@ fn add_rules(schema: &mut Map<String, Value>, rules: &[Rule], refused: &[&str]) 
                 let one: Vec<Value> = one.map(|name| json!({"required": [name]})).collect();
                 schema.insert("oneOf".into(), Value::Array(one));
             }
-            Rule::Never(checks, remedy) => all.push(json!({"not": {"allOf": conditions(checks)}, "errorMessage": remedy})),
+            Rule::Never(checks, remedy) => {
+                all.push(json!({"not": {"allOf": conditions(checks)}, "errorMessage": remedy}))
+            }
             Rule::UnlessGuard(names) => all.push(unless_guard(names)),
             Rule::Without(_) => {}
         }

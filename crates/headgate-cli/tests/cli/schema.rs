@@ -32,7 +32,9 @@ impl Validator {
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
         let url = "http://localhost/policy.schema.json";
         compiler.add_resource(url, schema).expect("a resource");
-        let index = compiler.compile(url, &mut schemas).expect("a schema of draft 2020-12");
+        let index = compiler
+            .compile(url, &mut schemas)
+            .expect("a schema of draft 2020-12");
         Validator { schemas, index }
     }
 
@@ -59,23 +61,36 @@ fn files(folder: &Path, ends: &str, found: &mut Vec<PathBuf>) {
 fn documents() -> Vec<(String, Value)> {
     let find = |folders: &[&str], ends| {
         let mut found = Vec::new();
-        folders.iter().for_each(|folder| files(&root().join(folder), ends, &mut found));
-        found.into_iter().map(|path| (path.display().to_string(), read(&path)))
+        folders
+            .iter()
+            .for_each(|folder| files(&root().join(folder), ends, &mut found));
+        found
+            .into_iter()
+            .map(|path| (path.display().to_string(), read(&path)))
     };
     let mut texts: Vec<(String, String)> = find(&["envoy", "tests", "crates"], "yaml").collect();
-    for (page, text) in find(&["docs"], "md").chain([("README.md".to_owned(), read(&root().join("README.md")))]) {
-        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for (page, text) in
+        find(&["docs"], "md").chain([("README.md".to_owned(), read(&root().join("README.md")))])
+    {
+        let blocks = text
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
         texts.extend(blocks.map(|block| (page.clone(), block.to_owned())));
     }
     for (source, text) in find(&["tests", "crates"], "rs") {
         // What is between quotes, of which some is a policy.
-        let literals = text.split('"').filter(|text| text.starts_with('{') && text.contains("limits:"));
+        let literals = text
+            .split('"')
+            .filter(|text| text.starts_with('{') && text.contains("limits:"));
         texts.extend(literals.map(|text| (source.clone(), text.replace("\\\n", ""))));
     }
     let mut documents = Vec::new();
     for (place, text) in texts {
         // Templates of the tests are not YAML as they are.
-        let values = text.split("\n---\n").filter_map(|part| serde_yaml_ng::from_str(part).ok());
+        let values = text
+            .split("\n---\n")
+            .filter_map(|part| serde_yaml_ng::from_str(part).ok());
         documents.extend(values.map(|value| (place.clone(), value)));
     }
     documents
@@ -107,11 +122,17 @@ fn policies() -> Vec<(String, Value)> {
 /// not its mistake.
 fn broken() -> Vec<(&'static str, Value)> {
     let text = include_str!("../../../headgate-core/src/config/tests/broken.txt");
-    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     let case = |pair: &[&'static str]| {
         let mut policy: Value = serde_yaml_ng::from_str(pair[0]).expect("YAML");
         let is_guard = policy["role"] == "redis_call";
-        if let (Some(map), false) = (policy.as_object_mut(), pair[1].trim().starts_with("limits =>") || is_guard) {
+        if let (Some(map), false) = (
+            policy.as_object_mut(),
+            pair[1].trim().starts_with("limits =>") || is_guard,
+        ) {
             map.entry("limits").or_insert(json!([{"rate": "1/s"}]));
         }
         (pair[0], policy)
@@ -135,8 +156,18 @@ fn every_policy_of_docs_examples_and_tests_validates() {
     for (place, policy) in &policies {
         assert_eq!(validator.refusal(policy), None, "{place}\n{policy:#}");
     }
-    for place in ["contract.yaml", "configuration.md", "gateway.yaml", "two-stage.yaml", "higress.yaml", "defaults.rs"] {
-        assert!(policies.iter().any(|(path, _)| path.ends_with(place)), "no policy of {place}");
+    for place in [
+        "contract.yaml",
+        "configuration.md",
+        "gateway.yaml",
+        "two-stage.yaml",
+        "higress.yaml",
+        "defaults.rs",
+    ] {
+        assert!(
+            policies.iter().any(|(path, _)| path.ends_with(place)),
+            "no policy of {place}"
+        );
     }
     assert!(policies.len() > 60, "{} policies", policies.len());
 }
@@ -157,7 +188,10 @@ fn every_default_is_valid_where_it_is_written() {
             }
         }
     }
-    assert!(defaults.as_object().expect("an object").len() > 12, "{defaults:#}");
+    assert!(
+        defaults.as_object().expect("an object").len() > 12,
+        "{defaults:#}"
+    );
     assert_eq!(validator.refusal(&defaults), None);
     assert!(parse_value(&defaults).is_ok(), "{defaults:#}");
 }
@@ -165,7 +199,10 @@ fn every_default_is_valid_where_it_is_written() {
 /// Those of the broken configurations that the schema accepts, with the reason: each line and its reason below it.
 fn inexpressible() -> BTreeMap<&'static str, &'static str> {
     let text = include_str!("inexpressible.txt");
-    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     let pairs = lines.chunks(2).map(|pair| (pair[0], pair[1].trim()));
     pairs.collect()
 }
@@ -173,20 +210,33 @@ fn inexpressible() -> BTreeMap<&'static str, &'static str> {
 #[test]
 fn broken_configurations_are_refused_where_a_schema_can() {
     let (validator, listed) = (Validator::new(), inexpressible());
-    let accepted = broken().into_iter().filter(|(_, policy)| validator.refusal(policy).is_none());
+    let accepted = broken()
+        .into_iter()
+        .filter(|(_, policy)| validator.refusal(policy).is_none());
     let accepted: Vec<&str> = accepted.map(|(text, _)| text).collect();
-    let unlisted: Vec<_> = accepted.iter().filter(|text| !listed.contains_key(*text)).collect();
+    let unlisted: Vec<_> = accepted
+        .iter()
+        .filter(|text| !listed.contains_key(*text))
+        .collect();
     assert!(unlisted.is_empty(), "accepted without a reason:\n{unlisted:#?}");
     let stale: Vec<_> = listed.keys().filter(|text| !accepted.contains(text)).collect();
-    assert!(stale.is_empty(), "the schema refuses these, or no test has them:\n{stale:#?}");
-    assert!(listed.values().all(|reason| reason.starts_with("needs ")), "each has its reason");
+    assert!(
+        stale.is_empty(),
+        "the schema refuses these, or no test has them:\n{stale:#?}"
+    );
+    assert!(
+        listed.values().all(|reason| reason.starts_with("needs ")),
+        "each has its reason"
+    );
 }
 
 /// What the reader says of the value at this path.
 fn messages(policy: &Value, path: &str) -> Vec<String> {
     let errors = parse_value(policy).err();
     let all = errors.iter().flat_map(ConfigErrors::iter);
-    all.filter(|error| error.path == path).map(|error| error.message.clone()).collect()
+    all.filter(|error| error.path == path)
+        .map(|error| error.message.clone())
+        .collect()
 }
 
 /// A step from an object to one in it.
@@ -232,12 +282,22 @@ fn compare(schema: &Value, at: &Value, steps: &[Step], seen: &mut Vec<String>, c
         compare(schema, &at["items"], &into(Step::Item), seen, compared);
     }
     if at["additionalProperties"].is_object() {
-        compare(schema, &at["additionalProperties"], &into(Step::Entry), seen, compared);
+        compare(
+            schema,
+            &at["additionalProperties"],
+            &into(Step::Entry),
+            seen,
+            compared,
+        );
     }
-    let Some(properties) = at["properties"].as_object() else { return };
+    let Some(properties) = at["properties"].as_object() else {
+        return;
+    };
     let unknown = into(Step::Field(UNKNOWN.to_owned()));
     let said = messages(&within(&unknown, json!(1)), &path(&unknown));
-    let known = said.iter().find_map(|message| message.strip_prefix("unknown field; known are "));
+    let known = said
+        .iter()
+        .find_map(|message| message.strip_prefix("unknown field; known are "));
     let known = known.unwrap_or_else(|| panic!("{}: {said:?}", path(steps)));
     let mut known: Vec<&str> = known.split(", ").collect();
     // A part of a composite is a source, but for these, each of which the reader refuses there.
@@ -247,7 +307,10 @@ fn compare(schema: &Value, at: &Value, steps: &[Step], seen: &mut Vec<String>, c
             let part = within(steps, json!({"header": "a", name: "plain"}));
             let alone = within(&field, json!([]));
             let refused = [messages(&part, &path(&field)), messages(&alone, &path(&field))].concat();
-            assert!(refused.iter().any(|message| message.contains("composite")), "{name}: {refused:?}");
+            assert!(
+                refused.iter().any(|message| message.contains("composite")),
+                "{name}: {refused:?}"
+            );
         }
         known.retain(|name| !["name", "as", "all"].contains(name));
     }
@@ -274,19 +337,78 @@ fn schema_and_reader_have_the_same_fields_at_each_level() {
 /// Values that a policy has somewhere, and some that no policy has anywhere.
 fn pool() -> Vec<Value> {
     let mut pool = vec![
-        json!(null), json!(true), json!(false), json!(0), json!(1), json!(1.0), json!(429.0), json!(-0.0), json!(1.5),
-        json!(-1), json!(1e3), json!(1e9), json!(1e300), json!(4096), json!(10_000_000), json!([]), json!({}), json!(""),
-        json!(" "), json!("*"), json!("true"), json!("0%"), json!("00.50 %"), json!("100%\u{a0}"), json!("5 %"),
-        json!("0ms"), json!("1.0ms"), json!("0.1 m"), json!("  10 / 30 s "), json!("0001/s"), json!("1/0s"), json!("0/366d"),
-        json!("1000000000/9007s"), json!("unlimited"), json!("a-name"), json!("123"), json!("a:80"), json!("[::1]"),
-        json!("a::"), json!("*.a"), json!("::1/128"), json!("10.0.0.0/08"), json!("{limit"), json!("{} {x}"),
-        json!("{a{limit}"), json!("{limit}{name}{"), json!("text/plain ;q"), json!("|"), json!("a:+80"), json!("a:070000"),
-        json!("query: a"), json!("é\u{7f}"), json!("\u{85}x"), json!("x\u{a0}"), json!("a\nb"), json!("/a b"), json!("/*/{x}"),
-        json!("9F86D081884c7d659a2feaa0c55ad015"), json!({"regex": "a+"}), json!({"regex": "("}), json!([[]]),
-        json!({"any": 1}), json!(["client"]), json!(["path", "address"]), json!({"response_header": "x", "max": 5}),
-        json!({"from": "redis"}), json!([{"from": "redis"}]), json!([{"source": "api_key", "value": "a", "rate": "2/s"}]),
-        json!({"path": "/x", "ignore_case": true}), json!({"path": "/x", "ignore_case": false}),
-        json!({"not": {"path": "/a", "ignore_case": false}}), json!([{"source": ["api_key"]}]),
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(0),
+        json!(1),
+        json!(1.0),
+        json!(429.0),
+        json!(-0.0),
+        json!(1.5),
+        json!(-1),
+        json!(1e3),
+        json!(1e9),
+        json!(1e300),
+        json!(4096),
+        json!(10_000_000),
+        json!([]),
+        json!({}),
+        json!(""),
+        json!(" "),
+        json!("*"),
+        json!("true"),
+        json!("0%"),
+        json!("00.50 %"),
+        json!("100%\u{a0}"),
+        json!("5 %"),
+        json!("0ms"),
+        json!("1.0ms"),
+        json!("0.1 m"),
+        json!("  10 / 30 s "),
+        json!("0001/s"),
+        json!("1/0s"),
+        json!("0/366d"),
+        json!("1000000000/9007s"),
+        json!("unlimited"),
+        json!("a-name"),
+        json!("123"),
+        json!("a:80"),
+        json!("[::1]"),
+        json!("a::"),
+        json!("*.a"),
+        json!("::1/128"),
+        json!("10.0.0.0/08"),
+        json!("{limit"),
+        json!("{} {x}"),
+        json!("{a{limit}"),
+        json!("{limit}{name}{"),
+        json!("text/plain ;q"),
+        json!("|"),
+        json!("a:+80"),
+        json!("a:070000"),
+        json!("query: a"),
+        json!("é\u{7f}"),
+        json!("\u{85}x"),
+        json!("x\u{a0}"),
+        json!("a\nb"),
+        json!("/a b"),
+        json!("/*/{x}"),
+        json!("9F86D081884c7d659a2feaa0c55ad015"),
+        json!({"regex": "a+"}),
+        json!({"regex": "("}),
+        json!([[]]),
+        json!({"any": 1}),
+        json!(["client"]),
+        json!(["path", "address"]),
+        json!({"response_header": "x", "max": 5}),
+        json!({"from": "redis"}),
+        json!([{"from": "redis"}]),
+        json!([{"source": "api_key", "value": "a", "rate": "2/s"}]),
+        json!({"path": "/x", "ignore_case": true}),
+        json!({"path": "/x", "ignore_case": false}),
+        json!({"not": {"path": "/a", "ignore_case": false}}),
+        json!([{"source": ["api_key"]}]),
     ];
     let mut add = |value: &Value| {
         if !pool.contains(value) {
@@ -313,7 +435,13 @@ fn names(policies: &[(String, Value)]) -> Vec<String> {
     let mut names = vec!["any".to_owned()];
     for (_, policy) in policies {
         each(policy, &mut |value| {
-            names.extend(value.as_object().into_iter().flatten().map(|(name, _)| name.clone()));
+            names.extend(
+                value
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, _)| name.clone()),
+            );
         });
     }
     names.sort();
@@ -344,14 +472,21 @@ struct Mutation {
 
 fn mutation() -> impl Strategy<Value = Mutation> {
     let index = any::<prop::sample::Index>;
-    (index(), 0_u8..6, index(), index()).prop_map(|(at, kind, value, name)| Mutation { at, kind, value, name })
+    (index(), 0_u8..6, index(), index()).prop_map(|(at, kind, value, name)| Mutation {
+        at,
+        kind,
+        value,
+        name,
+    })
 }
 
 /// Changes a value at a place: puts another in its place, adds, removes or repeats a part of it.
 fn mutate(policy: &mut Value, change: &Mutation, pool: &[Value], names: &[String]) {
     let mut count = 0;
     each(policy, &mut |_| count += 1);
-    let Some(place) = nth(policy, &mut change.at.index(count)) else { return };
+    let Some(place) = nth(policy, &mut change.at.index(count)) else {
+        return;
+    };
     let other = || change.value.get(pool).clone();
     match (place, change.kind) {
         (Value::Object(map), 0 | 1) => {
@@ -381,7 +516,10 @@ fn what_the_schema_refuses_the_reader_refuses() {
     let (validator, pool, policies) = (Validator::new(), pool(), policies());
     let names = names(&policies);
     let (mut refused, mut accepted) = (0, 0);
-    let cases = (any::<prop::sample::Index>(), prop::collection::vec(mutation(), 1..4));
+    let cases = (
+        any::<prop::sample::Index>(),
+        prop::collection::vec(mutation(), 1..4),
+    );
     let mut runner = TestRunner::default();
     for _ in 0..8_000 {
         let (policy, changes) = cases.new_tree(&mut runner).expect("a case").current();
@@ -396,7 +534,10 @@ fn what_the_schema_refuses_the_reader_refuses() {
             (None, Err(_)) => {}
         }
     }
-    assert!(refused > 2_000 && accepted > 400, "{refused} refused and {accepted} accepted by both");
+    assert!(
+        refused > 2_000 && accepted > 400,
+        "{refused} refused and {accepted} accepted by both"
+    );
 }
 
 #[test]

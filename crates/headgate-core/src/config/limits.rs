@@ -4,7 +4,9 @@ use crate::config::matching::ConditionUse;
 use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
 use crate::config::scalar::NAME_REMEDY;
-use crate::config::shape::{distinct, list, words, Form, Object, Rule, Shape, Test, ANY, ENFORCE, NAME, RATE, SHARE};
+use crate::config::shape::{
+    distinct, list, words, Form, Object, Rule, Shape, Test, ANY, ENFORCE, NAME, RATE, SHARE,
+};
 use crate::config::shown::quoted;
 use crate::config::{counting, key, matching, overrides, replaces};
 use crate::identify::Source;
@@ -45,7 +47,10 @@ pub(super) static LIMIT: Object = Object {
             "only gcra has a burst: remove it, or write algorithm: gcra",
         ),
         Rule::Never(
-            &[("align", Test::Present), ("algorithm", Test::IsNot("fixed_window"))],
+            &[
+                ("align", Test::Present),
+                ("algorithm", Test::IsNot("fixed_window")),
+            ],
             "only fixed_window is aligned: remove align, or write algorithm: fixed_window",
         ),
         Rule::Never(
@@ -69,11 +74,17 @@ pub(super) static LIMIT: Object = Object {
             "a live override is kept by client: add client to key",
         ),
         Rule::Never(
-            &[("overrides", Test::Some(&[("source", Test::Present)])), ("key", NO_CLIENT)],
+            &[
+                ("overrides", Test::Some(&[("source", Test::Present)])),
+                ("key", NO_CLIENT),
+            ],
             "an override by source needs the client: add client to key, or write cidr",
         ),
         Rule::Never(
-            &[("match", Test::Some(&[("source", Test::Present)])), ("key", NO_CLIENT)],
+            &[
+                ("match", Test::Some(&[("source", Test::Present)])),
+                ("key", NO_CLIENT),
+            ],
             "source needs the client: add client to key",
         ),
     ],

@@ -24,7 +24,13 @@ pub(super) static NATIVE: Object = Object {
         ("service", Shape::Text(Form::Service)),
         ("username", SHORT),
         ("password", Shape::Object(&PASSWORD)),
-        ("database", Shape::Integer { least: 0, most: 9_999 }),
+        (
+            "database",
+            Shape::Integer {
+                least: 0,
+                most: 9_999,
+            },
+        ),
     ],
     rules: &[
         Rule::Required("service"),

@@ -35,7 +35,11 @@ pub(super) static OVERRIDE: Object = Object {
             "has both value and hash: write one of them",
         ),
         Rule::Never(
-            &[("source", Test::Present), ("value", Test::Absent), ("hash", Test::Absent)],
+            &[
+                ("source", Test::Present),
+                ("value", Test::Absent),
+                ("hash", Test::Absent),
+            ],
             "source needs one of value, hash",
         ),
     ],

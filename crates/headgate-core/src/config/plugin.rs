@@ -93,9 +93,7 @@ pub(super) fn read(root: &Node, transport: Transport) -> Plugin {
         root.fail_bare(input::EMPTY);
         return nothing;
     }
-    let role = fields
-        .get("role")
-        .and_then(|node| node.choice(&ROLES));
+    let role = fields.get("role").and_then(|node| node.choice(&ROLES));
     if role == Some(Role::RedisCall) || is_key_prefix_alone(root.value()) {
         return read_redis_call(&fields);
     }

@@ -3,7 +3,9 @@
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
 use crate::config::scalar::is_token;
-use crate::config::shape::{distinct, words, Form, Object, Rule, Shape, Test, ANY, CLIENT_VALUE, HASH, NAME, SHARE, SHORT};
+use crate::config::shape::{
+    distinct, words, Form, Object, Rule, Shape, Test, ANY, CLIENT_VALUE, HASH, NAME, SHARE, SHORT,
+};
 use crate::config::{native, sources};
 use crate::identify::Source;
 use crate::limit::Percent;
@@ -22,8 +24,20 @@ pub(super) static REDIS: Object = Object {
     fields: &[
         ("cluster", SHORT),
         ("key_prefix", Shape::Text(Form::KeyPrefix)),
-        ("timeout", Shape::Duration { least: 1, most: 10_000 }),
-        ("max_in_flight", Shape::Integer { least: 1, most: 1_000_000 }),
+        (
+            "timeout",
+            Shape::Duration {
+                least: 1,
+                most: 10_000,
+            },
+        ),
+        (
+            "max_in_flight",
+            Shape::Integer {
+                least: 1,
+                most: 1_000_000,
+            },
+        ),
         ("native", Shape::Object(&native::NATIVE)),
     ],
     rules: &[Rule::Never(
@@ -34,11 +48,20 @@ pub(super) static REDIS: Object = Object {
 pub(super) static LOCAL: Object = Object {
     fields: &[
         ("share", Shape::Text(Form::PositiveShare)),
-        ("max_counters", Shape::Integer { least: 1, most: TABLE }),
+        (
+            "max_counters",
+            Shape::Integer {
+                least: 1,
+                most: TABLE,
+            },
+        ),
     ],
     rules: &[],
 };
-const STATUS: Shape = Shape::Integer { least: 400, most: 599 };
+const STATUS: Shape = Shape::Integer {
+    least: 400,
+    most: 599,
+};
 const FORMATS: [(&str, BodyFormat); 2] = [
     ("text", BodyFormat::Text),
     ("problem_json", BodyFormat::ProblemJson),
@@ -56,10 +79,7 @@ pub(super) static RESPONSE: Object = Object {
         ("error_status", STATUS),
         ("body", Shape::Text(Form::Body)),
         ("format", Shape::Words(&words(&FORMATS))),
-        (
-            "headers",
-            distinct(&Shape::Words(&words(&HEADER_FAMILIES)), 0),
-        ),
+        ("headers", distinct(&Shape::Words(&words(&HEADER_FAMILIES)), 0)),
         ("reset", Shape::Words(&words(&RESETS))),
         ("retry_after_jitter", SHARE),
         ("upstream_headers", Shape::Words(&words(&UPSTREAM_HEADERS))),
@@ -69,13 +89,31 @@ pub(super) static RESPONSE: Object = Object {
 };
 pub(super) static VERDICT_CACHE: Object = Object {
     fields: &[
-        ("max_age", Shape::Duration { least: 0, most: 3_600_000 }),
-        ("entries", Shape::Integer { least: 0, most: TABLE }),
+        (
+            "max_age",
+            Shape::Duration {
+                least: 0,
+                most: 3_600_000,
+            },
+        ),
+        (
+            "entries",
+            Shape::Integer {
+                least: 0,
+                most: TABLE,
+            },
+        ),
     ],
     rules: &[],
 };
 pub(super) static LOG: Object = Object {
-    fields: &[("denials_per_second", Shape::Integer { least: 0, most: 1_000_000 })],
+    fields: &[(
+        "denials_per_second",
+        Shape::Integer {
+            least: 0,
+            most: 1_000_000,
+        },
+    )],
     rules: &[],
 };
 pub(super) static METRICS: Object = Object {
@@ -145,9 +183,7 @@ pub(super) fn redis(node: Option<Node>) -> RedisSettings {
             .get("key_prefix", key_prefix)
             .unwrap_or("ratelimit")
             .to_owned(),
-        timeout: section
-            .duration("timeout")
-            .unwrap_or(Duration::from_millis(100)),
+        timeout: section.duration("timeout").unwrap_or(Duration::from_millis(100)),
         max_in_flight: section.integer("max_in_flight").unwrap_or(4_096) as usize,
         native: None,
     }
@@ -181,11 +217,7 @@ pub(super) fn local(node: Option<Node>) -> LocalSettings {
 
 pub(super) fn response(node: Option<Node>) -> ResponseSettings {
     let section = Section::read(node, &RESPONSE);
-    let status = |name, default| {
-        section
-            .integer(name)
-            .map_or(default, |status| status as u16)
-    };
+    let status = |name, default| section.integer(name).map_or(default, |status| status as u16);
     let format = section.get("format", |node| node.choice(&FORMATS));
     let reset = section.get("reset", |node| node.choice(&RESETS));
     let upstream_headers = section.get("upstream_headers", |node| node.choice(&UPSTREAM_HEADERS));

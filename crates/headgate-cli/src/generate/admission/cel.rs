@@ -8,7 +8,10 @@ use headgate_core::config::{Check, Form, Object, Rule, Shape, Test};
 
 /// A text of CEL.
 pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " "))
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
+    )
 }
 
 /// A value and where it is.
@@ -108,31 +111,47 @@ impl Writer {
                 path => format!("{} + k", joined(path, "\".\"")),
             };
             let end = quoted(&format!(": unknown field; known are {}; ", known.join(", ")));
-            faults.push(format!("{of}.filter(k, !(k in {names})).map(k, {path} + {end}).join(\"\")"));
+            faults.push(format!(
+                "{of}.filter(k, !(k in {names})).map(k, {path} + {end}).join(\"\")"
+            ));
             for rule in object.rules {
                 let rule = self.rule(rule, at, &refused);
                 faults.extend(rule);
             }
         }
         self.around.push(object);
-        for (name, shape) in object.fields.iter().filter(|(name, _)| known.contains(name) && part.has(name)) {
+        for (name, shape) in object
+            .fields
+            .iter()
+            .filter(|(name, _)| known.contains(name) && part.has(name))
+        {
             if let Some(inner) = self.value(shape, &at.field(name)) {
                 faults.push(format!("(\"{name}\" in {of} ? {inner} : \"\")"));
             }
         }
         self.around.pop();
         let faults = faults.join("\n+ ");
-        format!("(type({of}) == map ? {faults} : {})", at.fault_with_value("write an object"))
+        format!(
+            "(type({of}) == map ? {faults} : {})",
+            at.fault_with_value("write an object")
+        )
     }
 
     fn rule(&mut self, rule: &Rule, at: &Value, refused: &[&str]) -> Option<String> {
         let of = &at.of;
         Some(match rule {
             Rule::Required(name) => {
-                format!("(\"{name}\" in {of} ? \"\" : {})", at.fault(&format!("{name} is missing")))
+                format!(
+                    "(\"{name}\" in {of} ? \"\" : {})",
+                    at.fault(&format!("{name} is missing"))
+                )
             }
             Rule::ExactlyOne(names) => {
-                let names: Vec<&str> = names.iter().filter(|name| !refused.contains(name)).copied().collect();
+                let names: Vec<&str> = names
+                    .iter()
+                    .filter(|name| !refused.contains(name))
+                    .copied()
+                    .collect();
                 let remedy = at.fault(&format!("needs exactly one of {}", names.join(", ")));
                 format!("({}.exists_one(k, k in {of}) ? \"\" : {remedy})", list(&names))
             }
@@ -147,9 +166,14 @@ impl Writer {
                 format!("({holds} ? {} : \"\")", at.fault(remedy))
             }
             // The guard's configuration is told from a filter's before.
-            Rule::UnlessGuard(names) => return names.first().map(|name| {
-                format!("(\"{name}\" in {of} ? \"\" : {})", at.fault(&format!("{name} is missing")))
-            }),
+            Rule::UnlessGuard(names) => {
+                return names.first().map(|name| {
+                    format!(
+                        "(\"{name}\" in {of} ? \"\" : {})",
+                        at.fault(&format!("{name} is missing"))
+                    )
+                })
+            }
             Rule::Without(_) => return None,
         })
     }
@@ -189,7 +213,11 @@ impl Writer {
     fn value(&mut self, shape: &'static Shape, at: &Value) -> Option<String> {
         Some(match shape {
             Shape::Object(object) => {
-                let depth = self.around.iter().filter(|outer| std::ptr::eq(**outer, *object)).count();
+                let depth = self
+                    .around
+                    .iter()
+                    .filter(|outer| std::ptr::eq(**outer, *object))
+                    .count();
                 if depth > 0 {
                     return None;
                 }
@@ -197,16 +225,27 @@ impl Writer {
             }
             Shape::List { of, least, distinct } => self.list(of, *least, *distinct, at),
             Shape::Map { keys, of, least } => self.map(*keys, of, *least, at),
-            Shape::Either(Shape::Object(_), Shape::List { of, least, .. }) => self.one_or_list(of, *least, at),
+            Shape::Either(Shape::Object(_), Shape::List { of, least, .. }) => {
+                self.one_or_list(of, *least, at)
+            }
             Shape::Either(a, b @ (Shape::List { .. } | Shape::Object(_))) => {
-                let is = if matches!(b, Shape::Object(_)) { "map" } else { "list" };
+                let is = if matches!(b, Shape::Object(_)) {
+                    "map"
+                } else {
+                    "list"
+                };
                 let inner = self.value(b, at).unwrap_or_else(|| "\"\"".to_owned());
                 let other = self.value(a, at).unwrap_or_else(|| "\"\"".to_owned());
                 format!("(type({}) == {is} ? {inner} : {other})", at.of)
             }
             Shape::Either(a, b) => {
                 let (a, b) = (scalar(a, &at.of)?, scalar(b, &at.of)?);
-                format!("({} || {} ? \"\" : {})", a.0, b.0, at.fault_with_value(&format!("{}, or {}", a.1, b.1)))
+                format!(
+                    "({} || {} ? \"\" : {})",
+                    a.0,
+                    b.0,
+                    at.fault_with_value(&format!("{}, or {}", a.1, b.1))
+                )
             }
             _ => {
                 let (fits, remedy) = scalar(shape, &at.of)?;
@@ -218,8 +257,17 @@ impl Writer {
     fn list(&mut self, of: &'static Shape, least: usize, distinct: bool, at: &Value) -> String {
         let list = &at.of;
         let item = self.variable();
-        let path = joined(&at.path, &format!("\"[\" + string({list}.indexOf({item})) + \"]\""));
-        let inner = self.value(of, &Value { of: item.clone(), path });
+        let path = joined(
+            &at.path,
+            &format!("\"[\" + string({list}.indexOf({item})) + \"]\""),
+        );
+        let inner = self.value(
+            of,
+            &Value {
+                of: item.clone(),
+                path,
+            },
+        );
         let mut faults = Vec::new();
         if least > 0 {
             let remedy = at.fault(&format!("write at least {least}"));
@@ -232,17 +280,33 @@ impl Writer {
         if let Some(inner) = inner {
             faults.push(format!("{list}.map({item}, {inner}).join(\"\")"));
         }
-        let faults = if faults.is_empty() { "\"\"".to_owned() } else { faults.join("\n+ ") };
-        format!("(type({list}) == list ? {faults} : {})", at.fault_with_value("write a list"))
+        let faults = if faults.is_empty() {
+            "\"\"".to_owned()
+        } else {
+            faults.join("\n+ ")
+        };
+        format!(
+            "(type({list}) == list ? {faults} : {})",
+            at.fault_with_value("write a list")
+        )
     }
 
     /// An object, or a list of such.
     fn one_or_list(&mut self, of: &'static Shape, least: usize, at: &Value) -> String {
         let item = self.variable();
         let (value, list) = (&at.of, as_list(&at.of));
-        let index = format!("(type({value}) == list ? \"[\" + string({value}.indexOf({item})) + \"]\" : \"\")");
+        let index =
+            format!("(type({value}) == list ? \"[\" + string({value}.indexOf({item})) + \"]\" : \"\")");
         let path = joined(&at.path, &index);
-        let inner = self.value(of, &Value { of: item.clone(), path }).unwrap_or_else(|| "\"\"".to_owned());
+        let inner = self
+            .value(
+                of,
+                &Value {
+                    of: item.clone(),
+                    path,
+                },
+            )
+            .unwrap_or_else(|| "\"\"".to_owned());
         let remedy = at.fault(&format!("write at least {least}"));
         format!("((size({list}) >= {least} ? \"\" : {remedy})\n+ {list}.map({item}, {inner}).join(\"\"))")
     }
@@ -257,14 +321,23 @@ impl Writer {
         let mut faults = Vec::new();
         if let Some(pattern) = Pattern::of(keys) {
             let fits = matches(&key, &pattern);
-            faults.push(format!("({fits} ? \"\" : {})", inner.fault(pattern.remedy.trim_end())));
+            faults.push(format!(
+                "({fits} ? \"\" : {})",
+                inner.fault(pattern.remedy.trim_end())
+            ));
         }
         faults.extend(self.value(of, &inner));
         let mut all = format!("{map}.map({key}, {}).join(\"\")", faults.join(" + "));
         if least > 0 {
-            all = format!("(size({map}) >= {least} ? \"\" : {})\n+ {all}", at.fault("is empty"));
+            all = format!(
+                "(size({map}) >= {least} ? \"\" : {})\n+ {all}",
+                at.fault("is empty")
+            );
         }
-        format!("(type({map}) == map ? {all} : {})", at.fault_with_value("write an object"))
+        format!(
+            "(type({map}) == map ? {all} : {})",
+            at.fault_with_value("write an object")
+        )
     }
 }
 
@@ -285,8 +358,15 @@ fn list(words: &[&str]) -> String {
 
 /// Whether a text fits.
 fn matches(of: &str, pattern: &Pattern) -> String {
-    let except = pattern.except.as_ref().map(|except| format!(" && !{of}.matches({})", quoted(except)));
-    format!("{of}.matches({}){}", quoted(&pattern.fits), except.unwrap_or_default())
+    let except = pattern
+        .except
+        .as_ref()
+        .map(|except| format!(" && !{of}.matches({})", quoted(except)));
+    format!(
+        "{of}.matches({}){}",
+        quoted(&pattern.fits),
+        except.unwrap_or_default()
+    )
 }
 
 /// Whether a value without parts is right, and the remedy; `None` for other shapes, and where every value is right.

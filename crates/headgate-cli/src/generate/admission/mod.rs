@@ -50,7 +50,11 @@ pub(crate) fn documents() -> String {
     let mut text = HEADER.to_owned();
     text += "  variables:\n";
     for (name, expression) in &variables {
-        let _ = write!(text, "  - name: {name}\n    expression: |-\n{}", indented(expression, 6));
+        let _ = write!(
+            text,
+            "  - name: {name}\n    expression: |-\n{}",
+            indented(expression, 6)
+        );
     }
     text += "  validations:\n";
     for (name, _) in &faults {
@@ -91,7 +95,9 @@ spec: {policyName: headgate, validationActions: [Deny]}
 ";
 
 fn indented(text: &str, by: usize) -> String {
-    text.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect()
+    text.lines()
+        .map(|line| format!("{}{line}\n", " ".repeat(by)))
+        .collect()
 }
 
 /// The lists of a policy, which have an expression each: what an expression may cost is bounded.
@@ -102,15 +108,34 @@ fn faults() -> Vec<(&'static str, String)> {
     let root = shape();
     let mut groups = vec![
         ("of_guards", over("guards", &guard(root))),
-        ("of_settings", over("filters", &written(root, &policy(), Part::Without(&LISTS)))),
-        ("of_identify", over("filters", &written(root, &policy(), Part::Fields(&["identify"])))),
-        ("of_exempt", over("filters", &written(root, &policy(), Part::Fields(&["exempt"])))),
+        (
+            "of_settings",
+            over("filters", &written(root, &policy(), Part::Without(&LISTS))),
+        ),
+        (
+            "of_identify",
+            over("filters", &written(root, &policy(), Part::Fields(&["identify"]))),
+        ),
+        (
+            "of_exempt",
+            over("filters", &written(root, &policy(), Part::Fields(&["exempt"]))),
+        ),
     ];
-    if let Some(Shape::List { of: Shape::Object(limit), .. }) = root.shape("limits") {
+    if let Some(Shape::List {
+        of: Shape::Object(limit),
+        ..
+    }) = root.shape("limits")
+    {
         let own = Part::Without(&["match", "overrides"]);
         groups.push(("of_limits", over("filters", &limits(limit, own))));
-        groups.push(("of_match", over("filters", &limits(limit, Part::Fields(&["match"])))));
-        groups.push(("of_overrides", over("filters", &limits(limit, Part::Fields(&["overrides"])))));
+        groups.push((
+            "of_match",
+            over("filters", &limits(limit, Part::Fields(&["match"]))),
+        ));
+        groups.push((
+            "of_overrides",
+            over("filters", &limits(limit, Part::Fields(&["overrides"]))),
+        ));
     }
     groups
 }
