@@ -72,7 +72,7 @@ def pairs(path):
 
 def broken():
     """The broken configurations of the tests, with a limit where they have none, and the path of each one's mistake."""
-    unseen = {text for text, _ in pairs("crates/headgate-cli/tests/cli/inexpressible.txt")}
+    unseen = {text for text, _ in pairs("crates/headgate-cli/tests/cli/schema/inexpressible.txt")}
     for text, expected in pairs("crates/headgate-core/src/config/tests/broken.txt"):
         path = expected.split(" => ")[0]
         if text not in unseen and text.startswith("{"):

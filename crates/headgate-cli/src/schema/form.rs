@@ -187,7 +187,7 @@ pub(crate) fn duration(least: u64, most: u64) -> Pattern {
         } else {
             r"(\.[0-9]{1,3})?"
         };
-        let exact = if most % millis == 0 {
+        let exact = if most.is_multiple_of(millis) {
             r"(\.0{1,3})?"
         } else {
             fraction

@@ -3,6 +3,7 @@
 //! Each fault is `path: value: remedy; `. The expressions hold for values of every type: what they select they have
 //! asked for before. They use what Kubernetes 1.30 has. Not checked: conditions deeper than a `not` within a `not`.
 
+use super::part::{is_here, Part, Step};
 use crate::schema::{self, Pattern};
 use headgate_core::config::{Check, Form, Object, Rule, Shape, Test};
 
@@ -61,30 +62,6 @@ fn joined(a: &str, b: &str) -> String {
     }
 }
 
-/// Which fields of an object an expression is about.
-#[derive(Clone, Copy)]
-pub(super) enum Part<'p> {
-    All,
-    /// These fields alone.
-    Fields(&'p [&'p str]),
-    /// All but these, and the rules.
-    Without(&'p [&'p str]),
-}
-
-impl Part<'_> {
-    fn has(&self, name: &str) -> bool {
-        match self {
-            Part::All => true,
-            Part::Fields(names) => names.contains(&name),
-            Part::Without(names) => !names.contains(&name),
-        }
-    }
-
-    fn has_rules(&self) -> bool {
-        !matches!(self, Part::Fields(_))
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Writer {
     variables: usize,
@@ -104,7 +81,7 @@ impl Writer {
         let refused: Vec<&str> = object.rules.iter().flat_map(Rule::refused).copied().collect();
         let known: Vec<&str> = object.names().filter(|name| !refused.contains(name)).collect();
         let mut faults = Vec::new();
-        if part.has_rules() {
+        if is_here(part) {
             let names = list(&known);
             let path = match at.path.as_str() {
                 "\"\"" => "k".to_owned(),
@@ -119,22 +96,29 @@ impl Writer {
                 faults.extend(rule);
             }
         }
+        let rest = part.get(1..).unwrap_or_default();
+        let is_meant = |name: &str| match part.first() {
+            None => true,
+            Some(Step::Rules) => false,
+            Some(Step::Fields(names)) => names.contains(&name),
+        };
         self.around.push(object);
         for (name, shape) in object
             .fields
             .iter()
-            .filter(|(name, _)| known.contains(name) && part.has(name))
+            .filter(|(name, _)| known.contains(name) && is_meant(name))
         {
-            if let Some(inner) = self.value(shape, &at.field(name)) {
+            if let Some(inner) = self.value(shape, &at.field(name), rest) {
                 faults.push(format!("(\"{name}\" in {of} ? {inner} : \"\")"));
             }
         }
         self.around.pop();
         let faults = faults.join("\n+ ");
-        format!(
-            "(type({of}) == map ? {faults} : {})",
-            at.fault_with_value("write an object")
-        )
+        let other = match is_here(part) {
+            true => at.fault_with_value("write an object"),
+            false => "\"\"".to_owned(),
+        };
+        format!("(type({of}) == map ? {faults} : {other})")
     }
 
     fn rule(&mut self, rule: &Rule, at: &Value, refused: &[&str]) -> Option<String> {
@@ -210,7 +194,7 @@ impl Writer {
     }
 
     /// The faults of a value; `None` if every value is right, as far as it is known here.
-    fn value(&mut self, shape: &'static Shape, at: &Value) -> Option<String> {
+    fn value(&mut self, shape: &'static Shape, at: &Value, part: Part<'_>) -> Option<String> {
         Some(match shape {
             Shape::Object(object) => {
                 let depth = self
@@ -221,12 +205,12 @@ impl Writer {
                 if depth > 0 {
                     return None;
                 }
-                self.object(object, at, Part::All)
+                self.object(object, at, part)
             }
-            Shape::List { of, least, distinct } => self.list(of, *least, *distinct, at),
+            Shape::List { of, least, distinct } => self.list(of, (*least, *distinct), at, part),
             Shape::Map { keys, of, least } => self.map(*keys, of, *least, at),
             Shape::Either(Shape::Object(_), Shape::List { of, least, .. }) => {
-                self.one_or_list(of, *least, at)
+                self.one_or_list(of, *least, at, part)
             }
             Shape::Either(a, b @ (Shape::List { .. } | Shape::Object(_))) => {
                 let is = if matches!(b, Shape::Object(_)) {
@@ -234,8 +218,8 @@ impl Writer {
                 } else {
                     "list"
                 };
-                let inner = self.value(b, at).unwrap_or_else(|| "\"\"".to_owned());
-                let other = self.value(a, at).unwrap_or_else(|| "\"\"".to_owned());
+                let inner = self.value(b, at, part).unwrap_or_else(|| "\"\"".to_owned());
+                let other = self.value(a, at, part).unwrap_or_else(|| "\"\"".to_owned());
                 format!("(type({}) == {is} ? {inner} : {other})", at.of)
             }
             Shape::Either(a, b) => {
@@ -254,7 +238,13 @@ impl Writer {
         })
     }
 
-    fn list(&mut self, of: &'static Shape, least: usize, distinct: bool, at: &Value) -> String {
+    fn list(
+        &mut self,
+        of: &'static Shape,
+        (least, distinct): (usize, bool),
+        at: &Value,
+        part: Part<'_>,
+    ) -> String {
         let list = &at.of;
         let item = self.variable();
         let path = joined(
@@ -267,14 +257,15 @@ impl Writer {
                 of: item.clone(),
                 path,
             },
+            part,
         );
         let mut faults = Vec::new();
-        if least > 0 {
+        if least > 0 && is_here(part) {
             let remedy = at.fault(&format!("write at least {least}"));
             faults.push(format!("(size({list}) >= {least} ? \"\" : {remedy})"));
         }
         // Of long lists the comparison would cost too much.
-        if distinct {
+        if distinct && is_here(part) {
             faults.push(twice(at));
         }
         if let Some(inner) = inner {
@@ -285,14 +276,15 @@ impl Writer {
         } else {
             faults.join("\n+ ")
         };
-        format!(
-            "(type({list}) == list ? {faults} : {})",
-            at.fault_with_value("write a list")
-        )
+        let other = match is_here(part) {
+            true => at.fault_with_value("write a list"),
+            false => "\"\"".to_owned(),
+        };
+        format!("(type({list}) == list ? {faults} : {other})")
     }
 
     /// An object, or a list of such.
-    fn one_or_list(&mut self, of: &'static Shape, least: usize, at: &Value) -> String {
+    fn one_or_list(&mut self, of: &'static Shape, least: usize, at: &Value, part: Part<'_>) -> String {
         let item = self.variable();
         let (value, list) = (&at.of, as_list(&at.of));
         let index =
@@ -305,10 +297,15 @@ impl Writer {
                     of: item.clone(),
                     path,
                 },
+                part,
             )
             .unwrap_or_else(|| "\"\"".to_owned());
+        let inner = format!("{list}.map({item}, {inner}).join(\"\")");
+        if !is_here(part) {
+            return inner;
+        }
         let remedy = at.fault(&format!("write at least {least}"));
-        format!("((size({list}) >= {least} ? \"\" : {remedy})\n+ {list}.map({item}, {inner}).join(\"\"))")
+        format!("((size({list}) >= {least} ? \"\" : {remedy})\n+ {inner})")
     }
 
     fn map(&mut self, keys: Form, of: &'static Shape, least: usize, at: &Value) -> String {
@@ -326,7 +323,7 @@ impl Writer {
                 inner.fault(pattern.remedy.trim_end())
             ));
         }
-        faults.extend(self.value(of, &inner));
+        faults.extend(self.value(of, &inner, &[]));
         let mut all = format!("{map}.map({key}, {}).join(\"\")", faults.join(" + "));
         if least > 0 {
             all = format!(
@@ -342,7 +339,7 @@ impl Writer {
 }
 
 /// A fault if a short list has equal elements.
-pub(super) fn twice(at: &Value) -> String {
+fn twice(at: &Value) -> String {
     let (list, remedy) = (&at.of, at.fault("an element is there twice; remove one"));
     format!("(size({list}) > 20 || {list}.all(k, {list}.exists_one(o, o == k)) ? \"\" : {remedy})")
 }

@@ -5,9 +5,11 @@
 //! (`failurePolicy: Ignore`), since other people's resources are of the same kinds.
 
 mod cel;
+mod part;
 
-use cel::{Part, Value, Writer};
+use cel::{Value, Writer};
 use headgate_core::config::{shape, Object, Shape};
+use part::Step;
 use std::fmt::Write as _;
 
 /// The policies in an object of any of the four kinds, as CEL. A plugin is Headgate's if its name begins so. A text may be
@@ -39,16 +41,25 @@ const IS_GUARD: &str = r#"(type(p) == map && ("role" in p ? p["role"] == "redis_
 /// The documents, as they are applied.
 pub(crate) fn documents() -> String {
     let mut variables = vec![
-        ("values", VALUES.to_owned()),
-        ("plugins", PLUGINS.to_owned()),
-        ("policies", POLICIES.to_owned()),
-        ("guards", format!("variables.policies.filter(p, {IS_GUARD})")),
-        ("filters", format!("variables.policies.filter(p, !{IS_GUARD})")),
+        ("values".to_owned(), VALUES.to_owned()),
+        ("plugins".to_owned(), PLUGINS.to_owned()),
+        ("policies".to_owned(), POLICIES.to_owned()),
+        (
+            "guards".to_owned(),
+            format!("variables.policies.filter(p, {IS_GUARD})"),
+        ),
+        (
+            "filters".to_owned(),
+            format!("variables.policies.filter(p, !{IS_GUARD})"),
+        ),
     ];
-    let faults = faults();
-    variables.extend(faults.iter().map(|(name, text)| (*name, text.clone())));
+    let mut all = Vec::new();
+    for (index, expression) in faults().into_iter().enumerate() {
+        all.push(format!("variables.faults{index}"));
+        variables.push((format!("faults{index}"), expression));
+    }
+    variables.push(("faults".to_owned(), format!("[{}].join(\"\")", all.join(", "))));
     let mut text = HEADER.to_owned();
-    text += "  variables:\n";
     for (name, expression) in &variables {
         let _ = write!(
             text,
@@ -56,21 +67,7 @@ pub(crate) fn documents() -> String {
             indented(expression, 6)
         );
     }
-    text += "  validations:\n";
-    for (name, _) in &faults {
-        let found = format!("variables.{name}");
-        // One line of at most 5 KB, which is what Kubernetes takes.
-        let message = format!(
-            "\"Headgate's policy: \" + (size({found}) > 2000 ? {found}.substring(0, 2000) + \"…\" : {found}).replace(\"\\n\", \" \") \
-             + \"headgate check explains it\""
-        );
-        let _ = write!(
-            text,
-            "  - expression: {found} == \"\"\n    messageExpression: |-\n{}    reason: Invalid\n",
-            indented(&message, 6)
-        );
-    }
-    text + BINDING
+    text + VALIDATION
 }
 
 const HEADER: &str = r"# Kubernetes refuses a policy with a mistake at `kubectl apply`: no webhook, no server. Kubernetes 1.30 or later. Made by
@@ -85,14 +82,23 @@ spec:
     - {apiGroups: [extensions.istio.io], apiVersions: ['*'], operations: [CREATE, UPDATE], resources: [wasmplugins]}
     - {apiGroups: [networking.istio.io], apiVersions: ['*'], operations: [CREATE, UPDATE], resources: [envoyfilters]}
     - {apiGroups: [gateway.envoyproxy.io], apiVersions: ['*'], operations: [CREATE, UPDATE], resources: [envoyextensionpolicies, envoypatchpolicies]}
+  variables:
 ";
 
-const BINDING: &str = r"---
+/// The message is one line of at most 5 KB, which is what Kubernetes takes.
+const VALIDATION: &str = r#"  validations:
+  - expression: variables.faults == ""
+    reason: Invalid
+    messageExpression: |-
+      "Headgate's policy: "
+      + (size(variables.faults) > 2000 ? variables.faults.substring(0, 2000) + "…; " : variables.faults).replace("\n", " ")
+      + "headgate check explains it"
+---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
 metadata: {name: headgate}
 spec: {policyName: headgate, validationActions: [Deny]}
-";
+"#;
 
 fn indented(text: &str, by: usize) -> String {
     text.lines()
@@ -100,82 +106,24 @@ fn indented(text: &str, by: usize) -> String {
         .collect()
 }
 
-/// The lists of a policy, which have an expression each: what an expression may cost is bounded.
-const LISTS: [&str; 3] = ["identify", "exempt", "limits"];
-
-/// Each group of faults by its name.
-fn faults() -> Vec<(&'static str, String)> {
+/// The faults of policies, in expressions that are short enough to be compiled.
+fn faults() -> Vec<String> {
     let root = shape();
-    let mut groups = vec![
-        ("of_guards", over("guards", &guard(root))),
-        (
-            "of_settings",
-            over("filters", &written(root, &policy(), Part::Without(&LISTS))),
-        ),
-        (
-            "of_identify",
-            over("filters", &written(root, &policy(), Part::Fields(&["identify"]))),
-        ),
-        (
-            "of_exempt",
-            over("filters", &written(root, &policy(), Part::Fields(&["exempt"]))),
-        ),
-    ];
-    if let Some(Shape::List {
-        of: Shape::Object(limit),
-        ..
-    }) = root.shape("limits")
-    {
-        let own = Part::Without(&["match", "overrides"]);
-        groups.push(("of_limits", over("filters", &limits(limit, own))));
-        groups.push((
-            "of_match",
-            over("filters", &limits(limit, Part::Fields(&["match"]))),
-        ));
-        groups.push((
-            "of_overrides",
-            over("filters", &limits(limit, Part::Fields(&["overrides"]))),
-        ));
-    }
-    groups
-}
-
-fn policy() -> Value {
-    Value {
+    let policy = Value {
         of: "p".to_owned(),
         path: "\"\"".to_owned(),
+    };
+    let mut faults = vec![over("guards", &guard(root))];
+    for part in part::parts(root) {
+        let written = Writer::default().object(root, &policy, &part);
+        faults.push(over("filters", &written));
     }
-}
-
-fn written(object: &'static Object, at: &Value, part: Part<'_>) -> String {
-    Writer::default().object(object, at, part)
+    faults
 }
 
 /// The faults of the policies of one kind.
 fn over(policies: &str, faults: &str) -> String {
     format!("variables.{policies}.map(p,\n{faults}).join(\"\")")
-}
-
-/// The faults of the limits, as far as they are in these of their fields.
-fn limits(limit: &'static Object, part: Part<'_>) -> String {
-    let at = Value {
-        of: "l".to_owned(),
-        path: "\"limits[\" + string(p[\"limits\"].indexOf(l)) + \"]\"".to_owned(),
-    };
-    let faults = written(limit, &at, part);
-    let is_list = r#"type(p) == map && "limits" in p && type(p["limits"]) == list"#;
-    let all = Value {
-        of: "p[\"limits\"]".to_owned(),
-        path: "\"limits\"".to_owned(),
-    };
-    let (twice, wrong) = match part {
-        Part::Without(_) => (
-            cel::twice(&all) + " + ",
-            r#"(type(p) == map && "limits" in p ? (type(p["limits"]) == list ? "limits: write at least 1; " : "limits: write a list; ") : "")"#,
-        ),
-        _ => (String::new(), r#""""#),
-    };
-    format!("({is_list} && size(p[\"limits\"]) > 0 ? {twice}p[\"limits\"].map(l,\n{faults}).join(\"\") : {wrong})")
 }
 
 /// The guard's configuration has `role` and `redis.key_prefix` alone.
@@ -192,11 +140,11 @@ fn guard(root: &'static Object) -> String {
                 of: "p[\"redis\"]".to_owned(),
                 path: "\"redis\"".to_owned(),
             };
-            written(redis, &at, Part::Fields(&["key_prefix"]))
+            Writer::default().object(redis, &at, &[Step::Fields(vec!["key_prefix"])])
         }
         _ => "\"\"".to_owned(),
     };
     let top = unknown("p", "", r#"["role", "redis"]"#);
     let inner = unknown("p[\"redis\"]", "redis.", r#"["key_prefix"]"#);
-    format!("{top}\n+ (\"redis\" in p ? {prefix} + (type(p[\"redis\"]) == map ? {inner} : \"\") : \"\")")
+    format!("{top}\n+ (\"redis\" in p ? {prefix} + (type(p[\"redis\"]) == map ? {inner} : \"redis: write an object; \") : \"\")")
 }
