@@ -4,6 +4,7 @@ import re
 
 import admission
 import gateway_changes
+import generated
 import manifests
 from alerts import Prometheus
 from cluster import Cluster, get, wait
@@ -21,6 +22,7 @@ def run(report):
     mesh = EnvoyGateway(cluster)
     manifests.gateway(report, mesh)
     admission.check(report, cluster, "gateway", "EnvoyExtensionPolicy", "EnvoyPatchPolicy")
+    generated.gateway(report, mesh)
     manifests.kustomize(report, cluster)
     mesh.apply("gateway.yaml", "policy.yaml", "redis-call.yaml")
     cluster.apply(ROUTE)

@@ -2,6 +2,7 @@
 import os
 
 import admission
+import generated
 import istio_changes
 import istio_gateway
 import istio_sidecars
@@ -20,6 +21,7 @@ def run(report):
     istio = Istio(cluster)
     manifests.istio(report, istio)
     admission.check(report, cluster, "istio", "WasmPlugin", "EnvoyFilter")
+    generated.istio(report, istio)
     if not only or "gateway" in only:
         istio_gateway.one_gateway(report, istio).end()
         istio.remove("gateway.yaml")
