@@ -2,7 +2,9 @@
 import os
 import re
 
+import admission
 import gateway_changes
+import generated
 import manifests
 from alerts import Prometheus
 from cluster import Cluster, get, wait
@@ -19,6 +21,8 @@ def run(report):
     cluster.upstream()
     mesh = EnvoyGateway(cluster)
     manifests.gateway(report, mesh)
+    admission.check(report, cluster, "gateway", "EnvoyExtensionPolicy", "EnvoyPatchPolicy")
+    generated.gateway(report, mesh)
     manifests.kustomize(report, cluster)
     mesh.apply("gateway.yaml", "policy.yaml", "redis-call.yaml")
     cluster.apply(ROUTE)

@@ -1,6 +1,8 @@
 """The part `istio`: one API server and one istiod for all its tests."""
 import os
 
+import admission
+import generated
 import istio_changes
 import istio_gateway
 import istio_sidecars
@@ -18,6 +20,8 @@ def run(report):
     cluster.upstream()
     istio = Istio(cluster)
     manifests.istio(report, istio)
+    admission.check(report, cluster, "istio", "WasmPlugin", "EnvoyFilter")
+    generated.istio(report, istio)
     if not only or "gateway" in only:
         istio_gateway.one_gateway(report, istio).end()
         istio.remove("gateway.yaml")

@@ -14,7 +14,9 @@
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
 //! - `doctor`: whether an Envoy counts requests, and if not, why.
+//! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
 //! - `import`: other limiters' configurations.
+//! - `schema`: the JSON Schema of a policy.
 //! - `patch`: Headgate in an Envoy configuration that is there, and out of it.
 //! - `parts` and `redis_options`: Headgate's pieces of an Envoy configuration, for the subcommands that write one.
 //! - `input`, `policies` and `table`: what several subcommands share.
@@ -62,6 +64,7 @@ mod explain;
 mod fault;
 mod find;
 mod find_kubernetes;
+mod generate;
 mod hash;
 mod import;
 mod input;
@@ -76,6 +79,7 @@ mod redis_options;
 mod replay;
 mod report;
 mod request;
+mod schema;
 mod show;
 mod simulate;
 mod store;
@@ -144,6 +148,16 @@ enum Command {
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
     Import(import::ImportArgs),
+    /// Print manifests for Istio, Envoy Gateway or plain Kubernetes, from one policy
+    ///
+    /// What remains to be done by hand (module, Secret, pods) is on standard error.
+    #[command(
+        after_help = "Example: headgate generate istio --policy policy.yaml --redis redis://redis:6379 | kubectl apply -f -"
+    )]
+    Generate(generate::GenerateArgs),
+    /// Print the JSON Schema of a policy, with which editors complete and check it
+    #[command(after_help = "Example: headgate schema > policy.schema.json")]
+    Schema(schema::SchemaArgs),
     /// Show a client's counters: what is used, what is left, and when it comes back
     #[command(
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
@@ -209,6 +223,8 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
         Command::Simulate(args) => simulate::run(&args),
         Command::Hash(args) => hash::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Show(args) => show::show(&args),
         Command::Reset(args) => show::reset(&args),
         Command::Override(args) => overrides::run(&args),

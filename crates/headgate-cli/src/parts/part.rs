@@ -203,7 +203,7 @@ impl Part {
     }
 
     /// In one line, as YAML with few quotes.
-    fn flow(&self) -> String {
+    pub fn flow(&self) -> String {
         match self {
             Part::Scalar { text, style } => match style {
                 ScalarStyle::Plain => text.clone(),

@@ -213,7 +213,7 @@ fn at(name: &str) -> impl Fn((usize, String)) -> Failure + '_ {
 }
 
 /// The policy, and its text as a part; `None` if it has errors, which are printed.
-fn policy(name: &str) -> Result<Option<(Policy, parts::Part)>, Failure> {
+pub(crate) fn policy(name: &str) -> Result<Option<(Policy, parts::Part)>, Failure> {
     let text = input::read(name)?;
     let (report, plugins) = check::check(&text, false);
     if !report.findings.is_empty() {
@@ -240,7 +240,7 @@ fn policy(name: &str) -> Result<Option<(Policy, parts::Part)>, Failure> {
     };
     match plugin {
         Plugin::Filter(policy) if policy.redis.native.is_some() => {
-            fail("redis.native is for Higress, and not for an Envoy that can be patched; remove it")
+            fail("redis.native is for Higress alone; remove it")
         }
         Plugin::Filter(policy) => Ok(Some((*policy, parts::written(&text, node)))),
         Plugin::RedisCall { .. } => fail("the configuration of role redis_call, which `headgate patch` writes by itself; give a policy with limits"),
