@@ -3,7 +3,8 @@
 # make stop   stops both
 # make cli    the native command, as target/headgate
 # make image  the filter as an OCI image layout, target/image, for Istio and Envoy Gateway
-# make release  modules, images, bills of materials and checksums, in target/release-VERSION; FORCE=1 from any tree
+# make release  modules, images, the command for x86-64 and arm64, manifests, dashboards, schema, bills of materials and
+#             checksums, in target/release-VERSION; FORCE=1 from any tree
 # make publish-check   checks that the crates for crates.io can be published
 # make deny   checks licences, bans and sources of the crates, by deny.toml
 # make test   every check and every test, except the slow ones
@@ -38,7 +39,7 @@ THREADS   := --test-threads 4
 ALL       := --workspace --features redis-call/higress
 
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-meshes test-client test-dashboard test-higress chaos fuzz \
-	bench bench-pairs lint lint-apart build build-fault-injection build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-meshes setup-dashboard setup-bench clean
+	bench bench-pairs lint lint-apart build build-fault-injection build-higress build-example build-cli build-commands cli image release publish-check deny dashboard setup setup-run setup-release setup-meshes setup-dashboard setup-bench clean
 
 run: setup-run build cli
 	@scripts/run.sh start
@@ -56,7 +57,7 @@ test: lint deny build build-fault-injection build-higress build-example build-cl
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
 test-all: lint deny build build-fault-injection build-higress build-example build-cli test-size
-	@scripts/setup.sh sbom
+	@$(MAKE) --no-print-directory build-commands
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
@@ -135,9 +136,10 @@ lint-apart: setup-bench
 # Only a cdylib: if an rlib is built with it, it is larger. Small functions are inlined although the module is optimised
 # for size: this saves a tenth of the instructions of a request. Panic messages contain no paths of this machine, and for a
 # file of a crate only the crate's name.
-WASM_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
+PATH_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
 	--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/index.crates.io-1949cf8c6b5b557f= \
-	--remap-path-prefix=$(CURDIR)=. -Cllvm-args=-inline-threshold=30
+	--remap-path-prefix=$(CURDIR)=.
+WASM_FLAGS := $(PATH_FLAGS) -Cllvm-args=-inline-threshold=30
 WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 	cargo rustc $(LOCKED) -p headgate --release --lib --target wasm32-wasip1 --crate-type cdylib
 
@@ -180,6 +182,17 @@ fuzz: setup-fuzz
 			-- -runs=$(or $(RUNS),$$runs) -max_len=4096 -print_final_stats=1 || exit 1; \
 	done
 
+# The command for each CPU, linked statically: it runs on any Linux. Rust brings the linker and the C library.
+COMMAND_TARGETS := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+build-commands: setup-release
+	CC_x86_64_unknown_linux_musl=x86_64-linux-gnu-gcc CC_aarch64_unknown_linux_musl=aarch64-linux-gnu-gcc \
+		CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
+		RUSTFLAGS="$(PATH_FLAGS)" cargo build $(LOCKED) -p headgate-cli --release --bin headgate $(addprefix --target ,$(COMMAND_TARGETS))
+	@for target in $(COMMAND_TARGETS); do \
+		mkdir -p target/commands/$${target%%-*}; \
+		cp $(CARGO_OUT)/$$target/release/headgate target/commands/$${target%%-*}/headgate; \
+	done
+
 cli: setup-run
 	cargo build $(LOCKED) -p headgate-cli --release --bin headgate
 	@mkdir -p target
@@ -191,7 +204,7 @@ image: build
 # The checks come first, so that a refused release builds nothing. The crates are those of the lock file.
 release: setup-run
 	@scripts/release.sh check
-	@CI=1 $(MAKE) --no-print-directory deny build build-higress
+	@CI=1 $(MAKE) --no-print-directory deny build build-higress build-commands
 	@scripts/release.sh write
 
 # Checks that the published crate (only redis-call) builds from its package.
@@ -204,6 +217,9 @@ deny:
 
 setup:
 	@scripts/setup.sh test
+
+setup-release: setup-run
+	@scripts/setup.sh release
 
 setup-meshes:
 	@scripts/setup.sh meshes
