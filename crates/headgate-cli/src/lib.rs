@@ -4,7 +4,7 @@
 //! the result. [`main`] runs the command line of the process, [`run`] any other.
 //!
 //! # Layout
-//! - `check`, with `report`: errors and warnings with line and path. `document` and `find` read the file; `advice` is
+//! - `check`, with `report`: errors and warnings with line and path. `document`, `document_plain` and `find` read the file; `advice` is
 //!   about the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy
 //!   around it.
 //! - `explain`, with `request`, `reasons` and `charges`: which limits apply to one request.
@@ -51,6 +51,7 @@ mod content;
 mod counters;
 mod doctor;
 mod document;
+mod document_plain;
 mod envoy;
 mod envoy_addresses;
 mod envoy_bootstrap;
