@@ -333,13 +333,13 @@ impl Node {
         let mut here = self;
         for step in steps(path) {
             match step {
-                Step::Field(name) => {
+                PathStep::Field(name) => {
                     let Some(entry) = here.entries().iter().rev().find(|entry| entry.key == name) else {
                         break;
                     };
                     (place, here) = (entry.key_place, &entry.value);
                 }
-                Step::Element(index) => {
+                PathStep::Element(index) => {
                     let Some(item) = here.items().get(index) else {
                         break;
                     };
@@ -362,13 +362,13 @@ pub fn camel_case(name: &str) -> String {
     })
 }
 
-enum Step {
+enum PathStep {
     Field(String),
     Element(usize),
 }
 
 /// The steps of a path as [`headgate_core::config::ConfigError::path`] has it.
-fn steps(path: &str) -> Vec<Step> {
+fn steps(path: &str) -> Vec<PathStep> {
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
@@ -377,16 +377,16 @@ fn steps(path: &str) -> Vec<Step> {
             let mut names = serde_json::Deserializer::from_str(quoted).into_iter::<String>();
             let Some(Ok(name)) = names.next() else { break };
             let end = names.byte_offset() + 1; // the bracket
-            steps.push(Step::Field(name));
+            steps.push(PathStep::Field(name));
             rest = quoted.get(end..).unwrap_or_default();
         } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             let Ok(index) = index.parse() else { break };
-            steps.push(Step::Element(index));
+            steps.push(PathStep::Element(index));
             rest = after;
         } else {
             let end = rest.find(['.', '[']).unwrap_or(rest.len());
             let (name, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
-            steps.push(Step::Field(name.to_owned()));
+            steps.push(PathStep::Field(name.to_owned()));
             rest = after;
         }
     }
