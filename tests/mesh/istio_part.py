@@ -25,6 +25,8 @@ def run(report):
         istio_sidecars.run(report, istio)
     if not only or "changes" in only:
         cluster.apply(istio_gateway.SERVICE)
+        istio.route("upstream.example", 8000)
         prometheus = Prometheus(cluster, "127.0.0.1:15014")
+        places = istio_changes.places(istio)
         for form in istio_changes.FORMS:
-            istio_changes.changes(report, istio, form, prometheus)
+            istio_changes.changes(report, istio, form, places, prometheus)
