@@ -67,7 +67,9 @@ test-all: lint deny build build-drill build-higress build-example build-cli test
 		else $(MAKE) --no-print-directory test-meshes; fi
 
 # See tests/mesh/run.py. Setup, build and modules first: what runs in the sandbox reaches no network.
-test-meshes: setup-meshes build build-drill build-cli
+test-meshes:
+	@python3 tests/mesh/run.py --check $(MESH)
+	@$(MAKE) --no-print-directory setup-meshes build build-drill build-cli
 	@python3 tests/mesh/run.py $(MESH)
 
 # How large the module may get.

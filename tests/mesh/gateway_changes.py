@@ -51,14 +51,18 @@ def changes(report, mesh, form, prometheus):
     edge = on.places[0]
     wait("counts by Redis", edge.counts, log=pod.log)
     prometheus.watch(pod, 19001)
-    with report.test(f"gateway_{form.lower()}_alerts_are_quiet_before"):
-        time.sleep(5)
-        expect(not prometheus.quiet(), f"alerts without a cause: {prometheus.quiet()}")
     name, is_file = form.lower(), form == "EnvoyPatchPolicy"
     policy = ("envoypatchpolicy", "headgate-filter") if is_file else ("envoyextensionpolicy", "headgate")
 
     def status():
         return [one for one in mesh.conditions(*policy) if one[1] != "True"]
+
+    with report.test(f"gateway_{name}_counts_and_alerts_are_quiet"):
+        found = edge.ask(edge.client(), 105)["kinds"]
+        expect(found == {"passed": 100, "denied": 5}, f"105 calls of one key: {found}")
+        expect(mesh.conditions(*policy) and not status(), f"conditions: {mesh.conditions(*policy)}")
+        time.sleep(5)
+        expect(not prometheus.quiet(), f"alerts without a cause: {prometheus.quiet()}")
 
     with report.test(f"gateway_{name}_new_policy_loses_nothing"):
         found = on.under_load("a new policy", lambda: on.policy(rate("90/minute")), limit=90)

@@ -111,7 +111,9 @@ def changes(report, istio, form, on_places, prometheus):
     for place in on.places:
         wait("Redis", lambda: place.counts(), log=place.pod.log)
         prometheus.watch(place.pod, 15020)
-    with report.test(f"istio_{name}_alerts_are_quiet_before"):
+    with report.test(f"istio_{name}_counts_and_alerts_are_quiet"):
+        found = on.each(lambda place: place.ask(place.client(), 105)["kinds"])
+        expect(all(kinds == {"passed": 100, "denied": 5} for kinds in found), f"105 calls of one client: {found}")
         time.sleep(5)
         expect(not prometheus.quiet(), f"alerts without a cause: {prometheus.quiet()}")
 

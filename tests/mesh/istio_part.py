@@ -20,7 +20,6 @@ def run(report):
     manifests.istio(report, istio)
     if not only or "gateway" in only:
         istio_gateway.one_gateway(report, istio).end()
-        istio.remove("gateway.yaml")
     if not only or "sidecars" in only:
         istio_sidecars.run(report, istio)
     if not only or "changes" in only:
