@@ -128,9 +128,10 @@ def changes(report, mesh, form, prometheus):
 
     with report.test(f"gateway_{name}_new_version_loses_nothing"):
         # The next module beside this one, in the same ConfigMap, and in the running pod after the kubelet's sync.
-        mesh.cluster.kubectl("delete", "configmap", "headgate-module", "-n", NAMESPACE)
-        mesh.cluster.kubectl("create", "configmap", "headgate-module", "-n", NAMESPACE, f"--from-file={ROOT}/target/headgate.wasm",
-                             f"--from-file=headgate-next.wasm={ROOT}/target/headgate-drill.wasm")
+        modules = mesh.cluster.kubectl("create", "configmap", "headgate-module", "-n", NAMESPACE, "--dry-run=client", "-o", "yaml",
+                                       f"--from-file={ROOT}/target/headgate.wasm",
+                                       f"--from-file=headgate-next.wasm={ROOT}/target/headgate-drill.wasm")
+        mesh.cluster.kubectl("replace", "-f", "-", stdin=modules)
         pod.refresh("headgate-module")
         found = on.under_load("a new version, redis-call.yaml first", lambda: on.call("headgate-next.wasm"))
         nothing_lost(found, "a new version for redis-call.yaml")

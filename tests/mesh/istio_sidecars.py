@@ -1,7 +1,6 @@
 """Istio's sidecars: pods in network namespaces with captured traffic and mutual TLS; the shipped sidecar.yaml and
 redis-call.yaml, unchanged. Callers are identified by their SPIFFE identity."""
 import re
-import time
 
 from cluster import Failed, wait
 from istio import EDGE
@@ -120,9 +119,10 @@ def behind_gateway(report, istio, orders):
                 raise Failed("sidecar.yaml has no overrides")
             return found
         istio.apply("sidecar.yaml", change=without)
-        time.sleep(3)
+        wait("the policy", lambda: "unlimited" not in orders.admin("config_dump"), log=orders.log)
         kinds = [users(70, user)["kinds"] for user in ("dan", "eva", "fay")]
         expect(sum(one.get("passed", 0) for one in kinds) <= 105, f"70 calls of each of three: {kinds}")
         istio.apply("sidecar.yaml")
+        wait("the shipped policy", lambda: "unlimited" in orders.admin("config_dump"), log=orders.log)
     edge.end()
     istio.remove("gateway.yaml")
