@@ -1,5 +1,6 @@
 """Changes under load, for every mesh and form: what callers get, whether counters continue, and what a proxy does that
 starts right after the change."""
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,6 +28,9 @@ class Place:
     def ask(self, client, amount, pod=None):
         """Requests of one client, as fast as answers come."""
         raise NotImplementedError
+
+    def warm(self):
+        """What a place needs after its filter was put in."""
 
     def load(self, seconds):
         """Requests at RATE, of clients whose quotas they do not use up."""
@@ -102,9 +106,28 @@ class Changes:
         with ThreadPoolExecutor(len(places)) as pool:
             return list(pool.map(work, places))
 
+    def policy(self, *changes):
+        """Applies the manifests with the filter, changed; without a change, as they are shipped."""
+        raise NotImplementedError
+
+    def call(self):
+        """Applies redis-call.yaml."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def test(self, name):
+        """A test after which the shipped manifests are in place again."""
+        with self.report.test(name):
+            try:
+                yield
+            finally:
+                self.call()
+                self.policy()
+                self.settle()
+
     def settle(self, limit="100"):
         """Waits until the policy with this limit is in place everywhere."""
-        wait(f"the limit {limit}", lambda: all(one == limit for one in self.each(lambda place: place.limit())), log=self.places[0].pod.log)
+        wait(f"the limit {limit}", lambda: all(one == limit for one in self.each(lambda place: place.limit())))
 
     def under_load(self, what, change, seconds=SECONDS, starts=True, limit=100):
         """The change two seconds into a load, while one client's counter shows whether it continues: 40 calls before and,

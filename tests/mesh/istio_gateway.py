@@ -79,9 +79,9 @@ def one_gateway(report, istio):
     dump.write_text(pod.admin("config_dump"))
     with report.test("istioctl_shows_what_the_walk_through_looks_for"):
         # By a dump in place of the pod's name, which needs a kubelet.
-        for what, names in (("bootstrap", ["internal_listener"]), ("listeners", ["redis_call"]), ("clusters", ["redis_call", "redis "]),
-                            ("ecds", ["headgate-redis-call", "headgate-gateway"])):
-            out = run(BIN / "istioctl", "proxy-config", what, "--file", dump)
+        for what, names in (("bootstrap", ["internal_listener"]), ("listeners -o json", ['"redis_call"']),
+                            ("clusters", ["redis_call", "redis "]), ("ecds", ["headgate-redis-call", "headgate-gateway"])):
+            out = run(BIN / "istioctl", "proxy-config", *what.split(), "--file", dump)
             expect(all(name in out for name in names), f"proxy-config {what}: {names} in {out[:1000]}")
     with report.test("istio_gateway_counts_by_an_envoy_filter"):
         istio.remove("gateway.yaml")

@@ -5,9 +5,13 @@ import istio_changes
 import istio_gateway
 import istio_sidecars
 import manifests
+import shapes
 from alerts import Prometheus
 from cluster import Cluster
 from istio import Istio
+
+# In the fast tests endpoints are in the cluster itself.
+DISCOVERED = [".static_resources.clusters/*bound|*.type", ".static_resources.clusters/*bound|*.load_assignment"]
 
 
 def run(report):
@@ -20,8 +24,12 @@ def run(report):
     manifests.istio(report, istio)
     if not only or "gateway" in only:
         istio_gateway.one_gateway(report, istio).end()
+        # The pod's own name and address; a version that only a release of Istio has in it.
+        shapes.compare(report, cluster.dir, "istio-bootstrap", "config-of-gateway.json", [".node.id", ".node.metadata.ISTIO_VERSION"])
+        shapes.compare(report, cluster.dir, "istio-gateway", "config-of-gateway.json", DISCOVERED)
     if not only or "sidecars" in only:
         istio_sidecars.run(report, istio)
+        shapes.compare(report, cluster.dir, "istio-sidecar", "config-of-sidecar.json", DISCOVERED)
     if not only or "changes" in only:
         cluster.apply(istio_gateway.SERVICE)
         istio.route("upstream.example", 8000)

@@ -7,6 +7,7 @@ import itertools
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -126,6 +127,7 @@ class Pod:
         containers = spec["containers"] + spec.get("initContainers", [])
         container = next(one for one in containers if one["name"] == name)
         root = self.cluster.dir / f"pod-{self.name}"
+        shutil.rmtree(root, ignore_errors=True)   # of an earlier pod with this name
         self.volumes = {one["name"]: root / one["name"] for one in spec.get("volumes", [])}
         for volume in spec.get("volumes", []):
             self.volume(volume, self.volumes[volume["name"]])
