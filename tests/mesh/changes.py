@@ -99,12 +99,12 @@ class Changes:
     """One form of the filter in running proxies."""
     def __init__(self, report, form, places):
         self.report, self.form, self.places = report, form, places
+        # Threads that live on: Envoy ends with the thread that started it.
+        self.pool = ThreadPoolExecutor(len(places))
 
-    def each(self, work, places=None):
+    def each(self, work):
         """`work` for each place, at the same time."""
-        places = places or self.places
-        with ThreadPoolExecutor(len(places)) as pool:
-            return list(pool.map(work, places))
+        return list(self.pool.map(work, self.places))
 
     def policy(self, *changes):
         """Applies the manifests with the filter, changed; without a change, as they are shipped."""

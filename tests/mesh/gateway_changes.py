@@ -11,7 +11,7 @@ from sandbox import ROOT
 
 FORMS = {"EnvoyExtensionPolicy": "policy.yaml", "EnvoyPatchPolicy": "policy-filter.yaml"}
 MODULE = "/etc/headgate/module/headgate.wasm"
-ALWAYS = replace("{url: registry.example.com/headgate:", "{pullPolicy: Always, url: registry.example.com/headgate:")
+ALWAYS = replace("code: {type: Image, ", "code: {type: Image, pullPolicy: Always, ")
 
 
 def file(name):
