@@ -10,7 +10,7 @@
 # make test-envoy ENVOY_VERSION=1.36.2   the end-to-end tests on another Envoy, which it fetches
 # make test-valkey   what asks Redis, on Valkey in its place; VALKEY_VERSION=9.1.2 for one of its versions
 # make test-meshes   the manifests in real meshes: Istio's and Envoy Gateway's control planes on a Kubernetes API server,
-#             built once into .tools/mesh (Go, 10 GB, 20 minutes on two cores). MESH=istio, gateway, func-e, ratelimit or
+#             built once into .tools/mesh (Go, 11 GB, 33 minutes of CPU time). MESH=istio, gateway, func-e, ratelimit or
 #             clients runs one part. Part of `make test-all`, unless SKIP_MESHES=1
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 200,000 histories, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp

@@ -101,7 +101,7 @@ for program; do there "$program" || missing="$missing $program"; done
 go_is_there
 [ -z "$check" ] || exit 0
 mkdir -p "$bin"
-say "building into .tools/mesh, once; about 10 GB with Go's caches, and on two cores:"
+say "building into .tools/mesh, once; about 11 GB with Go's caches, and on two cores without other work:"
 for program in $missing; do say "  $(about "$program")"; done
 for program in $missing; do
     say "$(about "$program") …"
