@@ -63,7 +63,14 @@ class Prometheus:
                 states = self.query("ALERTS")
                 raise Failed(f"the alert {alert}{selector} has not fired; alerts: {[one['metric'] for one in states]}") from None
 
-    def quiet(self):
+    def stays_quiet(self, seconds=5):
+        """Fails if one of the mesh's alerts fires for no cause; those of an earlier mistake end by themselves."""
+        wait("no alert", lambda: not self.firing(), 60)
+        time.sleep(seconds)
+        if found := self.firing():
+            raise Failed(f"alerts without a cause: {found}")
+
+    def firing(self):
         """The mesh's alerts that fire now."""
         found = self.query('ALERTS{alertstate="firing",alertname=~"HeadgateUpdateRefused|HeadgateModuleNotFetched|'
                            'HeadgateCountsNothing|HeadgateOldConfiguration"}')

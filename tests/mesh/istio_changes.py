@@ -126,8 +126,7 @@ def changes(report, istio, form, on_places, prometheus):
     with report.test(f"istio_{name}_counts_and_alerts_are_quiet"):
         found = on.each(lambda place: place.ask(place.client(), 105)["kinds"])
         expect(all(kinds == {"passed": 100, "denied": 5} for kinds in found), f"105 calls of one client: {found}")
-        time.sleep(5)
-        expect(not prometheus.quiet(), f"alerts without a cause: {prometheus.quiet()}")
+        prometheus.stays_quiet()
 
     with on.test(f"istio_{name}_new_policy_loses_nothing"):
         found = on.under_load("a new policy", lambda: on.policy(rate("90/minute")), limit=90)
