@@ -1,6 +1,7 @@
 """Istio's ingress gateway: the shipped gateway.yaml and redis-call.yaml, unchanged, with Redis Cluster behind TLS and a
 password. What callers, the upstream, Redis, metrics and the access log get."""
 import re
+import time
 
 from cluster import BIN, UPSTREAM, get, run, wait
 from istio import EDGE
@@ -90,7 +91,10 @@ def one_gateway(report, istio):
         counts(pod)
         equal(ask(pod, 105, "carol")["kinds"], {"passed": 100, "denied": 5}, "105 calls of one key")
     with report.test("istio_gateway_is_rolled_back_without_a_loss"):
-        load = Load(pod.address, EDGE, "shop.example", "6s", 40, "x-api-key=back-{n}")
+        time.sleep(2)  # the filter hands its metrics on once a second
+        counted = redis_counted(pod)
+        load = Load(pod.address, EDGE, "shop.example", "10s", 40, "x-api-key=back-{n}")
+        wait("the load", lambda: redis_counted(pod) > counted)
         istio.remove("gateway-filter.yaml")
         wait("no filter", lambda: ask(pod, 1, "none")["kinds"].get("uncounted"), log=pod.log)
         istio.remove("redis-call.yaml")
