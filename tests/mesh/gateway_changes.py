@@ -25,7 +25,7 @@ WRONG_PATH = replace("name=='envoy.filters.network.http_connection_manager'", "n
 
 class Gateway(Edge):
     """An Envoy of the gateway."""
-    admin, patience = ADMIN, 28   # 16 s: Envoy waits for the endpoints of its own Service, which only a cluster has
+    admin = ADMIN
 
     def ready(self, pod, seconds):
         return ready(pod, seconds)
