@@ -11,7 +11,7 @@
 # make test-envoy ENVOY_VERSION=1.36.2   the end-to-end tests on another Envoy, which it fetches
 # make test-valkey   the tests that use Redis, with Valkey in its place; VALKEY_VERSION=9.1.2 for one of its versions
 # make test-meshes   the manifests in real meshes: Istio's and Envoy Gateway's control planes on a Kubernetes API server,
-#             built once into .tools/mesh (Go, 10 GB, 20 minutes on two cores). MESH=istio, gateway, func-e, ratelimit or
+#             built once into .tools/mesh (Go, 11 GB, 33 minutes of CPU time). MESH=istio, gateway, func-e, ratelimit or
 #             clients runs one part. Part of `make test-all`, unless SKIP_MESHES=1
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 200,000 histories, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
@@ -71,7 +71,9 @@ test-all: lint deny build build-fault-injection build-higress build-example buil
 		else $(MAKE) --no-print-directory test-meshes; fi
 
 # See tests/mesh/run.py. Setup, build and modules first: what runs in the sandbox reaches no network.
-test-meshes: setup-meshes build build-fault-injection build-cli
+test-meshes:
+	@python3 tests/mesh/run.py --check $(MESH)
+	@$(MAKE) --no-print-directory setup-meshes build build-fault-injection build-cli
 	@python3 tests/mesh/run.py $(MESH)
 
 # The maximum size of the module.
