@@ -41,13 +41,20 @@ fn two_releases_of_the_same_modules_are_identical() {
     let [first, second] = [release(), release()];
     assert_eq!(names(&first), names(&second));
     let all = ["oci.tar", "wasm", "cdx.json"].map(|end| format!("headgate-{VERSION}.{end}"));
-    let all = all.into_iter().chain(
-        ["oci.tar", "wasm", "cdx.json"].map(|end| format!("headgate-higress-{VERSION}.{end}")),
-    );
+    let all = all
+        .into_iter()
+        .chain(["oci.tar", "wasm", "cdx.json"].map(|end| format!("headgate-higress-{VERSION}.{end}")));
     let archives = ["cli-linux-x86_64", "cli-linux-aarch64", "dashboards", "manifests"];
     let all = all.chain(archives.map(|name| format!("headgate-{name}-{VERSION}.tar.gz")));
-    let others = ["headgate-cli-VERSION.cdx.json", "headgate-policy-VERSION.schema.json", "LICENSE", "SHA256SUMS"];
-    let mut all: Vec<_> = all.chain(others.map(|name| name.replace("VERSION", VERSION))).collect();
+    let others = [
+        "headgate-cli-VERSION.cdx.json",
+        "headgate-policy-VERSION.schema.json",
+        "LICENSE",
+        "SHA256SUMS",
+    ];
+    let mut all: Vec<_> = all
+        .chain(others.map(|name| name.replace("VERSION", VERSION)))
+        .collect();
     all.sort();
     assert_eq!(names(&first), all);
     for name in names(&first) {
@@ -76,7 +83,10 @@ fn the_released_commands_run_anywhere_on_their_cpu() {
         let headers = run("readelf", &["--program-headers", text(&command)]);
         assert!(!headers.contains("INTERP"), "{headers}");
         let root = root().display().to_string();
-        assert!(!bytes.windows(root.len()).any(|part| part == root.as_bytes()), "no path of this machine");
+        assert!(
+            !bytes.windows(root.len()).any(|part| part == root.as_bytes()),
+            "no path of this machine"
+        );
         if cpu == std::env::consts::ARCH {
             let version = run(text(&command), &["--version"]);
             assert_eq!(version.trim(), format!("headgate {VERSION}"));
@@ -94,16 +104,23 @@ fn the_released_manifests_are_those_of_the_tree() {
     let to = new_dir("manifests");
     for (name, file, of) in [
         ("manifests", "envoy/envoy.yaml", "envoy/envoy.yaml"),
-        ("manifests", "envoy/istio/gateway-filter.yaml", "envoy/istio/gateway-filter.yaml"),
+        (
+            "manifests",
+            "envoy/istio/gateway-filter.yaml",
+            "envoy/istio/gateway-filter.yaml",
+        ),
         ("dashboards", "headgate.json", "dashboards/headgate.json"),
         ("dashboards", "rules.yaml", "dashboards/rules.yaml"),
     ] {
         let name = format!("headgate-{name}-{VERSION}");
-        run("tar", &["-xf", text(&dir.join(format!("{name}.tar.gz"))), "-C", text(&to)]);
-        assert_eq!(read(&to.join(name), file), read(&root(), of), "{file}");
+        run(
+            "tar",
+            &["-xf", text(&dir.join(format!("{name}.tar.gz"))), "-C", text(&to)],
+        );
+        assert_eq!(read(&to.join(name), file), read(root(), of), "{file}");
     }
     let schema = read(&dir, &format!("headgate-policy-{VERSION}.schema.json"));
-    assert_eq!(schema, read(&root(), "docs/policy.schema.json"));
+    assert_eq!(schema, read(root(), "docs/policy.schema.json"));
 }
 
 #[test]
