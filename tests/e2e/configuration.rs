@@ -65,7 +65,7 @@ fn the_redis_call_of_higress_is_refused_and_its_module_named() {
     let policy = "{redis: {native: {service: redis.dns:6379}}, limits: [{rate: 1/s}]}";
     let log = Envoy::alone().policy(policy).refused();
     assert!(
-        log.contains("redis.native: only headgate-higress.wasm takes this"),
+        log.contains("redis.native: only headgate-higress.wasm supports this"),
         "{log}"
     );
 }

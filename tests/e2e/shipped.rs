@@ -177,7 +177,7 @@ fn the_recipes_differ_only_in_http_filters_and_virtual_host() {
 /// On the oldest promised Envoy, whose handling of filter state and of cors might differ; the newest runs them in
 /// `instances` and `cors`.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_recipes_limit_on_the_oldest_envoy_as_well() {
+async fn the_recipes_also_limit_on_the_oldest_envoy() {
     let redis = RedisCluster::shared();
     let oldest = |file: &str| Envoy::with(redis).file(file).version("1.36.2");
     let pages = oldest("envoy/cors.yaml").start();

@@ -71,7 +71,7 @@ class Cluster:
 
     def resolve(self, names=None):
         NAMES.update(names or {})
-        # Nobody listens there, so what is in no /etc/hosts is unknown at once.
+        # No server listens there, so a name that is not in /etc/hosts is unknown at once.
         pathlib.Path("/etc/resolv.conf").unlink(missing_ok=True)
         pathlib.Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
         pathlib.Path("/etc/hosts").write_text("".join(f"{address} {all}\n" for address, all in NAMES.items()))
@@ -194,7 +194,7 @@ class Cluster:
     def registry(self):
         """registry.example.com with this release, and `next`: a module with another script, as after an upgrade."""
         self.registry_up()
-        for module, tag in (("headgate.wasm", VERSION), ("headgate-drill.wasm", "next")):
+        for module, tag in (("headgate.wasm", VERSION), ("headgate-fault-injection.wasm", "next")):
             image = self.dir / f"image-{tag}"
             run(sys.executable, ROOT / "scripts/image.py", ROOT / "target" / module, image)
             run("skopeo", "copy", "-q", f"oci:{image}:{VERSION}", f"docker://registry.example.com/headgate:{tag}",

@@ -66,7 +66,7 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{limits: [{{name: p, rate: 50/m, key: [client, path]}}, {ceiling}]}}"),
             "limits[0].key",
-            "counts each path by itself",
+            "has a counter for each path",
         ),
         (
             "{identify: [{address: {}}], limits: [{name: h, rate: 50/m, key: [\"header:x-a\"]}]}".to_owned(),
@@ -76,17 +76,17 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{limits: [{{name: a, rate: 10/s}}, {{name: b, rate: 5000/m}}, {ceiling}]}}"),
             "limits[1]",
-            "can never be the tightest: wherever it holds, \"a\"",
+            "can never be the tightest: wherever it applies, \"a\"",
         ),
         (
             format!("{{limits: [{{name: p, rate: 900/m, lease: 10%}}, {ceiling}]}}"),
             "limits[0].lease",
-            "never taken: \"top\" holds for every request and has none",
+            "never used: \"top\" applies to every request and has none",
         ),
         (
             "{limits: [{name: p, rate: 39/m, lease: 10%}, {name: top, rate: 3000/m, key: [address], lease: 1%}]}".to_owned(),
             "limits[0].lease",
-            "it is for 3 requests, and 4 are the least",
+            "it would be for 3 requests, and the minimum is 4",
         ),
     ] {
         let advice = advice(&text);
@@ -121,7 +121,7 @@ fn of_two_limits_alike_only_the_second_is_too_many() {
 }
 
 #[test]
-fn callers_with_tokens_need_a_source_only_beside_a_key() {
+fn callers_with_tokens_need_a_source_only_if_there_is_a_key() {
     for sources in [
         "{header: x-api-key}",
         "{address: {}}",

@@ -28,7 +28,7 @@ pub fn run(args: &CheckArgs) -> Result<Output, Failure> {
     for file in &args.files {
         let content = input::read(file)?;
         let may_be_foreign = args.files.len() > 1;
-        let (report, plugins) = match check(&content, file.ends_with(".json"), may_be_foreign) {
+        let (report, plugins) = match check_file(&content, file.ends_with(".json"), may_be_foreign) {
             Checked::PassedOver(report) => (report, Vec::new()),
             Checked::Whole(report, plugins) => {
                 checked += 1;
@@ -87,8 +87,16 @@ enum Checked {
     PassedOver(Report),
 }
 
+/// Checks the text of one file; also returns its valid configurations.
+pub fn check(text: &str, json: bool) -> (Report, Vec<Plugin>) {
+    match check_file(text, json, false) {
+        Checked::Whole(report, plugins) => (report, plugins),
+        Checked::PassedOver(report) => (report, Vec::new()),
+    }
+}
+
 /// Checks a file's text. Of several files some `may_be_foreign`: no configuration of Headgate's.
-fn check(text: &str, json: bool, may_be_foreign: bool) -> Checked {
+fn check_file(text: &str, json: bool, may_be_foreign: bool) -> Checked {
     let mut report = Report::default();
     let start = Place { line: 1, column: 1 };
     let file = match find(text, json) {

@@ -2,8 +2,9 @@
 //!
 //! This module knows how Envoy and Kubernetes read a plain scalar. It knows no fields of configurations.
 
+pub use super::document_plain::plain;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 
 /// The most values that a file may have, including those that aliases repeat: nested anchors must not grow without
@@ -23,7 +24,23 @@ pub struct Place {
 #[derive(Debug, Clone)]
 pub struct Node {
     pub place: Place,
+    pub extent: Extent,
     pub kind: Kind,
+}
+
+/// Which part of the text a value is. An alias has the extent of its anchor's value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The first character, counted from the file's begin. Of a list in a block it may be behind the first dash; of a
+    /// block scalar it is below the key's line.
+    pub from: usize,
+    /// Behind the last character. Of a block collection or a block scalar it is where the parser noticed the end,
+    /// which may be behind blank lines and comments.
+    pub to: usize,
+    /// For a collection: whether it is written with brackets or braces.
+    pub is_flow: bool,
+    /// Of an alias: the first and the last character of its name.
+    pub alias: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Clone)]
@@ -62,10 +79,13 @@ pub struct DocumentError {
 
 /// All documents of a YAML stream; JSON is YAML.
 pub fn parse(text: &str) -> Result<Vec<Node>, DocumentError> {
-    let mut loader = Loader::default();
+    let mut loader = Loader {
+        text: text.chars().collect(),
+        ..Loader::default()
+    };
     for event in Parser::new_from_str(text) {
         match event {
-            Ok((event, span)) => loader.take(event, place(span))?,
+            Ok((event, span)) => loader.take(event, span)?,
             Err(error) => {
                 let marker = error.marker();
                 return Err(DocumentError {
@@ -91,6 +111,8 @@ fn place(span: Span) -> Place {
 /// A list or an object that is still open.
 struct Open {
     node: Node,
+    /// The first character of its event.
+    start: usize,
     anchor: usize,
     /// The key that waits for its value.
     key: Option<(String, Place)>,
@@ -102,10 +124,18 @@ struct Loader {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     values: usize,
+    text: Vec<char>,
 }
 
 impl Loader {
-    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), DocumentError> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), DocumentError> {
+        let place = place(span);
+        let extent = Extent {
+            from: span.start.index(),
+            to: span.end.index(),
+            is_flow: false,
+            alias: None,
+        };
         let fail = |message: &str| {
             Err(DocumentError {
                 place,
@@ -120,20 +150,32 @@ impl Loader {
             Event::Scalar(text, style, anchor, _) => {
                 let text = text.into_owned();
                 let kind = Kind::Scalar { text, style };
-                self.close(Node { place, kind }, anchor)
+                let to = self.end(extent, style);
+                let extent = Extent { to, ..extent };
+                let node = Node { place, extent, kind };
+                self.close(node, anchor)
             }
-            Event::SequenceStart(anchor, _) => self.begin(place, Kind::List(Vec::new()), anchor),
-            Event::MappingStart(anchor, _) => self.begin(place, Kind::Map(Vec::new()), anchor),
+            Event::SequenceStart(anchor, _) => self.begin(place, extent, Kind::List(Vec::new()), anchor),
+            Event::MappingStart(anchor, _) => self.begin(place, extent, Kind::Map(Vec::new()), anchor),
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(open) = self.open.pop() {
+                if let Some(mut open) = self.open.pop() {
+                    // The end of a block has no character of its own. What is before a bracket is an anchor or a tag.
+                    let own = &mut open.node.extent;
+                    own.is_flow = extent.to > extent.from;
+                    own.to = extent.from + usize::from(own.is_flow);
+                    if own.is_flow {
+                        let text = self.text.get(open.start..).unwrap_or_default();
+                        own.from = open.start + text.iter().position(|c| "[{".contains(*c)).unwrap_or(0);
+                    }
                     self.close(open.node, open.anchor);
                 }
             }
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                let Some(mut node) = self.anchors.get(&anchor).cloned() else {
                     return fail("an alias without its anchor");
                 };
                 self.values += node.size();
+                node.extent.alias = Some((extent.from, extent.to));
                 self.close(node, 0)
             }
             _ => return Ok(()),
@@ -141,9 +183,37 @@ impl Loader {
         Ok(())
     }
 
-    fn begin(&mut self, place: Place, kind: Kind, anchor: usize) {
-        let node = Node { place, kind };
+    /// Behind a scalar's last character. The parser's end of one in quotes is behind the white space and the comment
+    /// that follow it.
+    fn end(&self, extent: Extent, style: ScalarStyle) -> usize {
+        let quote = match style {
+            ScalarStyle::SingleQuoted => '\'',
+            ScalarStyle::DoubleQuoted => '"',
+            _ => return extent.to,
+        };
+        let text = self.text.get(extent.from..extent.to).unwrap_or_default();
+        let mut at = text.iter().position(|c| *c == quote).unwrap_or(text.len()) + 1;
+        while let Some(c) = text.get(at) {
+            let is_escape = match quote {
+                '"' => *c == '\\',
+                _ => *c == quote && text.get(at + 1) == Some(&quote),
+            };
+            at += if is_escape { 2 } else { 1 };
+            if *c == quote && !is_escape {
+                break;
+            }
+        }
+        extent.to.min(extent.from + at)
+    }
+
+    fn begin(&mut self, place: Place, extent: Extent, kind: Kind, anchor: usize) {
+        // An anchor and a tag are part of the event.
+        let start = extent.from;
+        let from = extent.to;
+        let extent = Extent { from, ..extent };
+        let node = Node { place, extent, kind };
         self.open.push(Open {
+            start,
             node,
             anchor,
             key: None,
@@ -263,13 +333,13 @@ impl Node {
         let mut here = self;
         for step in steps(path) {
             match step {
-                Step::Field(name) => {
+                PathStep::Field(name) => {
                     let Some(entry) = here.entries().iter().rev().find(|entry| entry.key == name) else {
                         break;
                     };
                     (place, here) = (entry.key_place, &entry.value);
                 }
-                Step::Element(index) => {
+                PathStep::Element(index) => {
                     let Some(item) = here.items().get(index) else {
                         break;
                     };
@@ -282,7 +352,7 @@ impl Node {
 }
 
 /// A field's other name in protobuf's JSON: `use_remote_address` is `useRemoteAddress`.
-fn camel_case(name: &str) -> String {
+pub fn camel_case(name: &str) -> String {
     let mut words = name.split('_');
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut text, word| {
@@ -292,13 +362,13 @@ fn camel_case(name: &str) -> String {
     })
 }
 
-enum Step {
+enum PathStep {
     Field(String),
     Element(usize),
 }
 
 /// The steps of a path as [`headgate_core::config::ConfigError::path`] has it.
-fn steps(path: &str) -> Vec<Step> {
+fn steps(path: &str) -> Vec<PathStep> {
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
@@ -307,75 +377,20 @@ fn steps(path: &str) -> Vec<Step> {
             let mut names = serde_json::Deserializer::from_str(quoted).into_iter::<String>();
             let Some(Ok(name)) = names.next() else { break };
             let end = names.byte_offset() + 1; // the bracket
-            steps.push(Step::Field(name));
+            steps.push(PathStep::Field(name));
             rest = quoted.get(end..).unwrap_or_default();
         } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             let Ok(index) = index.parse() else { break };
-            steps.push(Step::Element(index));
+            steps.push(PathStep::Element(index));
             rest = after;
         } else {
             let end = rest.find(['.', '[']).unwrap_or(rest.len());
             let (name, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
-            steps.push(Step::Field(name.to_owned()));
+            steps.push(PathStep::Field(name.to_owned()));
             rest = after;
         }
     }
     steps
-}
-
-/// What a scalar without quotes means. Envoy's rules are those of its `parseYamlNode` on yaml-cpp.
-fn plain(text: &str, reader: Reader) -> Value {
-    if ["", "~", "null", "Null", "NULL"].contains(&text) {
-        return Value::Null;
-    }
-    for (words, flag) in [
-        (["y", "yes", "true", "on"], true),
-        (["n", "no", "false", "off"], false),
-    ] {
-        if words.iter().any(|word| is_spelling(text, word)) {
-            return Value::Bool(flag);
-        }
-    }
-    if let Some(whole) = integer(text) {
-        let is_number = reader != Reader::Envoy || i32::try_from(whole).is_ok();
-        return if is_number {
-            Value::from(whole)
-        } else {
-            Value::from(whole.to_string())
-        };
-    }
-    let number = (reader == Reader::Kubernetes
-        && text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)))
-    .then(|| text.parse().ok().and_then(Number::from_f64))
-    .flatten();
-    number.map_or_else(|| Value::from(text), Value::Number)
-}
-
-/// Whether the text is the word in lower case, capitalised or in capitals.
-fn is_spelling(text: &str, word: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    let tail = text.get(1..).unwrap_or_default();
-    let even = |test: fn(&u8) -> bool| tail.as_bytes().iter().all(test);
-    lower == word
-        && (even(u8::is_ascii_lowercase)
-            || (even(u8::is_ascii_uppercase) && text.starts_with(|c: char| c.is_ascii_uppercase())))
-}
-
-fn integer(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.strip_prefix(['-', '+']) {
-        Some(digits) => (if text.starts_with('-') { -1 } else { 1 }, digits),
-        None => (1, text),
-    };
-    let parse = |digits: &str, radix| {
-        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        plain.then(|| i64::from_str_radix(digits, radix).ok()).flatten()
-    };
-    let number = match digits.strip_prefix("0x") {
-        Some(hex) => parse(hex, 16),
-        None if digits.len() > 1 && digits.starts_with('0') => parse(digits, 8),
-        None => parse(digits, 10),
-    };
-    number.map(|number| sign * number)
 }
 
 #[cfg(test)]

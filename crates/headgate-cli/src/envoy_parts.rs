@@ -143,8 +143,8 @@ impl<'f> Address<'f> {
     }
 }
 
-/// The last part of the type of a `typed_config`, `RedisProxy` for example; empty where there is none.
-pub fn type_of<'n>(filter: &'n Node) -> &'n str {
+/// The last part of the type of a `typed_config`, `RedisProxy` for example, or an empty text.
+pub fn type_of(filter: &Node) -> &str {
     let typed = filter.envoy(&["typed_config"]);
     let text = |key: &str| typed.and_then(|typed| typed.envoy(&[key])).and_then(Node::text);
     let url = text("@type").unwrap_or_default();

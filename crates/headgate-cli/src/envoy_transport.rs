@@ -12,25 +12,25 @@ use super::report::{Report, Severity};
 use headgate_core::config::{Plugin, Policy, Store};
 
 pub fn check(parts: &Parts<'_>, plugins: &[Parsed<'_>], report: &mut Report) {
-    let mut walk = Walk { parts, report };
+    let mut walk = TransportWalk { parts, report };
     for (found, plugin) in plugins {
         match plugin {
             Plugin::Filter(policy) if policy.store == Store::Redis && policy.redis.native.is_none() => {
-                walk.from_filter(found, policy);
+                walk.filter_side(found, policy);
             }
             Plugin::Filter(_) => {}
-            Plugin::RedisCall { .. } => walk.from_guard(found),
+            Plugin::RedisCall { .. } => walk.guard_side(found),
         }
     }
 }
 
-struct Walk<'w> {
+struct TransportWalk<'w> {
     parts: &'w Parts<'w>,
     report: &'w mut Report,
 }
 
-impl<'w> Walk<'w> {
-    fn from_filter(&mut self, found: &Found, policy: &Policy) {
+impl<'w> TransportWalk<'w> {
+    fn filter_side(&mut self, found: &Found, policy: &Policy) {
         let wanted = policy.redis.cluster.as_str();
         let Some(cluster) = self.parts.cluster(wanted) else {
             if self.parts.has_all_clusters {
@@ -214,7 +214,7 @@ impl<'w> Walk<'w> {
     }
 
     /// What is behind the guard.
-    fn from_guard(&mut self, found: &Found) {
+    fn guard_side(&mut self, found: &Found) {
         if found.filter != Some(FilterKind::Network) {
             return;
         }

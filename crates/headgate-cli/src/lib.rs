@@ -4,7 +4,7 @@
 //! the result. [`main`] runs the command line of the process, [`run`] any other.
 //!
 //! # Layout
-//! - `check`, with `report`: errors and warnings with line and path. `document` and `find` read the file; `advice` is
+//! - `check`, with `report`: errors and warnings with line and path. `document`, `document_plain` and `find` read the file; `advice` is
 //!   about the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy
 //!   around it.
 //! - `explain`, with `request`, `reasons` and `charges`: which limits apply to one request.
@@ -14,7 +14,11 @@
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
 //! - `doctor`: whether an Envoy counts requests, and if not, why.
+//! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
 //! - `import`: other limiters' configurations.
+//! - `schema`: the JSON Schema of a policy.
+//! - `patch`: Headgate in an Envoy configuration that is there, and out of it.
+//! - `parts` and `redis_options`: Headgate's pieces of an Envoy configuration, for the subcommands that write one.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
@@ -47,6 +51,7 @@ mod content;
 mod counters;
 mod doctor;
 mod document;
+mod document_plain;
 mod envoy;
 mod envoy_addresses;
 mod envoy_bootstrap;
@@ -60,17 +65,22 @@ mod explain;
 mod fault;
 mod find;
 mod find_kubernetes;
+mod generate;
 mod hash;
 mod import;
 mod input;
 mod overrides;
 mod overrides_shown;
+mod parts;
+mod patch;
 mod plot;
 mod policies;
 mod reasons;
+mod redis_options;
 mod replay;
 mod report;
 mod request;
+mod schema;
 mod show;
 mod simulate;
 mod store;
@@ -99,7 +109,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Find errors in a configuration, each with line and path, and warn about what is unwise
+    /// Find errors in a configuration, each with line and path, and warn about risky settings
     #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
     Check(check::CheckArgs),
     /// Say whether requests are counted by the Envoys at these admin interfaces, and if not, why
@@ -122,20 +132,41 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Print the hash that Redis, logs and overrides contain in place of a secret
     ///
-    /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
+    /// The key is taken from the environment variable HEADGATE_HASH_KEY, as in the filter.
     #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
     Hash(hash::HashArgs),
+    /// Put Headgate into an Envoy configuration, and change nothing else in it
+    ///
+    /// Prints the configuration; the report is on standard error, a line for each change. Exit status 3: printed, but
+    /// callers choose the address they are limited by, until --edge or --trusted-proxies is given.
+    #[command(
+        after_help = "Example: headgate patch envoy.yaml --policy policy.yaml --redis redis://127.0.0.1:6379 --edge"
+    )]
+    Patch(patch::PatchArgs),
+    /// Take out what `headgate patch` has written
+    #[command(after_help = "Example: headgate unpatch envoy.yaml --in-place")]
+    Unpatch(patch::UnpatchArgs),
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
     Import(import::ImportArgs),
+    /// Print manifests for Istio, Envoy Gateway or plain Kubernetes, from one policy
+    ///
+    /// What remains to be done by hand (module, Secret, pods) is on standard error.
+    #[command(
+        after_help = "Example: headgate generate istio --policy policy.yaml --redis redis://redis:6379 | kubectl apply -f -"
+    )]
+    Generate(generate::GenerateArgs),
+    /// Print the JSON Schema of a policy, with which editors complete and check it
+    #[command(after_help = "Example: headgate schema > policy.schema.json")]
+    Schema(schema::SchemaArgs),
     /// Show a client's counters: what is used, what is left, and when it comes back
     #[command(
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
     )]
     Show(show::ShowArgs),
-    /// Forget what a client has used; its live overrides stay
+    /// Delete a client's counters; its live overrides stay
     ///
-    /// Each Envoy may remember a denial for verdict_cache.max_age (1 s) more. A limit with key: [address] counts for
+    /// Each Envoy may cache a denial for up to verdict_cache.max_age (1 s) longer. A limit with key: [address] counts for
     /// the address: reset address:192.0.2.1 for that.
     #[command(after_help = "Example: headgate reset api_key:k --limit login")]
     Reset(show::ResetArgs),
@@ -145,7 +176,8 @@ enum Command {
     Override(overrides::OverrideArgs),
     /// Show which clients are rejected most, from the reports that the filter writes into Envoy's log each minute
     ///
-    /// A report is a bounded sketch of one worker: `rejected` is never too low, and `at least` so many are certain.
+    /// A report is an estimate of one worker with known bounds: the true number is at most `rejected` and at least `at
+    /// least`.
     #[command(
         after_help = "Example: headgate top envoy.log --last 8; kubectl logs deploy/gateway | headgate top"
     )]
@@ -192,10 +224,14 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
         Command::Simulate(args) => simulate::run(&args),
         Command::Hash(args) => hash::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Show(args) => show::show(&args),
         Command::Reset(args) => show::reset(&args),
         Command::Override(args) => overrides::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Patch(args) => patch::patch(&args),
+        Command::Unpatch(args) => patch::unpatch(&args),
     };
     match result {
         Ok(output) => {

@@ -285,7 +285,7 @@ fn unset(of: &Of, limit: &str) -> Result<Output, Failure> {
             place.hint(&of.client)
         ),
         (false, _) => format!(
-            "{}: {limit} is the policy's again from the next call on\n",
+            "{}: {limit} follows the policy again from the next call on\n",
             target.tag
         ),
     };
@@ -295,7 +295,7 @@ fn unset(of: &Of, limit: &str) -> Result<Output, Failure> {
     })
 }
 
-/// Gives a hash without a live override that holds an expiry again, after which none of its counters matters.
+/// Sets the expiry of a hash without a valid live override: after it, none of its counters has an effect.
 fn expire(store: &mut Store, key: &[u8]) -> Result<(), Failure> {
     let clock_ms = store.clock_us(key)? / 1000;
     let fields = fields(store, key)?;

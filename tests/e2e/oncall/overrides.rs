@@ -5,7 +5,7 @@ use crate::harness::*;
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_override_holds_with_the_next_call_until_it_is_unset() {
+async fn a_live_override_applies_from_the_next_call_until_unset() {
     let cluster = RedisCluster::shared();
     let policy =
         "limits: [{name: few, rate: 2/hour, overrides: [{from: redis}]}, {name: fixed, rate: 900/hour}]";

@@ -10,43 +10,37 @@ use std::fmt;
 #[derive(Debug, Default)]
 pub struct Access {
     /// `None`: without TLS.
-    pub tls: Option<Tls>,
+    pub tls: Option<EnvoyTls>,
     pub user: Option<String>,
-    pub password: Password,
+    pub password: EnvoyPassword,
 }
 
-/// A password as far as it can be known here.
-#[derive(Default)]
-pub enum Password {
+/// A password as far as it can be known here. `/config_dump` shows neither a password nor where it is from.
+#[derive(Default, PartialEq, Eq)]
+pub enum EnvoyPassword {
     /// Envoy sends none.
     #[default]
     None,
-    /// What it is, and where it is from.
-    Known(String, String),
-    /// Envoy sends one that cannot be read here, from there.
-    Hidden(String),
+    /// What it is, by an option of the command line.
+    Known(String),
+    /// Envoy sends one, from there.
+    Hidden(&'static str),
 }
 
-impl fmt::Debug for Password {
+impl fmt::Debug for EnvoyPassword {
     /// Never shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.source().unwrap_or("none"))
-    }
-}
-
-impl Password {
-    /// Where Envoy has it from; `None`: it sends none.
-    pub fn source(&self) -> Option<&str> {
-        match self {
-            Password::None => None,
-            Password::Known(_, source) | Password::Hidden(source) => Some(source),
-        }
+        f.write_str(match self {
+            EnvoyPassword::None => "none",
+            EnvoyPassword::Known(_) => "known",
+            EnvoyPassword::Hidden(source) => source,
+        })
     }
 }
 
 /// An `UpstreamTlsContext`.
 #[derive(Debug, Default)]
-pub struct Tls {
+pub struct EnvoyTls {
     pub sni: Option<String>,
     /// The authority whose certificates Envoy trusts; `None`: it checks nothing.
     pub ca: Option<Ca>,
@@ -98,15 +92,15 @@ impl fmt::Display for NameMatcher {
     }
 }
 
-/// A login that the command line gives in place of Envoy's.
+/// The login with which doctor asks Redis: `/config_dump` hides Envoy's.
 #[derive(clap::Args, Default)]
 pub struct LoginArgs {
-    /// The user with which doctor logs in at Redis, where Envoy's cannot be read
-    #[arg(long, value_name = "NAME")]
+    /// The user with which doctor logs in at Redis, where Envoy logs in: the admin interface hides Envoy's login
+    #[arg(long, env = "HEADGATE_REDIS_USER", value_name = "NAME")]
     redis_user: Option<String>,
     /// The environment variable with the password for it
-    #[arg(long, value_name = "VARIABLE")]
-    redis_password_env: Option<String>,
+    #[arg(long, value_name = "VARIABLE", default_value = "HEADGATE_REDIS_PASSWORD")]
+    redis_password_env: String,
 }
 
 impl Access {
@@ -114,32 +108,42 @@ impl Access {
     pub fn read(config: &Config, cluster: &Value, login: &LoginArgs) -> Access {
         let options = at(cluster, &["typed_extension_protocol_options"])
             .and_then(|options| options.get("envoy.filters.network.redis_proxy"));
-        let source = |field: &str| options?.get(field);
-        let user = source("auth_username").and_then(|source| match data(source) {
-            Password::Known(user, _) => Some(user),
-            _ => None,
-        });
-        let password = source("auth_password").map_or(Password::None, data);
-        let given = login.redis_password_env.as_deref();
-        let given = given.and_then(|name| Some((std::env::var(name).ok()?, format!("${name}"))));
+        let has_user = options.is_some_and(|options| options.get("auth_username").is_some());
+        let hidden = options.and_then(|options| hidden(options.get("auth_password")?));
+        // With another user's name the password would be wrong.
+        let has_login = login.redis_user.is_some() || !has_user;
+        let given = std::env::var(&login.redis_password_env)
+            .ok()
+            .filter(|_| has_login);
         let socket = at(cluster, &["transport_socket", "typed_config"]);
         let is_tls =
             |socket: &&Value| text(socket, &["@type"]).is_some_and(|url| url.ends_with("UpstreamTlsContext"));
         Access {
-            tls: socket.filter(is_tls).map(|socket| Tls::read(config, socket)),
-            user: login.redis_user.clone().or(user),
-            password: match (password, given) {
-                (Password::Hidden(_) | Password::Known(..), Some((password, source))) => {
-                    Password::Known(password, source)
-                }
-                (password, _) => password,
+            tls: socket.filter(is_tls).map(|socket| EnvoyTls::read(config, socket)),
+            user: login.redis_user.clone(),
+            password: match (hidden, given) {
+                (Some(_), Some(password)) => EnvoyPassword::Known(password),
+                (Some(source), None) => EnvoyPassword::Hidden(source),
+                (None, _) => EnvoyPassword::None,
             },
         }
     }
 }
 
-impl Tls {
-    fn read(config: &Config, socket: &Value) -> Tls {
+/// Where an `envoy.config.core.v3.DataSource` that is hidden has its content from; `None`: it is empty.
+fn hidden(source: &Value) -> Option<&'static str> {
+    let kinds = [
+        ("environment_variable", "Envoy's environment"),
+        ("filename", "a file"),
+        ("inline_string", "the configuration"),
+        ("inline_bytes", "the configuration"),
+    ];
+    let has = |field: &str| text(source, &[field]).is_some_and(|text| !text.is_empty());
+    kinds.iter().find(|(field, _)| has(field)).map(|(_, from)| *from)
+}
+
+impl EnvoyTls {
+    fn read(config: &Config, socket: &Value) -> EnvoyTls {
         let common = socket.get("common_tls_context").unwrap_or(&Value::Null);
         let secret = text(common, &["validation_context_sds_secret_config", "name"])
             .and_then(|name| config.secrets.get(name));
@@ -155,16 +159,13 @@ impl Tls {
             .chain(list(context, &["match_subject_alt_names"]));
         let own = list(common, &["tls_certificates"]).first();
         let file = |field: &str| Some(text(own?, &[field, "filename"])?.to_owned());
-        Tls {
+        EnvoyTls {
             sni: text(socket, &["sni"]).map(str::to_owned),
             ca: at(context, &["trusted_ca"]).map(|source| Ca {
                 source: text(source, &["filename"])
                     .unwrap_or("the configuration")
                     .to_owned(),
-                pem: match data(source) {
-                    Password::Known(pem, _) => Ok(pem.into_bytes()),
-                    _ => Err("it cannot be read from here".to_owned()),
-                },
+                pem: data(source),
             }),
             names: names.filter_map(matcher).collect(),
             own: file("certificate_chain").zip(file("private_key")),
@@ -191,35 +192,100 @@ fn matcher(value: &Value) -> Option<NameMatcher> {
     fields.next()
 }
 
-/// An `envoy.config.core.v3.DataSource`, as far as it can be read here: files and variables are Envoy's.
-fn data(source: &Value) -> Password {
-    let known = |value: Option<String>, from: String| match value {
-        Some(value) => Password::Known(value, from),
-        None => Password::Hidden(from),
-    };
+/// The content of an `envoy.config.core.v3.DataSource` that is no secret. Files and variables are Envoy's: here they may
+/// be missing.
+fn data(source: &Value) -> Result<Vec<u8>, String> {
     let field = |name: &str| source.get(name).and_then(Value::as_str);
     if let Some(name) = field("environment_variable") {
-        return known(
-            std::env::var(name).ok(),
-            format!("the environment variable {name}"),
-        );
+        return std::env::var(name)
+            .map(String::into_bytes)
+            .map_err(|error| error.to_string());
     }
     if let Some(name) = field("filename") {
-        return known(std::fs::read_to_string(name).ok(), format!("the file {name}"));
+        return std::fs::read(name).map_err(|error| error.to_string());
     }
-    let here = "the configuration".to_owned();
     match (field("inline_string"), field("inline_bytes")) {
-        (Some(""), _) | (_, Some("")) => Password::None,
-        (Some(text), _) => known((text != REDACTED).then(|| text.to_owned()), here),
-        (_, Some(bytes)) => known(decoded(bytes).filter(|text| text != REDACTED), here),
-        (None, None) => Password::Hidden(here),
+        (Some(text), _) => Ok(text.as_bytes().to_vec()),
+        (_, Some(bytes)) => STANDARD.decode(bytes).map_err(|error| error.to_string()),
+        (None, None) => Err("it is not in the configuration".to_owned()),
     }
 }
 
-/// What Envoy shows in place of a secret.
-const REDACTED: &str = "[redacted]";
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
 
-/// Base64 as JSON has it for bytes.
-fn decoded(bytes: &str) -> Option<String> {
-    String::from_utf8(STANDARD.decode(bytes).ok()?).ok()
+    #[test]
+    fn names_are_compared_as_envoy_compares_them() {
+        for (written, name, expected) in [
+            (json!({"exact": "redis.internal"}), "redis.internal", Some(true)),
+            (json!({"exact": "redis.internal"}), "REDIS.internal", Some(false)),
+            (
+                json!({"exact": "redis.internal", "ignore_case": true}),
+                "REDIS.internal",
+                Some(true),
+            ),
+            (json!({"suffix": ".internal"}), "redis.internal", Some(true)),
+            (json!({"prefix": "other"}), "redis.internal", Some(false)),
+            (json!({"contains": "dis"}), "redis.internal", Some(true)),
+            (json!({"safe_regex": {"regex": "red.*"}}), "redis.internal", None),
+        ] {
+            let matcher = matcher(&written).expect("a matcher");
+            assert_eq!(matcher.fits(name), expected, "{written}");
+        }
+    }
+
+    fn access(options: Value, login: &LoginArgs) -> Access {
+        let cluster =
+            json!({"typed_extension_protocol_options": {"envoy.filters.network.redis_proxy": options}});
+        Access::read(&Config::default(), &cluster, login)
+    }
+
+    #[test]
+    fn a_hidden_password_is_known_by_its_kind_of_source() {
+        let hidden = |source: &str| json!({"auth_password": {(source): "[redacted]"}});
+        let login = LoginArgs {
+            redis_user: None,
+            redis_password_env: "A_VARIABLE_THAT_IS_NOT_SET".to_owned(),
+        };
+        assert_eq!(access(json!({}), &login).password, EnvoyPassword::None);
+        for (source, expected) in [
+            ("inline_string", "the configuration"),
+            ("filename", "a file"),
+            ("environment_variable", "Envoy's environment"),
+        ] {
+            assert_eq!(
+                access(hidden(source), &login).password,
+                EnvoyPassword::Hidden(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_tried_only_with_its_user() {
+        // Any variable that is set.
+        let variable = "PATH".to_owned();
+        let value = std::env::var(&variable).expect("PATH");
+        let with = |user: Option<&str>| LoginArgs {
+            redis_user: user.map(str::to_owned),
+            redis_password_env: variable.clone(),
+        };
+        let both = json!({"auth_username": {"inline_string": "[redacted]"}, "auth_password": {"filename": "[redacted]"}});
+        assert_eq!(
+            access(both.clone(), &with(None)).password,
+            EnvoyPassword::Hidden("a file")
+        );
+        assert_eq!(
+            access(both, &with(Some("u"))).password,
+            EnvoyPassword::Known(value.clone())
+        );
+        let alone = json!({"auth_password": {"filename": "[redacted]"}});
+        assert_eq!(
+            access(alone, &with(None)).password,
+            EnvoyPassword::Known(value.clone())
+        );
+        assert_eq!(access(json!({}), &with(None)).password, EnvoyPassword::None);
+        assert!(!format!("{:?}", EnvoyPassword::Known(value.clone())).contains(&value));
+    }
 }

@@ -19,6 +19,8 @@ pub enum ReadError {
     NotHttp(String),
     /// It is HTTP, but not of Envoy's admin interface.
     NotEnvoy(String),
+    /// It is Envoy's, and lacks a page.
+    NoPage(String),
     /// The address is `https://`.
     Https,
     /// The address is no address.
@@ -32,6 +34,7 @@ impl ReadError {
             ReadError::Unreachable(_) => "admin-unreachable",
             ReadError::NotHttp(_) => "not-http",
             ReadError::NotEnvoy(_) => "not-envoy",
+            ReadError::NoPage(_) => "no-page",
             ReadError::Https => "https",
             ReadError::BadAddress(_) => "bad-address",
         }
@@ -45,6 +48,9 @@ impl ReadError {
             }
             ReadError::NotHttp(_) | ReadError::NotEnvoy(_) => {
                 "give the port of Envoy's `admin.address`, which is not the port that takes requests"
+            }
+            ReadError::NoPage(_) => {
+                "let `admin.allow_paths` of this Envoy include /server_info, /config_dump, /clusters and /stats"
             }
             ReadError::Https => {
                 "Envoy's admin interface speaks plain HTTP: write http://HOST:PORT, over a forwarded port if the network \
@@ -61,6 +67,12 @@ impl fmt::Display for ReadError {
             ReadError::Unreachable(why) => write!(f, "Envoy's admin interface cannot be reached: {why}"),
             ReadError::NotHttp(why) => write!(f, "what answers here does not speak HTTP: {why}"),
             ReadError::NotEnvoy(why) => write!(f, "what answers here is not Envoy's admin interface: {why}"),
+            ReadError::NoPage(why) => {
+                write!(
+                    f,
+                    "Envoy's admin interface does not give a page that doctor needs: {why}"
+                )
+            }
             ReadError::Https => f.write_str("https is not supported"),
             ReadError::BadAddress(why) => write!(f, "this is not an address: {why}"),
         }
@@ -94,7 +106,10 @@ impl Admin {
         let base = format!("http://{rest}");
         let uri: Result<ureq::http::Uri, _> = base.parse();
         let uri = uri.map_err(|error| ReadError::BadAddress(error.to_string()))?;
-        if uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+        let host = uri.host().unwrap_or_default();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let has_port = authority.len() > host.len();
+        if host.is_empty() || uri.query().is_some() || (has_port && uri.port_u16().is_none()) {
             return Err(ReadError::BadAddress(format!("{address:?}")));
         }
         let config = ureq::Agent::config_builder()

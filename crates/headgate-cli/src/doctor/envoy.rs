@@ -32,14 +32,30 @@ impl Envoy {
     /// # Errors
     /// An interface that cannot be reached, or is not Envoy's.
     pub fn read(admin: &Admin) -> Result<Envoy, ReadError> {
-        let mut envoy = Envoy::default();
-        envoy.server(&admin.get("/server_info")?.body)?;
-        let dump = admin.get("/config_dump?include_eds")?.body;
-        let no_dump = |error: String| ReadError::NotEnvoy(format!("/config_dump: {error}"));
-        envoy.config = Config::parse(&dump).map_err(no_dump)?;
-        envoy.hosts = hosts(&admin.get("/clusters?format=json")?.body)
-            .ok_or_else(|| ReadError::NotEnvoy("/clusters is no list of clusters".to_owned()))?;
+        let server = admin.get("/server_info")?.body;
+        // Another server has no other page either.
+        Envoy::default().server(&server)?;
+        let page = |path: &str| match admin.get(path) {
+            Err(ReadError::NotEnvoy(why)) => Err(ReadError::NoPage(why)),
+            result => result,
+        };
+        let dump = page("/config_dump?include_eds")?.body;
+        let mut envoy = Envoy::parse(&server, &dump, &page("/clusters?format=json")?.body)?;
         envoy.read_stats(admin)?;
+        Ok(envoy)
+    }
+
+    /// Reads the pages `/server_info`, `/config_dump` and `/clusters`.
+    ///
+    /// # Errors
+    /// Pages that are not Envoy's.
+    pub fn parse(server: &str, dump: &str, clusters: &str) -> Result<Envoy, ReadError> {
+        let mut envoy = Envoy::default();
+        envoy.server(server)?;
+        let no_dump = |error: String| ReadError::NotEnvoy(format!("/config_dump: {error}"));
+        envoy.config = Config::parse(dump).map_err(no_dump)?;
+        envoy.hosts = hosts(clusters)
+            .ok_or_else(|| ReadError::NotEnvoy("/clusters is no list of clusters".to_owned()))?;
         Ok(envoy)
     }
 

@@ -82,7 +82,7 @@ impl Instance {
             let mut all: Vec<_> = all
                 .map(|series| (series.label("outcome").to_owned(), series.value))
                 .collect();
-            all.sort_by(|one, other| other.1.cmp(&one.1));
+            all.sort_by_key(|one| std::cmp::Reverse(one.1));
             all
         };
         instance.errors = by_outcome("headgate_redis_errors_total");

@@ -1,29 +1,16 @@
 //! Judges one Envoy: whether each instance of Headgate in it counts requests, and what is to be said of it.
 
-use super::config::{Config, Filter, HashKeySource};
+use super::calls::{calls, errors};
+use super::config::{Config, HashKeySource, RunningFilter};
 use super::envoy::Envoy;
-use super::finding::Finding;
+use super::finding::Diagnosis;
 use super::instance::{Counting, Instance};
-use super::redis::{self, RedisCluster};
-use super::transport::{follow, order, Way};
 use super::Site;
 use headgate_core::config::{Policy, Store};
 use headgate_core::model::Enforce;
 
 /// A difference of the clocks that is worth a finding, in ms.
 const FAR_MS: u64 = 2_000;
-
-/// Labels of error replies that Redis gives for reasons of its own.
-const OF_REDIS: [&str; 8] = [
-    "oom",
-    "loading",
-    "readonly",
-    "misconf",
-    "busy",
-    "clusterdown",
-    "masterdown",
-    "other",
-];
 
 /// An instance, and whether it counts.
 pub struct Judged {
@@ -33,13 +20,13 @@ pub struct Judged {
 }
 
 /// Everything about an Envoy that has Headgate in it.
-pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Finding>) {
+pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Diagnosis>) {
     let mut findings = Vec::new();
     let config = &site.envoy.config;
     refused(config, &mut findings);
     let mut judged = Vec::new();
     for name in site.envoy.instances() {
-        let filters: Vec<&Filter> = config
+        let filters: Vec<&RunningFilter> = config
             .filters
             .iter()
             .filter(|filter| filter.policy.instance == name)
@@ -54,30 +41,39 @@ pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Finding>) {
     if config.filters.is_empty() && findings.is_empty() {
         findings.push(nothing(config));
     }
-    findings.sort_by(|one, other| other.severity.cmp(&one.severity));
+    if site.envoy.state != "LIVE" {
+        let message = format!(
+            "Envoy is {}: it does not take requests, or soon no more",
+            site.envoy.state
+        );
+        let remedy =
+            "wait until it is LIVE; if it stays so, it waits for its configuration, or is being shut down";
+        findings.push(Diagnosis::warning("not-live", message, remedy));
+    }
+    findings.sort_by_key(|one| std::cmp::Reverse(one.severity));
     (judged, findings)
 }
 
 /// What Envoy or the module refused.
-fn refused(config: &Config, findings: &mut Vec<Finding>) {
+fn refused(config: &Config, findings: &mut Vec<Diagnosis>) {
     for (name, why) in &config.refused {
         let message = format!("Envoy refused an update of the listener {name:?} and keeps what it had");
         let remedy = "correct what the evidence names; search Envoy's log for \"configuration refused\", which has the path, \
                       the value and the remedy; headgate check FILE finds the same";
         let finding = match config.listeners.iter().any(|listener| listener.name == *name) {
-            true => Finding::warning("update-refused", message, remedy),
-            false => Finding::error("configuration-refused", message, remedy),
+            true => Diagnosis::warning("update-refused", message, remedy),
+            false => Diagnosis::error("configuration-refused", message, remedy),
         };
         findings.push(finding.seen(format!("/config_dump: {why}")));
     }
     for (name, why) in &config.unreadable {
         let message = format!("the configuration of the plugin {name:?} is refused by Headgate");
         let remedy = "correct the policy; headgate check FILE names each mistake with its line";
-        findings.push(Finding::error("configuration-refused", message, remedy).seen(why));
+        findings.push(Diagnosis::error("configuration-refused", message, remedy).seen(why));
     }
 }
 
-fn nothing(config: &Config) -> Finding {
+fn nothing(config: &Config) -> Diagnosis {
     let listeners: Vec<&str> = config
         .listeners
         .iter()
@@ -85,11 +81,11 @@ fn nothing(config: &Config) -> Finding {
         .collect();
     let message = "nothing of Headgate is in this Envoy's configuration";
     let remedy = "is this the right Envoy, and did its configuration arrive? headgate patch adds Headgate to an envoy.yaml";
-    Finding::error("no-headgate", message, remedy)
+    Diagnosis::error("no-headgate", message, remedy)
         .seen(format!("/config_dump: listeners {}", listeners.join(", ")))
 }
 
-fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Finding>) -> Judged {
+fn instance(site: &Site<'_>, name: &str, filter: &RunningFilter, findings: &mut Vec<Diagnosis>) -> Judged {
     let policy = filter.policy.as_ref();
     let is_local = policy.store == Store::Local;
     let mut judged = Judged {
@@ -103,7 +99,7 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
     policy_findings(policy, findings);
     if !policy.enabled {
         let message = "the policy has enabled: false: every request passes uncounted";
-        findings.push(Finding::error(
+        findings.push(Diagnosis::error(
             "disabled",
             message,
             "write enabled: true, or leave it out",
@@ -130,7 +126,7 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
     traffic(site, filter, read, counting, findings);
     if !read.has_times {
         let message = "the module is of an older release: it does not report when a request was last counted";
-        findings.push(Finding::note(
+        findings.push(Diagnosis::note(
             "older-module",
             message,
             "load the headgate.wasm of this release",
@@ -146,11 +142,11 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
 }
 
 /// The module reports nothing.
-fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
+fn silent(site: &Site<'_>, filter: &RunningFilter) -> Diagnosis {
     if !filter.policy.metrics.enabled {
         let message =
             "the policy has metrics: {enabled: false}: whether requests are counted is not reported";
-        return Finding::unreadable(
+        return Diagnosis::unreadable(
             "metrics-off",
             message,
             "write metrics: {enabled: true}, or leave it out",
@@ -171,7 +167,7 @@ fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
         let message =
             "this Envoy has no series of Headgate, and stats_config.stats_matcher leaves series out";
         let remedy = "let wasmcustom. through: in Istio proxyStatsMatcher with inclusionPrefixes [wasmcustom, cluster.redis]";
-        return Finding::unreadable("metrics-hidden", message, remedy);
+        return Diagnosis::unreadable("metrics-hidden", message, remedy);
     }
     let message =
         "the configuration names Headgate, and its module is not loaded: it has no series in /stats";
@@ -179,11 +175,11 @@ fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
         "see Envoy's log for wasm: the module comes from {}; is it there, is it headgate.wasm, and does its sha256 fit?",
         filter.module
     );
-    Finding::error("module-not-loaded", message, remedy).seen(evidence)
+    Diagnosis::error("module-not-loaded", message, remedy).seen(evidence)
 }
 
 /// What the policy itself means for the answer.
-fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
+fn policy_findings(policy: &Policy, findings: &mut Vec<Diagnosis>) {
     let in_shadow = policy
         .limits
         .iter()
@@ -191,7 +187,7 @@ fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
     let names: Vec<&str> = in_shadow.map(|limit| limit.name.as_str()).collect();
     if !names.is_empty() && names.len() == policy.limits.len() {
         let message = "the policy is in shadow: requests are counted, and none is denied";
-        findings.push(Finding::note(
+        findings.push(Diagnosis::note(
             "shadow",
             message,
             "write enforce: true when the figures are as expected",
@@ -201,7 +197,7 @@ fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
             "these limits are in shadow, and deny nothing: {}",
             names.join(", ")
         );
-        findings.push(Finding::note(
+        findings.push(Diagnosis::note(
             "shadow",
             message,
             "write enforce: true when the figures are as expected",
@@ -210,17 +206,17 @@ fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
     if policy.store == Store::Local {
         let message = "store: local: requests are counted in this Envoy's memory, as configured";
         let remedy = "nothing to do; several Envoys count together with store: redis";
-        findings.push(Finding::note("store-local", message, remedy));
+        findings.push(Diagnosis::note("store-local", message, remedy));
     }
 }
 
 /// What the requests so far show.
 fn traffic(
     site: &Site<'_>,
-    filter: &Filter,
+    filter: &RunningFilter,
     instance: &Instance,
     counting: Counting,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<Diagnosis>,
 ) {
     let address = site
         .envoy
@@ -232,42 +228,41 @@ fn traffic(
     let address = address.unwrap_or_else(|| "the listener".to_owned());
     let finding = match counting {
         Counting::NoTraffic => {
-            let prefix = filter.stat_prefix.as_deref().unwrap_or_default();
-            let http = site.envoy.stats.get(&format!("http.{prefix}.downstream_rq_total")).unwrap_or(0);
+            let http = http_requests(site.envoy, filter);
             match http > 0 {
-                true => Finding::error(
+                true => Diagnosis::error(
                     "filter-not-reached",
                     format!("requests come to {address}, and none has reached Headgate's filter"),
                     "is the filter disabled, or does a filter before it answer every request? Headgate belongs before \
                      authentication, or right behind the filter whose metadata it reads",
                 )
-                .seen(format!("/stats: http.{prefix}.downstream_rq_total {http}")),
-                false => Finding::error(
+                .seen(format!("/stats: downstream_rq_total {http}")),
+                false => Diagnosis::error(
                     "no-traffic",
                     format!("no request has come since Envoy started {} ago: nothing shows that requests are counted", site.envoy.uptime),
                     format!("send one request to {address} and run doctor again: curl -i http://{address}/"),
                 ),
             }
         }
-        Counting::NothingToCount => Finding::error(
+        Counting::NothingToCount => Diagnosis::error(
             "nothing-to-count",
             format!("{} requests came, and none met a limit", instance.by_none),
             "headgate explain POLICY --request 'GET /' shows why: exempt, no client, or no limit that matches",
         ),
         Counting::Counted => return,
-        Counting::CountedAgain => Finding::warning(
+        Counting::CountedAgain => Diagnosis::warning(
             "counted-again",
             "requests are counted again; others were not counted a moment ago",
             "nothing to do if it stays so; Envoy's log says why (search for \"did not count\")",
         )
         .seen(errors(instance)),
-        Counting::Partly => Finding::error(
+        Counting::Partly => Diagnosis::error(
             "partly-counted",
             "some requests are counted, and some are not",
             "see the findings below: a shard of Redis does not answer",
         )
         .seen(errors(instance)),
-        Counting::NotCounted => Finding::error(
+        Counting::NotCounted => Diagnosis::error(
             "not-counted",
             match instance.by_local > 0 {
                 true => "Redis does not count requests: this Envoy counts them alone (on_error: local)",
@@ -280,179 +275,7 @@ fn traffic(
     findings.push(finding);
 }
 
-/// The failed calls of an instance, by reason.
-fn errors(instance: &Instance) -> String {
-    let failed = instance
-        .calls
-        .iter()
-        .filter(|(outcome, _)| outcome != "ok" && outcome != "error");
-    let all: Vec<String> = instance
-        .errors
-        .iter()
-        .chain(failed)
-        .map(|(label, count)| format!("{label} {count}"))
-        .collect();
-    match all.is_empty() {
-        true => String::new(),
-        false => format!("failed calls to Redis: {}", all.join(", ")),
-    }
-}
-
-/// The way to Redis, if requests are not counted or it is not known.
-fn calls(
-    site: &Site<'_>,
-    filter: &Filter,
-    instance: &Instance,
-    counting: Counting,
-    findings: &mut Vec<Finding>,
-) {
-    let config = &site.envoy.config;
-    let way = match follow(config, filter) {
-        Ok(way) => way,
-        Err(finding) => return findings.push(finding),
-    };
-    findings.extend(order(config, filter, way.listener));
-    if matches!(counting, Counting::Counted | Counting::CountedAgain) {
-        return;
-    }
-    let prefix = &filter.policy.redis.key_prefix;
-    let mut causes: Vec<Finding> = Vec::new();
-    let clusters: Vec<RedisCluster<'_>> = way
-        .clusters
-        .iter()
-        .map(|cluster| RedisCluster::read(site, cluster))
-        .collect();
-    for cluster in &clusters {
-        causes.extend(cluster.findings(site, prefix));
-    }
-    for finding in replies(&way, &clusters, filter, instance) {
-        if !causes.iter().any(|known| known.id == finding.id) {
-            causes.push(finding);
-        }
-    }
-    if causes.is_empty() {
-        causes.extend(streams(filter, instance));
-    }
-    findings.extend(causes);
-    if instance.breakers_open > 0 {
-        let message = format!(
-            "{} circuit breakers are open: the clients of those shards are not counted until Redis answers again",
-            instance.breakers_open
-        );
-        let remedy =
-            "see which node does not answer; each breaker closes by itself within 0.2 s once it does";
-        findings.push(Finding::error("breaker-open", message, remedy));
-    }
-}
-
-/// What the error replies that the filter got mean.
-fn replies(
-    way: &Way<'_>,
-    clusters: &[RedisCluster<'_>],
-    filter: &Filter,
-    instance: &Instance,
-) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let seen = |finding: Finding, labels: &[&str]| {
-        let counts = labels.iter().map(|label| (label, instance.answered(label)));
-        let shown: Vec<String> = counts
-            .filter(|(_, n)| *n > 0)
-            .map(|(label, n)| format!("{label} {n}"))
-            .collect();
-        finding.seen(format!("error replies: {}", shown.join(", ")))
-    };
-    let got = |labels: &[&str]| labels.iter().any(|label| instance.answered(label) > 0);
-    if let Some(cluster) = clusters.first().filter(|_| got(&["noauth", "wrongpass"])) {
-        let finding = match cluster.access.password.source() {
-            None => cluster.no_password(),
-            Some(_) => cluster.wrong_password(),
-        };
-        found.push(seen(finding, &["noauth", "wrongpass"]));
-    }
-    if got(&["noperm"]) {
-        found.push(seen(redis::no_right(), &["noperm"]));
-    }
-    if got(&["moved", "ask"]) {
-        found.push(seen(redirections(way), &["moved", "ask"]));
-    }
-    if got(&["refused"]) {
-        let guard = way
-            .listener
-            .guards
-            .first()
-            .map_or("", |guard| guard.module.as_str());
-        let message = "the guard refuses the filter's calls: it is of another release, and does not know the filter's script";
-        let remedy = "update the listener of the guard (redis_call) first: give both the same headgate.wasm";
-        let finding = Finding::error("guard-refuses", message, remedy);
-        found.push(
-            seen(finding, &["refused"]).seen(format!("modules: filter {}, guard {guard}", filter.module)),
-        );
-    }
-    if got(&OF_REDIS) {
-        found.push(seen(redis::redis_error(), &OF_REDIS));
-    }
-    found
-}
-
-/// MOVED or ASK came back to the filter.
-fn redirections(way: &Way<'_>) -> Finding {
-    let setting = |name: &str| way.proxy.get("settings").and_then(|settings| settings.get(name));
-    let (message, remedy) = match (setting("enable_redirection"), setting("dns_cache_config")) {
-        (None, _) => (
-            "Redis answers MOVED, and redis_proxy does not follow it: enable_redirection is off",
-            "write enable_redirection: true and dns_cache_config into the settings of redis_proxy, as in envoy/envoy.yaml",
-        ),
-        (_, None) => (
-            "Redis answers MOVED with a name, and redis_proxy does not follow it: it has no DNS cache",
-            "write dns_cache_config: {name: headgate_redis, dns_lookup_family: V4_PREFERRED} into the settings of redis_proxy",
-        ),
-        _ => (
-            "Redis answers MOVED, and redis_proxy cannot follow it",
-            "does the announced name resolve at Envoy, and can the node be reached? See dns_cache in /stats",
-        ),
-    };
-    Finding::error("moved", message, remedy)
-}
-
-/// Calls that got no reply at all.
-fn streams(filter: &Filter, instance: &Instance) -> Option<Finding> {
-    let count = |outcome: &str| instance.called(outcome);
-    let (finding, outcomes) = if count("unavailable") + count("lost") > 0 {
-        let message = format!(
-            "Envoy opens no stream to the cluster {:?}, or it breaks",
-            filter.policy.redis.cluster
-        );
-        let remedy = "see this cluster, its listener and the guard: /clusters, /listeners, and errors in Envoy's log. An \
-                      internal listener needs the bootstrap extension envoy.bootstrap.internal_listener; the two roles of the \
-                      module need two vm_ids";
-        (
-            Finding::error("stream-failed", message, remedy),
-            ["unavailable", "lost"],
-        )
-    } else if count("timed_out") > 0 {
-        let message = "Redis does not answer within redis.timeout";
-        let remedy = "is Redis or the network slow? `redis-cli info commandstats`, SLOWLOG and its CPU; see operations.md, \
-                      \"Requests wait for their counts\"";
-        (
-            Finding::error("no-reply", message, remedy),
-            ["timed_out", "breaker_open"],
-        )
-    } else if count("too_many_in_flight") > 0 {
-        let message = "more calls are in flight than redis.max_in_flight allows";
-        let remedy =
-            "Redis is slower than the load needs: more shards, lease for hot keys, or a higher bound";
-        (
-            Finding::error("too-many-in-flight", message, remedy),
-            ["too_many_in_flight", "timed_out"],
-        )
-    } else {
-        return None;
-    };
-    let shown = outcomes.map(|outcome| format!("{outcome} {}", count(outcome)));
-    Some(finding.seen(format!("calls: {}", shown.join(", "))))
-}
-
-fn hash_key(filter: &Filter, instance: &Instance, findings: &mut Vec<Finding>) {
+fn hash_key(filter: &RunningFilter, instance: &Instance, findings: &mut Vec<Diagnosis>) {
     if !filter.policy.holds_secrets() {
         return;
     }
@@ -469,16 +292,16 @@ fn hash_key(filter: &Filter, instance: &Instance, findings: &mut Vec<Finding>) {
             }
             _ => "set HEADGATE_HASH_KEY in Envoy's environment, the same for all Envoys: openssl rand -hex 32",
         };
-        findings.push(Finding::warning("hash-key-missing", message, remedy));
+        findings.push(Diagnosis::warning("hash-key-missing", message, remedy));
     } else if filter.hash_key == HashKeySource::Written {
         let message = "the hash key is written in Envoy's configuration, which /config_dump shows";
         let remedy =
             "take it from Envoy's environment: host_env_keys: [HEADGATE_HASH_KEY], and give Envoy a new key";
-        findings.push(Finding::warning("hash-key-shown", message, remedy));
+        findings.push(Diagnosis::warning("hash-key-shown", message, remedy));
     }
 }
 
-fn workers(site: &Site<'_>, instance: &Instance, counting: Counting, findings: &mut Vec<Finding>) {
+fn workers(site: &Site<'_>, instance: &Instance, counting: Counting, findings: &mut Vec<Diagnosis>) {
     let all = site.envoy.workers;
     let idle = all.saturating_sub(instance.workers_counting);
     let is_counted = matches!(
@@ -488,11 +311,11 @@ fn workers(site: &Site<'_>, instance: &Instance, counting: Counting, findings: &
     if instance.has_times && is_counted && idle > 0 {
         let message = format!("{idle} of {all} workers have not counted a request yet");
         let remedy = "nothing to do if there was little traffic: a worker counts with its first connection";
-        findings.push(Finding::warning("idle-worker", message, remedy));
+        findings.push(Diagnosis::warning("idle-worker", message, remedy));
     }
 }
 
-fn clock(instance: &Instance, findings: &mut Vec<Finding>) {
+fn clock(instance: &Instance, findings: &mut Vec<Diagnosis>) {
     let Some(ahead) = instance
         .clock_ahead_ms
         .filter(|ahead| ahead.unsigned_abs() >= FAR_MS)
@@ -507,14 +330,33 @@ fn clock(instance: &Instance, findings: &mut Vec<Finding>) {
         "Redis's clock is {seconds} s {side} Envoy's: windows and the end of overrides are by Redis's clock"
     );
     let remedy = "synchronise the clocks of both hosts (NTP)";
-    findings.push(Finding::warning("redis-clock", message, remedy));
+    findings.push(Diagnosis::warning("redis-clock", message, remedy));
 }
 
-/// Whether a second look is needed: requests are counted, and others were not a moment ago.
+/// The requests at the HTTP connection manager of a filter.
+fn http_requests(envoy: &Envoy, filter: &RunningFilter) -> u64 {
+    let prefix = filter.stat_prefix.as_deref().unwrap_or_default();
+    envoy
+        .stats
+        .get(&format!("http.{prefix}.downstream_rq_total"))
+        .unwrap_or(0)
+}
+
+/// Whether a second look is needed: requests are counted, and others were not a moment ago; or the first one has just
+/// come.
 pub fn is_undecided(envoy: &Envoy) -> bool {
     envoy.config.filters.iter().any(|filter| {
         let is_local = filter.policy.store == Store::Local;
         let read = Instance::read(&envoy.stats, &filter.policy.instance);
-        read.is_some_and(|read| read.counting(is_local, envoy.now_ms) == Counting::CountedAgain)
+        match read.map(|read| read.counting(is_local, envoy.now_ms)) {
+            Some(Counting::CountedAgain) => true,
+            // The module hands its counters to Envoy four times a second.
+            Some(Counting::NoTraffic) => http_requests(envoy, filter) > 0,
+            _ => false,
+        }
     })
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -5,14 +5,18 @@
 //!
 //! # Layout
 //! - `admin` and `envoy` read the admin interface; `config`, `stats` and `instance` are what is in it.
-//! - `judge` says whether each instance counts, and collects findings; `transport` follows the way to Redis in the
-//!   configuration; `redis`, with `access`, `probe` and `tls`, asks Redis itself; `compare` is about several Envoys.
+//! - `judge` says whether each instance counts, and collects findings; `calls` says why its calls fail; `transport` follows
+//!   the way to Redis in the configuration; `redis`, with `access`, `probe` and `tls`, connects to Redis, `answers` is what
+//!   it answers, `counters` what Envoy's counters show; `compare` is about several Envoys.
 //! - `finding` and `show` are the report.
 
 mod access;
 mod admin;
+mod answers;
+mod calls;
 mod compare;
 mod config;
+mod counters;
 mod envoy;
 mod finding;
 mod instance;
@@ -27,7 +31,7 @@ mod transport;
 use self::access::LoginArgs;
 use self::admin::Admin;
 use self::envoy::Envoy;
-use self::finding::{Finding, Severity};
+use self::finding::{Diagnosis, DiagnosisLevel};
 use self::judge::{judge, Judged};
 use super::{Failure, Output};
 use std::time::Duration;
@@ -72,13 +76,13 @@ struct Examined {
     url: String,
     /// `None`: it cannot be read.
     read: Option<Read>,
-    findings: Vec<Finding>,
+    findings: Vec<Diagnosis>,
 }
 
 impl Examined {
     fn status(&self) -> u8 {
         let worst = self.findings.iter().map(|finding| finding.severity).max();
-        worst.map_or(0, Severity::status)
+        worst.map_or(0, DiagnosisLevel::status)
     }
 }
 
@@ -132,7 +136,7 @@ fn examine(address: &str, args: &DoctorArgs) -> Examined {
     let (url, envoy) = match read {
         Ok(read) => read,
         Err(error) => {
-            let finding = Finding::unreadable(error.id(), error.to_string(), error.remedy());
+            let finding = Diagnosis::unreadable(error.id(), error.to_string(), error.remedy());
             return Examined {
                 url: address.to_owned(),
                 read: None,

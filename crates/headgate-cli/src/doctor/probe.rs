@@ -1,7 +1,7 @@
 //! Connects to one address of Redis as Envoy does, and asks it what changes nothing: PING, AUTH, CLUSTER SLOTS, and a
 //! script that does not exist.
 
-use super::access::{Access, Password};
+use super::access::{Access, EnvoyPassword};
 use super::tls::{self, TlsError};
 use redis::{Parser, Value};
 use std::io::{self, Read, Write};
@@ -26,6 +26,8 @@ pub enum Probe {
     NoReply,
     /// It was closed without an answer.
     Closed,
+    /// It answers what Redis does not.
+    NotRedis,
     /// It speaks TLS, and Envoy does not.
     WantsTls,
     /// It speaks plain Redis, and Envoy speaks TLS.
@@ -91,10 +93,11 @@ fn plain(address: &SocketAddr, host: &str, question: &Question<'_>) -> Probe {
         Ok(answers) => Probe::Answers(Box::new(answers)),
         Err(error) => {
             let is_tls = connect(address).is_ok_and(|socket| tls::speaks_tls(socket, host));
-            match (is_tls, is_timeout(&error)) {
-                (true, _) => Probe::WantsTls,
-                (false, true) => Probe::NoReply,
-                (false, false) => Probe::Closed,
+            match error.kind() {
+                _ if is_tls => Probe::WantsTls,
+                _ if is_timeout(&error) => Probe::NoReply,
+                io::ErrorKind::InvalidData => Probe::NotRedis,
+                _ => Probe::Closed,
             }
         }
     }
@@ -155,7 +158,7 @@ fn ask(mut stream: impl Read + Write, question: &Question<'_>, logs_in: bool) ->
     let mut answers = Answers::default();
     let access = question.access;
     answers.ping = call(&mut stream, &["PING"])?.err();
-    if let (true, Password::Known(password, _)) = (logs_in, &access.password) {
+    if let (true, EnvoyPassword::Known(password)) = (logs_in, &access.password) {
         let login = match &access.user {
             Some(user) => call(&mut stream, &["AUTH", user, password])?,
             None => call(&mut stream, &["AUTH", password])?,
@@ -172,28 +175,46 @@ fn ask(mut stream: impl Read + Write, question: &Question<'_>, logs_in: bool) ->
 }
 
 /// One command; the inner error is the text of an error reply.
-fn call(stream: &mut (impl Read + Write), command: &[&str]) -> io::Result<Result<Value, String>> {
+fn call<S: Read + Write>(stream: &mut S, command: &[&str]) -> io::Result<Result<Value, String>> {
     let mut request = redis::cmd(command.first().copied().unwrap_or_default());
     for argument in command.iter().skip(1) {
         request.arg(*argument);
     }
     stream.write_all(&request.get_packed_command())?;
     stream.flush()?;
-    match Parser::new().parse_value(&mut *stream) {
+    let mut recorder = Recorder { stream, error: None };
+    match Parser::new().parse_value(&mut recorder) {
         Ok(Value::ServerError(error)) => {
             let code = error.code();
             Ok(Err(format!("{code} {}", error.details().unwrap_or_default())))
         }
         Ok(value) => Ok(Ok(value)),
-        Err(error) => Err(as_io(error)),
+        Err(error) => {
+            let no_answer_of_redis = || io::Error::new(io::ErrorKind::InvalidData, error);
+            Err(recorder.error.take().unwrap_or_else(no_answer_of_redis))
+        }
     }
 }
 
-/// The I/O error inside, if there is one; an answer that is no Redis's is invalid data.
-fn as_io(error: redis::RedisError) -> io::Error {
-    match error.is_timeout() {
-        true => io::ErrorKind::TimedOut.into(),
-        false => io::Error::new(io::ErrorKind::InvalidData, error),
+/// Keeps the error of a read, which the parser hides.
+struct Recorder<'s, S> {
+    stream: &'s mut S,
+    error: Option<io::Error>,
+}
+
+impl<S: Read> Read for Recorder<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer);
+        match read {
+            Ok(0) => self.error = Some(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) => {
+                let kind = error.kind();
+                self.error = Some(error);
+                return Err(kind.into());
+            }
+        }
+        read
     }
 }
 

@@ -2,21 +2,57 @@
 
 use crate::config::node::Node;
 use crate::config::scalar::{is_token, HEADER_REMEDY};
+use crate::config::shape::{distinct, Form, Object, Rule, Shape, Test, ANY, SHORT, TOKEN};
 use crate::config::sources;
 use crate::identify::{Source, SourceKind};
 use crate::limit::{Case, HostPattern, Match, PathPattern, PatternError, ValuePattern};
 use serde_json::Value;
 
-const FIELDS: &[&str] = &[
-    "methods",
-    "path",
-    "ignore_case",
-    "hosts",
-    "headers",
-    "route",
-    "source",
-    "not",
-];
+macro_rules! condition {
+    (ignore_case: $ignore_case:expr, not: $not:ident) => {
+        Object {
+            fields: &[
+                ("methods", distinct(&TOKEN, 1)),
+                ("path", Shape::Either(&Shape::Text(Form::Path), &BY_REGEX)),
+                ("ignore_case", $ignore_case),
+                ("hosts", distinct(&Shape::Text(Form::Host), 1)),
+                (
+                    "headers",
+                    Shape::Map {
+                        keys: Form::Token,
+                        of: &Shape::Either(&Shape::Text(Form::Value), &BY_REGEX),
+                        least: 1,
+                    },
+                ),
+                ("route", SHORT),
+                ("source", distinct(&ANY, 1)),
+                ("not", Shape::Object(&$not)),
+            ],
+            rules: &[
+                Rule::NotEmpty,
+                Rule::Never(
+                    &[("ignore_case", Test::Present), ("path", Test::Absent)],
+                    "ignore_case is about a path: write path, or leave it out",
+                ),
+                Rule::Never(
+                    &[("ignore_case", Test::Present), ("path", Test::Object)],
+                    "a regex is compared as it is written: begin it with (?i), and leave ignore_case out",
+                ),
+            ],
+        }
+    };
+}
+
+/// A condition by which a limit applies.
+pub(super) static CONDITION: Object = condition!(ignore_case: Shape::Flag, not: FREEING);
+/// A condition by which requests are free: of `exempt`, or within `not`. Paths are compared exactly.
+pub(super) static FREEING: Object = condition!(ignore_case: Shape::False, not: CONDITION);
+
+const BY_REGEX: Shape = Shape::Object(&REGEX);
+static REGEX: Object = Object {
+    fields: &[("regex", Shape::Text(Form::Regex))],
+    rules: &[Rule::Required("regex")],
+};
 
 /// What a fitting condition does, with the settings of its limit.
 #[derive(Clone, Copy)]
@@ -38,9 +74,9 @@ impl ConditionUse {
 
 /// Reads a condition; `None` if an error leaves nothing to compare with.
 pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Option<Match> {
-    let fields = node.fields(FIELDS)?;
+    let fields = node.fields(&CONDITION)?;
     if fields.is_empty() {
-        node.fail("names no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
+        node.fail("has no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
         return None;
     }
     let list = |name, what| match fields.get(name) {
@@ -56,10 +92,10 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
             ConditionUse::Frees => Case::default(),
         });
     let condition = Match {
-        methods: distinct(&list("methods", "a method"), read_method),
+        methods: each_once(&list("methods", "a method"), read_method),
         path: fields.get("path").and_then(|node| read_path(&node)),
         case,
-        hosts: distinct(&list("hosts", "a host"), |node| {
+        hosts: each_once(&list("hosts", "a host"), |node| {
             compiled(node, HostPattern::parse(node.text("a host")?))
         }),
         headers: fields
@@ -70,7 +106,7 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
             .get("route")
             .and_then(|node| node.short_text("a route's name"))
             .map(str::to_owned),
-        sources: distinct(&list("source", "a source's name"), |node| {
+        sources: each_once(&list("source", "a source's name"), |node| {
             sources::known(node, known).map(|source| source.name.clone())
         }),
         not: fields
@@ -80,7 +116,9 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
     };
     if let (true, Some(not), Some(node)) = (node.is_sound(), &condition.not, fields.get("not")) {
         if implies(&condition, not) {
-            node.fail("excludes all that the other conditions let in: can never match; loosen one of them");
+            node.fail(
+                "excludes every request that the other conditions match: can never match; remove one of them",
+            );
         } else if excludes_every_caller(not, known) {
             node.fail("excludes every caller, since each has an address: can never match; remove a source");
         }
@@ -92,7 +130,7 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
 fn read_ignore_case(node: &Node, path: Option<&Node>, effect: ConditionUse) -> Option<Case> {
     let ignored = node.flag()?;
     match path {
-        None => node.fail("is about a path, and there is none here; write path, or leave this out"),
+        None => node.fail("applies to a path, and this condition has no path; write path, or leave this out"),
         Some(path) if path.value().is_object() => {
             node.fail("a regex is compared as it is written: begin it with (?i) to ignore case, and leave this out");
         }
@@ -109,19 +147,19 @@ fn read_list<'a>(node: &Node<'a>, what: &str) -> Vec<Node<'a>> {
     let items = node.items().unwrap_or_default();
     if node.value().as_array().is_some_and(Vec::is_empty) {
         node.fail(&format!(
-            "an empty list lets nothing in; write {what}, or leave the field out"
+            "an empty list matches nothing; write {what}, or leave the field out"
         ));
     }
     items
 }
 
 /// Reads each element, and reports duplicates.
-fn distinct<T: PartialEq>(nodes: &[Node], read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
+fn each_once<T: PartialEq>(nodes: &[Node], read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
     let mut list = Vec::new();
     for node in nodes {
         let Some(item) = read(node) else { continue };
         if list.contains(&item) {
-            node.fail("stands twice; remove one");
+            node.fail("is duplicated; remove one");
         }
         list.push(item);
     }
@@ -147,7 +185,7 @@ fn read_headers(node: &Node) -> Vec<(String, ValuePattern)> {
     let mut headers: Vec<(String, ValuePattern)> = Vec::new();
     let entries = node.entries().unwrap_or_default();
     if node.value().as_object().is_some_and(|map| map.is_empty()) {
-        node.fail("names no header; write one, or leave the field out");
+        node.fail("has no header; write one, or leave the field out");
     }
     for (name, node) in entries {
         if !is_token(name) {
@@ -155,7 +193,7 @@ fn read_headers(node: &Node) -> Vec<(String, ValuePattern)> {
         }
         let name = name.to_ascii_lowercase();
         if headers.iter().any(|(other, _)| *other == name) {
-            node.fail_bare("this header stands twice, in different case; remove one");
+            node.fail_bare("this header is duplicated, in different case; remove one");
         }
         headers.extend(read_value(&node).map(|pattern| (name, pattern)));
     }
@@ -175,7 +213,7 @@ fn read_value(node: &Node) -> Option<ValuePattern> {
 /// `{regex: …}`: `None` if the value has another form, `Some(None)` if it is invalid.
 fn read_regex<'a>(node: &Node<'a>) -> Option<Option<&'a str>> {
     matches!(node.value(), Value::Object(_)).then(|| {
-        let fields = node.fields(&["regex"])?;
+        let fields = node.fields(&REGEX)?;
         fields.required("regex", "write {regex: …}")?.text("a regex")
     })
 }

@@ -4,6 +4,7 @@
 //! the password's environment variable; [`NativeSettings::credentials`] reads it.
 
 use crate::config::node::Node;
+use crate::config::shape::{Form, Object, Rule, Shape, Test, SHORT};
 use crate::config::ConfigErrors;
 use crate::model::{NativeSettings, Store};
 
@@ -17,6 +18,32 @@ pub enum Transport {
     /// The native command: it accepts both.
     Either,
 }
+
+pub(super) static NATIVE: Object = Object {
+    fields: &[
+        ("service", Shape::Text(Form::Service)),
+        ("username", SHORT),
+        ("password", Shape::Object(&PASSWORD)),
+        (
+            "database",
+            Shape::Integer {
+                least: 0,
+                most: 9_999,
+            },
+        ),
+    ],
+    rules: &[
+        Rule::Required("service"),
+        Rule::Never(
+            &[("username", Test::Present), ("password", Test::Absent)],
+            "a username needs a password: write password: {env: REDIS_PASSWORD}",
+        ),
+    ],
+};
+static PASSWORD: Object = Object {
+    fields: &[("env", SHORT)],
+    rules: &[Rule::Required("env")],
+};
 
 const WITHOUT: &str =
     "native is missing, which headgate-higress.wasm needs; write native: {service: redis.dns:6379}, \
@@ -39,13 +66,13 @@ pub(super) fn read(
         return None;
     };
     if transport == Transport::Streams {
-        native.fail_bare("only headgate-higress.wasm takes this");
+        native.fail_bare("only headgate-higress.wasm supports this");
         return None;
     }
     if let Some(node) = redis.and_then(|node| node.get("cluster")) {
-        node.fail("leads nowhere beside redis.native; leave it out");
+        node.fail("has no effect with redis.native; leave it out");
     }
-    let fields = native.fields(&["service", "username", "password", "database"])?;
+    let fields = native.fields(&NATIVE)?;
     let service = fields
         .required("service", "write the Redis service with its port: redis.dns:6379")
         .and_then(|node| cluster(&node));
@@ -53,7 +80,7 @@ pub(super) fn read(
         .get("username")
         .and_then(|node| node.short_text("the name of a Redis user"));
     let password_env = fields.get("password").and_then(|node| password(&node));
-    let database = fields.get("database").and_then(|node| node.integer(0..=9_999));
+    let database = fields.integer("database");
     if username.is_some() && fields.get("password").is_none() {
         native.fail_bare("a username needs a password; write password: {env: REDIS_PASSWORD}");
     }
@@ -72,7 +99,7 @@ fn cluster(node: &Node) -> Option<String> {
     let text = node.short_text(EXPECTED)?;
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"?&=#\"'".contains(&byte);
     if !text.bytes().all(plain) {
-        node.fail("not a service; letters, digits and . - _ : | are");
+        node.fail("not a service; use letters, digits and . - _ : |");
         return None;
     }
     if text.contains('|') {
@@ -93,11 +120,11 @@ fn cluster(node: &Node) -> Option<String> {
 fn password<'a>(node: &Node<'a>) -> Option<&'a str> {
     if !node.value().is_object() {
         node.fail_bare(
-            "a password does not stand in a configuration; write {env: NAME}, a variable of the gateway",
+            "a password must not be in a configuration; write {env: NAME}, a variable of the gateway",
         );
         return None;
     }
-    let fields = node.fields(&["env"])?;
+    let fields = node.fields(&PASSWORD)?;
     let name = fields
         .required("env", "write the name of an environment variable")
         .and_then(|node| node.short_text("the name of an environment variable"))?;
@@ -159,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_and_its_credentials_are_what_the_host_is_told() {
+    fn a_service_and_its_credentials_are_passed_to_the_host() {
         let plain = native(
             Transport::Native,
             json!({"native": {"service": "redis.dns:6379"}}),
@@ -230,7 +257,7 @@ mod tests {
             ),
             (
                 native_of(json!({"service": "a:1", "password": "hunter2"})),
-                "redis.native.password: a password does not stand in a configuration",
+                "redis.native.password: a password must not be in a configuration",
             ),
             (
                 native_of(json!({"service": "a:1", "password": {}})),
@@ -238,7 +265,7 @@ mod tests {
             ),
             (
                 json!({"cluster": "c", "native": {"service": "a:1"}}),
-                "redis.cluster: \"c\": leads nowhere beside redis.native",
+                "redis.cluster: \"c\": has no effect with redis.native",
             ),
         ] {
             let error = native(Transport::Native, redis.clone()).unwrap_err();

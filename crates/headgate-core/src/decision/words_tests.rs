@@ -1,4 +1,4 @@
-//! How a decision reads: figures in headers, and the replies.
+//! How a decision is presented to a client: figures in headers, and the replies.
 
 use super::*;
 use crate::config::{self, BodyFormat, Plugin, Policy, ResponseSettings, UpstreamHeaders};
@@ -36,7 +36,7 @@ fn policy(limits: Vec<Limit>) -> Policy {
 }
 
 #[test]
-fn figures_read_as_the_contract_says() {
+fn quotas_are_written_as_in_the_contract() {
     let policy = policy(vec![limit("a"), limit("b")]);
     let decision = decide(&[(AS_IS, true, left(5, 10, 1_001)), (AS_IS, true, left(9, 10, 0))]);
     let headers = headers::quota(&policy.response, &policy.limits, &decision, 1_000_999);

@@ -1,4 +1,5 @@
-//! The calls of a request: all are sent at once, retried if Redis asks for it, and then answered or timed out.
+//! The calls of a request. They are sent at the same time, retried if Redis asks for it, and end with a reply or a
+//! timeout.
 
 use super::answer::Answer;
 use super::event::Event;
@@ -16,14 +17,14 @@ use crate::stall::Blame;
 use crate::telemetry::failures::answer_label;
 use std::time::{Duration, Instant};
 
-/// The delay of a retry. A call is retried if Envoy does not know Redis yet, or if its slot is being moved to another
-/// node.
+/// The delay of a retry. A call is retried if Envoy has not discovered the Redis nodes yet, or if the call's slot is
+/// being moved to another node.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// How often Redis's clock is compared with Envoy's.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
-/// A call of a request that is to be sent again.
+/// A request's call that will be sent again.
 pub(super) struct RetryCall {
     at: Instant,
     id: RequestId,
@@ -154,8 +155,9 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         });
     }
 
-    /// Retries a call after TRYAGAIN: its slot is being moved, and its keys are not all on one node. In the second half
-    /// of the timeout it sends one call for each key instead. `false`: no retry; the reply is the result.
+    /// Retries a call after TRYAGAIN, which means that its slot is being moved and its keys are not all on one node. In
+    /// the second half of the timeout, sends one call for each key instead. `false`: there is no retry, and the reply
+    /// is the result.
     fn try_again(&mut self, now: Now, id: RequestId, part: u16, call: Call) -> bool {
         let at = now.monotonic;
         let Some(waiting) = self.requests.get(id) else {
@@ -193,17 +195,17 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// When the next call is to be sent again.
+    /// When the next retry is due.
     pub(super) fn next_retry(&self) -> Option<Instant> {
         self.retries.front().map(|retry| retry.at)
     }
 
-    /// Sends a call of a pending request.
+    /// Sends a call of a pending request again, if its deadline has not passed.
     fn send_again(&mut self, now: Now, id: RequestId, part: u16, call: Call) {
         let Some(deadline) = self.requests.get(id).map(|waiting| waiting.deadline) else {
             return;
         };
-        // No reply could come in time, and the call might be charged.
+        // A reply would come too late, and the call might be charged.
         if deadline <= now.monotonic {
             return;
         }
@@ -267,8 +269,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.requests.decide(id, decided);
     }
 
-    /// Refunds what a refused request was charged in groups that admitted it, by one call for each group. No request
-    /// waits for these calls: a lost one over-counts and never under-counts.
+    /// Refunds a refused request in the groups that admitted and charged it, with one call for each group. No request
+    /// waits for these calls. If one is lost, too much is counted, never too little.
     fn give_back(&mut self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             match result {
@@ -313,7 +315,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.events.note(Event::Called { outcome, answer });
     }
 
-    /// Applies the decision to a request that has waited; `None`: it has no decision, or no longer.
+    /// Applies the decision to a request that has waited. `None`: the request has no decision (any more).
     pub fn carry_out(&mut self, now: Now, id: RequestId, request: &mut dyn Exchange) -> Option<Answer> {
         let decided = self.requests.take_decided(id)?;
         Some(self.answer(now, decided, request))

@@ -1,4 +1,4 @@
-//! The permits in hand of one counter, and how busy it is. Independent of what the counter limits.
+//! The unspent permits of one counter, and how busy the counter is. It is independent of what the counter limits.
 
 use super::{LeaseEvent, LEAST};
 use crate::limit::Verdict;
@@ -34,19 +34,19 @@ pub(super) struct Account {
     limit: usize,
     /// The cost of one request.
     cost: u64,
-    /// In the order in which they were taken; never empty ones.
+    /// In the order in which they were taken. None of them is empty.
     batches: VecDeque<Batch>,
     /// The size of the last lease, in requests; 0: no recent lease.
     last: u64,
     /// The last verdict from Redis, and when the call was sent.
-    standing: Option<(Instant, Verdict)>,
-    /// Requests since then.
+    last_verdict: Option<(Instant, Verdict)>,
+    /// Requests since `since`.
     calls: u64,
     since: Instant,
     /// A lease request is in flight.
     taking: bool,
     not_before: Instant,
-    /// Permits left in Redis, and until when that figure is used.
+    /// The permits that are left in Redis, and the time until which this figure is used.
     left: Option<(u64, Instant)>,
 }
 
@@ -57,7 +57,7 @@ impl Account {
             cost,
             batches: VecDeque::new(),
             last: 0,
-            standing: None,
+            last_verdict: None,
             calls: 0,
             since: now,
             taking: false,
@@ -82,7 +82,7 @@ impl Account {
         !self.batches.is_empty()
     }
 
-    /// Spends the oldest permits in hand on one request.
+    /// Spends the oldest permits on one request.
     pub fn spend(&mut self, now: Instant) -> Option<Verdict> {
         let batch = self.batches.front_mut()?;
         batch.calls = batch.calls.saturating_sub(1);
@@ -90,15 +90,15 @@ impl Account {
             self.batches.pop_front();
         }
         self.calls += 1;
-        let (asked, standing) = self.standing?;
+        let (asked, verdict) = self.last_verdict?;
         let reset =
-            Duration::from_millis(standing.reset_ms).saturating_sub(now.saturating_duration_since(asked));
+            Duration::from_millis(verdict.reset_ms).saturating_sub(now.saturating_duration_since(asked));
         Some(Verdict {
-            remaining: standing
+            remaining: verdict
                 .remaining
                 .saturating_add(self.in_hand().saturating_mul(self.cost)),
             reset_ms: reset.as_millis() as u64,
-            ..standing
+            ..verdict
         })
     }
 
@@ -111,9 +111,9 @@ impl Account {
         self.calls += 1;
     }
 
-    /// The size of the lease to request now, in requests; 0: none. A lease covers half of its life, and the next is
-    /// requested when half of it is spent: so it arrives in time, and few permits expire unspent. Leases start small,
-    /// as a new client may not stay.
+    /// The size of the lease to request now, in requests; 0: none. A lease has permits for half of its life, and the
+    /// next lease is requested when half of the permits are spent. So the next lease arrives in time, and few permits
+    /// expire unspent. The first leases are small, because a new client may send only a few requests.
     pub fn take(&mut self, now: Instant, bounds: &Bounds) -> u64 {
         let in_hand = self.in_hand();
         let fresh = self.last == 0;
@@ -134,19 +134,19 @@ impl Account {
         calls
     }
 
-    /// Adds the permits for `calls` requests, which a call that was sent at `sent` took.
+    /// Adds the permits for `calls` requests, which were taken by the call that was sent at `sent`.
     pub fn taken(
         &mut self,
         sent: Instant,
         until: Instant,
         calls: u64,
-        standing: &Verdict,
+        verdict: &Verdict,
         events: &mut Vec<LeaseEvent>,
     ) {
         self.taking = false;
         self.last = calls;
-        self.standing = Some((sent, *standing));
-        self.left = Some((standing.remaining, until));
+        self.last_verdict = Some((sent, *verdict));
+        self.left = Some((verdict.remaining, until));
         self.batches.push_back(Batch { calls, until });
         events.push(LeaseEvent::Taken {
             limit: self.limit,
@@ -155,17 +155,17 @@ impl Account {
     }
 
     /// Redis refused the lease request: not enough was left.
-    pub fn refused(&mut self, sent: Instant, standing: &Verdict) {
+    pub fn refused(&mut self, sent: Instant, verdict: &Verdict) {
         self.taking = false;
-        let until = sent + Duration::from_millis(standing.wait_ms).clamp(NOT_BEFORE, NOT_AFTER);
-        self.left = Some((standing.remaining, until));
+        let until = sent + Duration::from_millis(verdict.wait_ms).clamp(NOT_BEFORE, NOT_AFTER);
+        self.left = Some((verdict.remaining, until));
         // A smaller lease may succeed at once.
-        if standing.remaining / PARTS_OF_LEFT < LEAST.saturating_mul(self.cost) {
+        if verdict.remaining / PARTS_OF_LEFT < LEAST.saturating_mul(self.cost) {
             self.not_before = until;
         }
     }
 
-    /// The lease request failed. What it may have taken is not spent.
+    /// The lease request failed. Permits that it may have taken are not used.
     pub fn failed(&mut self, not_before: Instant) {
         self.taking = false;
         self.not_before = not_before;

@@ -5,16 +5,27 @@
 /// A value of filter state. Those that only later instances read are not listed here: they are always written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateName {
+    /// The outcome, such as `allowed` or `denied`.
     Decision,
+    /// Where it was counted, such as `redis` or `local`.
     By,
+    /// The name of the limit whose figures are reported.
     Name,
+    /// Its N, or the bucket's capacity for gcra.
     Limit,
+    /// What is left of it.
     Remaining,
+    /// When its whole quota is available again.
     Reset,
+    /// Retry-After of a denial, in seconds.
     RetryAfter,
+    /// The client, without any secret.
     Client,
+    /// The limits in shadow that would have denied, joined by commas.
     Shadow,
+    /// How long the request waited for Redis, in µs.
     RedisUs,
+    /// Why the request could not be counted.
     Error,
 }
 
@@ -51,6 +62,23 @@ impl StateName {
         }
     }
 
+    /// Each with its name.
+    pub const NAMED: [(&'static str, StateName); StateName::ALL.len()] = {
+        let mut named = [("", StateName::Decision); StateName::ALL.len()];
+        let mut index = 0;
+        while index < named.len() {
+            // Only evaluated at compile time.
+            #[allow(clippy::indexing_slicing)]
+            let name = StateName::ALL[index];
+            #[allow(clippy::indexing_slicing)]
+            {
+                named[index] = (name.as_str(), name);
+            }
+            index += 1;
+        }
+        named
+    };
+
     const fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -85,6 +113,7 @@ impl FilterState {
         FilterState(bits)
     }
 
+    /// Whether this value is written.
     pub const fn writes(self, name: StateName) -> bool {
         self.0 & name.bit() != 0
     }

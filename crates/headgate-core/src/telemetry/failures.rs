@@ -23,9 +23,11 @@ pub enum FailureKind {
     Redirection,
     /// Any other error from Redis.
     Answer,
+    /// The reply did not arrive within `redis.timeout`.
     Silence,
     /// The circuit breaker is open: a consequence of earlier failures.
     BreakerOpen,
+    /// `redis.max_in_flight` is reached.
     TooManyInFlight,
     /// Envoy does not open the stream.
     NoCluster,
@@ -36,6 +38,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// The kind of this error.
     pub fn of(error: &GroupError) -> FailureKind {
         match error {
             GroupError::Redis(text) => FailureKind::of_answer(text),
@@ -85,10 +88,16 @@ impl FailureKind {
 }
 
 /// Error replies: how they begin, their label in metrics, and their kind.
-const ANSWERS: [(&str, &str, FailureKind); 14] = [
+const ANSWERS: [(&str, &str, FailureKind); 15] = [
     ("NOAUTH", "noauth", FailureKind::Login),
     ("WRONGPASS", "wrongpass", FailureKind::Login),
     ("NOPERM", "noperm", FailureKind::Rights),
+    // Redis up to 7.0, of a command or a key of the script.
+    (
+        "ERR The user executing the script can't",
+        "noperm",
+        FailureKind::Rights,
+    ),
     ("upstream ", "upstream_failure", FailureKind::Connection),
     (NO_UPSTREAM_HOST, "no_upstream_host", FailureKind::NoHost),
     ("MOVED ", "moved", FailureKind::Redirection),
@@ -143,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_redis_and_its_proxy_answer_is_told_by_its_first_words() {
+    fn errors_of_redis_and_its_proxy_are_classified_by_prefix() {
         for (text, kind) in [
             ("NOAUTH Authentication required.", FailureKind::Login),
             (
@@ -177,6 +186,10 @@ mod tests {
             ("NOAUTH Authentication required.", "noauth"),
             ("WRONGPASS invalid username-password pair", "wrongpass"),
             ("NOPERM this user has no permissions", "noperm"),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: 9b",
+                "noperm",
+            ),
             ("upstream failure", "upstream_failure"),
             ("no upstream host", "no_upstream_host"),
             ("MOVED 16383 localhost:7001", "moved"),

@@ -80,7 +80,7 @@ fn verdict(allowed: bool, remaining: u64) -> Option<Verdict> {
 }
 
 #[test]
-fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
+fn each_limit_reports_verdicts_source_and_usage() {
     let (mut metrics, memory) = metrics(vec![]);
     for (limit, enforced, verdict, by, on_error) in [
         (0, true, verdict(true, 20), CountedBy::Redis, OnError::Deny),
@@ -321,3 +321,6 @@ fn the_number_of_series_by_client_and_endpoint_is_bounded() {
         .sum();
     assert_eq!(total, 1_100_001, "none is lost");
 }
+
+#[path = "counting_tests.rs"]
+mod counting;

@@ -238,9 +238,9 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Both roles from the fault-injection module (`make build-drill`). It acts as the next release. Its HTTP role ends
-    /// at the header `x-headgate-drill: headgate-drill-filter`, the other role at a call for a limit that is called
-    /// `headgate-drill-redis-call`. It reports the most rejected each second.
+    /// Both roles from the fault-injection module (`make build-fault-injection`). It acts as the next release. Its HTTP role ends
+    /// at the header `x-headgate-fault-injection: headgate-fault-filter`, the other role at a call for a limit that is called
+    /// `headgate-fault-redis-call`. It reports the most rejected each second.
     pub fn fault_injection(mut self) -> Self {
         self.fault_injection = true;
         self

@@ -13,7 +13,7 @@ const DRAIN_TIME: &str = "--drain-time-s";
 /// How long Envoy may take to be ready, on a machine that is busy.
 pub(super) const READY: Duration = Duration::from_secs(30);
 
-/// How long it may take to find Redis before the test goes on regardless.
+/// How long it may take to find Redis before the test continues anyway.
 const KNOWN: Duration = Duration::from_secs(5);
 
 impl EnvoyBuilder {

@@ -237,12 +237,12 @@ fn a_field_written_twice_is_refused() {
         ),
     ] {
         let error = parse(text.as_bytes()).unwrap_err().to_string();
-        assert_eq!(error, format!("{path}: stands twice in one object; remove one"));
+        assert_eq!(error, format!("{path}: is duplicated in this object; remove one"));
     }
 }
 
 #[test]
-fn a_version_is_of_what_is_said_and_not_of_its_spelling() {
+fn a_version_depends_on_the_values_and_not_on_their_spelling() {
     let same = |a: &str, b: &str| version(a.as_bytes()) == version(b.as_bytes());
     assert!(same(
         r#"{"a": 1, "b": [2, "c"]}"#,
@@ -286,7 +286,7 @@ fn a_version_is_of_what_is_said_and_not_of_its_spelling() {
 }
 
 #[test]
-fn text_that_is_no_json_is_told_what_to_be() {
+fn text_that_is_not_json_is_an_error_with_a_remedy() {
     let error = parse(b"limits:\n  - rate: 1/s\n").unwrap_err().to_string();
     assert!(
         error.starts_with("configuration: not JSON:") && error.contains("google.protobuf.Struct"),

@@ -23,7 +23,7 @@ export function launch() {
 }
 
 /** Ends with the test, however that ends. */
-export async function startStand() {
+export async function startEnvironment() {
   const dir = mkdtempSync(join(tmpdir(), "headgate-dashboard-"));
   const names = ["PORT", "ADMIN_PORT", "UPSTREAM_PORT", "REDIS_PORT", "PROMETHEUS_PORT"];
   const ports = await freePorts(names.length);
