@@ -1,14 +1,14 @@
-# make run    everything for a first look: Redis Cluster, Envoy with the filter, a small upstream
-# make dashboard   beside it: Prometheus and a page with charts of that Envoy
-# make stop   ends both
+# make run    starts an example: Redis Cluster, Envoy with the filter, a small upstream
+# make dashboard   for that Envoy: Prometheus and a page with charts
+# make stop   stops both
 # make cli    the native command, as target/headgate
 # make image  the filter as an OCI image layout, target/image, for Istio and Envoy Gateway
 # make release  modules, images, bills of materials and checksums, in target/release-VERSION; FORCE=1 from any tree
-# make publish-check   that the crates meant for crates.io can be published
-# make deny   licences, bans and sources of the crates, by deny.toml
-# make test   every check and every test but the slow ones
+# make publish-check   checks that the crates for crates.io can be published
+# make deny   checks licences, bans and sources of the crates, by deny.toml
+# make test   every check and every test, except the slow ones
 # make test-envoy ENVOY_VERSION=1.36.2   the end-to-end tests on another Envoy, which it fetches
-# make test-valkey   what asks Redis, on Valkey in its place; VALKEY_VERSION=9.1.2 for one of its versions
+# make test-valkey   the tests that use Redis, with Valkey in its place; VALKEY_VERSION=9.1.2 for one of its versions
 # make test-meshes   the manifests in real meshes: Istio's and Envoy Gateway's control planes on a Kubernetes API server,
 #             built once into .tools/mesh (Go, 10 GB, 20 minutes on two cores). MESH=istio, gateway, func-e, ratelimit or
 #             clients runs one part. Part of `make test-all`, unless SKIP_MESHES=1
@@ -16,15 +16,15 @@
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
 # make bench  Headgate, other limiters and none at all side by side: bench/results.md and .svg. About 40 minutes on a
 #             machine that does nothing else; shorter: make bench ROUNDS=1 SECONDS=2 SETUPS=none,rls,headgate/single.
-#             Where Go is at hand, envoyproxy/ratelimit is one of them: SETUPS=ratelimit
+#             With Go installed, envoyproxy/ratelimit is one of them: SETUPS=ratelimit
 # make bench-pairs BASE=path/to/other.wasm   what a change costs: that module and target/headgate.wasm in interleaved
 #             pairs, the ratios of Envoy's CPU time and of throughput with intervals; also in target/pairs.md. PAIRS=15,
 #             SECONDS=2 a measurement, SETUPS=headgate/paths (default: four others), CONNECTIONS=128, KEYS=1000,
 #             PATH_SENT=/orders/42 for the path of the requests (also of make bench), HEADGATE_WASM=… for another new module
 #
-# Each sets up by itself what it needs. Ports: make run PORT=… ADMIN_PORT=… UPSTREAM_PORT=… REDIS_PORT=… (the first
+# Each target installs what it needs. Ports: make run PORT=… ADMIN_PORT=… UPSTREAM_PORT=… REDIS_PORT=… (the first
 # of three). PROMETHEUS_PORT=… is the dashboard's. VARIANT=single-redis or tls-auth runs another of envoy/*.yaml.
-# ENVOY=/path/to/envoy takes one's own.
+# ENVOY=/path/to/envoy uses your own Envoy.
 
 export PORT ADMIN_PORT UPSTREAM_PORT REDIS_PORT PROMETHEUS_PORT VARIANT ENVOY WASM_OPT_FLAGS FORCE
 # of `make bench`: see bench/runner/main.rs
@@ -34,13 +34,13 @@ CARGO_OUT := $(or $(CARGO_TARGET_DIR),target)
 LOCKED    := $(if $(CI),--locked)
 # Tests wait more than they compute. Those in a `mod quiet` measure time and run one by one.
 THREADS   := --test-threads 4
-# All crates, each built once for whatever is tested: with the transport for Higress, as the module for it has.
+# All crates with the transport for Higress, which the module for Higress needs: so each crate is built only once for all tests.
 ALL       := --workspace --features redis-call/higress
 
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-meshes test-client test-dashboard test-higress chaos fuzz \
-	bench bench-pairs lint lint-apart build build-drill build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-meshes setup-dashboard setup-bench clean
+	bench bench-pairs lint lint-apart build build-fault-injection build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-meshes setup-dashboard setup-bench clean
 
-run: setup-run build
+run: setup-run build cli
 	@scripts/run.sh start
 
 dashboard: setup-dashboard
@@ -49,13 +49,13 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-test: lint deny build build-drill build-higress build-example build-cli test-size
+test: lint deny build build-fault-injection build-higress build-example build-cli test-size
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 	$(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint deny build build-drill build-higress build-example build-cli test-size
+test-all: lint deny build build-fault-injection build-higress build-example build-cli test-size
 	@scripts/setup.sh sbom
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
@@ -67,23 +67,23 @@ test-all: lint deny build build-drill build-higress build-example build-cli test
 		else $(MAKE) --no-print-directory test-meshes; fi
 
 # See tests/mesh/run.py. Setup, build and modules first: what runs in the sandbox reaches no network.
-test-meshes: setup-meshes build build-drill build-cli
+test-meshes: setup-meshes build build-fault-injection build-cli
 	@python3 tests/mesh/run.py $(MESH)
 
-# How large the module may get.
+# The maximum size of the module.
 MOST_BYTES := 512000
 test-size: build
 	@bytes=$$(wc -c <target/headgate.wasm); [ $$bytes -le $(MOST_BYTES) ] || \
 		{ echo "target/headgate.wasm has $$bytes bytes, and may have $(MOST_BYTES): see scripts/wasm.sh" >&2; exit 1; }
 
-test-envoy: setup build build-drill build-higress build-example build-cli
+test-envoy: setup build build-fault-injection build-higress build-example build-cli
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 3 --skip quiet::
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 
-# What asks Redis, on Valkey. Its packages come without TLS, so the two tests that need it are left out.
+# The tests that use Redis, with Valkey. Its packages come without TLS, so the two tests that need it are left out.
 VALKEY_TESTS := cluster concurrency costs failover faults guard leases limits local moving overrides shipped survival upgrades windows
-test-valkey: setup build build-drill build-cli
+test-valkey: setup build build-fault-injection build-cli
 	@for version in $(or $(VALKEY_VERSION),8.1.8 9.1.2); do \
 		scripts/setup.sh valkey $$version || exit 1; \
 		export REDIS_SERVER="$(CURDIR)/.tools/valkey-$$version/valkey-server"; \
@@ -101,7 +101,7 @@ test-client: setup
 	cd clients/typescript && npm ci --silent && npm test --silent
 
 # The page of `make dashboard` in a browser; pictures of it are in target/dashboard/.
-test-dashboard: setup
+test-dashboard: setup build-cli
 	node --test dashboards/test/*.test.js
 
 BENCH := cargo bench $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --bench bench
@@ -126,15 +126,15 @@ lint: setup
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc $(LOCKED) $(ALL) --lib --no-deps --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) -p redis-call --all-features --no-deps --quiet
 
-# The crates apart, each of which takes half a minute or more. What of them the library can break is seen by `make test`
-# as well: `lint` checks the benchmark's runner, and tests run the fuzz targets and the suite for Higress.
+# The separate crates, each of which takes half a minute or more. `make test` also finds what a change of the library breaks in
+# them: `lint` checks the benchmark's runner, and tests run the fuzz targets and the suite for Higress.
 lint-apart: setup-bench
 	cargo clippy $(LOCKED) --manifest-path tests/higress/Cargo.toml --target-dir $(CARGO_OUT) --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --manifest-path bench/Cargo.toml --target-dir $(CARGO_OUT)/bench --all-targets -- -D warnings
 
-# A cdylib alone: built beside an rlib it is larger. Small functions are inlined although the module
-# is optimised for size: a tenth fewer instructions a request. Panic messages in it name no paths of this machine, and a
-# crate's (crates.io's directory) by its name alone.
+# Only a cdylib: if an rlib is built with it, it is larger. Small functions are inlined although the module is optimised
+# for size: this saves a tenth of the instructions of a request. Panic messages contain no paths of this machine, and for a
+# file of a crate only the crate's name.
 WASM_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
 	--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/index.crates.io-1949cf8c6b5b557f= \
 	--remap-path-prefix=$(CURDIR)=. -Cllvm-args=-inline-threshold=30
@@ -151,9 +151,9 @@ build-higress: setup-run
 	@scripts/wasm.sh $(CARGO_OUT)/higress/wasm32-wasip1/release/headgate.wasm target/headgate-higress.wasm
 
 # For tests only, with fault injection: it has the script of the next release, and panics on request.
-build-drill: setup-run
-	$(WASM_RUSTC) --features drill --target-dir $(CARGO_OUT)/drill
-	@scripts/wasm.sh $(CARGO_OUT)/drill/wasm32-wasip1/release/headgate.wasm target/headgate-drill.wasm
+build-fault-injection: setup-run
+	$(WASM_RUSTC) --features fault-injection --target-dir $(CARGO_OUT)/fault-injection
+	@scripts/wasm.sh $(CARGO_OUT)/fault-injection/wasm32-wasip1/release/headgate.wasm target/headgate-fault-injection.wasm
 
 # The example filter of redis-call.
 build-example:
@@ -166,7 +166,7 @@ build-cli:
 	cargo build $(LOCKED) $(ALL) --bin headgate
 
 # The fault suite: about ten minutes; writes its table into docs/reliability.md.
-chaos: setup build build-drill
+chaos: setup build build-fault-injection
 	cargo test $(LOCKED) $(ALL) --test chaos
 
 # A nightly compiler's flags on the stable one. The targets are safe Rust: without a sanitizer they run twice as often.
@@ -188,13 +188,13 @@ cli: setup-run
 image: build
 	@python3 scripts/image.py target/headgate.wasm target/image
 
-# Checks first: what is refused is refused before anything is built. The crates are those of the lock file.
+# The checks come first, so that a refused release builds nothing. The crates are those of the lock file.
 release: setup-run
 	@scripts/release.sh check
 	@CI=1 $(MAKE) --no-print-directory deny build build-higress
 	@scripts/release.sh write
 
-# What is published (redis-call alone) builds from its package.
+# Checks that the published crate (only redis-call) builds from its package.
 publish-check:
 	cargo publish $(LOCKED) --workspace --dry-run --allow-dirty
 
@@ -220,7 +220,7 @@ setup-run:
 setup-dashboard:
 	@scripts/setup.sh dashboard
 
-# Keeps .tools/, which is dear to fetch.
+# Keeps .tools/, which takes long to download.
 clean: stop
 	cargo clean
 	rm -rf target .run

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A certificate authority and a server certificate for the TLS example and its test: scripts/certificates.sh DIR
 #
-# Makes ca.pem, redis.pem and redis.key (the name redis.internal, the address 127.0.0.1), once.
+# Makes ca.pem, redis.pem and redis.key (for the name redis.internal and the address 127.0.0.1), unless they exist.
 set -eu
 dir=$1
 if [ -e "$dir/redis.pem" ]; then exit 0; fi

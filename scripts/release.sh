@@ -1,7 +1,7 @@
 #!/bin/sh
 # The files of a release: scripts/release.sh check, then, when both modules are built, scripts/release.sh write [DIR]
 #
-# `check` refuses a tree with changes and a version that CHANGELOG.md does not have; FORCE=1 goes on all the same.
+# `check` refuses a tree with changes and a version that CHANGELOG.md does not have; with FORCE=1 it continues anyway.
 # `write` puts modules, images, bills of materials and checksums into DIR (target/release-VERSION), named by Cargo.toml's
 # version. The same modules give the same bytes.
 set -eu
@@ -13,10 +13,10 @@ refuse() { echo "release: $*" >&2; exit 1; }
 check() {
     command -v wasm-opt >/dev/null 2>&1 || refuse "no wasm-opt (Debian: apt-get install binaryen); a release is never the larger module"
     if [ "${FORCE:-}" = 1 ]; then return 0; fi
-    changes=$(git status --porcelain) || refuse "this is no git tree; FORCE=1 goes on all the same"
+    changes=$(git status --porcelain) || refuse "this is not a git tree; use FORCE=1 to continue anyway"
     [ -z "$changes" ] || refuse "the tree has changes that are not committed; commit them, or FORCE=1"
     awk -v version="$version" '$1 == "##" && $2 == version { found = 1 } END { exit !found }' CHANGELOG.md ||
-        refuse "CHANGELOG.md has no entry \"## $version\"; write it, or FORCE=1"
+        refuse "CHANGELOG.md has no entry \"## $version\"; write it, or use FORCE=1 to continue anyway"
 }
 
 # The image layout in one file, as `skopeo copy oci-archive:FILE` reads it; it contains neither the time nor the user of the build.

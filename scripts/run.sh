@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts and stops the example: Redis, a small upstream and Envoy with the filter; beside it, Prometheus with a page of
+# Starts and stops the example: Redis, a small upstream and Envoy with the filter; also Prometheus with a page of
 # charts. See `make run` and `make dashboard`.
 #
 #   scripts/run.sh start|dashboard|stop
@@ -10,12 +10,12 @@ cd "$(dirname "$0")/.."
 VARIANT=${VARIANT:-envoy} PORT=${PORT:-10000} ADMIN_PORT=${ADMIN_PORT:-9901}
 UPSTREAM_PORT=${UPSTREAM_PORT:-8080} REDIS_PORT=${REDIS_PORT:-7001}
 PROMETHEUS_PORT=${PROMETHEUS_PORT:-9099} # not 9090: Debian's package may have one of its own there
-ENVOY=${ENVOY:-.tools/envoy-1.40.0/envoy}
+ENVOY=${ENVOY:-.tools/envoy-1.40.0/envoy} HEADGATE=${HEADGATE:-target/headgate}
 RUN=${RUN:-$PWD/.run}
 
 fail() { echo "run: $*" >&2; exit 1; }
 
-# begin NAME COMMAND…: in the background, with .run/NAME.pid and .run/NAME.log
+# begin NAME COMMAND…: starts the command in the background, with .run/NAME.pid and .run/NAME.log
 begin() {
     name=$1
     shift
@@ -23,7 +23,8 @@ begin() {
     echo "$! $(basename "$1")" >"$RUN/$name.pid"
 }
 
-# alive PID PROGRAM: not just the number, which may be somebody else's by now, and no zombie
+# alive PID PROGRAM: whether the process with this pid runs this program and is not a zombie. (The pid may belong to
+# another process by now.)
 alive() {
     if [ -d /proc/self ]; then
         tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q -- "$2"
@@ -32,7 +33,7 @@ alive() {
     fi
 }
 
-# each NAMES COMMAND…: with every pid that runs, of those whose name fits the pattern
+# each NAMES COMMAND…: runs the command with the pid of each running process whose name fits the pattern
 each() {
     names=$1
     shift
@@ -41,7 +42,7 @@ each() {
     done
 }
 
-# stop NAMES: all, by '*'
+# stop NAMES: stops the processes whose names fit the pattern; '*' stops all
 stop() {
     each "$1" kill
     n=0
@@ -51,8 +52,8 @@ stop() {
     rm -f "$RUN"/$1.pid
 }
 
-# until_true WHAT NAME COMMAND…: within 15 s, or until the program NAME has ended, which takes a second to believe: one
-# that has just begun still has the shell's name
+# until_true WHAT NAME COMMAND…: repeats the command until it succeeds, for up to 15 s, or until the program NAME has
+# ended. Its end counts only after a second: a program that has just started still has the shell's name
 until_true() {
     what=$1 name=$2
     shift 2
@@ -63,23 +64,23 @@ until_true() {
         if alive "$pid" "$program" 2>/dev/null; then gone=0; else gone=$((gone + 1)); fi
         if [ $n -ge 150 ] || [ $gone -ge 10 ]; then
             tail -n 5 "$RUN/$name.log" >&2
-            fail "$what does not come up; the whole log is .run/$name.log"
+            fail "$what does not start; the complete log is .run/$name.log"
         fi
         sleep 0.1
     done
 }
 
-# ports_are_free TARGET SETTING=PORT…: somebody else's server on one of them would be taken for ours
+# ports_are_free TARGET SETTING=PORT…: fails if a port is in use, so that another server is not mistaken for ours
 ports_are_free() {
     target=$1
     shift
     for setting; do
         python3 -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "${setting#*=}" \
-            2>/dev/null || fail "port ${setting#*=} is taken; another: make $target ${setting%=*}=…"
+            2>/dev/null || fail "port ${setting#*=} is in use; choose another one: make $target ${setting%=*}=…"
     done
 }
 
-# The options of redis-cli for this variant; TLS and a user where it has them.
+# The options of redis-cli for this variant, with TLS and a user if the variant has them.
 redis_cli() {
     if [ "$VARIANT" = tls-auth ]; then
         redis-cli --tls --cacert "$RUN/tls/ca.pem" --user admin --pass admin --no-auth-warning "$@"
@@ -136,10 +137,11 @@ start_redis() {
 }
 
 start_envoy() {
-    # the shipped file unchanged, or a copy with the requested ports
-    config=envoy/$VARIANT.yaml
+    # the shipped file unchanged, or a copy with the requested ports and folder
+    config=envoy/$VARIANT.yaml tls=.run/tls
+    [ "$RUN" = "$PWD/.run" ] || tls=$RUN/tls
     sed -e "s/port_value: 10000\b/port_value: $PORT/" -e "s/port_value: 9901\b/port_value: $ADMIN_PORT/" \
-        -e "s/port_value: 8080\b/port_value: $UPSTREAM_PORT/" \
+        -e "s/port_value: 8080\b/port_value: $UPSTREAM_PORT/" -e "s#\.run/tls/#$tls/#" \
         -e "s/port_value: 7001\b/port_value: $REDIS_PORT/" -e "s/port_value: 6379\b/port_value: $REDIS_PORT/" \
         -e "s/port_value: 7002\b/port_value: $((REDIS_PORT + 1))/" \
         -e "s/port_value: 7003\b/port_value: $((REDIS_PORT + 2))/" "envoy/$VARIANT.yaml" >"$RUN/envoy.yaml"
@@ -150,31 +152,33 @@ start_envoy() {
     until_true "the way through Envoy" envoy curl -sf -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/"
 }
 
-# What Envoy's figures say of who counted requests: "redis", or "local", its own memory.
-counted_by() {
-    curl -sf "http://127.0.0.1:$ADMIN_PORT/stats?filter=headgate_requests_total" | grep ";by=$1: [1-9]" >/dev/null
+# With the login of the variant that has one: Envoy's admin interface hides it.
+doctor() {
+    if [ "$VARIANT" = tls-auth ]; then
+        HEADGATE_REDIS_USER=headgate HEADGATE_REDIS_PASSWORD=${HEADGATE_REDIS_PASSWORD:-change-me} \
+            "$HEADGATE" doctor "http://127.0.0.1:$ADMIN_PORT"
+    else
+        "$HEADGATE" doctor "http://127.0.0.1:$ADMIN_PORT"
+    fi
 }
 
-# Until a request was counted where this variant counts, for 15 s: without Redis requests pass as well. Each try is a
+# Until `headgate doctor` says that requests are counted, for 15 s: without Redis requests pass as well. Each try is a
 # request; of a key's quota, 100 a minute, most is left.
 until_counted() {
-    case $VARIANT in
-    local) store=local ;;
-    *) store=redis ;;
-    esac
     n=0
-    until counted_by "$store"; do
+    until doctor >"$RUN/doctor.txt" 2>&1; do
         n=$((n + 1))
         if [ $n -gt 30 ]; then
+            cat "$RUN/doctor.txt" >&2
             sed -n 's/.*: headgate: /headgate: /p' "$RUN/envoy.log" | grep -v HEADGATE_HASH_KEY | tail -n 1 >&2
-            fail "requests pass, and none was counted by $store within 15 s; the whole log is .run/envoy.log"
+            fail "requests pass, and none was counted within 15 s; the whole log is .run/envoy.log"
         fi
         curl -s -o "$RUN/answer" -H 'x-api-key: make-run' "http://127.0.0.1:$PORT/" || true
         sleep 0.5
     done
 }
 
-# Serves the page itself, under /user, so that page and figures are of one origin.
+# Prometheus serves the page itself, under /user, so that the page and its data have the same origin.
 start_prometheus() {
     page=$RUN/page
     rm -rf "$page"
@@ -197,6 +201,7 @@ END
 case "${1:-}" in
 start)
     [ -e "envoy/$VARIANT.yaml" ] || fail "no envoy/$VARIANT.yaml"
+    [ -x "$HEADGATE" ] || fail "no $HEADGATE; build it: make cli"
     mkdir -p "$RUN"
     stop '*'
     # shellcheck disable=SC2046
@@ -209,6 +214,8 @@ start)
     until_true "the upstream" upstream curl -sf "http://127.0.0.1:$UPSTREAM_PORT/"
     start_envoy
     until_counted
+    echo
+    cat "$RUN/doctor.txt"
     cat <<END
 
 Envoy limits http://127.0.0.1:$PORT (envoy/$VARIANT.yaml; admin on :$ADMIN_PORT; logs in .run/). \`make stop\` ends it.
@@ -222,7 +229,7 @@ And as many as pass until the first 429:
 END
     ;;
 dashboard)
-    [ -n "$(each envoy echo)" ] || fail "Envoy does not run; start it by: make run"
+    [ -n "$(each envoy echo)" ] || fail "Envoy does not run; start it with: make run"
     stop prometheus
     ports_are_free dashboard PROMETHEUS_PORT="$PROMETHEUS_PORT"
     trap 'code=$?; if [ $code != 0 ]; then stop prometheus; fi' EXIT

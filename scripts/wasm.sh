@@ -1,8 +1,8 @@
 #!/bin/sh
-# From cargo's module to the one that ships: scripts/wasm.sh FROM TO
+# Makes the released module from cargo's: scripts/wasm.sh FROM TO
 #
 # The module exports what src/entry/exports.rs defines and nothing else: a proxy calls every callback that is exported,
-# for each piece of a body, for each line of a log. wasm-opt takes off a quarter, the names of functions with it (a
+# for each piece of a body, for each line of a log. wasm-opt removes a quarter, including the names of functions (a
 # backtrace then shows numbers): WASM_OPT_FLAGS=-g keeps them. -Oz is no slower than -O3 in a request. The features are
 # those that rustc uses anyway; older versions of wasm-opt need the flags.
 set -eu

@@ -1,11 +1,11 @@
-//! Fault injection, in builds for tests only (feature `drill`): the module panics on request, uses the script of the next
+//! Fault injection, in builds for tests only (feature `fault-injection`): the module panics on request, uses the script of the next
 //! release, and shortens intervals that otherwise take minutes. No released module contains any of it.
 
 use headgate_core::script;
 use redis_call::Script;
 use std::time::Duration;
 
-const ENABLED: bool = cfg!(feature = "drill");
+const ENABLED: bool = cfg!(feature = "fault-injection");
 
 /// The scripts whose calls may reach Redis. The first one is the script that is called.
 pub const ACCEPTED: &[Script] = if ENABLED {
@@ -26,10 +26,10 @@ pub const STREAM_LIFE: Option<Duration> = if ENABLED {
 };
 
 /// Panics if `bytes` contain `word`.
-#[cfg(feature = "drill")]
+#[cfg(feature = "fault-injection")]
 #[allow(clippy::panic)]
 pub fn panic_on(bytes: &[u8], word: &[u8]) {
     if bytes.windows(word.len()).any(|window| window == word) {
-        panic!("a drill");
+        panic!("fault injection");
     }
 }

@@ -52,7 +52,7 @@ fn denial() -> Value {
     Value::Bulk(Some(reply))
 }
 
-/// Bytes that are allocated after the first tenth of so many clients, and after the last.
+/// Bytes that are allocated after the first tenth of this many clients, and after the last.
 fn clients(number: usize) -> [usize; 2] {
     let hasher = Hasher::new(Some(b"k")).remembering();
     let shared = Rc::new(Memory::default());
@@ -78,7 +78,7 @@ fn clients(number: usize) -> [usize; 2] {
             panic!("it is counted");
         };
         let sent = engine.transport_mut().sent.pop_front().expect("a call");
-        // A quarter each is denied, fails and is counted here, goes away, waits in vain.
+        // A quarter each is denied; fails and is counted locally; is abandoned; waits until the timeout.
         let reply = match n % 4 {
             0 => Some(Ok(denial())),
             1 => Some(Err(CallError::Lost)),

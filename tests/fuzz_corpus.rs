@@ -46,7 +46,7 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) {
 }
 
 #[test]
-fn no_input_breaks_what_must_hold_of_it() {
+fn no_input_violates_an_invariant() {
     let mut random = fastrand::Rng::with_seed(1);
     for (name, run, mutations) in targets::TARGETS {
         let corpus = corpus(name);
@@ -62,7 +62,7 @@ fn no_input_breaks_what_must_hold_of_it() {
         corpus.iter().for_each(|input| check(input));
         let mut input = Vec::new();
         for number in 0..mutations {
-            // Now and then from the corpus anew: in between mutations add up.
+            // Sometimes start again from the corpus: in between, mutations add up.
             if number % 4 == 0 {
                 input.clone_from(&corpus[random.usize(..corpus.len())]);
             }

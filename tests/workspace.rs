@@ -71,7 +71,7 @@ fn the_core_has_no_unsafe_code_and_knows_no_target_and_no_host() {
         assert!(files.len() > 10, "{name}: {} files", files.len());
         for file in &files {
             let text = std::fs::read_to_string(file).expect("a source file");
-            for word in ["target_family", "target_arch", "feature = \"drill\""] {
+            for word in ["target_family", "target_arch", "feature = \"fault-injection\""] {
                 assert!(!text.contains(word), "{}: {word}", file.display());
             }
             if file.ends_with("src/lib.rs") {

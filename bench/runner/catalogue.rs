@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub name: String,
-    /// In a line, for the report.
+    /// A description in one line, for the report.
     pub what: String,
     pub kind: Kind,
-    /// The numbers of keys it is measured with; empty: all.
+    /// The numbers of keys with which the setup is measured; empty: all.
     keys: &'static [usize],
     /// One caller sends everything.
     hot: bool,
@@ -24,7 +24,7 @@ pub enum Kind {
     Floor,
     /// Envoy's own local_ratelimit.
     Local,
-    /// A module that asks this of Envoy and computes nothing.
+    /// A module that makes the same host calls as Headgate and computes nothing.
     HostCalls(Asks),
     /// Envoy's own ratelimit with a rate-limit service.
     Service,
@@ -34,10 +34,10 @@ pub enum Kind {
         store: Store,
         policy: String,
         callers: Callers,
-        /// In place of the one that was built.
+        /// A module to use in place of the one that was built.
         module: Option<PathBuf>,
     },
-    /// No Envoy: the script of this policy's counting, by redis-benchmark.
+    /// Without Envoy: redis-benchmark calls the counting script for this policy.
     Script { store: Store, policy: String },
 }
 
@@ -58,7 +58,7 @@ impl Setup {
         }
     }
 
-    /// Not all setups come with many keys: what they show there the others show already.
+    /// Limits this setup to few keys. The other setups show the effect of many keys.
     fn with_few_keys(mut self) -> Setup {
         self.keys = &[1_000];
         self
@@ -69,7 +69,7 @@ impl Setup {
         self
     }
 
-    /// The same under another name, with this module where it has Headgate.
+    /// The same setup with another name, and with this module in place of Headgate's.
     pub fn with_module(&self, name: &str, of: &Path) -> Setup {
         let mut setup = self.clone();
         setup.name = name.to_owned();
@@ -83,7 +83,7 @@ impl Setup {
         self.keys.is_empty() || self.keys.contains(&load.keys)
     }
 
-    /// The load that really comes: a hot key is one key.
+    /// The actual load of this setup. A setup with one hot key has only one key.
     pub fn load(&self, load: Load) -> Load {
         let keys = if self.hot { 1 } else { load.keys };
         Load { keys, ..load }
@@ -101,10 +101,11 @@ pub const SEEN: &str = "headgate/fixed_window";
 pub const UNSEEN: &str = "headgate/unseen";
 const PATHS: &str = "headgate/paths";
 
-/// What is measured in pairs where `SETUPS` is empty.
+/// The setups that are measured in pairs if `SETUPS` is empty.
 const PAIRED: [&str; 4] = [SINGLE, SEEN, "headgate/fixed_window/denied", LEASE];
 
-/// The algorithms, each with a rate that no load here reaches. A log must stay short, so its window is.
+/// The algorithms, each with a rate that no load of the benchmark reaches. A log must stay short, so it has a short
+/// window.
 pub const ALGORITHMS: [(&str, &str); 4] = [
     ("fixed_window", "10000000/hour"),
     ("sliding_window_counter", "10000000/hour"),
@@ -112,7 +113,7 @@ pub const ALGORITHMS: [(&str, &str); 4] = [
     ("sliding_window_log", "100/3s"),
 ];
 
-/// A rate that each client has spent after its first request.
+/// A rate that each client has used up after its first request.
 const SPENT: &str = "1/day";
 
 /// A rate that no caller reaches.
@@ -122,7 +123,7 @@ const PARTNER_SOURCE: &str = "identify: [{header: x-api-key}, {name: partner, he
 const CLIENTS: &str = ", match: {source: [api_key]}";
 const PARTNERS: &str = ", match: {source: [partner]}";
 
-/// All that are wanted, the floor first.
+/// All selected setups. The setup without a limiter comes first.
 pub fn setups(options: &Options) -> Vec<Setup> {
     let mut all = vec![
         Setup::new(NONE, "Envoy without a limiter", Kind::Floor),
@@ -198,7 +199,7 @@ pub fn setups(options: &Options) -> Vec<Setup> {
         denied,
         PARTNER_SOURCE.to_owned() + &halved,
     ));
-    // the cost of metrics and logs: the same policy without them
+    // To measure the cost of metrics and logs: the same policy without them.
     let quiet = "metrics: {enabled: false}\nlog: {denials_per_second: 0}\n";
     for (end, what, rate) in [("", "all allowed", rate), ("/denied", "all denied", SPENT)] {
         all.push(
@@ -229,7 +230,7 @@ pub fn setups(options: &Options) -> Vec<Setup> {
     all
 }
 
-/// Those with Headgate that are to be measured in pairs; one of them for its paths, which only pairs have.
+/// The setups with Headgate for measurements in pairs. The setup with path patterns exists only here.
 pub fn paired(options: &Options) -> Vec<Setup> {
     let paths = headgate(
         PATHS,
@@ -248,7 +249,7 @@ pub fn paired(options: &Options) -> Vec<Setup> {
     all
 }
 
-/// envoyproxy/ratelimit, each beside a setup of Headgate.
+/// The setups of envoyproxy/ratelimit. Each corresponds to a setup of Headgate.
 fn services() -> [Setup; 4] {
     let setup = |end: &str, what: &str, store, quotas| {
         let what = format!("Envoy's ratelimit filter and envoyproxy/ratelimit: {what}");
@@ -311,7 +312,7 @@ fn one(algorithm: &str, rate: &str) -> String {
     format!("limits: [{{name: one, rate: {rate}, algorithm: {algorithm}}}]\n")
 }
 
-/// Clients have spent theirs, partners never do.
+/// A policy under which all clients are over their limit, and partners never are.
 fn half(algorithm: &str, rate: &str) -> String {
     format!(
         "{PARTNER_SOURCE}limits:\n\
@@ -340,7 +341,7 @@ fn day(matches: &str, rate: &str) -> String {
     format!("- {{name: {name}, rate: {rate}, algorithm: fixed_window{matches}}}\n")
 }
 
-/// Four conditions on paths, of which `/` meets the third alone, and `/orders/42` the second too.
+/// Four limits with conditions on paths. `/` fits only the third, and `/orders/42` the second and the third.
 fn paths() -> String {
     let [(algorithm, rate), ..] = ALGORITHMS;
     let limit = |name: &str, matches: &str| {

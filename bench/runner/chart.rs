@@ -1,4 +1,5 @@
-//! The results as a picture: a row for each setup, a column of bars for each figure, on light and on dark pages.
+//! Draws the results as a picture, with a row for each setup and a column of bars for each figure. It works on light
+//! and on dark pages.
 
 use crate::catalogue::{NONE, RATELIMIT, RLS};
 use crate::options::Load;
@@ -10,10 +11,10 @@ const ROW: f64 = 22.0;
 const TOP: f64 = 92.0;
 const NAMES: f64 = 272.0;
 const COLUMN: f64 = 226.0;
-/// The longest bar; the number is to the right of it.
+/// The length of the longest bar. The number is to the right of the bar.
 const BAR: f64 = 72.0;
 
-/// Colours are those of the page: dark on light, light on dark. The picture has no background of its own.
+/// The colours follow the page: dark on light, or light on dark. The picture has no background.
 const STYLE: &str = "
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-weight: 600; font-size: 15px } .head { font-weight: 600 } .small { fill: #57606a; font-size: 11px }
@@ -29,13 +30,13 @@ struct Column {
     title: &'static str,
     load: Load,
     metric: Metric,
-    /// What is drawn faint: a part of the whole.
+    /// The part of the bar that is drawn in a faint colour.
     faint: Option<Faint>,
     show: fn(f64) -> String,
 }
 
 enum Faint {
-    /// What Envoy without a limiter takes.
+    /// The part that Envoy without a limiter takes.
     Floor,
     Part(Metric),
 }
@@ -43,7 +44,7 @@ enum Faint {
 const CPU: Metric = |sample| sum([sample.envoy_cpu, sample.service_cpu, sample.redis_cpu]);
 const OTHER_CPU: Metric = |sample| sum([0.0, sample.service_cpu, sample.redis_cpu]);
 
-/// Of those that there are.
+/// The sum of the values that are not NaN.
 fn sum(micros: [f64; 3]) -> f64 {
     micros.iter().filter(|micros| micros.is_finite()).sum()
 }

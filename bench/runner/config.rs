@@ -1,11 +1,11 @@
-//! From the shipped configuration to each setup's: what is put in, and what is the same for all.
+//! Changes the shipped configuration into that of each setup.
 
 use crate::harness::{self, free_port};
 use crate::options::Place;
 use serde_json::{json, Value};
 use std::path::Path;
 
-/// No access log, and the upstream that all have.
+/// The changes for all setups: no access log, and the common upstream.
 pub fn common(config: &mut Value, place: Place, upstream: u16) {
     hcm(config)
         .as_object_mut()
@@ -18,7 +18,7 @@ pub fn common(config: &mut Value, place: Place, upstream: u16) {
     harness::config::set_endpoints(harness::config::cluster(config, "upstream"), &[port]);
 }
 
-/// A listener with a direct response; its port.
+/// Adds a listener with a direct response, and returns its port.
 fn add_upstream(config: &mut Value) -> u16 {
     let port = free_port();
     let listener = json!({
@@ -43,7 +43,7 @@ fn add_upstream(config: &mut Value) -> u16 {
     port
 }
 
-/// Envoy's own limiter without Redis, with a bucket that nothing empties.
+/// Adds Envoy's own local limiter, with a bucket that never gets empty.
 pub fn add_local(config: &mut Value) {
     let always = json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}});
     let filter = json!({
@@ -59,7 +59,7 @@ pub fn add_local(config: &mut Value) {
     list(&mut hcm(config)["http_filters"]).insert(0, filter);
 }
 
-/// A module in the place of Headgate's.
+/// Adds a module in place of Headgate's.
 pub fn add_module(config: &mut Value, module: &Path) {
     let filter = json!({
         "name": "module",
@@ -75,14 +75,14 @@ pub fn add_module(config: &mut Value, module: &Path) {
     list(&mut hcm(config)["http_filters"]).insert(0, filter);
 }
 
-/// This module for both roles of Headgate.
+/// Uses this module for both roles of Headgate.
 pub fn set_module(config: &mut Value, module: &Path) {
     for plugin in [harness::config::headgate, harness::config::redis_call] {
         plugin(config)["vm_config"]["code"]["local"]["filename"] = json!(module);
     }
 }
 
-/// Envoy's own limiter with a service on this port, asked with these `rate_limits`.
+/// Adds Envoy's own `ratelimit` filter with a service on this port and these `rate_limits`.
 pub fn add_service(config: &mut Value, port: u16, rate_limits: Value) {
     let filter = json!({
         "name": "envoy.filters.http.ratelimit",
@@ -113,12 +113,12 @@ pub fn add_service(config: &mut Value, port: u16, rate_limits: Value) {
     });
     harness::config::set_endpoints(&mut cluster, &[port]);
     list(&mut config["static_resources"]["clusters"]).push(cluster);
-    // of Envoy's two HTTP/2 codecs the one that is faster here, by 6%
+    // Envoy has two HTTP/2 codecs. This one is 6% faster here.
     let nghttp2 = json!({"envoy.reloadable_features.http2_use_oghttp2": false});
     config["layered_runtime"] = json!({"layers": [{"name": "rls", "static_layer": nghttp2}]});
 }
 
-/// The shipped tracing, which samples every request, to a collector on this port.
+/// Adds the shipped tracing, which samples every request, with a collector on this port.
 pub fn add_tracing(config: &mut Value, port: u16) {
     let mut shipped = harness::config::load(&harness::root().join("envoy/tracing.yaml"));
     harness::config::set_endpoints(&mut shipped["cluster"], &[port]);

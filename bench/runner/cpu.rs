@@ -1,9 +1,9 @@
-//! The processor time that processes have used.
+//! Measures the CPU time that processes have used.
 
-/// User and system time of a process since its start, all threads, in µs; 0 for one that is gone.
+/// User and system time of all threads of a process since its start, in µs; 0 if the process has ended.
 ///
-/// Of the process's own clock, not of `/proc/<pid>/stat`: that is in ticks of 10 ms, and where Envoy gets a quarter of a
-/// core, a tick is 2% of two seconds.
+/// It reads the clock of the process, not `/proc/<pid>/stat`, which has ticks of 10 ms: if Envoy uses a quarter of a
+/// core, a tick is 2% of its CPU time in two seconds.
 fn used_micros(pid: u32) -> f64 {
     let mut clock: libc::clockid_t = 0;
     let mut time = libc::timespec {
@@ -18,7 +18,7 @@ fn used_micros(pid: u32) -> f64 {
     }
 }
 
-/// Measures from here on what processes use together.
+/// Measures the CPU time that several processes use together, from its creation on.
 pub struct Meter {
     pids: Vec<u32>,
     before: f64,
@@ -30,7 +30,7 @@ impl Meter {
         Meter { pids, before }
     }
 
-    /// µs of processor time for each of so many requests; NaN where no process was measured.
+    /// Processor time for each of this many requests, in µs; NaN if no process was measured.
     pub fn per_request(&self, requests: f64) -> f64 {
         if self.pids.is_empty() {
             return f64::NAN;

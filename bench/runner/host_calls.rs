@@ -1,5 +1,5 @@
-//! What Envoy alone leaves a filter of this kind: modules that ask of Envoy what Headgate asks for a request that it
-//! answers from memory, and compute nothing.
+//! Measures the cost of the host calls alone: writes modules that make the same host calls as Headgate for a request
+//! that it answers from memory, and compute nothing.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::process::Command;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asks {
-    /// Nothing: the callbacks alone.
+    /// No host calls: the callbacks alone.
     Nothing,
-    /// What a pass from a lease asks.
+    /// The host calls of a request that passes by a lease.
     Pass,
-    /// What a denial from the verdict cache asks.
+    /// The host calls of a denial from the verdict cache.
     Denial,
 }
 
@@ -29,7 +29,7 @@ const DENIAL: [(&str, &str); 3] = [
 
 const BODY: &str = "Rate limit exceeded, retry in 36000 s";
 
-/// Filter state, of a pass and of a denial.
+/// The filter state of a request that passes, and of a denial.
 const STATE: [(&str, &str); 7] = [
     ("ratelimit_decision", "allowed"),
     ("ratelimit_by", "cache"),
@@ -40,7 +40,7 @@ const STATE: [(&str, &str); 7] = [
     ("ratelimit_reset", "1764403200"),
 ];
 
-/// Filter state, of a denial besides.
+/// Filter state, also of a denial.
 const STATE_OF_DENIAL: [(&str, &str); 2] = [("ratelimit_error", "true"), ("ratelimit_retry_after", "36000")];
 
 /// Writes the module into `dir` with binaryen's assembler. An error contains the reason.
@@ -55,11 +55,11 @@ pub fn write(asks: Asks, dir: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Where the host puts what it hands over, and its address and size.
+/// The address at which the host writes data for the module, and (`RESULT`) where it writes their address and size.
 const HANDED_OVER: &str = "(i32.const 65536)";
 const RESULT: &str = "(i32.const 1024) (i32.const 1028)";
 
-/// The module's own data, from here on.
+/// The address at which the module's own data begin.
 const DATA: usize = 2_048;
 
 fn text(asks: Asks) -> String {
@@ -133,7 +133,7 @@ fn text(asks: Asks) -> String {
     )
 }
 
-/// The host's form of a header map.
+/// A header map in the host's binary format.
 fn serialized() -> Vec<u8> {
     let all = || QUOTA.iter().chain(&DENIAL);
     let mut bytes = (all().count() as u32).to_le_bytes().to_vec();
@@ -149,14 +149,14 @@ fn serialized() -> Vec<u8> {
 struct Data(Vec<u8>);
 
 impl Data {
-    /// Address and size, as two operands.
+    /// Stores bytes. Returns their address and size, as two operands.
     fn put(&mut self, bytes: &[u8]) -> String {
         let at = DATA + self.0.len();
         self.0.extend(bytes);
         format!("(i32.const {at}) (i32.const {})", bytes.len())
     }
 
-    /// A name and its value, as four.
+    /// Stores a name and its value. Returns four operands.
     fn put_pair(&mut self, (name, value): (&str, &str)) -> String {
         self.put(name.as_bytes()) + " " + &self.put(value.as_bytes())
     }

@@ -1,13 +1,14 @@
-//! How sure a median is: an interval by ranks, which asks nothing of how the values are distributed.
+//! The confidence interval of a median, by ranks. It makes no assumption about the distribution of the values.
 //!
-//! Each value is below the true median with probability ½, independently of the others. So how many of n do is
-//! binomial, and from the k-th smallest to the k-th largest the true median is missed only where fewer than k lie on one
-//! side of it: with probability 2·P(B(n, ½) < k). (David and Nagaraja, Order Statistics, section 7.1.)
+//! Each value is below the true median with probability ½, independently of the others. So the number of values below
+//! it, out of n, has a binomial distribution. The interval from the k-th smallest to the k-th largest value misses the
+//! true median only if fewer than k values are on one side of it, which has the probability 2·P(B(n, ½) < k). (David
+//! and Nagaraja, Order Statistics, section 7.1.)
 
-/// Of an interval that covers the true median in at least 95 of 100 cases.
+/// The ranks of an interval that contains the true median with a probability of at least 95%.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranks {
-    /// From 1, among the values in order.
+    /// Rank of the lower bound among the sorted values, beginning with 1.
     pub lower: usize,
     pub upper: usize,
     /// 0.95 to 1.
@@ -15,8 +16,8 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// The narrowest; `None` for fewer than six values, where even the whole range covers less, and for so many that
-    /// ½ⁿ is 0 in floating point (over a thousand).
+    /// The narrowest such interval. `None` for fewer than six values, for which even the whole range has a lower
+    /// probability, and for more than about a thousand values, for which ½ⁿ is 0 in floating point.
     pub fn of(values: usize) -> Option<Ranks> {
         let n = values as f64;
         let mut probability = 0.5_f64.powf(n); // of exactly `below` on one side
@@ -39,7 +40,7 @@ impl Ranks {
         best
     }
 
-    /// The interval, of as many values as the ranks are for; `None` of fewer.
+    /// The interval. `None` if there are fewer values than the ranks need.
     pub fn interval(self, values: &[f64]) -> Option<(f64, f64)> {
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -49,7 +50,7 @@ impl Ranks {
 
 #[cfg(test)]
 mod tests {
-    /// Those of the tables: 15 pairs leave ranks 4 and 12.
+    /// Compares with published tables: for 15 pairs the ranks are 4 and 12.
     #[test]
     fn ranks_and_coverage_are_those_of_the_binomial() {
         let expected = [
@@ -76,7 +77,7 @@ mod tests {
         }
     }
 
-    /// One rank further in on each side, it would cover too little.
+    /// The next narrower interval has a probability below 95%.
     #[test]
     fn the_interval_is_the_narrowest_that_covers() {
         for values in 6..=200 {

@@ -1,4 +1,4 @@
-//! Load by `wrk`: one thread, several connections, one request in flight on each.
+//! Generates load with `wrk`: one thread and several connections, with one request in flight on each connection.
 
 use crate::harness::root;
 use crate::options::Load;
@@ -6,15 +6,15 @@ use serde::Deserialize;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Whose requests come.
+/// Which callers send the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Callers {
     All,
-    /// Every second request is a partner's.
+    /// Every second request comes from a partner.
     HalfPartners,
 }
 
-/// What wrk saw.
+/// The result that wrk reports.
 #[derive(Debug, Deserialize)]
 pub struct Outcome {
     pub requests: f64,
@@ -36,7 +36,7 @@ impl Outcome {
     }
 }
 
-/// Panics where wrk is missing, or where connections broke: then there is nothing to compare.
+/// Panics if wrk is missing or connections broke, because then the results cannot be compared.
 pub fn run(port: u16, path: &str, load: Load, callers: Callers, seconds: u64) -> Outcome {
     let mut command = Command::new("wrk");
     command
@@ -67,7 +67,7 @@ pub fn run(port: u16, path: &str, load: Load, callers: Callers, seconds: u64) ->
     outcome
 }
 
-/// For what the main thread starts: when the runner is killed, so is it.
+/// Makes the kernel kill this process when the runner is killed. Only for processes that the main thread starts.
 pub fn dies_with_runner(command: &mut Command) {
     unsafe {
         command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {

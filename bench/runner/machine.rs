@@ -1,4 +1,4 @@
-//! Where and with what it was measured.
+//! The machine and the versions with which the benchmark ran.
 
 use crate::harness::{default_envoy, root};
 use std::process::Command;
@@ -62,7 +62,7 @@ fn envoy() -> Option<String> {
     Some(version.split('/').nth(1)?.to_owned())
 }
 
-/// Its version, from the lock file.
+/// The version of limitador, from the lock file.
 fn limitador() -> Option<String> {
     let lock = std::fs::read_to_string(root().join("bench/Cargo.lock")).ok()?;
     let (_, after) = lock.split_once("name = \"limitador\"\nversion = \"")?;

@@ -1,15 +1,16 @@
 //! The benchmark compares limiters on one machine, with one Envoy binary and one load. `make bench` runs it. With the
 //! argument `pairs` it compares two modules instead: see [`pairs`].
 //!
-//! Every setup has an Envoy of its own (one worker) and all route to the same small upstream. A round measures each
-//! setup at each load, one after the other, with all other Envoys stopped; ratios are taken within a round, and the
-//! figures are medians over the rounds. So a slow change of the machine affects all setups.
+//! Every setup has its own Envoy with one worker, and all of them use the same small upstream. A round measures each
+//! setup at each load, one after the other, while all other Envoys are paused. Ratios are taken within a round, and the
+//! figures are medians over the rounds: so if the machine becomes slower during the run, all setups are affected
+//! equally.
 //!
-//! From the environment: `ROUNDS` (5), `SECONDS` for each measurement (3), `SETUPS` (all; `none,rls,headgate/log`: a
-//! name selects all setups that begin with it; `tail` is the tail at half load), `CONNECTIONS` (1,32,128), `KEYS`
-//! (1000,100000), `UPSTREAM` (`envoy`: a direct response of the same Envoy, whose worker does that work too; `own`: a
-//! server of the runner), `PATH_SENT` (/; the path of the requests), `BENCH_OUT` (the folder of `results.md` and
-//! `results.svg`; bench).
+//! Environment variables, with their defaults: `ROUNDS` (5), `SECONDS` for each measurement (3), `SETUPS` (all; for
+//! example `none,rls,headgate/log`: a name selects all setups that begin with it, and `tail` is the tail latency at
+//! half load), `CONNECTIONS` (1,32,128), `KEYS` (1000,100000), `UPSTREAM` (`envoy`: a direct response of the same
+//! Envoy, whose worker does that work too; `own`: a server of the runner), `PATH_SENT` (/; the path of the requests),
+//! `BENCH_OUT` (the folder of `results.md` and `results.svg`; bench).
 
 #[path = "../../tests/e2e/harness/mod.rs"]
 mod harness;
@@ -82,7 +83,8 @@ fn side_by_side(options: &Options) {
     eprintln!("bench: wrote {0}/results.md and {0}/results.svg", out.display());
 }
 
-/// The rounds. Within a load the setups follow each other, each round beginning with another one.
+/// Measures all rounds. For each load the setups are measured one after the other; each round begins with a different
+/// setup.
 fn measure(options: &Options, world: &World, running: &mut [Running]) -> Results {
     let mut results = Results::new(running.iter().map(|started| started.setup.clone()).collect());
     for started in running.iter_mut() {

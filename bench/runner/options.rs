@@ -1,4 +1,4 @@
-//! What to measure, and for how long: the environment variables of [`crate`].
+//! Reads the environment variables, which select what to measure and for how long: see [`crate`].
 
 use crate::harness::root;
 use std::env::var;
@@ -7,31 +7,32 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub struct Options {
-    /// Rounds, or pairs.
+    /// The number of rounds, or of pairs.
     pub rounds: usize,
-    /// Of each measurement.
+    /// The duration of each measurement.
     pub seconds: u64,
-    /// Beginnings of names; empty: all setups.
+    /// The setups whose names begin with one of these; empty: all setups.
     setups: Vec<String>,
     connections: Vec<usize>,
     keys: Vec<usize>,
     pub upstream: Place,
-    /// What requests ask for.
+    /// The path of the requests.
     pub path: String,
-    /// Where the results go.
+    /// The directory of the results.
     pub out: PathBuf,
 }
 
-/// Where the upstream lives.
+/// Where the upstream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// A server of the runner's.
+    /// A server in the runner.
     Own,
-    /// A listener with a direct response in the Envoy that is measured. The targets come from measurements like that.
+    /// A listener with a direct response in the Envoy that is measured. The targets are for this kind of upstream.
     Envoy,
 }
 
-/// The load on a setup: the number of connections, each with one request in flight, and of clients that take turns.
+/// The load on a setup: the number of connections, each with one request in flight, and the number of clients, whose
+/// requests alternate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Load {
     pub keys: usize,
@@ -39,7 +40,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The load of most targets.
+    /// The load for which most targets are defined.
     pub const FULL: Load = Load {
         keys: 1_000,
         connections: 128,
@@ -69,12 +70,12 @@ impl Display for Load {
 }
 
 impl Options {
-    /// For all setups side by side.
+    /// The options for the comparison of all setups.
     pub fn from_env() -> Options {
         Options::read(("ROUNDS", 5), 3, &[1, 32, 128], &[1_000, 100_000], "bench")
     }
 
-    /// For two modules in pairs.
+    /// The options for the comparison of two modules in pairs.
     pub fn of_pairs() -> Options {
         let Load { keys, connections } = Load::FULL;
         Options::read(("PAIRS", 15), 2, &[connections], &[keys], "target")
@@ -107,7 +108,7 @@ impl Options {
         }
     }
 
-    /// Whether a setup of this name is wanted. The floor always is: figures are ratios to it.
+    /// Whether the setup with this name is selected. `none` always is, because the figures are ratios to it.
     pub fn wants(&self, name: &str) -> bool {
         let begins = |wanted: &String| {
             name.strip_prefix(wanted.as_str())
@@ -149,7 +150,7 @@ fn number<T: FromStr<Err: Debug> + Clone>(name: &str, default: T) -> T {
     list(name, &[]).pop().unwrap_or(default)
 }
 
-/// Separated by commas; the default where the variable is empty or not there.
+/// Reads a list separated by commas. If the variable is empty or not set, returns the default.
 fn list<T: FromStr<Err: Debug> + Clone>(name: &str, default: &[T]) -> Vec<T> {
     let text = var(name).unwrap_or_default();
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());

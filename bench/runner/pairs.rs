@@ -1,12 +1,14 @@
-//! A change before and after: `make bench-pairs BASE=path/to/other.wasm`.
+//! Compares two modules, for example before and after a change: `make bench-pairs BASE=path/to/other.wasm`.
 //!
 //! For each setup two Envoys have the same policy, one with the module `BASE`, one with the new module
-//! (`target/headgate.wasm`, or `HEADGATE_WASM`). A pair is a measurement of each, one right after the other, while the
-//! other Envoy is stopped; the order alternates from pair to pair. The report has the median of the pairs' ratios
-//! new/base with an interval by [`Ranks`], so other work on the machine widens the interval and shifts it little.
+//! (`target/headgate.wasm`, or `HEADGATE_WASM`). A pair is one measurement of each Envoy, one directly after the other,
+//! while the other Envoy is paused; the order alternates from pair to pair. The report has the median of the pairs'
+//! ratios new/base with an interval by [`Ranks`], so other work on the machine makes the interval wider, but shifts it
+//! only a little.
 //!
-//! From the environment, as in [`crate`] but for: `BASE`, `PAIRS` (15), `SECONDS` (2), `SETUPS` (four of the catalogue;
-//! `headgate/paths` is another), `CONNECTIONS` (128), `KEYS` (1000), `BENCH_OUT` (the folder of `pairs.md`; target).
+//! Environment variables, with their defaults. They are the same as in [`crate`], except: `BASE`, `PAIRS` (15),
+//! `SECONDS` (2), `SETUPS` (four of the catalogue; `headgate/paths` is another), `CONNECTIONS` (128), `KEYS` (1000),
+//! `BENCH_OUT` (the folder of `pairs.md`; target).
 
 use crate::catalogue::{self, Setup};
 use crate::harness::filter_module;

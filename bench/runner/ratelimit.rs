@@ -1,6 +1,6 @@
-//! envoyproxy/ratelimit, the service that people run behind Envoy's `ratelimit` filter, as its README recommends it for
-//! speed: a pipeline window of 150 µs, a local cache for what is over its limit, no statistics; no headers for the
-//! client. Built by `tests/mesh/build.sh` where Go is at hand.
+//! Starts envoyproxy/ratelimit, the usual service behind Envoy's `ratelimit` filter, with the settings that its README
+//! recommends for speed: a pipeline window of 150 µs, a local cache of descriptors that are over their limit, and no
+//! statistics. The client gets no headers. `tests/mesh/build.sh` builds it if Go is installed.
 
 use crate::catalogue::Store;
 use crate::harness::{free_port, listens, new_dir, root, wait_for, Process};
@@ -20,13 +20,13 @@ pub const FOUR: &[Quota] = &[
     ("hour", 10_000_000),
     ("day", 100_000_000),
 ];
-/// One that each client has spent after its first request.
+/// A quota that each client has used up after its first request.
 pub const SPENT: &[Quota] = &[("day", 1)];
 
-/// What each descriptor costs in Redis; `EXPIRE` goes with it in the same write.
+/// The Redis command for each descriptor. `EXPIRE` is sent with it, in the same write.
 pub const COUNTED: &str = "incrby";
 
-/// What the filter sends: a descriptor for each quota.
+/// The `rate_limits` of the filter: a descriptor for each quota.
 pub fn rate_limits(quotas: &[Quota]) -> Value {
     let client = json!({"request_headers": {"header_name": "x-api-key", "descriptor_key": "api_key"}});
     let of = |(unit, _): &Quota| {
@@ -36,7 +36,8 @@ pub fn rate_limits(quotas: &[Quota]) -> Value {
     quotas.iter().map(of).collect()
 }
 
-/// The service, which counts in the Redis with these ports, and its own port. An error contains the reason.
+/// Starts the service, which counts in the Redis with these ports. Returns it and its own port. An error contains the
+/// reason.
 pub fn start(store: Store, redis: &[u16], quotas: &[Quota]) -> Result<(Process, u16), String> {
     let binary = root().join(".tools/mesh/bin/ratelimit");
     if !binary.exists() {

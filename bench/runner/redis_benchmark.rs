@@ -1,8 +1,9 @@
-//! The physical limit: the same script on the same Redis Cluster by `redis-benchmark -P 1`, one process a node.
+//! Measures the upper bound: `redis-benchmark -P 1` calls the same script on the same Redis Cluster, with one process
+//! for each node.
 //!
-//! Its keys are as Headgate's, of the same length, and lie on the node that is asked. One thing is not the same: the
-//! script's first argument is binary, and redis-benchmark passes arguments on up to their first zero byte only. So
-//! that argument is in the script, in one line before its first.
+//! Its keys have the same form and length as Headgate's, and belong to the node that is called. One thing is different:
+//! the first argument of the script is binary, and redis-benchmark cuts arguments at their first zero byte. So this
+//! argument is written into the script, as an additional first line.
 
 use crate::harness::Node;
 use crate::load::{dies_with_runner, Outcome};
@@ -22,13 +23,13 @@ pub struct RedisBenchmark {
 
 struct Shard {
     port: u16,
-    /// `EVALSHA` and what follows.
+    /// `EVALSHA` and its arguments.
     command: Vec<String>,
 }
 
 impl RedisBenchmark {
-    /// Loads the script on the nodes; `owner` returns the node of a key. An error says what the policy wants
-    /// that is not built yet.
+    /// Loads the script on the nodes. `owner` returns the node of a key. An error names the feature of the policy that
+    /// is not supported yet.
     pub fn prepare<'a>(
         nodes: &[&'a Node],
         owner: impl Fn(&str) -> &'a Node,
@@ -41,7 +42,7 @@ impl RedisBenchmark {
         })
     }
 
-    /// The callers are spread over the nodes; a lone one asks the first.
+    /// The callers are distributed over the nodes. A single caller uses the first node.
     pub fn run(&mut self, load: Load, seconds: u64) -> Outcome {
         let callers = shares(load.connections, self.shards.len());
         let count = callers.len();
@@ -68,7 +69,7 @@ impl RedisBenchmark {
     }
 }
 
-/// 128 over 3: 43, 43, 42; never 0.
+/// Distributes the callers evenly: 128 over 3 nodes is 43, 43, 42. No share is 0.
 fn shares(callers: usize, nodes: usize) -> Vec<usize> {
     let share = |node| (callers + nodes - 1 - node) / nodes;
     (0..nodes).map(share).filter(|share| *share > 0).collect()
@@ -81,7 +82,7 @@ fn shard<'a>(node: &'a Node, owner: &impl Fn(&str) -> &'a Node, call: &Call) -> 
         .collect();
     let body = format!("table.insert(ARGV, 1, \"{packed}\")\n{}", script::body());
     let sha: String = node.call(&["SCRIPT", "LOAD", &body]);
-    // 12 digits less within the braces, 12 behind them
+    // There are 12 digits less within the braces and 12 more after them, so the length is the same.
     let tag = (0..1_000_000_u32)
         .map(|number| format!("{{api_key:{number:020x}}}"))
         .find(|tag| owner(tag).port == node.port)

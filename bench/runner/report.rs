@@ -1,4 +1,4 @@
-//! The results as Markdown, which is the table on the terminal too. No figure without its ratio.
+//! Writes the results as Markdown, for the file and for the terminal. Every figure has its ratio.
 
 use crate::catalogue::{NONE, RLS};
 use crate::machine;
@@ -15,7 +15,7 @@ pub struct Report<'a> {
     pub results: &'a Results,
     pub start: &'a Start,
     pub tail: Option<&'a Tail>,
-    /// Setups that the configuration refuses.
+    /// Setups that do not start.
     pub left_out: &'a [String],
 }
 
@@ -50,7 +50,7 @@ impl Report<'_> {
             text += ": **too few to go by**";
         }
         text += match upstream {
-            Place::Own => "; the upstream is a server apart\n",
+            Place::Own => "; the upstream is a separate server\n",
             Place::Envoy => {
                 "; the upstream is a direct response of the same Envoy, whose worker does that work too\n"
             }
@@ -218,7 +218,7 @@ impl Report<'_> {
         format!("{} ({} · {})", show(value), ratio(NONE), ratio(RLS))
     }
 
-    /// `0.03 (0.31)`: what it adds to `none`, against what `rls` adds.
+    /// `0.03 (0.31)`: what the setup adds to `none`, and its ratio to what `rls` adds.
     fn added(&self, name: &str, load: Load, metric: Metric, unit: f64) -> String {
         let Some(value) = self
             .results
@@ -239,7 +239,7 @@ impl Report<'_> {
     }
 }
 
-/// µs as ms, with three digits that count.
+/// µs as ms, with three significant digits.
 fn millis(micros: f64) -> String {
     let millis = micros / 1e3;
     let digits = if millis.abs() < 1.0 {
@@ -265,7 +265,7 @@ pub fn grouped(number: f64) -> String {
     text
 }
 
-/// Columns of equal width, those in `right` aligned to the right.
+/// A table with aligned columns. The columns in `right` are aligned to the right.
 pub fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {

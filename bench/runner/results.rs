@@ -1,12 +1,12 @@
-//! What was measured, and the figures made of it. Ratios are taken within a round; a figure is the median of the
-//! rounds.
+//! The measurements, and the figures that are calculated from them. Ratios are taken within a round; a figure is the
+//! median over the rounds.
 
 use crate::catalogue::{Setup, NONE, RLS};
 use crate::options::Load;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-/// One measurement. NaN where there is nothing to measure: no Envoy, or no Redis.
+/// One measurement. A value is NaN if the setup does not have what it measures: no Envoy, or no Redis.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
     /// Requests a second.
@@ -15,15 +15,15 @@ pub struct Sample {
     pub p50: f64,
     /// µs
     pub p99: f64,
-    /// µs of processor time a request.
+    /// Envoy's CPU time for each request, in µs.
     pub envoy_cpu: f64,
-    /// The same of the rate-limit service.
+    /// The same for the rate-limit service.
     pub service_cpu: f64,
-    /// The same of all Redis nodes.
+    /// The same for all Redis nodes together.
     pub redis_cpu: f64,
-    /// Commands that counted, a request.
+    /// Counting commands for each request.
     pub redis_calls: f64,
-    /// 0 to 1
+    /// Share of denied requests, 0 to 1.
     pub denied: f64,
 }
 
@@ -37,7 +37,7 @@ pub const SERVICE_CPU: Metric = |sample| sample.service_cpu;
 pub const REDIS_CPU: Metric = |sample| sample.redis_cpu;
 pub const REDIS_CALLS: Metric = |sample| sample.redis_calls;
 pub const DENIED: Metric = |sample| sample.denied;
-/// µs between two requests, all connections together.
+/// µs between two requests, over all connections.
 pub const TIME: Metric = |sample| 1e6 / sample.rate;
 
 impl Display for Sample {
@@ -66,9 +66,9 @@ impl Display for Sample {
 
 pub struct Results {
     pub setups: Vec<Setup>,
-    /// By setup and load, the rounds in their order.
+    /// The samples of each setup and load, in the order of the rounds.
     samples: BTreeMap<(usize, Load), Vec<Sample>>,
-    /// By setup, requests that Headgate let its `on_error` decide.
+    /// For each setup, the number of requests on which `on_error` decided.
     pub uncounted: BTreeMap<String, u64>,
 }
 
@@ -103,7 +103,7 @@ impl Results {
         median(self.samples(name, load).iter().map(metric))
     }
 
-    /// Of one setup to another, under the same load.
+    /// The ratio of one setup to another, under the same load.
     pub fn ratio(&self, name: &str, to: &str, load: Load, metric: Metric) -> Option<f64> {
         self.ratio_of((name, load), (to, load), metric)
     }
@@ -112,7 +112,7 @@ impl Results {
         median(self.ratios_of(of, to, metric))
     }
 
-    /// Round by round.
+    /// The ratio of each round.
     pub fn ratios_of<'a>(
         &'a self,
         of: (&str, Load),
@@ -123,13 +123,13 @@ impl Results {
         pairs.map(move |(sample, other)| metric(sample) / metric(other))
     }
 
-    /// What a setup adds to the floor.
+    /// How much more a setup takes than `none`.
     pub fn added(&self, name: &str, load: Load, metric: Metric) -> Option<f64> {
         let pairs = self.samples(name, load).iter().zip(self.samples(NONE, load));
         median(pairs.map(|(sample, floor)| metric(sample) - metric(floor)))
     }
 
-    /// What a setup adds to the floor, against what the rate-limit service adds.
+    /// The ratio of what a setup adds to `none` to what the rate-limit service adds.
     pub fn added_ratio(&self, name: &str, load: Load, metric: Metric) -> Option<f64> {
         let (samples, services, floors) = (
             self.samples(name, load),
@@ -143,7 +143,7 @@ impl Results {
     }
 }
 
-/// `None` where nothing was measured.
+/// `None` if nothing was measured.
 pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     values.sort_unstable_by(f64::total_cmp);

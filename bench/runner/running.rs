@@ -1,4 +1,4 @@
-//! Setups that run, and what a load on one of them shows.
+//! Starts the setups, and measures them under load.
 
 use crate::catalogue::{Kind, Setup, Store};
 use crate::config;
@@ -18,21 +18,21 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// What all setups share.
+/// The processes and options that all setups share.
 pub struct World {
     pub cluster: RedisCluster,
     pub single: SingleRedis,
     upstream: u16,
     place: Place,
-    /// What requests ask for.
+    /// The path of the requests.
     path: String,
-    /// The harness wants one; nothing is sent to it.
+    /// The harness needs an upstream; no request is sent to this one.
     idle: Upstream,
 }
 
 impl World {
     pub fn start(options: &Options) -> World {
-        // a busy node is no failed one
+        // A node that is busy for a while must not be marked as failed.
         let patience = ["--cluster-node-timeout", "15000"];
         World {
             cluster: RedisCluster::start_with(3, 0, &patience, None),
@@ -51,18 +51,18 @@ impl World {
         }
     }
 
-    /// An Envoy with Headgate, as shipped but for the policy.
+    /// An Envoy with the shipped configuration, except for the policy.
     pub fn headgate(&self, store: Store, policy: &str) -> EnvoyBuilder {
         let builder = match store {
             Store::Cluster => Envoy::with(&self.cluster),
             Store::Single => Envoy::with(&self.single),
         };
-        // with a secret, as it is to be run
+        // With a hash key, as recommended for production.
         self.common(builder.policy(policy))
             .env("HEADGATE_HASH_KEY", "bench")
     }
 
-    /// Envoy takes requests before it knows its Redis.
+    /// Waits until Envoy knows the Redis nodes. It accepts requests before that.
     pub fn wait_until_known(&self, store: Store, envoy: &Envoy) {
         let nodes = self.nodes(store).len() as u64;
         wait_for("Envoy to find Redis", Duration::from_secs(30), || {
@@ -86,7 +86,7 @@ impl World {
 pub struct Running {
     pub setup: Setup,
     kind: Started,
-    /// Whose Redis it counts in.
+    /// The Redis in which it counts.
     store: Option<Store>,
 }
 
@@ -100,7 +100,8 @@ enum Started {
 }
 
 impl Running {
-    /// Starts it, and stops it at once: it continues while it is measured. An error contains the reason.
+    /// Starts the setup and pauses its Envoy at once. Envoy runs only while it is measured. An error contains the
+    /// reason.
     pub fn start(setup: Setup, world: &World) -> Result<Running, String> {
         let (kind, store) = match &setup.kind {
             Kind::Floor => (envoy(world.floor())?, None),
@@ -128,7 +129,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Until all code is compiled, all connections are open, and the callers that are to have spent their quota have.
+    /// Sends requests until all code is compiled, all connections are open, and the callers that must be over their
+    /// limit are.
     pub fn warm_up(&mut self, world: &World) {
         for load in [
             Load {
@@ -198,7 +200,7 @@ impl Running {
         }
     }
 
-    /// Requests that were answered without a count from Redis, as Headgate's log has them.
+    /// The number of requests that were not counted in Redis, from Headgate's log.
     pub fn uncounted(&self) -> u64 {
         let log = self.envoy().map(Envoy::log).unwrap_or_default();
         let counts = log.lines().filter_map(|line| {
@@ -217,7 +219,7 @@ impl Running {
     }
 }
 
-/// Commands by which callers here count, one or two for each request.
+/// The Redis commands that count requests in the setups, one or two for each request.
 const COUNTED: [&str; 3] = ["evalsha", "eval", "mget"];
 
 fn envoy(builder: EnvoyBuilder) -> Result<Started, String> {
@@ -253,7 +255,7 @@ fn script(world: &World, store: Store, policy: &str) -> Result<Started, String> 
     RedisBenchmark::prepare(&world.nodes(store), owner, policy).map(Started::Script)
 }
 
-/// The service with a quota that no caller reaches, and an Envoy that asks it.
+/// Starts the service with a quota that no caller reaches, and an Envoy that uses it.
 fn service(world: &World) -> Result<Started, String> {
     let (port, redis) = (free_port(), format!("redis://127.0.0.1:{}", world.single.port));
     let Some(binary) = option_env!("CARGO_BIN_EXE_rls") else {
@@ -275,7 +277,7 @@ fn ratelimit(world: &World, store: Store, quotas: &[Quota]) -> Result<Started, S
     asking(world, service, port, ratelimit::rate_limits(quotas))
 }
 
-/// An Envoy whose own limiter asks this service on this port.
+/// Starts an Envoy whose `ratelimit` filter calls this service on this port.
 fn asking(world: &World, service: Process, port: u16, rate_limits: Value) -> Result<Started, String> {
     let envoy = world
         .floor()

@@ -15,7 +15,7 @@ pub struct Call {
     pub arguments: Vec<Vec<u8>>,
 }
 
-/// The script call of the policy (YAML) for one caller. An error names what is not built yet.
+/// The script call of the policy (YAML) for one caller. An error names the feature that is not supported yet.
 pub fn call(policy: &str) -> Result<Call, String> {
     let value = crate::harness::config::parse(policy);
     let policy = match parse_value(&value) {

@@ -1,4 +1,4 @@
-//! What the module weighs, and how much later Envoy is ready because of it.
+//! Measures how much later Envoy is ready because of the module.
 
 use crate::catalogue::Store;
 use crate::harness::{Envoy, EnvoyBuilder};
@@ -18,11 +18,11 @@ pub struct Start {
     pub headgate: f64,
     /// ms that the first request took, without a limiter.
     pub first_floor: f64,
-    /// With Headgate it opens the streams to Redis, and the script may be new there.
+    /// The same with Headgate. This request opens the streams to Redis, and the script may be new to Redis.
     pub first_headgate: f64,
 }
 
-/// Starts both, one after the other, as often as there are rounds.
+/// In each round starts an Envoy without a limiter and then one with Headgate.
 pub fn measure(options: &Options, world: &World) -> Start {
     let policy = "limits: [{name: one, rate: 10000000/hour, algorithm: fixed_window}]\n";
     let [mut floor, mut headgate, mut first_floor, mut first_headgate] = [const { Vec::new() }; 4];
@@ -52,7 +52,7 @@ fn module() -> PathBuf {
     own.unwrap_or_else(|_| crate::harness::root().join("target/headgate.wasm"))
 }
 
-/// ms to the start of the workers, ms of the first request.
+/// Returns the ms until the workers start, and the ms of the first request.
 fn once(builder: EnvoyBuilder, then: impl Fn(&Envoy)) -> (f64, f64) {
     let envoy = builder
         .try_start()

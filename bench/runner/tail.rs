@@ -1,8 +1,8 @@
-//! The tail: how much later the slowest of a hundred callers are answered because of Headgate, at half of what it can
-//! do, with every request traced.
+//! Measures the tail latency: the p99 that Headgate adds, at half of its maximum throughput, with every request traced.
 //!
-//! An open loop: requests are due at fixed times, whatever became of those before, and latency counts from when a
-//! request was due. A closed one, as wrk's, sends less while it is slow, and so measures its own patience.
+//! The load is an open loop: requests are due at fixed times, whether or not earlier requests were answered, and
+//! latency is measured from the time at which a request was due. A closed loop, as in wrk, sends fewer requests while
+//! answers are slow, and so hides delays (coordinated omission).
 
 use crate::catalogue::Store;
 use crate::config;
@@ -29,10 +29,10 @@ pub struct Tail {
     pub rounds: usize,
 }
 
-/// Many enough for each request to find one idle.
+/// Enough connections, so that one is idle for each request.
 const CONNECTIONS: usize = 256;
 
-/// `None` where it is not wanted.
+/// `None` if `SETUPS` does not select it.
 pub fn measure(options: &Options, world: &World) -> Option<Tail> {
     if !options.wants("tail") {
         return None;
@@ -87,7 +87,8 @@ fn start(builder: EnvoyBuilder, collector: &Upstream) -> Envoy {
         .unwrap_or_else(|log| panic!("Envoy does not start: {log}"))
 }
 
-/// Of all requests of an open loop at this rate; those of its first tenth, in which connections open, are left out.
+/// The p99 of all requests of an open loop at this rate. The first tenth of the time, in which connections open, is
+/// left out.
 fn p99(port: u16, path: &str, rate: f64, duration: Duration) -> f64 {
     let path: Rc<str> = path.into();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -118,8 +119,9 @@ fn p99(port: u16, path: &str, rate: f64, duration: Duration) -> f64 {
     micros[micros.len() * 99 / 100]
 }
 
-/// One connection: takes the next request that is due, waits until then, sends it. The clock of this runtime wakes on
-/// whole milliseconds; that much lateness is not held against Envoy, but a connection that is still busy is.
+/// One connection. In a loop it takes the next request, waits until the request is due, and sends it. The timers of
+/// this runtime have whole milliseconds: a delay by that is not part of the latency, but a delay by a busy connection
+/// is.
 async fn caller(
     port: u16,
     path: Rc<str>,

@@ -1,4 +1,4 @@
-//! What the benchmark must show, and whether it does.
+//! The targets of the benchmark, and whether a run reached them.
 
 use crate::catalogue::{ALGORITHMS, FOUR, LEASE, NONE, REDIS_SINGLE, RLS, SEEN, SINGLE, UNSEEN};
 use crate::options::Load;
@@ -9,7 +9,7 @@ use crate::tail::Tail;
 pub struct Target {
     pub measure: String,
     pub bound: Bound,
-    /// `None` where this run did not measure it.
+    /// `None` if this run did not measure it.
     pub value: Option<f64>,
 }
 
@@ -131,7 +131,7 @@ pub fn targets(results: &Results, start: &Start, tail: Option<&Tail>) -> Vec<Tar
     );
     add("wasm module".into(), Under(400_000.0), Some(start.module_bytes));
     add(
-        "`rls` against `none`: no straw man".into(),
+        "`rls` against `none`: the comparison is fair".into(),
         AtLeast(0.45),
         to_none(RLS),
     );

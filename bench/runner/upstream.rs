@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const END: &[u8] = b"\r\n\r\n";
 
-/// Starts it on a free port, for as long as the runner lives. It knows requests without a body.
+/// Starts the server on a free port. It runs until the runner ends, and supports only requests without a body.
 pub fn start() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port for the upstream");
     listener.set_nonblocking(true).expect("a non-blocking listener");

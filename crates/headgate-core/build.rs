@@ -10,7 +10,7 @@ const SOURCE: &str = "src/script/counting.lua";
 /// The scripts of earlier releases, unchanged: what their filters send.
 const RELEASED: &str = "src/script/released";
 
-/// What the feature `drill` adds, to get another body.
+/// What the feature `fault-injection` adds, to get another body.
 const NEXT_RELEASE: &str = "-- the next release\n";
 
 fn main() -> io::Result<()> {

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { callers, launch, ROOT, startStand } from "./stand.js";
+import { callers, launch, ROOT, startEnvironment } from "./environment.js";
 
 const PICTURES = join(ROOT, "target/dashboard");
 const file = JSON.parse(readFileSync(join(ROOT, "dashboards/headgate.json"), "utf8"));
@@ -13,43 +13,43 @@ const inOrder = file.panels.toSorted((a, b) => a.gridPos.y - b.gridPos.y || a.gr
 const PATIENCE = { timeout: 45_000 };
 
 describe("the page of make dashboard", { timeout: 150_000 }, () => {
-  let stand, browser, page, stopCallers;
+  let environment, browser, page, stopCallers;
   const wrong = [];
   const elsewhere = [];
 
   before(async () => {
-    [stand, browser] = await Promise.all([startStand(), launch()]);
+    [environment, browser] = await Promise.all([startEnvironment(), launch()]);
     page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
     page.on("pageerror", (error) => wrong.push(`${error}`));
     page.on("console", (message) => message.type() === "error" && wrong.push(message.text()));
     page.on("request", (request) => {
-      if (!request.url().startsWith(stand.prometheus) && !request.url().startsWith("data:")) elsewhere.push(request.url());
+      if (!request.url().startsWith(environment.prometheus) && !request.url().startsWith("data:")) elsewhere.push(request.url());
     });
   });
   after(async () => {
     stopCallers?.();
     await browser?.close();
-    stand?.stop();
+    environment?.stop();
   });
 
   const status = (state) => page.locator(`#status[data-state="${state}"]`).waitFor(PATIENCE);
   const panel = (title) => page.locator(".panel").filter({ has: page.getByRole("heading", { name: title, exact: true }) });
 
   it("is not started without an Envoy, with one line that explains it", async () => {
-    const { code, stderr } = await stand.run("dashboard");
-    assert.deepEqual([code, stderr], [1, "run: Envoy does not run; start it by: make run\n"]);
+    const { code, stderr } = await environment.run("dashboard");
+    assert.deepEqual([code, stderr], [1, "run: Envoy does not run; start it with: make run\n"]);
   });
 
   it("can be started twice, and prints its address", async () => {
-    const started = await stand.run("start");
+    const started = await environment.run("start");
     assert.equal(started.code, 0, started.stderr);
-    stopCallers = callers(stand.api);
+    stopCallers = callers(environment.api);
     for (const _ of [1, 2]) {
-      const { code, stdout, stderr } = await stand.run("dashboard");
+      const { code, stdout, stderr } = await environment.run("dashboard");
       assert.equal(code, 0, stderr);
-      assert.ok(stdout.includes(`${stand.prometheus}/user/?range=15m&refresh=5s`), stdout);
+      assert.ok(stdout.includes(`${environment.prometheus}/user/?range=15m&refresh=5s`), stdout);
     }
-    await page.goto(`${stand.prometheus}/user/?range=5m&refresh=2s`);
+    await page.goto(`${environment.prometheus}/user/?range=5m&refresh=2s`);
   });
 
   it("has every panel of headgate.json, in its order, with its description", async () => {
@@ -79,7 +79,7 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
     assert.match(await panel("Latency added").locator(".legend").innerText(), /p50\s+[\d.]+ [mµ]s[^]*p99\s+[\d.]+ [mµ]?s/);
     assert.match(await panel("Most rejected").locator(".bars").innerText(), /per-client: client other.*\s+[1-9]/);
     assert.match(await panel("Alerts").locator("tbody").innerText(), /HeadgateManyDenials\s+(pending|firing)\s+warning/);
-    assert.equal(await panel("Breakers open").locator(".value").innerText(), "0");
+    assert.equal(await panel("Circuit breakers open").locator(".value").innerText(), "0");
   });
 
   it("draws its lines", async () => {
@@ -186,8 +186,8 @@ describe("the page of make dashboard", { timeout: 150_000 }, () => {
   });
 
   it("is stopped by make stop", async () => {
-    assert.equal((await stand.run("stop")).code, 0);
-    await assert.rejects(fetch(stand.prometheus));
+    assert.equal((await environment.run("stop")).code, 0);
+    await assert.rejects(fetch(environment.prometheus));
   });
 });
 

@@ -129,8 +129,8 @@ impl Connection {
         let Some(bytes) = Buffer::Downstream.read(size) else {
             return self.close(size, &"its data cannot be read");
         };
-        #[cfg(feature = "drill")]
-        crate::fault_injection::panic_on(&bytes, b"headgate-drill-redis-call");
+        #[cfg(feature = "fault-injection")]
+        crate::fault_injection::panic_on(&bytes, b"headgate-fault-redis-call");
         let mut out = self.out.take();
         out.clear();
         match inbound.receive(&bytes, &mut out) {

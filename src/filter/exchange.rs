@@ -1,4 +1,5 @@
-//! The request and the response of the effective context, as the engine sees them. Results of host calls are kept.
+//! Gives the engine access to the request and the response of the effective context. The results of host calls are
+//! cached.
 
 use super::host::{self, HeaderMap};
 use crate::engine::{Exchange, Response};
@@ -26,10 +27,10 @@ impl HostRequest {
     }
 
     /// In builds for tests: panics if a header requests it.
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "fault-injection")]
     pub fn panic_if_requested(&self) {
-        if let Some(value) = self.header("x-headgate-drill").value() {
-            crate::fault_injection::panic_on(&value, b"headgate-drill-filter");
+        if let Some(value) = self.header("x-headgate-fault-injection").value() {
+            crate::fault_injection::panic_on(&value, b"headgate-fault-filter");
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn transport(policy: &Policy, now: Instant, random: Rng, settings: Settings)
 }
 
 impl Worker {
-    /// Handles a message of `size` bytes. The host keeps it only during the callback.
+    /// Handles a message of `size` bytes. The message must be read during the callback: the host drops it afterwards.
     pub fn on_message(&self, stream: u32, size: usize) {
         if let Some(message) = Buffer::GrpcReceive.read(size) {
             self.on_transport(move |streams, now, completed| {

@@ -1,8 +1,9 @@
 //! The HTTP role on proxy-wasm: a shell that moves data between Envoy and the engine. The engine decides.
 //!
-//! [`worker`] passes events to the engine of one worker and carries out what it returns. [`request`] is the context of one
-//! request. [`exchange`] gives the engine access to a request and a response. [`panic_hook`] answers the waiting requests
-//! if the VM panics. The transport to Redis differs by artifact: `grpc` uses streams, `native` the functions of Higress.
+//! [`worker`] passes events to the engine of one worker and carries out what it returns. [`request`] is the context of
+//! one request. [`exchange`] gives the engine access to a request and a response. [`panic_hook`] answers the waiting
+//! requests if the VM panics. Each artifact has its own transport to Redis: `grpc` uses streams, `native` the functions
+//! of Higress.
 
 mod exchange;
 #[cfg(not(feature = "higress"))]

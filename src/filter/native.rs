@@ -11,8 +11,8 @@ use crate::telemetry::refusal_text;
 use fastrand::Rng;
 use std::time::Instant;
 
-/// The callback's status for a reply, including error replies. Any other status is a broken connection or a timeout.
-/// source: higress-group/proxy-wasm-cpp-sdk `proxy_wasm_enums.h` (RedisStatus)
+/// The status with which the host calls back for a reply, including error replies. Any other status means a broken
+/// connection or a timeout. source: higress-group/proxy-wasm-cpp-sdk `proxy_wasm_enums.h` (RedisStatus)
 const REPLIED: u32 = 0;
 
 /// One Redis service of the gateway, with the credentials of one user.
@@ -88,7 +88,8 @@ impl Worker {
         }
     }
 
-    /// Handles the end of a call, with a reply of `size` bytes. The host keeps it only during the callback.
+    /// Handles the end of a call, with a reply of `size` bytes. The reply must be read during the callback: the host
+    /// drops it afterwards.
     pub fn on_redis_call_response(&self, token: u32, status: u32, size: usize) {
         let reply = match status {
             // Empty bytes are an invalid reply.

@@ -1,5 +1,5 @@
-//! If the VM panics, the waiting requests are first answered by their failure policy. Envoy fails the request that caused
-//! the panic and starts a new VM, but would leave the other requests paused forever.
+//! If the VM panics, this hook answers the waiting requests as `on_error` says. Without it Envoy would fail the request
+//! that caused the panic and start a new VM, but leave all other requests paused forever.
 
 use super::worker::Worker;
 use std::cell::RefCell;

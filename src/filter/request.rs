@@ -10,7 +10,8 @@ use crate::model::UpstreamHeaders;
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// The HTTP context. The host may call it while one of its callbacks runs, so all changing fields are cells.
+/// The HTTP context. The host may call it while another of its callbacks is still running, so all fields that change
+/// are cells.
 pub struct Request {
     context: u32,
     worker: Rc<Worker>,
@@ -33,7 +34,7 @@ impl Request {
             return HeadersStatus::Continue;
         }
         let mut request = HostRequest::new();
-        #[cfg(feature = "drill")]
+        #[cfg(feature = "fault-injection")]
         request.panic_if_requested();
         match self.worker.on_request(self.context, &mut request) {
             Outcome::Pass(admitted) => {
@@ -68,14 +69,15 @@ impl Request {
         }
     }
 
-    /// Removes rate limit headers from the trailers. Headgate never writes trailers, so they come from the caller.
+    /// Removes rate-limit headers from the trailers. Headgate never writes trailers, so such headers come from the
+    /// caller.
     pub fn on_request_trailers(&self) {
         if self.worker.policy.enabled {
             strip_trailers(host::Map::RequestTrailers);
         }
     }
 
-    /// Removes rate limit headers from the trailers, which come from the upstream, if those are to be replaced.
+    /// Removes rate-limit headers from the trailers of the upstream if `upstream_headers` is `replace`.
     pub fn on_response_trailers(&self) {
         let policy = &self.worker.policy;
         if policy.enabled && policy.response.upstream_headers == UpstreamHeaders::Replace {
@@ -83,8 +85,7 @@ impl Request {
         }
     }
 
-    /// Takes what is left to do for an admitted request. `None`: it was taken before, the request still waits, or it was
-    /// refused.
+    /// Takes the [`Admitted`] of this request. `None`: it was taken before, or the request still waits or was refused.
     fn take_admitted(&self) -> Option<Admitted> {
         if let Some(admitted) = self.admitted.take() {
             return Some(admitted);

@@ -19,12 +19,12 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Most requests that are resumed or answered in one call of the VM. The others follow in the next one, within a
-/// millisecond.
+/// The largest number of requests that are resumed or answered in one call of the VM. The others follow in the next
+/// call, within about a millisecond.
 ///
 /// The host carries out the actions after the call has returned. A local reply runs the filter's own callbacks, and at
-/// their end the host starts the next action on the same stack. In Envoy 1.40, 306 local replies at once (273 if the route
-/// itself answers the request) overflowed the stack, and the VM failed. This limit uses a fifth of the stack.
+/// their end the host starts the next action on the same stack. In Envoy 1.40, 306 local replies in one call (273 if
+/// the route itself answers the request) overflowed the stack, and the VM failed. This limit uses a fifth of the stack.
 const AT_ONCE: usize = 64;
 
 type HostEngine = Engine<HostTransport, host::SharedValues>;
@@ -92,8 +92,8 @@ impl Worker {
 
     /// Handles the headers of the request of this context.
     pub fn on_request(&self, context: u32, request: &mut HostRequest) -> Outcome {
-        // The engine is free here, because no host call below calls the module. If it were in use, the request would pass,
-        // as without the filter.
+        // The engine is not borrowed here, because no host call of the engine calls back into the module. If it were
+        // borrowed, the request would pass without being limited.
         let Ok(mut engine) = self.engine.try_borrow_mut() else {
             return Outcome::Pass(Admitted::default());
         };
@@ -115,7 +115,7 @@ impl Worker {
                 Outcome::Waits(id, waiting)
             }
         };
-        self.after(now, None);
+        self.after(now, false);
         outcome
     }
 
@@ -126,7 +126,7 @@ impl Worker {
         }
     }
 
-    /// Reads the engine. `None`: it is in use, which does not happen between two calls of the host.
+    /// Reads the engine. `None`: the engine is in use, which cannot happen at the start of a call from the host.
     pub fn with_engine<R>(&self, read: impl FnOnce(&HostEngine) -> R) -> Option<R> {
         self.engine.try_borrow().ok().map(|engine| read(&engine))
     }
@@ -170,11 +170,11 @@ impl Worker {
         };
         event(&mut engine, now);
         drop(engine);
-        self.after(now, is_tick.then_some(now.monotonic));
+        self.after(now, is_tick);
     }
 
-    /// Carries out the engine's actions after an event. `tick` is the time of the event if it was a tick.
-    fn after(&self, now: Now, tick: Option<Instant>) {
+    /// Carries out the engine's actions after an event.
+    fn after(&self, now: Now, is_tick: bool) {
         while let Some(event) = self.next_queued() {
             event(&mut self.engine.borrow_mut(), now);
         }
@@ -188,8 +188,8 @@ impl Worker {
                 write(&line);
             }
         }
-        if let Some(tick) = tick {
-            if let Some(line) = telemetry.on_timeout(tick, engine.gauges()) {
+        if is_tick {
+            if let Some(line) = telemetry.on_timeout(now, engine.gauges()) {
                 log::info!("{line}");
             }
         }
@@ -250,8 +250,8 @@ impl Worker {
         true
     }
 
-    /// Ends all waiting requests by their failure policy, after a panic. The VM gets no more calls, so [`AT_ONCE`] does not
-    /// apply. The engine is not used, because it may be in an inconsistent state.
+    /// Answers all waiting requests as `on_error` says, after a panic. The VM gets no more calls, so [`AT_ONCE`] does
+    /// not apply. The engine is not used, because it may be in an inconsistent state.
     pub fn give_up_all(&self) {
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else {
             return;

@@ -13,7 +13,7 @@ pub const CONNECTIONS: usize = 24;
 const CLIENTS: usize = 6;
 /// Between a response and the next request of a connection.
 const PAUSE: Duration = Duration::from_millis(25);
-/// A request without a response for so long hangs.
+/// A request without a response for this long hangs.
 const HANGS: Duration = Duration::from_secs(5);
 
 /// Path and limit: spent before the fault, during it, and never. The second one's call has two keys.

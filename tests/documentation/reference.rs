@@ -1,7 +1,7 @@
 //! `docs/configuration.md` against the configuration's reader.
 //!
-//! The fields are what the reader itself lists: to an unknown field it answers "known are …". So each object is given
-//! one, and each of its fields is looked into in the same way.
+//! The fields come from the reader itself: for an unknown field its error lists the valid ones. So the test puts an
+//! unknown field into each object, and then into each of its fields.
 
 use crate::page::{blocks, pages, read, root};
 use headgate_core::config::{parse_value, ConfigError};
@@ -76,7 +76,7 @@ impl Path {
         let errors = self.to(&[Step::Field(UNKNOWN.to_owned())]).errors(json!(1));
         let known = errors
             .iter()
-            .find_map(|error| error.strip_prefix("unknown field; known are "))?;
+            .find_map(|error| error.strip_prefix("unknown field; valid: "))?;
         assert!(!known.ends_with('…'), "the list is cut: {known}");
         Some(known.split(", ").map(str::to_owned).collect())
     }
@@ -188,7 +188,7 @@ fn the_reference_has_the_words_and_ranges_that_are_taken() {
                 continue;
             };
             let spaceless = row.replace(' ', "");
-            // A word, a number or a duration is none of these: each names what it takes.
+            // Neither a word nor a number nor a duration: each error lists the accepted values.
             let tried = [path.errors(json!([])), path.errors(json!("999999m"))].concat();
             let item = path.to(&[Step::Item]).errors(json!(1));
             for error in tried.iter().chain(&item) {

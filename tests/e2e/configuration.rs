@@ -1,6 +1,7 @@
 //! Configurations that Envoy refuses to start with, and the reasons that it logs.
 
 use crate::harness::*;
+use serde_json::json;
 
 #[test]
 fn envoy_refuses_a_broken_policy_and_its_log_names_the_path() {
@@ -64,7 +65,7 @@ fn the_redis_call_of_higress_is_refused_and_its_module_named() {
     let policy = "{redis: {native: {service: redis.dns:6379}}, limits: [{rate: 1/s}]}";
     let log = Envoy::alone().policy(policy).refused();
     assert!(
-        log.contains("redis.native: only headgate-higress.wasm takes this"),
+        log.contains("redis.native: only headgate-higress.wasm supports this"),
         "{log}"
     );
 }
@@ -88,4 +89,50 @@ async fn the_deepest_policy_that_is_read_fits_into_the_stack() {
     }
     let log = Envoy::alone().raw_policy(&deep("[$]", "")).refused();
     assert!(log.contains("configuration: [[["), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_as_bytes_is_read_as_its_text_is() {
+    // {"store": "local", "limits": [{"rate": "2/hour"}]}
+    let bytes = "eyJzdG9yZSI6ICJsb2NhbCIsICJsaW1pdHMiOiBbeyJyYXRlIjogIjIvaG91ciJ9XX0=";
+    let envoy = Envoy::local()
+        .edit(move |config| {
+            let kind = "type.googleapis.com/google.protobuf.BytesValue";
+            config::headgate(config)["configuration"] = json!({"@type": kind, "value": bytes});
+        })
+        .start();
+    for expected in [200, 200, 429] {
+        assert_eq!(
+            envoy.get("/").header("x-api-key", "a").send().await.status,
+            expected
+        );
+    }
+}
+
+/// Their encodings begin as a Struct's may: neither is taken for one, nor for an empty one.
+#[test]
+fn other_messages_are_refused_in_both_roles() {
+    let value = "type.googleapis.com/google.protobuf.Value";
+    let typed = "type.googleapis.com/xds.type.v3.TypedStruct";
+    let policy = json!({"limits": [{"rate": "1/s"}]});
+    let guard = json!({"role": "redis_call", "redis": {"key_prefix": "ratelimit"}});
+    type Role = fn(&mut serde_json::Value) -> &mut serde_json::Value;
+    let roles: [(Role, serde_json::Value); 2] = [(config::headgate, policy), (config::redis_call, guard)];
+    for (role, content) in roles {
+        for message in [
+            json!({"@type": value, "value": content}),
+            json!({"@type": value, "value": {}}),
+            json!({"@type": value, "value": null}),
+            json!({"@type": value, "value": content.to_string()}),
+            json!({"@type": typed, "value": content}),
+            json!({"@type": typed, "type_url": "type.googleapis.com/headgate", "value": content}),
+        ] {
+            let shown = message.to_string();
+            let envoy = Envoy::alone().edit(move |config| role(config)["configuration"] = message.clone());
+            let log = envoy.refused();
+            let reason =
+                "configuration refused: configuration: neither JSON text nor a google.protobuf.Struct";
+            assert!(log.contains(reason), "{shown}: {log}");
+        }
+    }
 }

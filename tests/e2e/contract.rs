@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// Built by other parts, with tests of their own when they are there.
 const ELSEWHERE: [&str; 3] = ["verdict_cache", "log", "metrics"];
 
-/// Words that a field may be set to, beside its default.
+/// Words that a field accepts, in addition to its default.
 const WORDS: &[&str] = &[
     "auto",
     "fixed_window",

@@ -78,6 +78,6 @@ async fn a_page_may_read_a_denial_and_preflights_cost_nothing() {
         .count();
     assert_eq!(
         exempt, 1,
-        "the preflight of a strange origin goes on, uncounted: {log:?}"
+        "the preflight of an unknown origin passes uncounted: {log:?}"
     );
 }

@@ -53,14 +53,14 @@ async fn a_cost_is_taken_at_once_or_not_at_all() {
             })
             .await;
         }
-        let dear = || {
+        let costly = || {
             envoy
                 .get("/header")
                 .header("x-api-key", "a")
                 .header("x-cost", "40")
         };
-        assert_eq!(dear().send().await.number("x-ratelimit-remaining"), Some(5));
-        let denied = dear().send().await;
+        assert_eq!(costly().send().await.number("x-ratelimit-remaining"), Some(5));
+        let denied = costly().send().await;
         assert_eq!(
             (denied.status, denied.number("x-ratelimit-remaining")),
             (429, Some(5))

@@ -174,7 +174,7 @@ async fn an_instance_in_memory_works_before_one_in_redis() {
 const LISTS: &str = "response: {headers: [x-ratelimit, ietf]}";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn draft_headers_merge_and_the_second_keeps_the_upstreams_own() {
+async fn draft_headers_merge_and_the_second_keeps_the_upstreams() {
     let edge = format!("{{instance: edge, {LISTS}, limits: [{{name: edge, rate: 2/hour}}]}}");
     let user: &'static str = Box::leak(
         format!(

@@ -205,7 +205,7 @@ async fn hammer(
     (passes, least.into_iter().min().unwrap_or(0))
 }
 
-/// The most that certainly passed from `from` on within so many µs.
+/// The number of calls that certainly passed from `from` on within this many µs.
 fn within(passes: &[Pass], from: u64, us: u64) -> u64 {
     let begin = passes.partition_point(|pass| pass.0 < from);
     let later = passes[begin..].iter().take_while(|pass| pass.0 < from + us);

@@ -9,7 +9,7 @@ async fn call(envoy: &Envoy, key: &str) -> Response {
     envoy.get("/").header("x-api-key", key).send().await
 }
 
-/// How many of so many calls pass.
+/// How many of these calls pass.
 async fn passed(envoy: &Envoy, key: &str, calls: usize) -> usize {
     let mut passed = 0;
     for _ in 0..calls {

@@ -201,7 +201,7 @@ const SPELLINGS: [&str; 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_holds_for_each_spelling_of_its_path() {
+async fn a_limit_applies_to_each_spelling_of_its_path() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(
             "{response: {headers: [ietf]}, limits: [{name: login, rate: 2/hour, match: {path: /login}}, \

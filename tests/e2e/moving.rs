@@ -63,7 +63,7 @@ async fn moving_from_local_ratelimit_grants_the_same_in_total() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kong_s_plugins_hold_by_key_and_search_by_address_besides() {
+async fn kongs_plugins_limit_by_key_and_search_also_by_address() {
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(&unaligned(&only("kong", "After")))
         .start();
@@ -74,7 +74,7 @@ async fn kong_s_plugins_hold_by_key_and_search_by_address_besides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn higress_s_first_rule_that_fits_is_the_limit_that_holds() {
+async fn the_first_higress_rule_that_fits_is_the_limit_that_applies() {
     let [cluster, own] = blocks("higress", "After").try_into().expect("two blocks");
     let envoy = Envoy::with(RedisCluster::shared())
         .policy(&unaligned(&cluster))

@@ -1,7 +1,7 @@
 //! Slots that move in a Redis Cluster whose nodes announce names: `MOVED` and `ASK` then carry a name, not an address.
 
 use crate::harness::*;
-use serde_json::{json, Value};
+use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 const N: i64 = 1_000_000;
 
 /// Nodes that listen on IPv4 only, under the name `localhost`, which also has an IPv6 address.
-fn named_cluster() -> RedisCluster {
+pub fn named_cluster() -> RedisCluster {
     let names = [
         ["--cluster-announce-hostname", "localhost"],
         ["--cluster-preferred-endpoint-type", "hostname"],
@@ -30,7 +30,7 @@ async fn call(envoy: &Envoy) -> Response {
 }
 
 /// A slot on its way from one master to another.
-struct Move<'c> {
+pub struct Move<'c> {
     cluster: &'c RedisCluster,
     slot: String,
     to: String,
@@ -38,7 +38,7 @@ struct Move<'c> {
 
 impl Move<'_> {
     /// The slot of the one client that has called: its key is on the new node already, the slot still on the old one.
-    fn begin<'c>(cluster: &'c RedisCluster, envoy: &Envoy) -> Move<'c> {
+    pub fn begin<'c>(cluster: &'c RedisCluster, envoy: &Envoy) -> Move<'c> {
         let keys = cluster.keys(&format!("{}:*", envoy.key_prefix));
         let [key] = &keys[..] else {
             panic!("one key: {keys:?}")
@@ -59,7 +59,7 @@ impl Move<'_> {
     }
 
     /// The slot is the new node's.
-    fn end(self) {
+    pub fn end(self) {
         for node in self.cluster.masters() {
             node.call::<()>(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &self.to]);
         }
@@ -106,17 +106,21 @@ async fn while_a_slot_of_named_nodes_moves_every_call_is_counted() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_dns_cache_config_redirects_to_names_are_logged() {
-    let cluster = named_cluster();
-    let remove = |config: &mut Value| {
+/// An Envoy that follows no redirection to a name.
+pub fn without_dns_cache(cluster: &RedisCluster) -> EnvoyBuilder {
+    builder(cluster).edit(|config| {
         let settings = &mut config::redis_proxy(config)["settings"];
         let removed = settings
             .as_object_mut()
             .and_then(|all| all.remove("dns_cache_config"));
         assert!(removed.is_some(), "the shipped file has it");
-    };
-    let envoy = builder(&cluster).edit(remove).start();
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_dns_cache_config_redirects_to_names_are_logged() {
+    let cluster = named_cluster();
+    let envoy = without_dns_cache(&cluster).start();
     assert_eq!(call(&envoy).await.number("x-ratelimit-remaining"), Some(N - 1));
     let moving = Move::begin(&cluster, &envoy);
     for _ in 0..10 {

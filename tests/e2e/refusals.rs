@@ -289,7 +289,7 @@ async fn the_access_log_shows_what_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstreams_own_refusal_keeps_its_figures() {
+async fn a_refusal_of_the_upstream_keeps_its_quota_headers() {
     let policy = "{limits: [{rate: 100/minute}], response: {headers: [x-ratelimit, ietf]}}";
     let inner = Envoy::with(RedisCluster::shared())
         .policy("{limits: [{name: inner, rate: 1/hour}], response: {headers: [x-ratelimit, ietf]}}")

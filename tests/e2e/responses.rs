@@ -128,7 +128,7 @@ async fn quota_headers_of_the_upstream_never_mix_with_headgates() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_of_grpc_is_answered_in_grpc_whatever_the_refusal() {
+async fn every_refusal_of_a_grpc_call_is_a_grpc_response() {
     let redis = RedisCluster::shared();
     let denied = Envoy::with(redis)
         .policy("{limits: [{rate: 0/minute}], response: {format: problem_json}}")
@@ -230,7 +230,7 @@ async fn figures_of_older_drafts_pass_in_neither_direction() {
 async fn the_headers_show_the_limit_with_the_fewest_further_calls() {
     let policy = r#"
         {limits: [{name: client, rate: 1000/minute}, {name: ceiling, rate: 1000000/minute, key: [address]},
-          {name: dear, rate: 5000/minute, key: [address], match: {path: /dear}, cost: 10}]}"#;
+          {name: costly, rate: 5000/minute, key: [address], match: {path: /costly}, cost: 10}]}"#;
     let envoy = Envoy::with(RedisCluster::shared()).policy(policy).start();
     let lone = envoy.get("/").header("x-api-key", "a").send().await;
     assert_eq!(
@@ -242,11 +242,11 @@ async fn the_headers_show_the_limit_with_the_fewest_further_calls() {
     );
     lone.assert_same_upstream(&["x-ratelimit-limit", "x-ratelimit-remaining"]);
     assert_eq!(envoy.access_log(1)[0]["ratelimit_name"], "client");
-    let dear = envoy.get("/dear").header("x-api-key", "b").send().await;
+    let costly = envoy.get("/costly").header("x-api-key", "b").send().await;
     assert_eq!(
         (
-            dear.number("x-ratelimit-limit"),
-            dear.number("x-ratelimit-remaining")
+            costly.number("x-ratelimit-limit"),
+            costly.number("x-ratelimit-remaining")
         ),
         (Some(5_000), Some(4_990)),
         "499 further calls are fewer than 999"

@@ -231,7 +231,7 @@ async fn a_peer_is_identified_by_its_verified_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_client_the_limits_of_other_keys_still_hold() {
+async fn without_a_client_the_limits_of_other_keys_still_apply() {
     let start = |word: &str| {
         Envoy::with(RedisCluster::shared())
             .policy(&format!(

@@ -27,7 +27,7 @@ impl Steady {
         Steady::through(envoy, usize::MAX).await
     }
 
-    /// The same with so many requests a connection.
+    /// The same with this many requests on each connection.
     pub async fn through(envoy: &Envoy, per_connection: usize) -> Steady {
         let done = Arc::new(AtomicBool::new(false));
         let stop = done.clone();
@@ -175,7 +175,7 @@ async fn replacing_the_listener_to_redis_loses_no_pending_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
+async fn when_the_filters_vm_fails_traffic_continues_in_a_new_one() {
     let envoy = Envoy::with(RedisCluster::shared())
         .concurrency(1)
         .policy(STRICT)
@@ -186,7 +186,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
         let start = Instant::now();
         let fatal = Client::http1(envoy.port)
             .get("/")
-            .header("x-headgate-drill", "headgate-drill-filter");
+            .header("x-headgate-fault-injection", "headgate-fault-filter");
         println!(
             "the fatal request: {:?}",
             fatal.try_send().await.map(|response| response.status)
@@ -201,7 +201,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
             assert!(start.elapsed() < Duration::from_secs(5), "traffic does not go on");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        println!("traffic goes on after {:?}", start.elapsed());
+        println!("traffic continues after {:?}", start.elapsed());
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
     let report = load.end().await;
@@ -213,7 +213,7 @@ async fn when_the_filters_vm_dies_traffic_goes_on_in_a_new_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_guards_vm_dies_on_error_applies_until_it_is_back() {
     let policy = "{on_error: allow, limits: [{name: x, rate: 1000000/day, algorithm: fixed_window}, \
-        {name: headgate-drill-redis-call, rate: 9/day, match: {path: /drill}}]}";
+        {name: headgate-fault-redis-call, rate: 9/day, match: {path: /fatal}}]}";
     let envoy = Envoy::with(RedisCluster::shared())
         .impatient()
         .concurrency(1)
@@ -222,7 +222,7 @@ async fn when_the_guards_vm_dies_on_error_applies_until_it_is_back() {
         .start();
     let load = Steady::on(&envoy).await;
     for _ in 0..3 {
-        let fatal = envoy.get("/drill").header("x-api-key", "fatal").send().await;
+        let fatal = envoy.get("/fatal").header("x-api-key", "fatal").send().await;
         assert_eq!(
             (fatal.status, fatal.header("x-ratelimit-limit")),
             (200, None),

@@ -189,7 +189,7 @@ async fn the_requests_span_has_the_decision_in_the_callers_trace() {
     for ((call, span), header) in calls.iter().zip(&spans).zip(upstream) {
         assert_eq!(
             call.parent_span_id, span.span_id,
-            "only an allowed request goes on"
+            "only an allowed request reaches the upstream"
         );
         assert_eq!(header, format!("00-{TRACE}-{}-01", hex(&call.span_id)));
     }

@@ -71,11 +71,11 @@ fn at(ports: &[u16]) -> impl Fn(&mut Value) + Send + Sync + 'static {
 }
 
 /// One Redis on this port, or a cluster with this seed.
-fn each(port: u16) -> [EnvoyBuilder; 2] {
+pub fn each(port: u16) -> [EnvoyBuilder; 2] {
     ["envoy/single-redis.yaml", "envoy/envoy.yaml"].map(|file| Envoy::alone().file(file).edit(at(&[port])))
 }
 
-fn password(config: &mut Value, password: &str) {
+pub fn password(config: &mut Value, password: &str) {
     config::cluster(config, "redis")["typed_extension_protocol_options"] = json!({
         "envoy.filters.network.redis_proxy": {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions",
@@ -84,7 +84,7 @@ fn password(config: &mut Value, password: &str) {
     });
 }
 
-fn tls(config: &mut Value) {
+pub fn tls(config: &mut Value) {
     config::cluster(config, "redis")["transport_socket"] = json!({"name": "tls", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}});
 }
@@ -261,7 +261,7 @@ mod quiet {
         envoy.get("/").header("x-api-key", "a").send().await
     }
 
-    /// Redis is away when Envoy starts: requests wait for a count first, and then not at all.
+    /// Redis is down when Envoy starts: requests wait for a count first, and then not at all.
     async fn is_given_up_after_five_seconds(envoy: &Envoy) {
         let start = Instant::now();
         let mut waited = 0;

@@ -10,8 +10,8 @@ const REFUSED: &str = "wasmcustom.headgate_redis_call_refused_total";
 
 /// The next release's module for one of the two roles.
 fn next_release(role: fn(&mut Value) -> &mut Value) -> impl Fn(&mut Value) {
-    let drill = root().join("target/headgate-drill.wasm");
-    move |config| role(config)["vm_config"]["code"]["local"]["filename"] = json!(drill)
+    let module = root().join("target/headgate-fault-injection.wasm");
+    move |config| role(config)["vm_config"]["code"]["local"]["filename"] = json!(module)
 }
 
 const GUARD_REFUSES: &str = "update the listener redis_call first";
@@ -28,7 +28,7 @@ async fn an_upgrade_of_the_guard_first_loses_nothing() {
     let load = Steady::through(&envoy, 20).await;
     envoy.reload_as(|builder| builder.edit(next_release(config::redis_call)));
     tokio::time::sleep(HALF).await;
-    // The filter of this release opens its streams anew, to the guard of the next one.
+    // The filter of this release opens new streams, to the guard of the next one.
     envoy.reload(&STRICT.replacen('{', "{verdict_cache: {entries: 1000}, ", 1));
     tokio::time::sleep(2 * HALF).await;
     let both_releases = counted(&envoy).await;

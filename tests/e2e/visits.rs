@@ -104,7 +104,7 @@ async fn the_example_counts_in_redis_and_answers_with_the_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_goes_on_without_redis_and_counts_again_with_it() {
+async fn the_example_works_without_redis_and_counts_again_with_it() {
     let redis = SingleRedis::start();
     // One worker, which knows by its first calls that this is no cluster.
     let envoy = visits(redis.port).concurrency(1).start();
@@ -132,7 +132,7 @@ async fn wait_until_counted(envoy: &Envoy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_examples_guard_lets_its_own_commands_pass_alone() {
+async fn the_examples_guard_accepts_only_its_own_commands() {
     let redis = SingleRedis::start();
     redis.call::<()>(&["SET", "other", "7"]);
     let envoy = visits(redis.port).start();

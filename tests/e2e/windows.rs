@@ -115,6 +115,9 @@ async fn a_fixed_window_starts_by_clock_first_call_or_own_phase() {
             phases.push(first);
         }
         phases.sort();
-        assert!(phases[5] - phases[0] > 60, "no herd at the full hour: {phases:?}");
+        assert!(
+            phases[5] - phases[0] > 60,
+            "the windows do not all begin at the full hour: {phases:?}"
+        );
     }
 }

@@ -18,7 +18,7 @@ const POLICY: &str = r#"
     - {name: dark, rate: 1/minute, match: {path: /shadow}, enforce: false}
     - {name: seen, rate: 50/minute, match: {path: /shadow}}
     - {name: live, rate: 2/hour, algorithm: sliding_window_counter, match: {path: /live}, overrides: [{from: redis}]}
-    - {name: dear, rate: 10/hour, match: {path: /cost}, cost: 3}
+    - {name: costly, rate: 10/hour, match: {path: /cost}, cost: 3}
     - {name: tokens, rate: 100/hour, algorithm: sliding_window_counter, match: {path: /tokens}, cost: {response_header: x-tokens, max: 100}}
     - {name: own, rate: 40/hour, match: [{path: /tags}, {path: /own}]}
     - {name: shared, rate: 2/hour, match: {path: /tags}, key: [path]}

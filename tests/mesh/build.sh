@@ -16,7 +16,7 @@ fail() { say "$*"; exit 1; }
 export GOPATH="$tools/go" GOCACHE="$tools/cache" GOMODCACHE="$tools/go/pkg/mod" GOBIN="$bin"
 export GOFLAGS="-mod=mod -buildvcs=false" CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off
 
-# What is told before the work begins; minutes on two cores, from an empty cache.
+# The message before the work begins; minutes on two cores, from an empty cache.
 about() {
     case $1 in
     kubernetes) echo "kube-apiserver and kubectl $KUBERNETES (5 minutes)" ;;

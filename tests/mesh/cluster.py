@@ -194,7 +194,7 @@ class Cluster:
     def registry(self):
         """registry.example.com with this release, and `next`: a module with another script, as after an upgrade."""
         self.registry_up()
-        for module, tag in (("headgate.wasm", VERSION), ("headgate-drill.wasm", "next")):
+        for module, tag in (("headgate.wasm", VERSION), ("headgate-fault-injection.wasm", "next")):
             image = self.dir / f"image-{tag}"
             run(sys.executable, ROOT / "scripts/image.py", ROOT / "target" / module, image)
             run("skopeo", "copy", "-q", f"oci:{image}:{VERSION}", f"docker://registry.example.com/headgate:{tag}",

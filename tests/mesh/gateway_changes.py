@@ -141,7 +141,7 @@ def changes(report, mesh, form, prometheus):
         # The next module beside this one, in the same ConfigMap, and in the running pod after the kubelet's sync.
         mesh.cluster.kubectl("delete", "configmap", "headgate-module", "-n", NAMESPACE)
         mesh.cluster.kubectl("create", "configmap", "headgate-module", "-n", NAMESPACE, f"--from-file={ROOT}/target/headgate.wasm",
-                             f"--from-file=headgate-next.wasm={ROOT}/target/headgate-drill.wasm")
+                             f"--from-file=headgate-next.wasm={ROOT}/target/headgate-fault-injection.wasm")
         pod.refresh("headgate-module")
         result, continues, _ = on.under_load("a new version, redis_call first", lambda: on.call("headgate-next.wasm"))
         nothing_lost(result, continues, "a new version for redis_call")

@@ -15,7 +15,7 @@ SECONDS, SETTLE, RATE = 7, 2, 40
 def rate(text_rate):
     """A change of a manifest: another rate for the limit per client."""
     def change(text):
-        found = text.replace("{name: per-client, rate: 100/minute}", f"{{name: per-client, rate: {text_rate}}}")
+        found = text.replace("{name: per-client, rate: 100/minute,", f"{{name: per-client, rate: {text_rate},")
         if found == text:
             raise Failed("the manifest has no limit per client of 100/minute")
         return found

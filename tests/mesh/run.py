@@ -45,9 +45,9 @@ def preflight(parts):
                 fail(f"missing: {program} (Debian: apt-get install {package}).")
         if not allowed():
             fail("no right to make network and mount namespaces here; run it as root, or leave it out of test-all by SKIP_MESHES=1.")
-        for module in ("headgate.wasm", "headgate-drill.wasm"):
+        for module in ("headgate.wasm", "headgate-fault-injection.wasm"):
             if not (ROOT / "target" / module).exists():
-                fail(f"missing: target/{module}; run: make build build-drill")
+                fail(f"missing: target/{module}; run: make build build-fault-injection")
 
 
 def child(*command, **environment):

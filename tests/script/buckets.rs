@@ -104,7 +104,7 @@ fn calls_that_another_limit_denied_consume_nothing() {
         let given = client.call(&one, Mode::GiveBack(&reply));
         assert_eq!(given, Value::Bulk(Some(vec![1])));
     }
-    let drained = u64::try_from(now_ms() - start).expect("time goes on");
+    let drained = u64::try_from(now_ms() - start).expect("the clock does not go back");
     let left = left(&client.count(&one))[0];
     assert!(
         left + 3 > 20_000 + drained,

@@ -70,7 +70,7 @@ fn memory(
     (each(usage as f64), each(grown))
 }
 
-/// All of Redis's CPU time a call in µs, reading and answering with it, with so many calls on the wire at once.
+/// Redis's CPU time for a call in µs, including reading and replying, with this many calls in flight.
 fn cpu_per_call(client: &mut Client, groups: &[Group], pipeline: usize) -> f64 {
     let spent =
         |client: &mut Client| info(client, "cpu", "used_cpu_user") + info(client, "cpu", "used_cpu_sys");

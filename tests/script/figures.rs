@@ -92,7 +92,7 @@ fn a_charge_after_the_fact_may_overdraw_and_extends_the_expiry() {
 }
 
 #[test]
-fn a_live_override_holds_from_the_next_call_on() {
+fn a_live_override_applies_from_the_next_call_on() {
     let server = Server::start();
     let mut client = server.client();
     for form in FORMS {

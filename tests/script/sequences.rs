@@ -157,7 +157,7 @@ const ALL: [Ask; 4] = [const {
         matches: true,
         cost: 0,
         cheap: true,
-        later: false,
+        charged_on_response: false,
         enforced: true,
     }
 }; 4];

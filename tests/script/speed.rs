@@ -8,7 +8,7 @@ use headgate_core::script::{body, sha1_hex, Mode};
 
 pub const CLIENTS: usize = 1_000;
 pub const PIPELINE: usize = 16;
-/// Each figure is the best of so many rounds of so many calls: others use the machine as well.
+/// Each figure is the best of several rounds of many calls, because other processes use the machine too.
 const ROUNDS: usize = 6;
 pub const CALLS: usize = 20_000;
 
@@ -19,7 +19,7 @@ const REFERENCE: &str = "local t = redis.call('TIME') \
     if ttl < 0 then ttl = ARGV[3] - t[1] * 1000 % ARGV[3] redis.call('PEXPIRE', KEYS[1], ttl) end \
     return {n <= tonumber(ARGV[1]) and 1 or 0, ARGV[1] - n, ttl}";
 
-/// One client's limits of N a period of so many ms, as they are stored in Redis.
+/// One client's limits of N in a period of this many ms, as they are stored in Redis.
 pub fn group(client: usize, algorithms: &[Algorithm], limit: u64, period_ms: u64) -> Group {
     let hash = format!("ratelimit:main:{{api_key:{client:032x}}}");
     let mut keys = vec![hash.clone().into_bytes()];

@@ -26,7 +26,7 @@ pub struct Ask {
     /// In 256ths of N + 1, so that it fits any N.
     pub cost: u8,
     pub cheap: bool,
-    pub later: bool,
+    pub charged_on_response: bool,
     pub enforced: bool,
 }
 
@@ -45,7 +45,7 @@ pub enum Step {
     Override(usize, Option<String>, bool),
 }
 
-/// How the clock moves before a step, in thousandths of the first limit's period, and in µs besides.
+/// How the clock moves before a step, in thousandths of the first limit's period, and additionally in µs.
 pub type Tick = (i64, i64);
 
 pub fn limit(algorithm: impl Strategy<Value = Algorithm>) -> impl Strategy<Value = Limit> {
@@ -107,11 +107,11 @@ pub fn ask() -> impl Strategy<Value = Ask> {
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.8),
     )
-        .prop_map(|(matches, cost, cheap, later, enforced)| Ask {
+        .prop_map(|(matches, cost, cheap, charged_on_response, enforced)| Ask {
             matches,
             cost,
             cheap,
-            later,
+            charged_on_response,
             enforced,
         })
 }
@@ -162,7 +162,7 @@ fn field(at: usize, limit: &Limit) -> String {
 }
 
 /// The charges of one call, for each limit; `None`: the limit is not charged.
-pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
+pub fn asked(limits: &[Limit], asks: &[Ask], response_costs: bool) -> Option<Group> {
     let mut keys = vec![HASH.as_bytes().to_vec()];
     let mut charges = Vec::new();
     for (at, (limit, ask)) in limits.iter().zip(asks).enumerate() {
@@ -174,7 +174,7 @@ pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
             key = keys.len();
             keys.push(format!("{HASH}:{}", field(at, limit)).into_bytes());
         }
-        let dear = u64::try_from(u128::from(ask.cost) * u128::from(limit.n + 2) / 256).unwrap();
+        let costly = u64::try_from(u128::from(ask.cost) * u128::from(limit.n + 2) / 256).unwrap();
         charges.push(Charge {
             limit: at,
             matched: None,
@@ -188,9 +188,9 @@ pub fn asked(limits: &[Limit], asks: &[Ask], later: bool) -> Option<Group> {
             cost: if ask.cheap {
                 u64::from(ask.cost.min(3))
             } else {
-                dear
+                costly
             },
-            charged_on_response: ask.later && later,
+            charged_on_response: ask.charged_on_response && response_costs,
             enforced: ask.enforced,
             phase_ms: match limit.algorithm {
                 Algorithm::FixedWindow { align: Align::Client } => limit.phase_ms,

@@ -9,8 +9,8 @@ const at = (id) => document.getElementById(id);
 const counts = { done: 0, waiting: 0, refused: 0 };
 
 /** The browser's fetch; shows the quota of each answer. */
-async function watchedFetch(...args) {
-  const response = await fetch(...args);
+async function watchedFetch(input, init) {
+  const response = await fetch(input, init);
   if (response.status === 429) counts.refused += 1;
   const [quota] = readQuotas(response.headers, Date.now());
   if (quota?.limit) showQuota(quota.remaining, quota.limit);
@@ -96,17 +96,18 @@ function tell(name, text) {
 
 function showQuota(remaining, limit) {
   at("rule").textContent = limit;
-  at("left").max = limit;
-  at("left").low = limit / 4;
-  at("left").high = limit / 2;
-  at("left").optimum = limit;
-  at("left").value = remaining;
+  const meter = document.querySelector("meter");
+  meter.max = limit;
+  meter.low = limit / 4;
+  meter.high = limit / 2;
+  meter.optimum = limit;
+  meter.value = remaining;
   at("left-text").textContent = `${remaining} of ${limit}`;
   show();
 }
 
 function show() {
-  for (const [name, count] of Object.entries(counts)) at(name).textContent = count;
+  for (const [name, count] of Object.entries(counts)) at(name).textContent = `${count}`;
 }
 
 function seconds(ms) {

@@ -6,7 +6,7 @@ export interface CircuitOptions {
   failures: number;
   /** Ms until the first probe; doubles while probes fail. */
   cooldown: number;
-  /** Ms; the longest cooldown, whatever Retry-After is. */
+  /** Ms; the longest cooldown, unless Retry-After is longer. */
   maxCooldown: number;
 }
 
@@ -68,7 +68,7 @@ export class Circuit {
     this.openedAt = now;
     const { cooldown, maxCooldown } = this.options;
     const backoff = cooldown * 2 ** (this.opens - 1) * (0.5 + this.random() / 2);
-    this.probeAt = now + Math.min(maxCooldown, Math.max(floor, backoff));
+    this.probeAt = now + Math.max(floor, Math.min(maxCooldown, backoff));
     return true;
   }
 }

@@ -9,6 +9,9 @@ export interface Clock {
   clearTimeout(timer: unknown): void;
 }
 
+/** Ms; a longer timer fires at once. */
+export const MAX_TIMER = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
@@ -30,6 +33,11 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     }, ms);
     signal?.addEventListener("abort", abort, { once: true });
   });
+}
+
+/** A wait of any length: what is longer than a timer can be ends early. */
+export function timer(clock: Clock, run: () => void, ms: number): unknown {
+  return clock.setTimeout(run, Math.min(ms, MAX_TIMER));
 }
 
 /** A timer for which Node need not stay alive. Browsers have no such notion. */

@@ -15,7 +15,7 @@ export interface RateLimitDetail {
 export interface LimitedDetail extends RateLimitDetail {
   /** `denied`: the server refused the call. `paced`: it is held back for a second or more, so as not to be refused. */
   reason: "denied" | "paced";
-  /** 429 or 503 where the server refused. */
+  /** 429, 503 or 403 where the server refused. */
   status?: number | undefined;
 }
 

@@ -2,13 +2,13 @@
 
 import { RetryBudget, retryDelay } from "./backoff.js";
 import { marked, storable } from "./cache.js";
-import { callOf, isIdempotent, type Call } from "./call.js";
+import { callOf, isIdempotent, resolveUrl, routeOf, type Call } from "./call.js";
 import { sleep } from "./clock.js";
 import { QuotaWaitError, RateLimitError } from "./errors.js";
 import { emitter, type Emit, type RateLimitEvents } from "./events.js";
 import { resolve, type RateLimitFetchOptions, type Settings } from "./options.js";
 import { Origin, type Refusal } from "./origin.js";
-import type { Ticket } from "./pacing/queue.js";
+import type { Ticket, TooLate } from "./pacing/queue.js";
 
 export interface RateLimitFetch {
   (input: string | URL | Request, init?: RequestInit): Promise<Response>;
@@ -40,10 +40,14 @@ export function createRateLimitFetch(options: RateLimitFetchOptions = {}): RateL
 interface Attempt {
   answer: Response;
   refusal?: Refusal | undefined;
+  /** Who answered: after a redirect another one than was called. */
+  origin: Origin;
 }
 
 class Session {
   private readonly origins = new Map<string, Origin>();
+  /** Origins that redirected to the same host with https or www: their calls count there from the start. */
+  private readonly moved = new Map<string, string>();
   private readonly budget: RetryBudget;
 
   constructor(
@@ -61,7 +65,7 @@ class Session {
     this.budget.earn();
     try {
       for (let attempt = 0; ; attempt++) {
-        const { answer, refusal } = await this.attempt(call, origin, began);
+        const { answer, refusal, origin: refusing } = await this.attempt(call, origin, began);
         if (!refusal) return answer;
         const delay = this.delay(call, refusal, attempt, began);
         const waited = this.settings.clock.now() - began;
@@ -72,7 +76,7 @@ class Session {
         }
         if (delay === undefined) return answer;
         discard(answer);
-        this.emit("retrying", { ...origin.detail(call.url.href, delay), attempt: attempt + 1 });
+        this.emit("retrying", { ...refusing.detail(call.url.href, delay), attempt: attempt + 1 });
         await sleep(this.settings.clock, delay, call.signal);
       }
     } catch (error) {
@@ -90,62 +94,89 @@ class Session {
     let ticket: Ticket | undefined;
     try {
       const turn = await this.turn(call, origin, began);
-      if (turn instanceof Response) return { answer: turn };
+      if (turn instanceof Response) return { answer: turn, origin };
       ticket = turn;
       const answer = await call.send(this.settings.fetch);
       ticket = undefined;
-      const refusal = origin.read(call, turn, answer);
-      if (!refusal) this.keep(call, answer);
-      return { answer, refusal };
+      const attempt = this.read(call, origin, turn, answer);
+      if (!attempt.refusal) this.keep(call, answer);
+      return attempt;
     } finally {
       if (ticket) origin.queue.lost(ticket);
       if (probe) origin.releaseProbe();
     }
   }
 
+  /** An answer counts for the origin that gave it. */
+  private read(call: Call, origin: Origin, ticket: Ticket, answer: Response): Attempt {
+    const url = answeredBy(answer, call.url);
+    if (this.resolved(url.origin) === origin.name) return { answer, refusal: origin.read(call, ticket, answer, url), origin };
+    origin.redirected(call, ticket);
+    if (isSameHost(call.url, url)) this.moved.set(call.url.origin, url.origin);
+    const other = this.origin(url.origin);
+    other.begin();
+    try {
+      const adopted = other.queue.adopt(routeOf(call.method, url), ticket.sentAt);
+      return { answer, refusal: other.read(call, adopted, answer, url), origin: other };
+    } finally {
+      other.end();
+    }
+  }
+
   /** Waits until the call may go. With a cache, a stale answer may come first. */
   private async turn(call: Call, origin: Origin, began: number): Promise<Ticket | Response> {
     const { clock, maxWait, staleAfter } = this.settings;
+    const last = began + maxWait;
     const enter = (deadline: number) =>
-      origin.queue.enter(`${call.method} ${call.url.pathname}`, {
+      origin.queue.enter(routeOf(call.method, call.url), {
         url: call.url.href,
         since: began,
         deadline,
+        last,
         signal: call.signal,
         onHold: (delay) => origin.onHold(call, delay),
       });
-    const deadline = began + maxWait;
     if (this.cacheable(call) && staleAfter < maxWait) {
       const turn = await enter(began + staleAfter);
-      if (turn !== "late") return turn;
+      if (isTicket(turn)) return turn;
       const stale = await this.stale(call);
       if (stale) return stale;
     }
-    const turn = await enter(deadline);
-    if (turn !== "late") return turn;
-    const held = origin.queue.heldUntil - clock.now();
-    throw new QuotaWaitError(call.url.href, maxWait, Math.max(0, held));
+    const turn = await enter(last);
+    if (isTicket(turn)) return turn;
+    throw new QuotaWaitError(call.url.href, maxWait, Math.max(0, turn.heldUntil - clock.now()), clock.wall());
   }
 
   /** Ms until the retry; `undefined` where there is to be none. */
   private delay(call: Call, { status, floor }: Refusal, attempt: number, began: number): number | undefined {
     const { retry, clock, maxWait, random } = this.settings;
     if (attempt >= retry.limit || !call.replayable) return undefined;
-    // a 429 has done nothing; a 503 may have done half of it
-    if (status !== 429 && !isIdempotent(call.method)) return undefined;
+    // a 429 or 403 has done nothing; a 503 may have done half of it
+    if (status === 503 && !isIdempotent(call.method)) return undefined;
     const delay = retryDelay(retry, attempt, floor, began + maxWait - clock.now(), random);
     return delay !== undefined && this.budget.spend() ? delay : undefined;
   }
 
-  private origin(name: string): Origin {
+  private origin(requested: string): Origin {
+    const name = this.resolved(requested);
     const known = this.origins.get(name);
-    if (known) return known;
-    if (this.origins.size >= MAX_ORIGINS) {
-      for (const [other, origin] of this.origins) if (origin.idle) this.origins.delete(other);
-    }
-    const origin = new Origin(name, this.settings, this.emit);
+    this.origins.delete(name); // to the end: the map's order is that of use
+    if (!known && this.origins.size >= MAX_ORIGINS) this.evict();
+    const origin = known ?? new Origin(name, this.settings, this.emit);
     this.origins.set(name, origin);
     return origin;
+  }
+
+  private resolved(name: string): string {
+    return this.moved.get(name) ?? name;
+  }
+
+  /** Origins that are idle; if all are under a limit, the least recently used one without a call. */
+  private evict(): void {
+    const unused = [...this.origins.values()].filter(({ unused }) => unused);
+    const idle = unused.filter(({ limited }) => !limited);
+    for (const { name } of idle.length > 0 ? idle : unused.slice(0, 1)) this.origins.delete(name);
+    for (const [from, to] of this.moved) if (!this.origins.has(to)) this.moved.delete(from);
   }
 
   private cacheable(call: Call): boolean {
@@ -163,6 +194,20 @@ class Session {
     if (!this.cacheable(call) || !storable(call.method, response)) return;
     this.settings.cache?.put(call.request(), response.clone()).catch(() => undefined);
   }
+}
+
+function isTicket(turn: Ticket | TooLate): turn is Ticket {
+  return "route" in turn;
+}
+
+/** The URL that the answer came from. One that was made up has none. */
+function answeredBy(answer: Response, called: URL): URL {
+  return (answer.url && resolveUrl(answer.url)) || called;
+}
+
+function isSameHost(from: URL, to: URL): boolean {
+  const bare = ({ hostname }: URL) => hostname.replace(/^www\./, "");
+  return bare(from) === bare(to) && from.port === to.port;
 }
 
 /** Bytes; so much is read to the end, which keeps the connection. */

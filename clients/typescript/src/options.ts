@@ -2,7 +2,7 @@
 
 import type { Backoff } from "./backoff.js";
 import type { StaleCache } from "./cache.js";
-import { systemClock, type Clock } from "./clock.js";
+import { MAX_TIMER, systemClock, type Clock } from "./clock.js";
 import type { CircuitOptions } from "./circuit.js";
 import type { RateLimitEvent } from "./events.js";
 
@@ -93,9 +93,6 @@ export function resolve(options: RateLimitFetchOptions): Settings {
   check("circuit.maxCooldown", circuit.maxCooldown, 0, MAX_TIMER);
   return settings;
 }
-
-/** Ms; a longer timer fires at once. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 function given<T extends object>(options: T | false | undefined): Partial<T> {
   if (!options) return {};

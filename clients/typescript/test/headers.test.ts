@@ -21,9 +21,9 @@ describe("Retry-After", () => {
   it("takes a date that has passed for now", () => assert.equal(retryAfter("Sun, 06 Nov 1994 08:49:37 GMT"), 0));
   it("measures a date by the server's clock where ours is wrong", () => {
     const wait = retryAfter("Sat, 23 May 2026 13:00:30 GMT", { date: "Sat, 23 May 2026 13:00:00 GMT" });
-    assert.ok(wait !== undefined && Math.abs(wait - 30_000) <= 500, `${wait}`);
+    assert.equal(wait, 30_000);
   });
-  for (const text of ["", "soon", "-1", "1.5", "1e3", "99 bottles", "Sat, 31 Feb 2026 12:00:00 GMT", "12:00", "2026-05-23"]) {
+  for (const text of ["", "soon", "-1", "+1", "1e3", "1,000", "1 000", "1_000", "1.000.000", "NaN", "Infinity", "99 bottles", "Sat, 31 Feb 2026 12:00:00 GMT", "12:00", "2026-05-23", "2026-05-23T12:00:30"]) {
     it(`ignores ${JSON.stringify(text)}`, () => assert.equal(retryAfter(text), undefined));
   }
   it("is missing where it is missing", () => assert.equal(readRetryAfter(new Headers(), NOW), undefined));
@@ -53,7 +53,7 @@ describe("X-RateLimit", () => {
   it("does without a reset", () => {
     assert.deepEqual(quotas({ "x-ratelimit-limit": "100", "x-ratelimit-remaining": "12" }), [{ ...expected, reset: undefined }]);
   });
-  for (const bad of ["", "many", "-1", "1.5", "0x10", "1e3", "9".repeat(30)]) {
+  for (const bad of ["", "many", "-1", "1.5.2", "0x10", "1e3", "1,000", "1 000", "12,345,678", "NaN", "9".repeat(30)]) {
     it(`ignores a remaining of ${JSON.stringify(bad)}`, () => {
       assert.deepEqual(quotas({ ...three("30"), "x-ratelimit-remaining": bad }), []);
     });
@@ -88,7 +88,7 @@ describe("RateLimit", () => {
   it("does without a policy, and ignores policies without a quota", () => {
     assert.equal(quotas({ ratelimit: '"a";r=5;t=1', "ratelimit-policy": '"a";w=10' })[0]?.limit, undefined);
   });
-  for (const bad of ['"a";r=5;', '"a";r=5,', '"a;r=5', '"a";r=--5', "limit=100, remaining=50, reset=5", '"a";r=5 "b";r=6', "(", '"ä";r=5']) {
+  for (const bad of ['"a";r=5;', '"a";r=5,', '"a;r=5', '"a";r=--5', '"a";r=5 "b";r=6', "(", '"ä";r=5']) {
     it(`is void as a whole: ${bad}`, () => {
       const [quota] = quotas({ ratelimit: Buffer.from(bad).toString("latin1"), "x-ratelimit-limit": "7", "x-ratelimit-remaining": "6" });
       assert.equal(quota?.policy, "limit 7");

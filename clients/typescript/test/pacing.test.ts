@@ -101,7 +101,7 @@ describe("a pace", () => {
     const pace = new Pace(0.5);
     const quota = (remaining: number, reset: number) => ({ policy: "p", limit: 100, remaining, reset, window: undefined });
     // the crowd took 98 calls, we two; resets are rounded up, so the window seems to be 10.9 s long
-    for (const order of [1, 2]) pace.passed(10 * order, { sentAt: 10 * order, order }, quota(0, 10_900), 0);
+    for (const [order, at] of [[1, 10], [2, 300]] as const) pace.passed(at, { sentAt: at, order }, quota(0, 10_900), 0);
     // one of the two comes late, and shows that the window is no longer than 10.02 s
     let now = 10_900;
     const sent: number[] = [];
@@ -117,8 +117,9 @@ describe("a pace", () => {
     const pace = new Pace(0.5);
     const quota = { policy: "p", limit: 100, remaining: 1, reset: 10_000, window: 10_000 };
     for (let order = 1; order <= 10; order++) {
-      pace.sent(order); // trials
-      pace.passed(order, { sentAt: order, order }, quota, 0);
+      const at = order * 100;
+      pace.sent(at); // trials
+      pace.passed(at, { sentAt: at, order }, quota, 0);
     }
     // they came back; the first one goes in any case, for news
     for (let i = 0; i < 2; i++) {

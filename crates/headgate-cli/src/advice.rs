@@ -31,17 +31,20 @@ pub fn give(found: &Found, policy: &Policy, report: &mut Report) {
         advice.made_up_keys(index, limit);
         advice.never_tightest(index, limit);
         advice.idle_lease(index, limit);
+        advice.counts_nothing(index, limit);
     }
+    advice.paths_that_end_in_a_slash();
+    advice.turned_off();
 }
 
-struct Advice<'a> {
-    found: &'a Found,
-    policy: &'a Policy,
+pub(super) struct Advice<'a> {
+    pub(super) found: &'a Found,
+    pub(super) policy: &'a Policy,
     report: &'a mut Report,
 }
 
 impl Advice<'_> {
-    fn warn(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
         self.report.about(Severity::Warning, self.found, path, message);
     }
 
@@ -54,7 +57,7 @@ impl Advice<'_> {
         };
         if !self.policy.limits.iter().any(is_ceiling) {
             let message = format!(
-                "no ceiling by address: {} is a claim, and a caller that changes it with each request gets a fresh counter \
+                "no ceiling by address: {} is a claim, and a caller that changes it with each request gets a new counter \
                  each time; add {{name: ceiling, rate: 3000/minute, key: [address]}}",
                 source.name
             );
@@ -111,8 +114,8 @@ impl Advice<'_> {
             };
             if ipv6_prefix > 64 {
                 let message = format!(
-                    "a caller with a /64, which is what most have, has 2^{} addresses of /{ipv6_prefix}, and a counter \
-                     for each; write 64 or less",
+                    "most callers have a /64: that is 2^{} addresses of /{ipv6_prefix}, with a counter for each; \
+                     write 64 or less",
                     ipv6_prefix - 64
                 );
                 self.warn(&format!("identify[{index}].address.ipv6_prefix"), message);
@@ -124,8 +127,8 @@ impl Advice<'_> {
         if self.policy.holds_secrets() && self.found.vm.has_hash_key == Some(false) {
             self.warn(
                 "",
-                "HEADGATE_HASH_KEY is not passed on to the plugin: without it, values that can be guessed can be found \
-                 out from Redis and logs; in an envoy.yaml: vm_config.environment_variables.host_env_keys",
+                "HEADGATE_HASH_KEY is not passed on to the plugin: without it, values that are easy to guess can be \
+                 found from the hashes in Redis and logs; in an envoy.yaml: vm_config.environment_variables.host_env_keys",
             );
         }
     }
@@ -136,7 +139,7 @@ impl Advice<'_> {
         let item = written.and_then(|limits| limits.items().get(index));
         if item.is_some_and(|item| item.get("name").is_none()) {
             let message = format!(
-                "has no name and is called {:?}: with another rate it gets another name, in logs and in Redis; give it one",
+                "has no name and is called {:?}: if its rate changes, its name in logs and in Redis changes too; give it a name",
                 limit.name
             );
             self.warn(&path, message);
@@ -150,7 +153,7 @@ impl Advice<'_> {
         }
         let a_client = largest * BYTES_A_CALL;
         let message = format!(
-            "keeps every call: {largest} × {BYTES_A_CALL} B = {} for each client at its limit, {} for 10,000 of them; \
+            "stores every call: {largest} × {BYTES_A_CALL} B = {} for each client at its limit, {} for 10,000 of them; \
              sliding_window_counter takes 168 B",
             bytes(a_client),
             bytes(a_client * 10_000)
@@ -166,8 +169,8 @@ impl Advice<'_> {
         if limit.key.contains(&KeyPart::Path) && !every_path_is_bounded {
             self.warn(
                 &path,
-                "counts each path by itself, also those that callers make up: each is a fresh counter; match path \
-                 patterns, which count as one each",
+                "has a counter for each path, also for paths that callers make up; match path patterns, each of \
+                 which has one counter",
             );
         }
         let claim = limit.key.iter().find_map(|part| match part {
@@ -178,7 +181,7 @@ impl Advice<'_> {
         });
         if let Some(claim) = claim.filter(|_| !self.policy.limits.iter().any(is_ceiling)) {
             let message = format!(
-                "{claim} is chosen by the caller: each value is a fresh counter; a limit with key: [address] stops that"
+                "{claim} is chosen by the caller: each value gets a new counter; a limit with key: [address] prevents that"
             );
             self.warn(&path, message);
         }
@@ -204,7 +207,7 @@ impl Advice<'_> {
             });
         if let Some((_, tighter)) = tighter {
             let message = format!(
-                "can never be the tightest: wherever it holds, {:?} holds with the same key and lets no more through; \
+                "can never be the tightest: wherever it applies, {:?} applies with the same key and admits no more; \
                  remove it, or lower its rate",
                 tighter.name
             );
@@ -225,7 +228,7 @@ impl Advice<'_> {
         let requests = capacity * u64::from(share.basis_points()) / 10_000 / (*cost).max(1);
         if requests < lease::LEAST || *cost == 0 {
             let message = format!(
-                "never taken: it is for {requests} requests, and {} are the least",
+                "never used: it is for {requests} requests, and the minimum is {}",
                 lease::LEAST
             );
             self.warn(&path, message);
@@ -239,7 +242,7 @@ impl Advice<'_> {
         };
         if let Some(other) = self.policy.limits.iter().find(everywhere) {
             let message = format!(
-                "never taken: {:?} holds for every request and has none, so that each asks Redis; give it one, or \
+                "never used: {:?} applies to every request and has none, so that each one calls Redis; give it one, or \
                  remove this",
                 other.name
             );

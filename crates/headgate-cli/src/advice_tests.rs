@@ -16,6 +16,12 @@ fn advice(text: &str) -> Vec<String> {
     report.findings.iter().map(one).collect()
 }
 
+/// The paths of the advice.
+fn paths(text: &str) -> Vec<String> {
+    let path = |line: String| line.split(": ").next().unwrap_or_default().to_owned();
+    advice(text).into_iter().map(path).collect()
+}
+
 /// A policy that gets no advice.
 const WISE: &str = "{limits: [{name: c, rate: 100/m}, {name: ceiling, rate: 3000/m, key: [address]}]}";
 
@@ -60,7 +66,7 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{limits: [{{name: p, rate: 50/m, key: [client, path]}}, {ceiling}]}}"),
             "limits[0].key",
-            "counts each path by itself",
+            "has a counter for each path",
         ),
         (
             "{identify: [{address: {}}], limits: [{name: h, rate: 50/m, key: [\"header:x-a\"]}]}".to_owned(),
@@ -70,17 +76,17 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             format!("{{limits: [{{name: a, rate: 10/s}}, {{name: b, rate: 5000/m}}, {ceiling}]}}"),
             "limits[1]",
-            "can never be the tightest: wherever it holds, \"a\"",
+            "can never be the tightest: wherever it applies, \"a\"",
         ),
         (
             format!("{{limits: [{{name: p, rate: 900/m, lease: 10%}}, {ceiling}]}}"),
             "limits[0].lease",
-            "never taken: \"top\" holds for every request and has none",
+            "never used: \"top\" applies to every request and has none",
         ),
         (
             "{limits: [{name: p, rate: 39/m, lease: 10%}, {name: top, rate: 3000/m, key: [address], lease: 1%}]}".to_owned(),
             "limits[0].lease",
-            "it is for 3 requests, and 4 are the least",
+            "it would be for 3 requests, and the minimum is 4",
         ),
     ] {
         let advice = advice(&text);
@@ -115,7 +121,7 @@ fn of_two_limits_alike_only_the_second_is_too_many() {
 }
 
 #[test]
-fn callers_with_tokens_need_a_source_only_beside_a_key() {
+fn callers_with_tokens_need_a_source_only_if_there_is_a_key() {
     for sources in [
         "{header: x-api-key}",
         "{address: {}}",
@@ -128,4 +134,61 @@ fn callers_with_tokens_need_a_source_only_beside_a_key() {
         assert!(advice(&text).is_empty(), "{text}\n{:?}", advice(&text));
     }
     assert!(advice(WISE).is_empty(), "the default draws none");
+}
+
+#[test]
+fn a_limit_that_counts_nothing_is_warned_of() {
+    for (limits, path) in [
+        ("[{name: a, rate: 9/m, cost: 0}]", "limits[0].cost"),
+        ("[{name: a, rate: unlimited}]", "limits[0].rate"),
+        (
+            "[{name: a, rate: unlimited, overrides: [{cidr: 10.0.0.0/8, rate: unlimited}]}]",
+            "limits[0].rate",
+        ),
+    ] {
+        let found = paths(&format!("limits: {limits}"));
+        assert!(found.contains(&path.to_owned()), "{limits}: {found:?}");
+    }
+    for limits in [
+        "[{name: a, rate: 0/s, cost: 0}]",
+        "[{name: a, rate: unlimited, overrides: [{from: redis}]}]",
+        "[{name: a, rate: unlimited, overrides: [{cidr: 10.0.0.0/8, rate: 5/m}]}]",
+    ] {
+        let found = paths(&format!("limits: {limits}"));
+        let about_counting = |path: &String| path.ends_with(".cost") || path.ends_with(".rate");
+        assert!(!found.iter().any(about_counting), "{limits}: {found:?}");
+    }
+}
+
+#[test]
+fn a_path_that_may_be_meant_as_a_prefix_is_warned_of() {
+    let of = |condition: &str| {
+        paths(&format!(
+            "exempt: [{{path: /ok}}]\nlimits: [{{name: a, rate: 9/m, match: {condition}}}]"
+        ))
+    };
+    for (condition, path) in [
+        ("{path: /api/}", "limits[0].match.path"),
+        ("{path: /}", "limits[0].match.path"),
+        ("[{path: /a}, {path: /api/}]", "limits[0].match[1].path"),
+        ("{path: /**, not: {path: /api/}}", "limits[0].match.not.path"),
+        ("{path: {regex: /api/}}", "limits[0].match.path.regex"),
+    ] {
+        let found = of(condition);
+        assert!(found.contains(&path.to_owned()), "{condition}: {found:?}");
+    }
+    for condition in [
+        "{path: /api}",
+        "{path: /api/**}",
+        "{path: {regex: '/'}}",
+        "{path: {regex: '/api/.*'}}",
+    ] {
+        let found = of(condition);
+        assert!(
+            !found.iter().any(|path| path.contains(".path")),
+            "{condition}: {found:?}"
+        );
+    }
+    let exempt = paths("exempt: [{path: /static/}]\nlimits: [{name: a, rate: 9/m}]");
+    assert!(exempt.contains(&"exempt[0].path".to_owned()), "{exempt:?}");
 }

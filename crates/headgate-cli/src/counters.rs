@@ -30,7 +30,7 @@ pub struct Everything {
 }
 
 /// The current state of a counter.
-pub struct Standing {
+pub struct Usage {
     /// N (for gcra the burst); `None`: neither a policy nor a live override gives it.
     pub limit: Option<Quota>,
     pub used: u64,
@@ -104,7 +104,7 @@ pub fn fields(store: &mut Store, key: &[u8]) -> Result<Fields, Failure> {
 
 impl Everything {
     /// The current state of a counter, by the policy if there is one, and by live overrides.
-    pub fn standing(&self, stored: &Stored, place: &CounterSpace, target: &Target) -> Option<Standing> {
+    pub fn usage(&self, stored: &Stored, place: &CounterSpace, target: &Target) -> Option<Usage> {
         let state = stored.state.as_ref()?;
         let limit = place.loaded.as_ref().and_then(|loaded| {
             // A counter of another form or period is left over from another policy.
@@ -159,23 +159,23 @@ impl Everything {
                 most.saturating_sub(state.check(self.clock_us, &whole, 0).remaining)
             }
         };
-        Some(Standing {
+        Some(Usage {
             limit: quota,
             used,
             verdict,
         })
     }
 
-    fn bucket(&self, state: &State, terms: &Terms, quota: Option<Quota>, verdict: Verdict) -> Standing {
+    fn bucket(&self, state: &State, terms: &Terms, quota: Option<Quota>, verdict: Verdict) -> Usage {
         let left = state.check(self.clock_us, terms, 0);
-        Standing {
+        Usage {
             limit: quota,
             used: left.limit.unwrap_or(0).saturating_sub(left.remaining),
             verdict,
         }
     }
 
-    /// What a live override grants, where one holds and the limit reads it.
+    /// The quota of a valid live override, if the limit reads it.
     fn live(&self, stored: &Stored, limit: Option<&Limit>) -> Option<Quota> {
         if limit.is_some_and(|limit| !limit.overrides.contains(&Override::Redis)) {
             return None;

@@ -28,7 +28,7 @@ pub struct Node {
 }
 
 /// Which part of the text a value is. An alias has the extent of its anchor's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
     /// The first character, counted from the file's begin. Of a list in a block it may be behind the first dash; of a
     /// block scalar it is below the key's line.
@@ -78,7 +78,10 @@ pub struct DocumentError {
 
 /// All documents of a YAML stream; JSON is YAML.
 pub fn parse(text: &str) -> Result<Vec<Node>, DocumentError> {
-    let mut loader = Loader::default();
+    let mut loader = Loader {
+        text: text.chars().collect(),
+        ..Loader::default()
+    };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => loader.take(event, span)?,
@@ -107,6 +110,8 @@ fn place(span: Span) -> Place {
 /// A list or an object that is still open.
 struct Open {
     node: Node,
+    /// The first character of its event.
+    start: usize,
     anchor: usize,
     /// The key that waits for its value.
     key: Option<(String, Place)>,
@@ -118,6 +123,7 @@ struct Loader {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     values: usize,
+    text: Vec<char>,
 }
 
 impl Loader {
@@ -143,6 +149,8 @@ impl Loader {
             Event::Scalar(text, style, anchor, _) => {
                 let text = text.into_owned();
                 let kind = Kind::Scalar { text, style };
+                let to = self.end(extent, style);
+                let extent = Extent { to, ..extent };
                 let node = Node { place, extent, kind };
                 self.close(node, anchor)
             }
@@ -150,10 +158,14 @@ impl Loader {
             Event::MappingStart(anchor, _) => self.begin(place, extent, Kind::Map(Vec::new()), anchor),
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(mut open) = self.open.pop() {
-                    // The end of a block has no character of its own.
-                    open.node.extent.is_flow = extent.to > extent.from;
-                    open.node.extent.from -= usize::from(open.node.extent.is_flow);
-                    open.node.extent.to = extent.to;
+                    // The end of a block has no character of its own. What is before a bracket is an anchor or a tag.
+                    let own = &mut open.node.extent;
+                    own.is_flow = extent.to > extent.from;
+                    own.to = extent.from + usize::from(own.is_flow);
+                    if own.is_flow {
+                        let text = self.text.get(open.start..).unwrap_or_default();
+                        own.from = open.start + text.iter().position(|c| "[{".contains(*c)).unwrap_or(0);
+                    }
                     self.close(open.node, open.anchor);
                 }
             }
@@ -170,12 +182,37 @@ impl Loader {
         Ok(())
     }
 
+    /// Behind a scalar's last character. The parser's end of one in quotes is behind the white space and the comment
+    /// that follow it.
+    fn end(&self, extent: Extent, style: ScalarStyle) -> usize {
+        let quote = match style {
+            ScalarStyle::SingleQuoted => '\'',
+            ScalarStyle::DoubleQuoted => '"',
+            _ => return extent.to,
+        };
+        let text = self.text.get(extent.from..extent.to).unwrap_or_default();
+        let mut at = text.iter().position(|c| *c == quote).unwrap_or(text.len()) + 1;
+        while let Some(c) = text.get(at) {
+            let is_escape = match quote {
+                '"' => *c == '\\',
+                _ => *c == quote && text.get(at + 1) == Some(&quote),
+            };
+            at += if is_escape { 2 } else { 1 };
+            if *c == quote && !is_escape {
+                break;
+            }
+        }
+        extent.to.min(extent.from + at)
+    }
+
     fn begin(&mut self, place: Place, extent: Extent, kind: Kind, anchor: usize) {
         // An anchor and a tag are part of the event.
+        let start = extent.from;
         let from = extent.to;
         let extent = Extent { from, ..extent };
         let node = Node { place, extent, kind };
         self.open.push(Open {
+            start,
             node,
             anchor,
             key: None,

@@ -91,3 +91,27 @@ fn a_field_of_envoys_has_two_names() {
     assert_eq!(text(&["f_gh"]), Some("2"));
     assert_eq!(text(&["aB"]), None, "only the name in snake case is asked for");
 }
+
+#[test]
+fn a_value_knows_which_part_of_the_text_it_is() {
+    let text =
+        "a: 'x''y'   # c\nb: \"p\\\"q\" # d\nc: [ 1, {  d: e } ]  \nf: &g\n  h: plain # i\nj: *g\nk: |\n  l\nm: &o !p  { n: 1 } # q\n";
+    let node = one(text);
+    let part = |keys: &[&str]| {
+        let extent = node.at(keys).unwrap().extent;
+        let (from, to) = extent.alias.unwrap_or((extent.from, extent.to));
+        text.get(from..to).unwrap().to_owned()
+    };
+    for (keys, written) in [
+        (&["a"][..], "'x''y'"),
+        (&["b"], "\"p\\\"q\""),
+        (&["c"], "[ 1, {  d: e } ]"),
+        (&["f", "h"], "plain"),
+        (&["m"], "{ n: 1 }"),
+        (&["j"], "*g"),
+        (&["k"], "l"),
+    ] {
+        assert_eq!(part(keys).trim_end_matches('\n'), written, "{keys:?}");
+    }
+    assert!(node.get("c").unwrap().extent.is_flow && !node.get("f").unwrap().extent.is_flow);
+}

@@ -158,7 +158,7 @@ fn each_connection_manager_is_judged_by_itself_and_once() {
 }
 
 #[test]
-fn a_connection_manager_is_found_wherever_it_is() {
+fn a_connection_manager_is_found_at_any_depth() {
     let chain = |name: &str| format!("{{{name}: {{filters: [{}]}}}}", manager("", ALL));
     let inner = manager("use_remote_address: true,", ALL);
     let outer =

@@ -53,7 +53,9 @@ struct Walk<'w> {
 
 impl Walk<'_> {
     fn node(&mut self, node: &Node, path: &str) {
-        if self.own.contains(&path) {
+        // Where redis_proxy sends commands is checked with it.
+        let kind = node.get("@type").and_then(Node::text).unwrap_or_default();
+        if self.own.contains(&path) || kind.ends_with(".RedisProxy") {
             return;
         }
         for entry in node.entries() {

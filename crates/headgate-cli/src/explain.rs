@@ -1,4 +1,4 @@
-//! `headgate explain`: who a request's caller is, which limits hold for it and why the others do not, and which
+//! `headgate explain`: who a request's caller is, which limits apply and why the others do not, and which
 //! counters that means.
 
 use super::charges::{algorithm, cost, field, granted, key, on_error, show_quota};
@@ -20,9 +20,9 @@ use std::fmt::Write as _;
 
 #[derive(clap::Args)]
 pub struct ExplainArgs {
-    /// A file as `headgate check` takes it
+    /// A file that `headgate check` accepts
     file: String,
-    /// Only this instance of several
+    /// Only this instance, if the file has several
     #[arg(long)]
     instance: Option<String>,
     #[command(flatten)]
@@ -51,7 +51,7 @@ struct Explanation<'a> {
     loaded: &'a Loaded,
     request: &'a Request,
     identity: Identity,
-    /// By their numbers.
+    /// Each with its number.
     readings: Vec<(u8, String)>,
     explained: Explained,
     groups: Vec<Group>,
@@ -81,11 +81,11 @@ impl<'a> Explanation<'a> {
         reading.map_or("", |(_, path)| path)
     }
 
-    /// A remark where a condition fits another reading than the first.
+    /// The text to add if a condition fits a reading other than the first.
     fn by_reading(&self, number: u8) -> String {
         match number {
             1 => String::new(),
-            _ => format!(" {}, reading {number} of the path", self.path(number)),
+            _ => format!(" {} (reading {number} of the path)", self.path(number)),
         }
     }
 
@@ -93,7 +93,7 @@ impl<'a> Explanation<'a> {
         let limits = self.loaded.policy.limits.iter().zip(&self.explained.limits);
         limits
             .enumerate()
-            .map(|(index, (limit, standing))| (index, limit, *standing))
+            .map(|(index, (limit, status))| (index, limit, *status))
     }
 
     fn name(&self, index: usize) -> &str {
@@ -104,19 +104,21 @@ impl<'a> Explanation<'a> {
             .map_or("", |limit| &limit.name)
     }
 
-    /// Why a limit holds or does not.
-    fn reason(&self, index: usize, limit: &Limit, standing: LimitStatus) -> String {
-        match standing {
+    /// Why a limit applies or does not.
+    fn reason(&self, index: usize, limit: &Limit, status: LimitStatus) -> String {
+        match status {
             _ if self.explained.exempt.is_full() => "the request is exempt".to_owned(),
             LimitStatus::NoMatch => {
                 reasons::no_match(self.loaded, index, limit, self.request, &self.identity)
             }
-            LimitStatus::NoClient(NoClient::Unknown) => "keys by client, and no source names one".to_owned(),
+            LimitStatus::NoClient(NoClient::Unknown) => {
+                "its key has the client, and no source identifies the client".to_owned()
+            }
             LimitStatus::NoClient(NoClient::Ambiguous) => {
-                "keys by client, and a source has several values: the request is refused".to_owned()
+                "its key has the client, and a source has several values: the request is refused".to_owned()
             }
             LimitStatus::Replaced(by) => format!("replaced by {}", self.name(by)),
-            LimitStatus::Holds {
+            LimitStatus::Applies {
                 matched,
                 reading,
                 quota,
@@ -146,7 +148,7 @@ impl<'a> Explanation<'a> {
                     if enforced {
                         "enforced"
                     } else {
-                        "in shadow: never denies"
+                        "in shadow mode: never denies"
                     }
                     .to_owned(),
                 );
@@ -180,18 +182,18 @@ impl<'a> Explanation<'a> {
                 .map_or_else(|| "-".to_owned(), |address| address.to_string())
         );
         for (number, path) in self.readings.iter().skip(1) {
-            let _ = writeln!(text, "          or {path}, reading {number} of the path");
+            let _ = writeln!(text, "          or {path} (reading {number} of the path)");
         }
         let client = match (&self.identity, policy.on_no_client) {
             (Identity::Client(client), _) => format!("{client}, by identify[{}]", client.index),
             (Identity::Ambiguous(index), _) => {
-                format!("none: identify[{index}] has several values; 400 where a limit needs one")
+                format!("none: identify[{index}] has several values; 400 if a limit needs a client")
             }
             (Identity::Unknown, OnNoClient::Allow) => {
                 "none: no source yields a value; on_no_client: allow".to_owned()
             }
             (Identity::Unknown, OnNoClient::Deny) => {
-                "none: no source yields a value; 403 where a limit needs one".to_owned()
+                "none: no source yields a value; 403 if a limit needs a client".to_owned()
             }
         };
         let _ = writeln!(text, "client    {client}");
@@ -205,36 +207,36 @@ impl<'a> Explanation<'a> {
             }
             Exemption::Partial { condition, unfit } => writeln!(
                 text,
-                "exempt    no: exempt[{condition}] fits, but not {}, reading {unfit} of the path",
+                "exempt    no: exempt[{condition}] fits, but not for {} (reading {unfit} of the path)",
                 self.path(unfit)
             ),
         };
         if policy.filter_state != FilterState::ALL {
             let _ = writeln!(text, "writes    {}", self.written().join(", "));
         }
-        let mut table = Table::new(&["limit", "rate", "holds", "why"]);
-        for (index, limit, standing) in self.limits() {
-            let holds = matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full();
-            let quota = match standing {
-                LimitStatus::Holds { quota, .. } => quota,
+        let mut table = Table::new(&["limit", "rate", "applies", "why"]);
+        for (index, limit, status) in self.limits() {
+            let applies = matches!(status, LimitStatus::Applies { .. }) && !self.explained.exempt.is_full();
+            let quota = match status {
+                LimitStatus::Applies { quota, .. } => quota,
                 _ => limit.quota,
             };
-            let applies = if holds { "yes" } else { "no" };
+            let applies = if applies { "yes" } else { "no" };
             table.row(&[
                 &limit.name,
                 &show_quota(quota),
                 applies,
-                &self.reason(index, limit, standing),
+                &self.reason(index, limit, status),
             ]);
         }
         let _ = write!(text, "\n{}", table.text());
         if self.groups.is_empty() {
-            let _ = writeln!(text, "\nno counter: Redis is not asked");
+            let _ = writeln!(text, "\nno counter: Redis is not called");
         }
         for (number, group) in self.groups.iter().enumerate() {
             let _ = writeln!(
                 text,
-                "\ncall {} of {}{}, hash slot {}: all of it is charged, or nothing",
+                "\ncall {} of {}{}, hash slot {}: all of its counters are charged, or none",
                 number + 1,
                 self.groups.len(),
                 if self.groups.len() > 1 {
@@ -279,21 +281,21 @@ impl<'a> Explanation<'a> {
     fn json(&self) -> Value {
         let limits: Vec<Value> = self
             .limits()
-            .map(|(index, limit, standing)| {
+            .map(|(index, limit, status)| {
                 let mut value = json!({
                     "name": limit.name,
-                    "holds": matches!(standing, LimitStatus::Holds { .. }) && !self.explained.exempt.is_full(),
-                    "why": self.reason(index, limit, standing),
+                    "holds": matches!(status, LimitStatus::Applies { .. }) && !self.explained.exempt.is_full(),
+                    "why": self.reason(index, limit, status),
                 });
                 if let (
-                    LimitStatus::Holds {
+                    LimitStatus::Applies {
                         quota,
                         live,
                         enforced,
                         ..
                     },
                     Some(fields),
-                ) = (standing, value.as_object_mut())
+                ) = (status, value.as_object_mut())
                 {
                     fields.insert("rate".into(), show_quota(quota).into());
                     fields.insert("live_override".into(), live.into());

@@ -32,10 +32,10 @@ proptest! {
             request.metadata.push(("envoy.filters.http.jwt_authn.payload.sub".to_owned(), "partner-7".to_owned()));
         }
         let explanation = Explanation::new(&loaded, &request);
-        let holds = explanation.limits().filter_map(|(index, _, standing)| match standing {
+        let holds = explanation.limits().filter_map(|(index, _, status)| match status {
             _ if explanation.explained.exempt.is_full() => None,
-            LimitStatus::Holds { quota: Quota::Unlimited, live: false, .. } => None,
-            LimitStatus::Holds { .. } => Some(index),
+            LimitStatus::Applies { quota: Quota::Unlimited, live: false, .. } => None,
+            LimitStatus::Applies { .. } => Some(index),
             _ => None,
         });
         let mut counted: Vec<usize> = explanation.groups.iter().flat_map(|g| &g.charges).map(|c| c.limit).collect();
@@ -67,14 +67,17 @@ fn each_reason_names_the_first_field_that_does_not_fit() {
             "limits: [{{name: a, rate: 5/s, key: [address], match: {condition}}}]"
         ));
         let explanation = Explanation::new(&loaded, request);
-        let (index, limit, standing) = explanation.limits().next().unwrap();
-        explanation.reason(index, limit, standing)
+        let (index, limit, status) = explanation.limits().next().unwrap();
+        explanation.reason(index, limit, status)
     };
     let request = request("get", "/a/%2fb;x/", &[("x-key", "hunter2")]);
     for (condition, reason) in [
-        ("{methods: [POST]}", "methods [\"POST\"] has not GET"),
+        ("{methods: [POST]}", "methods [\"POST\"] does not include GET"),
         ("{path: /x/**}", "path /x/** does not fit /a/%2Fb;x"),
-        ("{hosts: [b.com]}", "hosts [\"b.com\"] has not a.example.com"),
+        (
+            "{hosts: [b.com]}",
+            "hosts [\"b.com\"] does not include a.example.com",
+        ),
         ("{headers: {x-key: k}}", "header x-key is missing or does not fit"),
         ("{route: r}", "route r is not none"),
         ("{not: {path: /a/**}}", "not {\"path\":\"/a/**\"} fits"),
@@ -85,7 +88,7 @@ fn each_reason_names_the_first_field_that_does_not_fit() {
         ("{path: /a/**}", "match fits; enforced"),
         (
             "{path: /A/b, methods: [GET]}",
-            "match fits /a/b, reading 3 of the path; enforced",
+            "match fits /a/b (reading 3 of the path); enforced",
         ),
     ] {
         assert_eq!(why(condition, &request), reason);

@@ -1,6 +1,6 @@
 //! Faults described in a line: `redis down 10s..20s`, `shard 2 frozen 5s..8s`, `latency 80ms 10s..`.
 
-use headgate_sim::fault::{Fault, Planned, Which};
+use headgate_sim::fault::{Fault, PlannedFault, Target};
 use headgate_sim::time::Micros;
 
 /// What may be written, for `--help`.
@@ -10,10 +10,10 @@ latency DURATION (more each way) · loss 5% (of replies); or WHO is envoy N, and
 nothing) · isolated (it reaches no node). Times count from the first request: 10s..20s, or 10s.. to the end, or nothing \
 for the whole run";
 
-/// In place of an end.
+/// The text in place of an end.
 const NEVER: Micros = Micros::MAX / 4;
 
-/// How many there are of what a fault may name.
+/// The numbers of shards and Envoys that a fault may name.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     pub shards: usize,
@@ -24,7 +24,7 @@ pub struct Sizes {
 ///
 /// # Errors
 /// What is not in [`GRAMMAR`].
-pub fn parse(text: &str, sizes: Sizes) -> Result<Planned, String> {
+pub fn parse(text: &str, sizes: Sizes) -> Result<PlannedFault, String> {
     let mut words: Vec<&str> = text.split_whitespace().collect();
     let (from, until) = match words.last().filter(|last| last.contains("..")) {
         Some(range) => {
@@ -37,25 +37,25 @@ pub fn parse(text: &str, sizes: Sizes) -> Result<Planned, String> {
     let fault = match words.as_slice() {
         ["envoy", number, what @ ..] => of_envoy(which(number, "envoy", sizes.envoys)?, what),
         ["shard", number, what @ ..] => of_redis(which(number, "shard", sizes.shards)?, what)?,
-        ["redis", what @ ..] | what => of_redis(Which::All, what)?,
+        ["redis", what @ ..] | what => of_redis(Target::All, what)?,
     };
     let Some(fault) = fault else {
         return Err(format!("{text:?} is not understood"));
     };
-    Ok(Planned { from, until, fault })
+    Ok(PlannedFault { from, until, fault })
 }
 
-fn of_redis(shard: Which, what: &[&str]) -> Result<Option<Fault>, String> {
+fn of_redis(shard: Target, what: &[&str]) -> Result<Option<Fault>, String> {
     Ok(Some(match what {
         ["down"] => Fault::Down { shard, loses: false },
         ["wiped"] => Fault::Down { shard, loses: true },
         ["failover"] => match shard {
-            Which::One(shard) => Fault::Failover {
+            Target::One(shard) => Fault::Failover {
                 shard,
                 lag: 0,
                 clock_us: 0,
             },
-            Which::All => return Err("failover: write which shard, as in shard 1 failover".to_owned()),
+            Target::All => return Err("failover: write which shard, as in shard 1 failover".to_owned()),
         },
         ["frozen"] => Fault::Frozen { shard },
         ["full"] => Fault::Error {
@@ -82,21 +82,21 @@ fn of_redis(shard: Which, what: &[&str]) -> Result<Option<Fault>, String> {
     }))
 }
 
-fn of_envoy(envoy: Which, what: &[&str]) -> Option<Fault> {
+fn of_envoy(envoy: Target, what: &[&str]) -> Option<Fault> {
     match what {
         ["stalled"] => Some(Fault::Stall {
             envoy,
-            worker: Which::All,
+            worker: Target::All,
         }),
         ["isolated"] => Some(Fault::UpstreamFailure { envoy }),
         _ => None,
     }
 }
 
-/// Which one, by a number from 1.
-fn which(number: &str, what: &str, count: usize) -> Result<Which, String> {
+/// The target that a number from 1 names.
+fn which(number: &str, what: &str, count: usize) -> Result<Target, String> {
     match number.parse::<usize>() {
-        Ok(number) if (1..=count).contains(&number) => Ok(Which::One(number - 1)),
+        Ok(number) if (1..=count).contains(&number) => Ok(Target::One(number - 1)),
         _ => Err(format!(
             "{what} {number}: write a number from 1 to {count}, or more of them by --{what}s"
         )),
@@ -145,7 +145,7 @@ mod tests {
             (planned.from, planned.until, planned.fault)
         };
         let down = Fault::Down {
-            shard: Which::All,
+            shard: Target::All,
             loses: false,
         };
         assert_eq!(
@@ -153,16 +153,18 @@ mod tests {
             (10_000_000, 20_000_000, down.clone())
         );
         assert_eq!(read("down ..1.5s"), (0, 1_500_000, down));
-        let frozen = Fault::Frozen { shard: Which::One(1) };
+        let frozen = Fault::Frozen {
+            shard: Target::One(1),
+        };
         assert_eq!(read("shard 2 frozen 5s..8s"), (5_000_000, 8_000_000, frozen));
         let slow = Fault::Latency {
-            shard: Which::All,
+            shard: Target::All,
             extra: 80_000,
         };
         assert_eq!(read("latency 80ms 10s.."), (10_000_000, NEVER, slow));
         let stalled = Fault::Stall {
-            envoy: Which::One(0),
-            worker: Which::All,
+            envoy: Target::One(0),
+            worker: Target::All,
         };
         assert_eq!(read("envoy 1 stalled 1m..2m"), (60_000_000, 120_000_000, stalled));
         for text in [

@@ -1,8 +1,9 @@
 //! Finds Headgate's configurations in a file: in an envoy.yaml, a WasmPlugin, an EnvoyFilter, an
 //! EnvoyExtensionPolicy, or the file itself. Does not check them.
 
-use super::document::{self, DocumentError, Kind, Node, Place, Reader};
-use headgate_core::config::{self, ConfigErrors, Plugin};
+use super::content::Content;
+use super::document::{self, DocumentError, Node, Place, Reader};
+use headgate_core::config::{ConfigErrors, Plugin};
 
 /// The environment variable with the key under which secrets are hashed.
 pub const HASH_KEY: &str = "HEADGATE_HASH_KEY";
@@ -11,13 +12,15 @@ pub const HASH_KEY: &str = "HEADGATE_HASH_KEY";
 pub struct Found {
     /// What the plugin is called there; empty for a plain file.
     pub name: String,
-    /// What it is run by; `None` for a plain file.
+    /// The kind of filter that runs it; `None` for a plain file.
     pub filter: Option<FilterKind>,
     /// The configuration's path from the document's root; empty for a plain file.
     pub at: String,
     pub place: Place,
     pub content: Content,
     pub vm: Vm,
+    /// A WasmPlugin's phase.
+    pub phase: Option<String>,
     /// The list of filters that it is in: the same for two in one chain.
     pub chain: String,
     /// The nearest HTTP connection manager that it is in, where the file has all of it.
@@ -36,20 +39,19 @@ pub enum FilterKind {
     Network,
 }
 
-/// A configuration as it is handed to the plugin.
-pub enum Content {
-    /// YAML in place.
-    Tree(Node),
-    /// A text, and its values where it is JSON.
-    Text { text: String, tree: Option<Node> },
-}
-
 /// What the plugin's virtual machine is given.
 #[derive(Default)]
 pub struct Vm {
+    /// Empty where an Envoy's configuration names none; `None` where something else gives it one.
     pub id: Option<String>,
+    /// The module's file, where Envoy reads one.
+    pub file: Option<Node>,
     /// Whether [`HASH_KEY`] is in its environment; `None` where the file does not say.
     pub has_hash_key: Option<bool>,
+    /// Whether the key itself is written there.
+    pub writes_hash_key: bool,
+    /// The file or the address of its module.
+    pub module: Option<String>,
 }
 
 /// A part of the Envoy around a configuration.
@@ -93,15 +95,51 @@ pub fn find(text: &str, json: bool) -> Result<File, DocumentError> {
             Some("EnvoyExtensionPolicy") => finder.extension_policy(document),
             _ => finder.walk(document, "", Around::default()),
         }
-        if finder.found.is_empty() && !is_kubernetes && document.envoy(&["static_resources"]).is_none() {
+        if finder.found.is_empty() && !is_kubernetes && !is_envoy(document) {
             finder.push(None, String::new(), document, Content::Tree(document.clone()));
         }
     }
     Ok(File { documents, found })
 }
 
-struct Finder<'f> {
-    found: &'f mut Vec<Found>,
+/// Whether a document is a part of an Envoy's configuration, and so no policy by itself.
+fn is_envoy(document: &Node) -> bool {
+    const FIELDS: [&str; 8] = [
+        "static_resources",
+        "dynamic_resources",
+        "resources",
+        "@type",
+        "listeners",
+        "clusters",
+        "filter_chains",
+        "http_filters",
+    ];
+    FIELDS.iter().any(|field| document.envoy(&[field]).is_some())
+}
+
+impl File {
+    /// Whether nothing in it is, or was meant as, a configuration of Headgate's: of several files such a one is passed over.
+    pub fn is_foreign(&self) -> bool {
+        const OURS: [&str; 7] = [
+            "identify",
+            "rates",
+            "exempt",
+            "role",
+            "on_error",
+            "enforce",
+            "verdict_cache",
+        ];
+        let is_ours = |found: &Found| {
+            let fields = found.content.tree().map(Node::entries).unwrap_or_default();
+            let is_field = |key: &str| key.starts_with("limit") || OURS.contains(&key);
+            found.filter.is_some() || fields.iter().any(|entry| is_field(&entry.key))
+        };
+        !self.found.iter().any(is_ours)
+    }
+}
+
+pub(super) struct Finder<'f> {
+    pub(super) found: &'f mut Vec<Found>,
     document: usize,
     reader: Reader,
 }
@@ -137,14 +175,8 @@ impl Finder<'_> {
     /// Envoy's own configuration at any depth: every wasm filter that runs Headgate.
     fn walk(&mut self, node: &Node, path: &str, around: Around<'_>) {
         let around = around.within(node, path);
-        let kinds = [
-            ("filters.http.wasm.v3.Wasm", FilterKind::Http),
-            ("filters.network.wasm.v3.Wasm", FilterKind::Network),
-        ];
-        let url = node.get("@type").and_then(Node::text).unwrap_or_default();
-        let kind = kinds.iter().find(|(end, _)| url.ends_with(end));
-        if let (Some((_, kind)), Some(plugin)) = (kind, node.get("config")) {
-            self.filter(*kind, plugin, &join(path, "config"), around);
+        if let Some((kind, plugin, at)) = wasm(node) {
+            self.filter(kind, plugin, &join(path, at), around);
             return;
         }
         for entry in node.entries() {
@@ -160,13 +192,6 @@ impl Finder<'_> {
 
     /// An `envoy.extensions.wasm.v3.PluginConfig`.
     fn filter(&mut self, kind: FilterKind, plugin: &Node, path: &str, around: Around<'_>) {
-        let Some(configuration) = plugin.get("configuration") else {
-            return;
-        };
-        let value = configuration.get("value");
-        let wrapped = configuration.get("@type").is_some();
-        let node = if wrapped { value } else { Some(configuration) };
-        let Some(node) = node else { return };
         let text = |keys: &[&str]| plugin.envoy(keys).and_then(Node::text);
         let words = [
             text(&["name"]),
@@ -175,29 +200,30 @@ impl Finder<'_> {
             text(&["vm_config", "code", "local", "filename"]),
             text(&["vm_config", "code", "remote", "http_uri", "uri"]),
         ];
-        let content = content(node);
+        let configuration = plugin.get("configuration");
+        let content = configuration.map_or_else(|| Content::none(plugin.place), Content::of_any);
         if !is_ours(&words, &content) {
             return;
         }
+        let value = configuration.and_then(|any| any.get("value"));
+        let node = value.or(configuration).unwrap_or(plugin);
         let environment = plugin.envoy(&["vm_config", "environment_variables"]);
+        let writes_on = |variables: &Node| {
+            let values = variables.envoy(&["key_values"]);
+            values.is_some_and(|values| values.get(HASH_KEY).is_some())
+        };
         let passes_on = |variables: &Node| {
             let keys = variables
                 .envoy(&["host_env_keys"])
                 .map(Node::items)
                 .unwrap_or_default();
-            keys.iter().any(|key| key.text() == Some(HASH_KEY))
-                || variables
-                    .envoy(&["key_values"])
-                    .is_some_and(|values| values.get(HASH_KEY).is_some())
+            keys.iter().any(|key| key.text() == Some(HASH_KEY)) || writes_on(variables)
         };
-        let at = join(
-            path,
-            if wrapped {
-                "configuration.value"
-            } else {
-                "configuration"
-            },
-        );
+        let at = match value {
+            Some(_) => "configuration.value",
+            None => "configuration",
+        };
+        let at = join(path, at);
         self.push(text(&["name"]), at, node, content);
         if let Some(found) = self.found.last_mut() {
             let part = |(path, node): (&str, &Node)| Part {
@@ -209,89 +235,16 @@ impl Finder<'_> {
             found.manager = around.manager.map(part);
             found.listener = around.listener.map(part);
             found.vm = Vm {
-                id: text(&["vm_config", "vm_id"]).map(str::to_owned),
+                id: Some(text(&["vm_config", "vm_id"]).unwrap_or_default().to_owned()),
+                file: plugin.envoy(&["vm_config", "code", "local", "filename"]).cloned(),
                 has_hash_key: Some(environment.is_some_and(passes_on)),
+                writes_hash_key: environment.is_some_and(writes_on),
+                module: words[3].or(words[4]).map(str::to_owned),
             };
         }
     }
 
-    /// Istio's `extensions.istio.io/v1alpha1` WasmPlugin.
-    fn wasm_plugin(&mut self, document: &Node) {
-        let text = |keys: &[&str]| document.at(keys).and_then(Node::text);
-        let words = [
-            text(&["metadata", "name"]),
-            text(&["spec", "pluginName"]),
-            text(&["spec", "url"]),
-        ];
-        let Some(node) = document.at(&["spec", "pluginConfig"]) else {
-            return;
-        };
-        let content = content(node);
-        if is_ours(&words, &content) {
-            let variables = document
-                .at(&["spec", "vmConfig", "env"])
-                .map(Node::items)
-                .unwrap_or_default();
-            let has_hash_key = variables
-                .iter()
-                .any(|variable| variable.get("name").and_then(Node::text) == Some(HASH_KEY));
-            self.push(
-                words.into_iter().flatten().next(),
-                "spec.pluginConfig".to_owned(),
-                node,
-                content,
-            );
-            if let Some(found) = self.found.last_mut() {
-                found.filter = Some(match text(&["spec", "type"]) {
-                    Some("NETWORK") => FilterKind::Network,
-                    _ => FilterKind::Http,
-                });
-                found.vm.has_hash_key = Some(has_hash_key);
-            }
-        }
-    }
-
-    /// Envoy Gateway's EnvoyExtensionPolicy.
-    fn extension_policy(&mut self, document: &Node) {
-        let plugins = document
-            .at(&["spec", "wasm"])
-            .map(Node::items)
-            .unwrap_or_default();
-        for (index, plugin) in plugins.iter().enumerate() {
-            let text = |keys: &[&str]| plugin.at(keys).and_then(Node::text);
-            let words = [
-                text(&["name"]),
-                text(&["rootID"]),
-                text(&["code", "http", "url"]),
-                text(&["code", "image", "url"]),
-            ];
-            let Some(node) = plugin.get("config") else {
-                continue;
-            };
-            let content = content(node);
-            if !is_ours(&words, &content) {
-                continue;
-            }
-            let keys = plugin
-                .at(&["env", "hostKeys"])
-                .map(Node::items)
-                .unwrap_or_default();
-            let has_hash_key = keys.iter().any(|key| key.text() == Some(HASH_KEY));
-            self.push(
-                text(&["name"]),
-                format!("spec.wasm[{index}].config"),
-                node,
-                content,
-            );
-            if let Some(found) = self.found.last_mut() {
-                found.vm.has_hash_key = Some(has_hash_key);
-                found.filter = Some(FilterKind::Http);
-                found.chain = "spec.wasm".to_owned();
-            }
-        }
-    }
-
-    fn push(&mut self, name: Option<&str>, at: String, node: &Node, content: Content) {
+    pub(super) fn push(&mut self, name: Option<&str>, at: String, node: &Node, content: Content) {
         self.found.push(Found {
             name: name.unwrap_or_default().to_owned(),
             filter: None,
@@ -299,6 +252,7 @@ impl Finder<'_> {
             place: node.place,
             content,
             vm: Vm::default(),
+            phase: None,
             chain: String::new(),
             manager: None,
             listener: None,
@@ -308,6 +262,22 @@ impl Finder<'_> {
     }
 }
 
+/// The kind and the `PluginConfig` of a wasm filter's typed configuration, and where the latter is in it.
+fn wasm(typed: &Node) -> Option<(FilterKind, &Node, &'static str)> {
+    let text = |key| typed.envoy(&[key]).and_then(Node::text).unwrap_or_default();
+    let (url, keys, at) = match text("@type") {
+        // Istio's documentation writes many filters like this.
+        url if url.ends_with(".TypedStruct") => (text("type_url"), &["value", "config"][..], "value.config"),
+        url => (url, &["config"][..], "config"),
+    };
+    let kinds = [
+        ("filters.http.wasm.v3.Wasm", FilterKind::Http),
+        ("filters.network.wasm.v3.Wasm", FilterKind::Network),
+    ];
+    let (_, kind) = kinds.iter().find(|(end, _)| url.ends_with(end))?;
+    Some((*kind, typed.at(keys)?, at))
+}
+
 fn join(path: &str, name: &str) -> String {
     match path {
         "" => name.to_owned(),
@@ -315,40 +285,8 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-fn content(node: &Node) -> Content {
-    let Kind::Scalar { text, .. } = &node.kind else {
-        return Content::Tree(node.clone());
-    };
-    let mut tree = document::parse(text)
-        .ok()
-        .and_then(|documents| documents.into_iter().next());
-    if let Some(tree) = &mut tree {
-        // A block's place is its first line, below the bar.
-        shift(tree, node.place.line.saturating_sub(1));
-    }
-    Content::Text {
-        text: text.clone(),
-        tree,
-    }
-}
-
-/// Moves a tree down by so many lines.
-fn shift(node: &mut Node, lines: usize) {
-    node.place.line += lines;
-    match &mut node.kind {
-        Kind::Scalar { .. } => {}
-        Kind::List(items) => items.iter_mut().for_each(|item| shift(item, lines)),
-        Kind::Map(entries) => {
-            for entry in entries {
-                entry.key_place.line += lines;
-                shift(&mut entry.value, lines);
-            }
-        }
-    }
-}
-
 /// By what the plugin is called, or by fields that only Headgate has together.
-fn is_ours(words: &[Option<&str>], content: &Content) -> bool {
+pub(super) fn is_ours(words: &[Option<&str>], content: &Content) -> bool {
     let named = words
         .iter()
         .flatten()
@@ -359,22 +297,10 @@ fn is_ours(words: &[Option<&str>], content: &Content) -> bool {
             .is_some_and(|tree| tree.get("limits").is_some() && tree.get("rules").is_none())
 }
 
-impl Content {
-    pub fn tree(&self) -> Option<&Node> {
-        match self {
-            Content::Tree(tree) => Some(tree),
-            Content::Text { tree, .. } => tree.as_ref(),
-        }
-    }
-}
-
 impl Found {
     /// As the plugin reads it.
     pub fn parse(&self) -> Result<Plugin, ConfigErrors> {
-        match &self.content {
-            Content::Tree(tree) => config::parse_value(&tree.value(self.reader)),
-            Content::Text { text, .. } => config::parse(text.as_bytes()),
-        }
+        self.content.parse(self.reader)
     }
 
     /// The position in the file of a path of the configuration.

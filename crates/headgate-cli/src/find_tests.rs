@@ -51,7 +51,7 @@ fn another_wasm_filter_is_left_alone() {
 }
 
 #[test]
-fn envoys_fields_are_read_in_camel_case_as_well() {
+fn envoy_fields_are_read_in_camel_case_too() {
     let text = "staticResources:\n  listeners:\n  - filterChains:\n    - filters:\n      - typedConfig:\n          '@type': x.HttpConnectionManager\n          httpFilters:\n          - typedConfig:\n              '@type': x.filters.http.wasm.v3.Wasm\n              config:\n                configuration: {'@type': y.Struct, value: {limits: []}}\n                vmConfig: {vmId: headgate, environmentVariables: {hostEnvKeys: [HEADGATE_HASH_KEY]}}\n";
     let file = find(text, false).unwrap_or_else(|error| panic!("{error:?}"));
     let [found] = file.found.as_slice() else {

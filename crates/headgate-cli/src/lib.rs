@@ -14,6 +14,7 @@
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
 //! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
+//! - `doctor`: whether an Envoy counts requests, and if not, why.
 //! - `import`: other limiters' configurations.
 //! - `schema`: the JSON Schema of a policy.
 //! - `patch`: Headgate in an Envoy configuration that is there, and out of it.
@@ -43,22 +44,32 @@
 )]
 
 mod advice;
+mod advice_counting;
 mod charges;
 mod check;
+mod content;
 mod counters;
+mod doctor;
 mod document;
 mod envoy;
 mod envoy_addresses;
+mod envoy_bootstrap;
+mod envoy_chain;
 mod envoy_filter_state;
+mod envoy_parts;
+mod envoy_redis;
 mod envoy_redis_call;
+mod envoy_transport;
 mod explain;
 mod fault;
 mod find;
 mod generate;
+mod find_kubernetes;
 mod hash;
 mod import;
 mod input;
 mod overrides;
+mod overrides_shown;
 mod parts;
 mod patch;
 mod plot;
@@ -72,6 +83,7 @@ mod schema;
 mod show;
 mod simulate;
 mod store;
+mod store_nodes;
 mod table;
 mod tally;
 mod target;
@@ -96,9 +108,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Find errors in a configuration, each with line and path, and warn about what is unwise
+    /// Find errors in a configuration, each with line and path, and warn about risky settings
     #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
     Check(check::CheckArgs),
+    /// Say whether requests are counted by the Envoys at these admin interfaces, and if not, why
+    ///
+    /// Exit status: 0 if requests are counted, 1 if they are not (or none has come yet), 2 if that cannot be read.
+    #[command(after_help = "Example: headgate doctor http://127.0.0.1:9901")]
+    Doctor(doctor::DoctorArgs),
     /// Show which limits apply to a request, why the others do not, and which counters it uses
     #[command(
         after_help = "Example: headgate explain envoy/envoy.yaml --request 'POST /login' --header 'x-api-key: k'"
@@ -114,7 +131,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Print the hash that Redis, logs and overrides contain in place of a secret
     ///
-    /// The key is taken from the environment variable HEADGATE_HASH_KEY, as the filter does.
+    /// The key is taken from the environment variable HEADGATE_HASH_KEY, as in the filter.
     #[command(after_help = "Example: HEADGATE_HASH_KEY=$(cat key) headgate hash -")]
     Hash(hash::HashArgs),
     /// Put Headgate into an Envoy configuration, and change nothing else in it
@@ -146,9 +163,9 @@ enum Command {
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
     )]
     Show(show::ShowArgs),
-    /// Forget what a client has used; its live overrides stay
+    /// Delete a client's counters; its live overrides stay
     ///
-    /// Each Envoy may remember a denial for verdict_cache.max_age (1 s) more. A limit with key: [address] counts for
+    /// Each Envoy may cache a denial for up to verdict_cache.max_age (1 s) longer. A limit with key: [address] counts for
     /// the address: reset address:192.0.2.1 for that.
     #[command(after_help = "Example: headgate reset api_key:k --limit login")]
     Reset(show::ResetArgs),
@@ -158,7 +175,8 @@ enum Command {
     Override(overrides::OverrideArgs),
     /// Show which clients are rejected most, from the reports that the filter writes into Envoy's log each minute
     ///
-    /// A report is a bounded sketch of one worker: `rejected` is never too low, and `at least` so many are certain.
+    /// A report is an estimate of one worker with known bounds: the true number is at most `rejected` and at least `at
+    /// least`.
     #[command(
         after_help = "Example: headgate top envoy.log --last 8; kubectl logs deploy/gateway | headgate top"
     )]
@@ -200,6 +218,7 @@ pub fn main() -> ExitCode {
 pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> ExitCode {
     let result = match Cli::parse_from(args).command {
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Hash(args) => hash::run(&args),

@@ -5,7 +5,7 @@
 
 use super::charges::show_quota;
 use super::counters::{fields, Fields};
-use super::show::span;
+use super::overrides_shown::{as_json, in_place, remark, shown};
 use super::store::{Store, StoreArgs};
 use super::table::Table;
 use super::target::{CounterSpace, CounterSpaceArgs, Target};
@@ -82,7 +82,9 @@ pub fn run(args: &OverrideArgs) -> Result<Output, Failure> {
         OverrideCommand::Set { of, limit, rate, ttl } => set(of, limit, rate, ttl.as_deref()),
         OverrideCommand::Get { of, limit } => get(of, limit.as_deref()),
         OverrideCommand::Unset { of, limit } => unset(of, limit),
-        OverrideCommand::List { place, store, json } => list(&place.read()?, &mut store.connect()?, *json),
+        OverrideCommand::List { place, store, json } => {
+            Ok(list(&place.read()?, &mut store.connect()?, *json))
+        }
     }
 }
 
@@ -117,15 +119,27 @@ fn set(of: &Of, limit: &str, rate: &str, ttl: Option<&str>) -> Result<Output, Fa
         both.cmd("PERSIST").arg(key).ignore();
         both.query(connection)
     })?;
-    Ok(Output::text(match of.json {
-        true => format!(
+    if of_policy.is_none() {
+        eprintln!(
+            "headgate: not checked whether the limit {limit} reads live overrides; only one with overrides: [{{from: \
+             redis}}] does: --policy FILE checks it"
+        );
+    }
+    let quota_shown = shown(&quota, clock_ms);
+    Ok(Output::text(match (of.json, of_policy) {
+        (true, _) => format!(
             "{:#}\n",
-            json!({"client": target.tag, "limit": limit, "override": as_json(&quota, clock_ms)})
+            json!({
+                "client": target.tag,
+                "limit": limit,
+                "override": as_json(&quota, clock_ms),
+                "is_read": of_policy.map(|_| true),
+            })
         ),
-        false => format!(
-            "{}: {limit} is {} from the next call on\n",
-            target.tag,
-            shown(&quota, clock_ms)
+        (false, Some(_)) => format!("{}: {limit} is {quota_shown} from the next call on\n", target.tag),
+        (false, None) => format!(
+            "{}: stored: {limit} is {quota_shown} from the next call on, if the limit reads live overrides\n",
+            target.tag
         ),
     }))
 }
@@ -235,14 +249,14 @@ fn get(of: &Of, limit: Option<&str>) -> Result<Output, Failure> {
         true => {
             let all: serde_json::Map<String, Value> = found
                 .iter()
-                .map(|(limit, quota)| (limit.clone(), as_json(quota, clock_ms)))
+                .map(|(limit, quota)| (limit.clone(), in_place(as_json(quota, clock_ms), &place, limit)))
                 .collect();
             format!("{:#}\n", json!({"client": target.tag, "overrides": all}))
         }
         false if found.is_empty() => format!("{}: no live override{}\n", target.tag, place.hint(&of.client)),
         false => found
             .iter()
-            .map(|(limit, quota)| format!("{limit} is {}\n", shown(quota, clock_ms)))
+            .map(|(limit, quota)| format!("{limit} is {}{}\n", shown(quota, clock_ms), remark(&place, limit)))
             .collect(),
     };
     Ok(Output {
@@ -271,7 +285,7 @@ fn unset(of: &Of, limit: &str) -> Result<Output, Failure> {
             place.hint(&of.client)
         ),
         (false, _) => format!(
-            "{}: {limit} is the policy's again from the next call on\n",
+            "{}: {limit} follows the policy again from the next call on\n",
             target.tag
         ),
     };
@@ -281,7 +295,7 @@ fn unset(of: &Of, limit: &str) -> Result<Output, Failure> {
     })
 }
 
-/// Gives a hash without a live override that holds an expiry again, after which none of its counters matters.
+/// Sets the expiry of a hash without a valid live override: after it, none of its counters has an effect.
 fn expire(store: &mut Store, key: &[u8]) -> Result<(), Failure> {
     let clock_ms = store.clock_us(key)? / 1000;
     let fields = fields(store, key)?;
@@ -310,22 +324,22 @@ fn expire(store: &mut Store, key: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn list(place: &CounterSpace, store: &mut Store, json: bool) -> Result<Output, Failure> {
+fn list(place: &CounterSpace, store: &mut Store, json: bool) -> Output {
     let start = format!("{}{{", place.start);
-    let hashes = store.hashes(start.as_bytes(), |connection, key| {
-        cmd("HGETALL").arg(key).query::<Fields>(connection)
-    })?;
-    let clock_ms = store.clock_us(start.as_bytes())? / 1000;
+    let hashes = store.hashes(start.as_bytes(), |connection, key, clock_us| {
+        let fields = cmd("HGETALL").arg(key).query::<Fields>(connection)?;
+        Ok((fields, clock_us / 1000))
+    });
     let mut table = Table::new(&["client", "limit", "override"]);
     let mut rows = Vec::new();
-    for (key, fields) in hashes {
+    for (key, (fields, clock_ms)) in hashes.rows {
         let tag = key
             .get(start.len()..key.len().saturating_sub(1))
             .unwrap_or_default();
         let tag = String::from_utf8_lossy(tag).into_owned();
         for (limit, quota) in overrides(fields) {
-            table.row(&[&tag, &limit, &shown(&quota, clock_ms)]);
-            let mut row = as_json(&quota, clock_ms);
+            table.row(&[&tag, &limit, &(shown(&quota, clock_ms) + &remark(place, &limit))]);
+            let mut row = in_place(as_json(&quota, clock_ms), place, &limit);
             if let Some(row) = row.as_object_mut() {
                 row.insert("client".into(), tag.as_str().into());
                 row.insert("limit".into(), limit.into());
@@ -333,31 +347,19 @@ fn list(place: &CounterSpace, store: &mut Store, json: bool) -> Result<Output, F
             rows.push(row);
         }
     }
-    Ok(Output::text(match (json, rows.is_empty()) {
-        (true, _) => format!("{:#}\n", Value::from(rows)),
-        (false, true) => "no live override\n".to_owned(),
-        (false, false) => table.text(),
-    }))
-}
-
-/// `1000, for another 59 m 3 s`
-pub fn shown(quota: &LiveQuota, clock_ms: u64) -> String {
-    let n = quota
-        .limit
-        .map_or_else(|| "unlimited".to_owned(), |n| n.to_string());
-    match quota.until_ms {
-        None => n,
-        Some(until) if until <= clock_ms => format!("{n}, but it has ended"),
-        Some(until) => format!("{n}, for another {}", span(until - clock_ms)),
+    for Failure(message) in &hashes.missing {
+        eprintln!("headgate: not read: {message}");
     }
-}
-
-pub fn as_json(quota: &LiveQuota, clock_ms: u64) -> Value {
-    json!({
-        "n": quota.limit.map_or_else(|| Value::from("unlimited"), Value::from),
-        "until_ms": quota.until_ms,
-        "holds": quota.holds(clock_ms),
-    })
+    let text = match (json, rows.is_empty()) {
+        (true, _) => format!("{:#}\n", Value::from(rows)),
+        (false, true) if hashes.missing.is_empty() => "no live override\n".to_owned(),
+        (false, true) => "no live override on the nodes that were read\n".to_owned(),
+        (false, false) => table.text(),
+    };
+    Output {
+        text,
+        status: if hashes.missing.is_empty() { 0 } else { 2 },
+    }
 }
 
 #[cfg(test)]

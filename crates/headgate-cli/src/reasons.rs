@@ -1,4 +1,4 @@
-//! Why a match does not fit, and which override does, in the terms of the configuration.
+//! Finds why a match does not fit and which override applies, in the terms of the configuration.
 
 use super::policies::Loaded;
 use headgate_core::identify::{Client, ClientValue, Headers, Identity, Source};
@@ -7,7 +7,7 @@ use headgate_sim::request::Request;
 use ipnet::IpNet;
 use serde_json::Value;
 
-/// Why none of the limit's matches fits: the first field of each that does not.
+/// Why none of the limit's matches fits: for each match, the first field that does not fit.
 pub fn no_match(
     loaded: &Loaded,
     index: usize,
@@ -63,7 +63,7 @@ fn mismatch(condition: &Match, written: &Value, request: &Request, source: Optio
     let counted_method = if method == "HEAD" { "GET" } else { &method };
     let fits_method = |known: &String| *known == method || known == counted_method;
     if !condition.methods.is_empty() && !condition.methods.iter().any(fits_method) {
-        return format!("methods {} has not {method}", show(written, "methods"));
+        return format!("methods {} does not include {method}", show(written, "methods"));
     }
     let target = header(":path");
     let paths = PathReadings::of(target.as_bytes());
@@ -77,7 +77,7 @@ fn mismatch(condition: &Match, written: &Value, request: &Request, source: Optio
     let host = bare_host(authority.as_bytes());
     if !condition.hosts.is_empty() && !condition.hosts.iter().any(|pattern| pattern.matches(host)) {
         return format!(
-            "hosts {} has not {}",
+            "hosts {} does not include {}",
             show(written, "hosts"),
             String::from_utf8_lossy(host)
         );
@@ -104,7 +104,7 @@ fn show(written: &Value, field: &str) -> String {
     }
 }
 
-/// The override that decides what this client is granted, live ones left aside: its place in the limit's list.
+/// The index of the override that applies to this client in the limit's list. Live overrides are ignored.
 pub fn overridden(
     sources: &[Source],
     limit: &Limit,

@@ -79,7 +79,7 @@ impl Replay {
         if request.address.is_none() {
             self.without_address += 1;
             let name = line.client.as_deref().unwrap_or_default();
-            request.address = Some(stand_in(name, hasher));
+            request.address = Some(placeholder(name, hasher));
         }
         let identity = match named {
             Some((client, _)) => Identity::Client(client),
@@ -100,7 +100,7 @@ impl Replay {
 }
 
 /// A unique address for a client without one in the log (2001:db8::/32 is for documentation).
-fn stand_in(name: &str, hasher: &Hasher) -> IpAddr {
+fn placeholder(name: &str, hasher: &Hasher) -> IpAddr {
     let draw = hasher.digest(name.as_bytes()).draw();
     IpAddr::V6(Ipv6Addr::from_bits(
         0x2001_0db8 << 96 | u128::from(draw as u32) << 64,

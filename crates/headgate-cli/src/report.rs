@@ -10,6 +10,8 @@ pub enum Severity {
     Error,
     /// Valid but unwise.
     Warning,
+    /// Nothing wrong: what was not checked, and why.
+    Note,
 }
 
 impl Severity {
@@ -17,6 +19,7 @@ impl Severity {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         }
     }
 }
@@ -102,7 +105,7 @@ impl Report {
 
     fn sorted(&self) -> Vec<&Finding> {
         let mut sorted: Vec<&Finding> = self.findings.iter().collect();
-        sorted.sort_by_key(|finding| (finding.place.line, finding.severity == Severity::Warning));
+        sorted.sort_by_key(|finding| (finding.place.line, finding.severity != Severity::Error));
         sorted
     }
 }

@@ -1,4 +1,4 @@
-//! A request made up on the command line, as the core may ask of it.
+//! A request that is described on the command line.
 
 use super::Failure;
 use headgate_core::identify::TlsField;

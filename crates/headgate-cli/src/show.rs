@@ -1,7 +1,7 @@
 //! `headgate show` and `headgate reset`: a client's counters, for those who are on call.
 
 use super::charges::show_quota;
-use super::counters::{self, Everything, Standing, Stored};
+use super::counters::{self, Everything, Stored, Usage};
 use super::store::{Store, StoreArgs};
 use super::table::Table;
 use super::target::{CounterSpace, CounterSpaceArgs, Target};
@@ -47,14 +47,14 @@ pub fn show(args: &ShowArgs) -> Result<Output, Failure> {
     let target = place.target(&args.client)?;
     let mut store = args.store.connect()?;
     let everything = counters::read(&mut store, &target)?;
-    let rows: Vec<(&Stored, Option<Standing>)> = everything
+    let rows: Vec<(&Stored, Option<Usage>)> = everything
         .counters
         .iter()
-        .map(|stored| (stored, everything.standing(stored, &place, &target)))
+        .map(|stored| (stored, everything.usage(stored, &place, &target)))
         .collect();
     let is_known = !rows.is_empty() || !everything.overrides.is_empty();
     let text = match args.json {
-        true => format!("{:#}\n", as_json(&rows, &everything, &target)),
+        true => format!("{:#}\n", as_json(&rows, &everything, &place, &target)),
         false if is_known => as_text(&rows, &everything, &place, &target),
         false => format!("{}: nothing is counted{}\n", target.tag, place.hint(&args.client)),
     };
@@ -65,7 +65,7 @@ pub fn show(args: &ShowArgs) -> Result<Output, Failure> {
 }
 
 fn as_text(
-    rows: &[(&Stored, Option<Standing>)],
+    rows: &[(&Stored, Option<Usage>)],
     everything: &Everything,
     place: &CounterSpace,
     target: &Target,
@@ -82,13 +82,13 @@ fn as_text(
             "all back",
             "for",
         ]);
-        for (stored, standing) in rows {
+        for (stored, usage) in rows {
             let period = show_quota(Quota::Limited(Rate {
                 limit: 0,
                 period: stored.label.period,
             }));
             let period = period.strip_prefix('0').unwrap_or(&period);
-            let Some(standing) = standing else {
+            let Some(usage) = usage else {
                 table.row(&[
                     &stored.label.limit,
                     stored.label.form.as_str(),
@@ -97,13 +97,13 @@ fn as_text(
                 ]);
                 continue;
             };
-            let verdict = &standing.verdict;
-            let (rate, left) = match standing.limit {
+            let verdict = &usage.verdict;
+            let (rate, left) = match usage.limit {
                 None => (format!("?{period}"), "?".to_owned()),
                 Some(Quota::Unlimited) => ("unlimited".to_owned(), "unlimited".to_owned()),
                 Some(quota) => (show_quota(quota), verdict.remaining.to_string()),
             };
-            let next = match standing.limit {
+            let next = match usage.limit {
                 None => "?".to_owned(),
                 Some(_) if verdict.wait_ms == 0 => "now".to_owned(),
                 Some(_) => format!("in {}", span(verdict.wait_ms)),
@@ -116,7 +116,7 @@ fn as_text(
                 &stored.label.limit,
                 stored.label.form.as_str(),
                 &rate,
-                &standing.used.to_string(),
+                &usage.used.to_string(),
                 &left,
                 &next,
                 &back,
@@ -126,37 +126,43 @@ fn as_text(
         text += &table.text();
         if rows
             .iter()
-            .any(|(_, standing)| standing.as_ref().is_some_and(|standing| standing.limit.is_none()))
+            .any(|(_, usage)| usage.as_ref().is_some_and(|usage| usage.limit.is_none()))
         {
-            let _ = writeln!(text, "? Redis does not know the rates; --policy FILE does");
+            let _ = writeln!(text, "? Redis does not store the rates: add --policy FILE");
         }
     }
     for (limit, quota) in &everything.overrides {
         let _ = writeln!(
             text,
-            "live override of {limit}: {}",
-            super::overrides::shown(quota, everything.clock_us / 1000)
+            "live override of {limit}: {}{}",
+            super::overrides_shown::shown(quota, everything.clock_us / 1000),
+            super::overrides_shown::remark(place, limit)
         );
     }
     text
 }
 
-fn as_json(rows: &[(&Stored, Option<Standing>)], everything: &Everything, target: &Target) -> Value {
+fn as_json(
+    rows: &[(&Stored, Option<Usage>)],
+    everything: &Everything,
+    place: &CounterSpace,
+    target: &Target,
+) -> Value {
     let counters: Vec<Value> = rows
         .iter()
-        .map(|(stored, standing)| {
-            let standing = standing.as_ref();
-            let known = standing.is_some_and(|standing| matches!(standing.limit, Some(Quota::Limited(_))));
+        .map(|(stored, usage)| {
+            let usage = usage.as_ref();
+            let known = usage.is_some_and(|usage| matches!(usage.limit, Some(Quota::Limited(_))));
             json!({
                 "limit": stored.label.limit,
                 "form": stored.label.form.as_str(),
                 "period_ms": stored.label.period.as_millis(),
                 "for": stored.label.components,
-                "rate": standing.and_then(|standing| standing.limit).map(show_quota),
-                "used": standing.map(|standing| standing.used),
-                "left": standing.filter(|_| known).map(|standing| standing.verdict.remaining),
-                "next_call_ms": standing.filter(|_| known).map(|standing| standing.verdict.wait_ms),
-                "all_back_ms": standing.map(|standing| standing.verdict.reset_ms),
+                "rate": usage.and_then(|usage| usage.limit).map(show_quota),
+                "used": usage.map(|usage| usage.used),
+                "left": usage.filter(|_| known).map(|usage| usage.verdict.remaining),
+                "next_call_ms": usage.filter(|_| known).map(|usage| usage.verdict.wait_ms),
+                "all_back_ms": usage.map(|usage| usage.verdict.reset_ms),
                 "key": String::from_utf8_lossy(&stored.key),
                 "field": stored.field.as_deref().map(String::from_utf8_lossy),
             })
@@ -168,7 +174,11 @@ fn as_json(rows: &[(&Stored, Option<Standing>)], everything: &Everything, target
         .map(|(limit, quota)| {
             (
                 limit,
-                super::overrides::as_json(quota, everything.clock_us / 1000),
+                super::overrides_shown::in_place(
+                    super::overrides_shown::as_json(quota, everything.clock_us / 1000),
+                    place,
+                    limit,
+                ),
             )
         })
         .collect();

@@ -7,7 +7,7 @@ use super::traffic::{self, Event};
 use super::{input, replay, Failure, Output};
 use clap::builder::TypedValueParser;
 use headgate_core::model::{Cost, Policy};
-use headgate_sim::network::{Settings, OP_TIMEOUT};
+use headgate_sim::network::{NetworkSettings, OP_TIMEOUT};
 use headgate_sim::time::{Micros, SECOND};
 use headgate_sim::world::{Arrival, Scenario, World};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::rc::Rc;
 /// Masters of the Redis Cluster without `--shards`.
 const SHARDS: usize = 3;
 
-/// A fault that does not end outlasts the last request by so much.
+/// How long a fault without an end lasts after the last request, in µs.
 const OUTLASTS: Micros = 60 * SECOND;
 
 /// Headers of a response that carry costs.
@@ -25,15 +25,15 @@ type Response = Rc<[(String, String)]>;
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["traffic", "replay"])))]
 pub struct SimulateArgs {
-    /// A file as `headgate check` takes it
+    /// A file that `headgate check` accepts
     file: String,
-    /// Traffic in a line; may be repeated, all of it then comes together
-    #[arg(long, value_name = "LINE", long_help = format!("Traffic in a line; may be repeated, all of it then comes together: {}", traffic::GRAMMAR))]
+    /// Traffic in one line; may be repeated, and all lines run together
+    #[arg(long, value_name = "LINE", long_help = format!("Traffic in one line; may be repeated, and all lines run together: {}", traffic::GRAMMAR))]
     traffic: Vec<String>,
     /// An access log: the shipped JSON lines, common log format or Envoy's default
     #[arg(long, value_name = "LOG")]
     replay: Option<String>,
-    /// Only this instance of several
+    /// Only this instance, if the file has several
     #[arg(long)]
     instance: Option<String>,
     /// Writes a plot of allowed and denied requests over time
@@ -60,7 +60,7 @@ pub struct SimulateArgs {
 }
 
 impl SimulateArgs {
-    /// Whether Envoys and Redis are as in the world: with several of them, latency and faults.
+    /// Whether Envoys and Redis are simulated as in production: several of them, with latency and faults.
     fn is_real(&self) -> bool {
         !self.fault.is_empty() || self.envoys.is_some() || self.workers.is_some() || self.shards.is_some()
     }
@@ -87,7 +87,7 @@ pub fn run(args: &SimulateArgs) -> Result<Output, Failure> {
     }
     let mut notes = Vec::new();
     if !loaded.policy.enabled {
-        notes.push("enabled: false: the filter lets everything by; this is what it would do".to_owned());
+        notes.push("enabled: false: the filter passes everything; this is what it would do".to_owned());
     }
     if let Some(file) = &args.replay {
         let replay = replay::read(&input::read(file)?, &loaded.policy, &hasher)?;
@@ -117,7 +117,7 @@ pub fn run(args: &SimulateArgs) -> Result<Output, Failure> {
     }))
 }
 
-/// Lets the requests come to simulated Envoys and a simulated Redis.
+/// Runs the requests through simulated Envoys and a simulated Redis.
 fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Result<Tally<'e>, Failure> {
     let sizes = Sizes {
         shards: args.shards.unwrap_or(SHARDS),
@@ -134,7 +134,7 @@ fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Re
         faults.push(planned);
     }
     let workers = args.workers.unwrap_or(1);
-    let network = Settings {
+    let network = NetworkSettings {
         envoys: sizes.envoys,
         workers,
         // Without faults it makes no difference where a counter lives.
@@ -142,7 +142,7 @@ fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Re
         discovery: true,
         // A Redis nearby; without faults, one that takes no time.
         hop: if args.is_real() { 50 } else { 0 },
-        way: if args.is_real() { (150, 600) } else { (0, 0) },
+        latency: if args.is_real() { (150, 600) } else { (0, 0) },
         op_timeout: OP_TIMEOUT,
         stream_life: 240 * SECOND,
         prefix: loaded.policy.redis.key_prefix.clone(),
@@ -175,7 +175,7 @@ fn simulate<'e>(args: &SimulateArgs, loaded: &Loaded, events: &'e [Event]) -> Re
         faults,
     });
     let mut world = World::new(scenario, |network, _| {
-        network.borrow_mut().journal.forgetful = true;
+        network.borrow_mut().journal.skips_executions = true;
         Tally::new(loaded, events, args.is_real())
     });
     world.run(u64::MAX);

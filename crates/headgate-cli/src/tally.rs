@@ -45,7 +45,7 @@ pub struct Tally<'e> {
     by: BTreeMap<&'static str, (u64, u64)>,
     /// How long requests waited for Redis, in µs.
     waits: Vec<u64>,
-    /// Whether Redis is as in the world, and what decided is worth a table.
+    /// Whether Redis is simulated with latency and faults, so that the table of what decided is useful.
     is_real: bool,
     step_s: f64,
     bars: Vec<(u64, u64)>,
@@ -242,7 +242,7 @@ impl Tally<'_> {
         text
     }
 
-    /// So many percent of those who waited did not wait longer, in µs.
+    /// A percentile of the waiting times, in µs.
     fn waited(&self, percent: usize) -> Option<u64> {
         let mut waits = self.waits.clone();
         waits.sort_unstable();

@@ -188,7 +188,7 @@ impl CounterSpace {
             .split_once(':')
             .is_some_and(|(_, value)| value.parse::<Digest>().is_ok());
         match (looks_like_hash && !self.is_value, self.hasher.is_keyed()) {
-            (true, _) => " (taken for a hash; --value takes it for a value)",
+            (true, _) => " (read as a hash; --value reads it as a value)",
             (false, true) => "",
             (false, false) => {
                 " (HEADGATE_HASH_KEY is not set: a value that is not a hash was hashed without a key)"

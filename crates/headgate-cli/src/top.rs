@@ -33,7 +33,7 @@ pub struct TopArgs {
     /// Only the last N reports: each worker that denies makes one a minute
     #[arg(long, value_name = "N")]
     last: Option<usize>,
-    /// Go on when the log grows, until interrupted, and show the table anew with each report
+    /// Follow the log until interrupted, and show the table again with each report
     #[arg(long, short)]
     follow: bool,
     /// JSON, for scripts; with --follow a line for each report

@@ -19,7 +19,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_first_is_found_wherever_it_stands_and_none_among_nones() {
+    fn the_earliest_is_found_in_any_position_and_none_among_nones() {
         let now = Instant::now();
         let later = now + Duration::from_nanos(1);
         assert_eq!(earliest(&[]), None);

@@ -8,14 +8,19 @@ use crate::model::{ResetForm, ResponseSettings};
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
+/// N of the limit that is shown, or the bucket's capacity for gcra.
 pub const LIMIT: &str = "x-ratelimit-limit";
+/// What is left of it, in requests (or units of cost).
 pub const REMAINING: &str = "x-ratelimit-remaining";
+/// When the whole quota is available again: unix time or a delay, both in seconds ([`ResetForm`]).
 pub const RESET: &str = "x-ratelimit-reset";
 /// On the request to the upstream: a limit in shadow would have denied it.
 pub const LIMITED: &str = "x-ratelimit-limited";
 /// Envoy's retry policies leave a reply with this header alone.
 pub const ENVOY_RATELIMITED: &str = "x-envoy-ratelimited";
+/// The limits that apply (draft-ietf-httpapi-ratelimit-headers).
 pub const IETF_POLICY: &str = "ratelimit-policy";
+/// The remaining quota of each (draft-ietf-httpapi-ratelimit-headers).
 pub const IETF_STATE: &str = "ratelimit";
 
 /// A header to set.
@@ -26,6 +31,7 @@ pub type Header = (&'static str, HeaderValue);
 pub enum HeaderValue {
     /// Formatted when it is sent.
     Number(u64),
+    /// A text.
     Text(Cow<'static, str>),
 }
 
@@ -68,7 +74,9 @@ impl From<String> for HeaderValue {
 /// The two families of quota headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
+    /// `x-ratelimit-limit`, `-remaining` and `-reset`.
     XRateLimit,
+    /// `ratelimit-policy` and `ratelimit`, of the IETF draft.
     Ietf,
 }
 

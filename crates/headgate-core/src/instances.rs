@@ -32,7 +32,9 @@ pub fn shown(request: &(impl Headers + ?Sized)) -> Vec<Header> {
 /// The headers of an instance, and the cost of the call under the limit in X-RateLimit-*.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shown {
+    /// The headers.
     pub headers: Vec<Header>,
+    /// The cost of the call; at least 1.
     pub cost: u64,
 }
 
@@ -50,7 +52,10 @@ pub fn merge(earlier: Shown, ours: Shown, denied: bool) -> Shown {
         return Shown { headers: ours, cost };
     }
     let keeps_earlier = !denied
-        && match (standing(&earlier, earlier_cost), standing(&ours, cost)) {
+        && match (
+            remaining_quota(&earlier, earlier_cost),
+            remaining_quota(&ours, cost),
+        ) {
             (Some(earlier), Some(ours)) => earlier.tighter(&ours),
             (Some(_), None) => true,
             (None, _) => false,
@@ -86,7 +91,9 @@ pub fn stays(earlier: &[u8], later: &str, later_refuses: bool) -> bool {
 /// The remaining quota of a limit, to compare limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemainingQuota {
+    /// What is left, in requests (or units of cost).
     pub remaining: u64,
+    /// When the whole quota is available again. Both limits must have the same form of it.
     pub reset: u64,
     /// The cost of a call like this one; at least 1.
     pub cost: u64,
@@ -95,12 +102,13 @@ pub struct RemainingQuota {
 impl RemainingQuota {
     /// Whether fewer further calls like this one may pass; on a tie, whether the reset is longer.
     pub fn tighter(&self, other: &RemainingQuota) -> bool {
-        let calls = |standing: &RemainingQuota| standing.remaining / standing.cost.max(1);
+        let calls =
+            |remaining_quota: &RemainingQuota| remaining_quota.remaining / remaining_quota.cost.max(1);
         (calls(self), other.reset) < (calls(other), self.reset)
     }
 }
 
-fn standing(list: &[Header], cost: u64) -> Option<RemainingQuota> {
+fn remaining_quota(list: &[Header], cost: u64) -> Option<RemainingQuota> {
     let number = |name| list.iter().find(|(known, _)| *known == name)?.1.number();
     Some(RemainingQuota {
         remaining: number(headers::REMAINING)?,
@@ -187,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_call_costs_goes_along_with_its_figures() {
+    fn the_cost_of_a_call_belongs_to_its_quota() {
         let of = |cost, remaining| Shown {
             headers: figures(100, remaining, 60),
             cost,

@@ -5,6 +5,7 @@ use crate::identify::{trimmed, Headers};
 /// A caller's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// Plain HTTP, and everything else.
     Http,
     /// gRPC itself. Similar types (gRPC-Web, `application/grpcfoo`) are HTTP, as in Envoy.
     Grpc {

@@ -13,10 +13,13 @@ use std::borrow::Cow;
 /// A reply that the filter sends instead of the upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
+    /// The HTTP status.
     pub status: u16,
+    /// The gRPC status, for callers that use gRPC.
     pub grpc_status: u32,
     /// Envoy's response code details: who refused, for access logs and `local_reply_config`.
     pub details: &'static str,
+    /// The headers.
     pub headers: Vec<Header>,
     /// For gRPC, the message.
     pub body: String,

@@ -12,9 +12,11 @@ pub type GroupResult = Result<ScriptReply, GroupError>;
 /// Why a group has no verdicts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupError {
+    /// The call was refused, or ended without a reply.
     Call(CallError),
     /// Redis answered with this error.
     Redis(String),
+    /// The reply did not arrive within `redis.timeout`.
     TimedOut,
 }
 

@@ -64,7 +64,7 @@ fn grpc(wait: RetryDelay, timeout_ms: Option<u64>) -> (String, Option<Status>) {
 }
 
 #[test]
-fn a_wait_under_a_second_is_told_in_ms_as_well() {
+fn a_wait_under_a_second_is_also_sent_in_ms() {
     assert_eq!(http(wait(0)), "retry-after: 1, retry-after-ms: 1");
     assert_eq!(http(wait(140)), "retry-after: 1, retry-after-ms: 140");
     assert_eq!(http(wait(999)), "retry-after: 1, retry-after-ms: 999");
@@ -74,7 +74,7 @@ fn a_wait_under_a_second_is_told_in_ms_as_well() {
 }
 
 #[test]
-fn jitter_only_adds_and_decides_whether_ms_are_told() {
+fn jitter_only_adds_and_decides_whether_ms_are_sent() {
     let full = Percent::FULL;
     let half = RetryDelay::of_denial(&denial(600, false), full, 0.5);
     assert_eq!((half.seconds, half.millis), (2, 900));
@@ -94,7 +94,7 @@ fn a_call_that_can_never_pass_is_not_to_be_repeated() {
 }
 
 #[test]
-fn grpc_is_pushed_back_in_ms_or_told_not_to_come() {
+fn grpc_callers_get_a_pushback_in_ms_or_minus_one() {
     for (millis, timeout, pushback) in [
         (2_500, None, "2500"),
         (2_500, Some(2_500), "2500"),

@@ -27,6 +27,7 @@ pub struct Stall {
 /// The cause of a call's timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
+    /// The shard did not reply in time.
     Shard,
     /// The worker stalls repeatedly: the shard only if it has sent nothing at all.
     ShardIfSilent,

@@ -2,6 +2,7 @@
 //! end, without a log line for each request.
 
 mod collector;
+mod counting;
 pub mod denials;
 pub mod failures;
 pub mod meter;
@@ -48,8 +49,10 @@ struct FailureCount {
 pub enum Report {
     /// This many requests could not be counted since the last report of this kind.
     Failing {
+        /// The number of requests.
         requests: u64,
     },
+    /// Requests are counted again.
     Recovered,
 }
 

@@ -82,10 +82,12 @@ impl VerdictCache {
         }
     }
 
+    /// The number of cached denials, including expired ones.
     pub fn len(&self) -> usize {
         self.denials.len()
     }
 
+    /// Whether nothing is cached.
     pub fn is_empty(&self) -> bool {
         self.denials.is_empty()
     }
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_holds_from_sending_until_its_wait_is_over() {
+    fn a_denial_is_valid_from_sending_until_its_wait_ends() {
         let (mut cache, group, sent) = (cache(9), group("a"), Instant::now());
         let charge = &group.charges[0];
         cache.note(sent, &group, charge, &spent(500));

@@ -1,4 +1,4 @@
-//! Where all chance in a world comes from: a seed, or the bytes of a fuzzer.
+//! The source of all random choices in a world: a seed, or the bytes of a fuzzer.
 
 use fastrand::Rng;
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Choices {
 }
 
 impl Choices {
+    /// Draws from a generator with this seed.
     pub fn seeded(seed: u64) -> Choices {
         Choices {
             bytes: Vec::new(),
@@ -20,8 +21,8 @@ impl Choices {
         }
     }
 
-    /// Draws from the bytes while there are any, so that a fuzzer changes one choice by changing one byte; then from a
-    /// generator that the bytes seed.
+    /// Uses the bytes first, so that a fuzzer changes one choice by changing one byte. After the last byte it uses a
+    /// generator seeded with a hash of the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Choices {
         // FNV-1a (Fowler, Noll, Vo).
         let seed = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -34,7 +35,7 @@ impl Choices {
         }
     }
 
-    /// From 0 to `count` - 1; 0 where `count` is 0.
+    /// A number from 0 to `count` - 1, or 0 if `count` is 0.
     pub fn below(&mut self, count: u64) -> u64 {
         if count <= 1 {
             return 0;
@@ -55,27 +56,28 @@ impl Choices {
         }
     }
 
+    /// A random number of the range, both ends included.
     pub fn between(&mut self, range: RangeInclusive<u64>) -> u64 {
         let (low, high) = range.into_inner();
         low + self.below(high.saturating_sub(low).saturating_add(1))
     }
 
-    /// True in so many of 100 draws.
+    /// `true` with this probability in percent, 0 to 100.
     pub fn percent(&mut self, percent: u64) -> bool {
         percent > 0 && self.below(100) < percent
     }
 
-    /// One of them; there must be one.
+    /// A random element. `all` must not be empty.
     pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len() as u64) as usize]
     }
 
-    /// An index below `count`, or none of them.
+    /// An index below `count`, or 0 if `count` is 0.
     pub fn index(&mut self, count: usize) -> usize {
         self.below(count as u64) as usize
     }
 
-    /// A generator of its own, for what draws by itself.
+    /// A separate generator, for code that draws its own numbers.
     pub fn fork(&mut self) -> Rng {
         let seed = self.below(u64::MAX);
         Rng::with_seed(seed)

@@ -1,21 +1,21 @@
-//! Draws a history: which policy, how many Envoys, what callers do, what goes wrong.
+//! Draws a random scenario: policies, number of Envoys, requests and faults.
 
 use crate::choices::Choices;
-use crate::fault::{Fault, Planned, Which};
-use crate::network::{Settings, LAST_SLOT, OP_TIMEOUT};
+use crate::fault::{Fault, PlannedFault, Target};
+use crate::network::{NetworkSettings, LAST_SLOT, OP_TIMEOUT};
 use crate::policies;
 use crate::request::Request;
 use crate::time::{Micros, MS, SECOND};
 use crate::world::{Arrival, Scenario};
 use std::rc::Rc;
 
-/// Faults have ended this long after the start.
+/// All faults have ended at this time after the start.
 pub const FAULTS_END: Micros = 4 * SECOND;
 
-/// Callers come again: by then everything is well.
+/// At this time everything has recovered, and a last series of requests starts.
 pub const WELL_AGAIN: Micros = 12 * SECOND;
 
-/// A random history.
+/// A random scenario.
 pub fn draw(choices: &mut Choices) -> Scenario {
     let first = choices.index(policies::COUNT);
     let network = network(choices);
@@ -31,11 +31,11 @@ pub fn draw(choices: &mut Choices) -> Scenario {
         .iter()
         .any(|policy| policy.limits.iter().any(|limit| limit.lease.is_some()));
     let mut arrivals = arrivals(choices, &network, leased);
-    meet(choices, &mut faults, &arrivals);
+    align_with_requests(choices, &mut faults, &arrivals);
     arrivals.extend(afterwards(choices, &faults, &network));
     arrivals.sort_by_key(|arrival| arrival.at);
     Scenario {
-        // Early or late in windows.
+        // At a random position in the windows.
         unix_us: 1_700_000_000 * SECOND + choices.below(20 * SECOND),
         seed: choices.below(u64::MAX),
         network,
@@ -45,15 +45,15 @@ pub fn draw(choices: &mut Choices) -> Scenario {
     }
 }
 
-fn network(choices: &mut Choices) -> Settings {
-    let way = *choices.pick(&[(100, 500), (200, 2_000), (MS, 8 * MS), (3 * MS, 12 * MS)]);
-    Settings {
+fn network(choices: &mut Choices) -> NetworkSettings {
+    let latency = *choices.pick(&[(100, 500), (200, 2_000), (MS, 8 * MS), (3 * MS, 12 * MS)]);
+    NetworkSettings {
         envoys: 1 + choices.index(3),
         workers: 1 + choices.index(2),
         shards: *choices.pick(&[0, 1, 2, 3, 3, 4]),
         discovery: choices.percent(80),
         hop: *choices.pick(&[20, 100, 1_000]),
-        way,
+        latency,
         op_timeout: OP_TIMEOUT,
         stream_life: match choices.percent(25) {
             true => choices.between(20 * MS..=SECOND),
@@ -63,14 +63,14 @@ fn network(choices: &mut Choices) -> Settings {
     }
 }
 
-fn which(choices: &mut Choices, count: usize) -> Which {
+fn which(choices: &mut Choices, count: usize) -> Target {
     match choices.percent(25) {
-        true => Which::All,
-        false => Which::One(choices.index(count)),
+        true => Target::All,
+        false => Target::One(choices.index(count)),
     }
 }
 
-fn faults(choices: &mut Choices, network: &Settings) -> Vec<Planned> {
+fn faults(choices: &mut Choices, network: &NetworkSettings) -> Vec<PlannedFault> {
     let count = 1 + choices.index(4);
     (0..count)
         .map(|_| {
@@ -83,17 +83,17 @@ fn faults(choices: &mut Choices, network: &Settings) -> Vec<Planned> {
                 Fault::Stall { .. } => 400 * MS,
                 _ => 2 * SECOND,
             };
-            let until = match fault.is_moment() {
+            let until = match fault.is_instantaneous() {
                 true => from,
                 false => (from + choices.between(MS..=longest)).min(FAULTS_END),
             };
-            Planned { from, until, fault }
+            PlannedFault { from, until, fault }
         })
         .collect()
 }
 
-/// Has some faults of workers and streams come just when a request is under way there.
-fn meet(choices: &mut Choices, faults: &mut [Planned], arrivals: &[Arrival]) {
+/// Moves some faults of workers and streams to a time at which a request is in progress there.
+fn align_with_requests(choices: &mut Choices, faults: &mut [PlannedFault], arrivals: &[Arrival]) {
     for planned in faults.iter_mut() {
         let envoy = match &mut planned.fault {
             Fault::Stall { envoy, .. }
@@ -110,9 +110,9 @@ fn meet(choices: &mut Choices, faults: &mut [Planned], arrivals: &[Arrival]) {
         if arrival.at >= FAULTS_END - SECOND {
             continue;
         }
-        *envoy = Which::One(arrival.envoy);
+        *envoy = Target::One(arrival.envoy);
         let lasts = planned.until - planned.from;
-        // Before it leaves the Envoy, on its way, or as its reply comes.
+        // Before the call leaves the Envoy, while it is on the network, or when its reply arrives.
         let within = *choices.pick(&[MS, 2 * MS, 6 * MS]);
         planned.from = arrival.at + choices.below(within);
         planned.until = (planned.from + lasts).min(FAULTS_END);
@@ -120,10 +120,10 @@ fn meet(choices: &mut Choices, faults: &mut [Planned], arrivals: &[Arrival]) {
     faults.sort_by_key(|planned| planned.from);
 }
 
-/// Callers that come just as some faults end, when much happens at once.
-fn afterwards(choices: &mut Choices, faults: &[Planned], network: &Settings) -> Vec<Arrival> {
+/// Requests that arrive while a fault ends, when many things happen at the same time.
+fn afterwards(choices: &mut Choices, faults: &[PlannedFault], network: &NetworkSettings) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
-    for planned in faults.iter().filter(|planned| !planned.fault.is_moment()) {
+    for planned in faults.iter().filter(|planned| !planned.fault.is_instantaneous()) {
         if choices.percent(60) {
             continue;
         }
@@ -136,7 +136,7 @@ fn afterwards(choices: &mut Choices, faults: &[Planned], network: &Settings) -> 
     arrivals
 }
 
-/// Errors that a node answers with, and whether only to what would write.
+/// Errors of a node, and whether only commands that write get them.
 const ERRORS: [(&str, bool); 9] = [
     ("OOM command not allowed when used memory > 'maxmemory'.", true),
     ("READONLY You can't write against a read only replica.", true),
@@ -149,7 +149,7 @@ const ERRORS: [(&str, bool); 9] = [
     ("ASK 1234 192.0.2.9:7000", false),
 ];
 
-fn fault(choices: &mut Choices, network: &Settings) -> Fault {
+fn fault(choices: &mut Choices, network: &NetworkSettings) -> Fault {
     let shards = network.shards.max(1);
     let shard = which(choices, shards);
     let envoy = which(choices, network.envoys);
@@ -215,14 +215,14 @@ fn fault(choices: &mut Choices, network: &Settings) -> Fault {
     }
 }
 
-/// What callers send: bursts, steady traffic and single requests, then some when all is well again.
-fn arrivals(choices: &mut Choices, network: &Settings, leased: bool) -> Vec<Arrival> {
+/// Bursts, steady traffic and single requests, then some more after the recovery.
+fn arrivals(choices: &mut Choices, network: &NetworkSettings, leased: bool) -> Vec<Arrival> {
     let clients = 1 + choices.index(4);
     let mut times = Vec::new();
     for _ in 0..1 + choices.index(3) {
         let start = choices.below(2 * SECOND);
         let (count, apart) = match choices.below(4) {
-            // More at once than are let through in one call of a VM.
+            // More requests at once than the filter carries out in one call of its VM.
             0 if choices.percent(10) => (150, 0),
             0 => (5 + choices.below(25), 0),
             1 => (10 + choices.below(40), choices.between(MS..=30 * MS)),
@@ -238,7 +238,7 @@ fn arrivals(choices: &mut Choices, network: &Settings, leased: bool) -> Vec<Arri
     let mut arrivals = Vec::with_capacity(times.len());
     for (n, at) in times.into_iter().enumerate() {
         let place = match at >= WELL_AGAIN {
-            // Each worker is asked.
+            // Every worker gets requests.
             true => n as u64 % places,
             false => choices.below(places),
         };
@@ -247,7 +247,13 @@ fn arrivals(choices: &mut Choices, network: &Settings, leased: bool) -> Vec<Arri
     arrivals
 }
 
-fn arrival(choices: &mut Choices, network: &Settings, at: Micros, place: usize, clients: usize) -> Arrival {
+fn arrival(
+    choices: &mut Choices,
+    network: &NetworkSettings,
+    at: Micros,
+    place: usize,
+    clients: usize,
+) -> Arrival {
     let client = choices.index(clients);
     let target = *choices.pick(&["/a", "/a", "/a", "/b", "/b?x=1", "/free"]);
     let mut request = Request::new("GET", target, "api.example.com");

@@ -1,100 +1,183 @@
-//! What can go wrong in a world, and when.
+//! The faults of a world, and their times.
 
 use crate::time::Micros;
 use std::fmt;
 
-/// A fault and the time in which it holds.
+/// A fault and the time span in which it is active.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Planned {
+pub struct PlannedFault {
+    /// The start, in µs since the start of the world.
     pub from: Micros,
-    /// For a fault that is a moment, as `from`.
+    /// The end, in µs since the start. Equal to `from` for an instantaneous fault.
     pub until: Micros,
+    /// The fault.
     pub fault: Fault,
 }
 
-/// Which shards a fault is about, or which Envoys.
+/// The shards, Envoys or workers that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum Target {
+    /// All of them.
     All,
     /// By index, from 0.
     One(usize),
 }
 
-impl Which {
+impl Target {
+    /// Whether the index belongs to the target.
     pub fn has(self, index: usize) -> bool {
         match self {
-            Which::All => true,
-            Which::One(one) => one == index,
+            Target::All => true,
+            Target::One(one) => one == index,
         }
     }
 }
 
-/// One kind of fault. Shards and Envoys are named by index; an index that does not exist is no fault.
+/// A fault. Shards, Envoys and workers are identified by index from 0. An index that does not exist has no effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// The node is not running. It comes back without its scripts and, where `loses`, without its memory.
-    Down { shard: Which, loses: bool },
-    /// The node does nothing, as after SIGSTOP. It then executes what was sent to it.
-    Frozen { shard: Which },
-    /// As `Down`, and a replica takes over: another node, whose memory is `lag` old and whose clock differs by
-    /// `clock_us`.
+    /// The node is not running. It restarts without its scripts and, if `loses`, without its memory.
+    Down {
+        /// The affected shards.
+        shard: Target,
+        /// Whether the node restarts without its memory.
+        loses: bool,
+    },
+    /// The node does nothing, as after SIGSTOP. At the end it executes the commands that it received meanwhile.
+    Frozen {
+        /// The affected shards.
+        shard: Target,
+    },
+    /// As `Down`, and a replica takes over at the end: another node with the memory of `lag` before the fault, and with
+    /// a clock that differs by `clock_us`.
     Failover {
+        /// The affected shard.
         shard: usize,
+        /// How old the replica's memory is at the start of the fault, in µs.
         lag: Micros,
+        /// The difference between the clocks of the replica and the master, in µs.
         clock_us: i64,
     },
-    /// Each way takes so much longer.
-    Latency { shard: Which, extra: Micros },
-    /// So many in 100 commands get no reply: they are lost on their way (`before`), or the reply is.
+    /// Each direction takes this much longer.
+    Latency {
+        /// The affected shards.
+        shard: Target,
+        /// The additional delay of each direction, in µs.
+        extra: Micros,
+    },
+    /// A percentage of the commands gets no reply: the command is lost (`before`), or its reply is.
     Loss {
-        shard: Which,
+        /// The affected shards.
+        shard: Target,
+        /// The percentage of lost commands or replies, 0 to 100.
         percent: u64,
+        /// Whether commands are lost, and not replies.
         before: bool,
     },
-    /// The node answers with this error; where `writes`, only to what would write.
+    /// The node returns this error; if `writes`, only to commands that write.
     Error {
-        shard: Which,
+        /// The affected shards.
+        shard: Target,
+        /// The error, without `-` and line end.
         text: &'static str,
+        /// Whether only commands that write get the error.
         writes: bool,
     },
-    /// A moment: the node forgets its scripts.
-    ScriptFlush { shard: Which },
-    /// These slots move to this shard, and are its own in the end. Meanwhile, calls with several keys are answered with
+    /// Instantaneous: the node drops its cached scripts, as after `SCRIPT FLUSH`.
+    ScriptFlush {
+        /// The affected shards.
+        shard: Target,
+    },
+    /// These slots move to this shard, which owns them at the end. Meanwhile calls with several keys get the error
     /// TRYAGAIN.
-    Moving { first: u16, last: u16, to: usize },
-    /// A moment: the node's clock is set by so much.
-    ClockStep { shard: Which, by_us: i64 },
-    /// A moment: the streams of the Envoy end with this gRPC status.
-    BreakStreams { envoy: Which, status: u32 },
-    /// A moment: something that is no reply comes on each stream of the Envoy.
-    Garbage { envoy: Which },
-    /// The host opens no stream.
-    NoStreams { envoy: Which },
-    /// Streams that are opened end at once, with gRPC status 14.
-    StreamsDie { envoy: Which },
-    /// What is sent on an open stream is refused: the stream is gone, and no event said so.
-    SendFails { envoy: Which },
-    /// Streams on which something is sent go dead: what is sent reaches nobody, then and later.
-    Mute { envoy: Which },
-    /// `redis_proxy` knows no node.
-    NoHost { envoy: Which },
-    /// `redis_proxy` reaches no node.
-    UpstreamFailure { envoy: Which },
-    /// The guard is of another release, and refuses the script.
-    GuardRefuses { envoy: Which },
-    /// A moment: the guard in front of streams that are open is of another release from now on, as those of a listener
-    /// that is replaced. New streams meet the right one.
-    OldGuard { envoy: Which },
-    /// The worker of the Envoy does nothing: its machine stalls, or its loop is full.
-    Stall { envoy: Which, worker: Which },
-    /// A moment: the Envoy is given a new configuration. The engines of the old one serve their requests to the end, or
-    /// are lost at once.
-    Reconfigure { envoy: Which, loses: bool },
+    Moving {
+        /// The first slot.
+        first: u16,
+        /// The last slot.
+        last: u16,
+        /// The new owner.
+        to: usize,
+    },
+    /// Instantaneous: the node's clock jumps by this much.
+    ClockStep {
+        /// The affected shards.
+        shard: Target,
+        /// The difference between the new and the old time, in µs.
+        by_us: i64,
+    },
+    /// Instantaneous: the open streams of the Envoy end with this gRPC status.
+    BreakStreams {
+        /// The affected Envoys.
+        envoy: Target,
+        /// The gRPC status.
+        status: u32,
+    },
+    /// Instantaneous: bytes that are not RESP arrive on each open stream of the Envoy.
+    Garbage {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// The host refuses to open streams.
+    NoStreams {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// New streams end immediately, with gRPC status 14.
+    StreamsDie {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// The host refuses messages on open streams: the stream has ended without an event.
+    SendFails {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// Streams on which a message is sent lose it and all further messages, without an error.
+    Mute {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// `redis_proxy` has no node yet and answers `no upstream host`.
+    NoHost {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// `redis_proxy` cannot connect to any node and answers `upstream failure`.
+    UpstreamFailure {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// The guard is of another release and refuses the current script.
+    GuardRefuses {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// Instantaneous: the guard of the open streams is of another release from now on, as with the draining connections
+    /// of a listener that is replaced. New streams get the right guard.
+    OldGuard {
+        /// The affected Envoys.
+        envoy: Target,
+    },
+    /// The worker thread of the Envoy does nothing: the machine stalls, or the event loop is busy.
+    Stall {
+        /// The affected Envoys.
+        envoy: Target,
+        /// The affected workers of these Envoys.
+        worker: Target,
+    },
+    /// Instantaneous: the Envoy gets a new configuration. The engines of the old configuration finish their requests
+    /// or, if `loses`, are lost at once.
+    Reconfigure {
+        /// The affected Envoys.
+        envoy: Target,
+        /// Whether the old engines are lost at once.
+        loses: bool,
+    },
 }
 
 impl Fault {
-    /// Whether it happens at one moment, after which nothing has to end.
-    pub fn is_moment(&self) -> bool {
+    /// Whether the fault is instantaneous, so that it has no end.
+    pub fn is_instantaneous(&self) -> bool {
         matches!(
             self,
             Fault::ScriptFlush { .. }
@@ -107,7 +190,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Planned {
+impl fmt::Display for PlannedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |at: Micros| at as f64 / 1e6;
         write!(f, "{:?} at {:.3} s", self.fault, seconds(self.from))?;

@@ -1,34 +1,37 @@
-//! One history: drawn, run, checked.
+//! Draws a scenario, runs it and checks the rules.
 
 use crate::choices::Choices;
 use crate::draw::draw;
-use crate::ledger::{ends, Broken, Ledger};
+use crate::ledger::{ends, BrokenRule, Ledger};
 use crate::time::Micros;
 use crate::world::{Scenario, World};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// What came of a history.
-pub struct Outcome {
+/// The result of a history.
+pub struct HistoryOutcome {
+    /// The scenario that ran.
     pub scenario: Rc<Scenario>,
-    pub broken: Vec<Broken>,
-    /// What became of requests: how many of each.
+    /// The broken rules; empty if all rules hold.
+    pub broken: Vec<BrokenRule>,
+    /// The number of requests by outcome.
     pub outcomes: BTreeMap<String, u64>,
-    /// All that happened, where it was asked for.
+    /// A line for each event with its time, if requested.
     pub lines: Vec<(Micros, String)>,
 }
 
-/// Runs the history of a seed.
-pub fn of_seed(seed: u64, with_lines: bool) -> Outcome {
+/// Runs the history of a seed; `with_lines`: also collects [`HistoryOutcome::lines`].
+pub fn of_seed(seed: u64, with_lines: bool) -> HistoryOutcome {
     run(draw(&mut Choices::seeded(seed)), with_lines)
 }
 
-/// Runs the history that a fuzzer's bytes choose.
-pub fn of_bytes(bytes: &[u8]) -> Outcome {
+/// Runs the history that the bytes of a fuzzer select.
+pub fn of_bytes(bytes: &[u8]) -> HistoryOutcome {
     run(draw(&mut Choices::from_bytes(bytes)), false)
 }
 
-pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
+/// Runs a scenario to its end and checks the rules.
+pub fn run(scenario: Scenario, with_lines: bool) -> HistoryOutcome {
     let scenario = Rc::new(scenario);
     let ledger = Rc::clone(&scenario);
     let mut world = World::new(Rc::clone(&scenario), |network, clock| {
@@ -39,7 +42,7 @@ pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
     let came_to_an_end = world.run(ends::MOST_EVENTS);
     ends::check(&mut world, came_to_an_end);
     let ledger = world.observer;
-    Outcome {
+    HistoryOutcome {
         scenario,
         broken: ledger.broken,
         outcomes: ledger.outcomes,
@@ -47,14 +50,14 @@ pub fn run(scenario: Scenario, with_lines: bool) -> Outcome {
     }
 }
 
-/// Broken rules that are shown; often one thing breaks many.
+/// The number of broken rules in a report. One cause often breaks many.
 const MOST_RULES: usize = 6;
 
-/// Lines of a history that are shown.
+/// The number of lines of the history in a report.
 const MOST_LINES: usize = 120;
 
-/// The rules that were broken, and what the history is made of.
-pub fn outline(outcome: &Outcome) -> String {
+/// The broken rules, the policies and the faults of a history, as text.
+pub fn outline(outcome: &HistoryOutcome) -> String {
     let scenario = &outcome.scenario;
     let mut text = String::new();
     for broken in outcome.broken.iter().take(MOST_RULES) {
@@ -75,7 +78,7 @@ pub fn outline(outcome: &Outcome) -> String {
     text
 }
 
-/// The outline of a seed's history, and how it came to the first broken rule.
+/// The outline of a seed's history, and the events that led to the first broken rule.
 pub fn report(seed: u64) -> String {
     let outcome = of_seed(seed, true);
     let mut text = format!("HEADGATE_SIM_SEED={seed} cargo test -p headgate-sim replay -- --nocapture\n");
@@ -88,7 +91,7 @@ pub fn report(seed: u64) -> String {
     text
 }
 
-/// Lines of a history with their times.
+/// The lines of a history with their times, as text.
 pub fn shown_lines(lines: &[(Micros, String)]) -> String {
     let line = |(at, line): &(Micros, String)| format!("{:>12.6} s  {line}\n", *at as f64 / 1e6);
     lines.iter().map(line).collect()

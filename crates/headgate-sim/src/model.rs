@@ -1,7 +1,8 @@
-//! What the counting script does, in plain Rust over groups of charges: the model with which the script's own tests
-//! compare it on a real Redis, and what the simulated Redis runs.
+//! A model of the counting script in plain Rust. The script's own tests compare the script on a real Redis with this
+//! model, and the simulated Redis runs it.
 //!
-//! The algorithms are the core's. Here is how they are put together: check all, charge all or none, live overrides.
+//! The algorithms are those of `headgate-core`. This module combines them as the script does: check all charges of a
+//! group, charge all of them or none, apply live overrides.
 
 use headgate_core::limit::algorithm::{Mark, State, Terms};
 use headgate_core::limit::{Charge, Group, Verdict};
@@ -19,20 +20,20 @@ pub struct Model {
 
 type Fields<T> = HashMap<String, T>;
 
-/// When a cost is charged: as the call passes, before it by a lease, or with its response.
+/// When a cost is charged: on admission, in advance by a lease, or after the response.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Taken {
+enum ChargeTime {
     AtOnce,
     InAdvance,
     Afterwards,
 }
 
-/// What a group was charged: a mark for each charge that was.
+/// A mark for each charge of a group; `None` for a charge that took nothing.
 pub type Marks = Vec<Option<Mark>>;
 
 impl Model {
-    /// Whether the group's charges fit, and what each counter says before anything is charged. `lease`: what is taken is
-    /// spent later.
+    /// Whether all charges of the group fit, and the verdict of each counter before anything is charged. `lease`: the
+    /// permits are spent later. `clock_us` is unix time in µs.
     pub fn check(&self, group: &Group, clock_us: u64, lease: bool) -> (bool, Vec<Verdict>) {
         let need = |charge: &Charge| {
             if charge.charged_on_response {
@@ -64,12 +65,16 @@ impl Model {
         (admitted, verdicts)
     }
 
-    /// Checks all charges, and takes all of them or none. `lease`: what is taken is spent later.
+    /// Checks all charges, and takes all of them or none. `lease`: the permits are spent later. `clock_us` is unix time in µs.
     pub fn count(&mut self, group: &Group, clock_us: u64, lease: bool) -> (bool, Vec<Verdict>, Marks) {
         let (admitted, mut verdicts) = self.check(group, clock_us, lease);
         let mut marks = vec![None; verdicts.len()];
         if admitted {
-            let taken = if lease { Taken::InAdvance } else { Taken::AtOnce };
+            let taken = if lease {
+                ChargeTime::InAdvance
+            } else {
+                ChargeTime::AtOnce
+            };
             for ((charge, verdict), mark) in group.charges.iter().zip(&mut verdicts).zip(&mut marks) {
                 if verdict.allowed && !charge.charged_on_response {
                     *mark = self.take(group, charge, clock_us, verdict, taken);
@@ -79,18 +84,18 @@ impl Model {
         (admitted, verdicts, marks)
     }
 
-    /// Charges the costs, whether they fit or not.
+    /// Charges the costs even if they do not fit.
     pub fn charge(&mut self, group: &Group, clock_us: u64) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for charge in &group.charges {
             let mut verdict = Verdict::UNLIMITED;
-            self.take(group, charge, clock_us, &mut verdict, Taken::Afterwards);
+            self.take(group, charge, clock_us, &mut verdict, ChargeTime::Afterwards);
             verdicts.push(verdict);
         }
         verdicts
     }
 
-    /// Takes off what was charged under these marks.
+    /// Refunds the charges that were made under these marks.
     pub fn give_back(&mut self, group: &Group, clock_us: u64, marks: &Marks) {
         for (charge, mark) in group.charges.iter().zip(marks) {
             if let (Some(mark), Some(terms)) = (mark, self.terms(group, charge, clock_us)) {
@@ -100,7 +105,7 @@ impl Model {
         }
     }
 
-    /// The key is gone. Whether none of its counters mattered any more; `charges` has their terms.
+    /// Removes an expired key. Returns whether none of its counters had an effect any more; `charges` has their terms.
     pub fn expire(&mut self, key: &[u8], charges: &[Charge], clock_us: u64) -> bool {
         self.overrides.remove(key);
         let matters = |(field, state): (String, State)| {
@@ -115,15 +120,15 @@ impl Model {
         !states.into_iter().any(matters)
     }
 
-    /// Forgets the keys that `is_lost` names, as a node does that restarts without its memory.
-    pub fn forget(&mut self, is_lost: impl Fn(&[u8]) -> bool) {
+    /// Removes the keys for which `is_lost` returns `true`, as a node that restarts without its memory.
+    pub fn remove_keys(&mut self, is_lost: impl Fn(&[u8]) -> bool) {
         self.states.retain(|key, _| !is_lost(key));
         self.overrides.retain(|key, _| !is_lost(key));
     }
 
-    /// Makes the keys that `is_lost` names what they were in `then`, as after a failover to a replica that lags.
+    /// Restores the keys for which `is_lost` returns `true` from `then`, as after a failover to a replica that lags.
     pub fn go_back(&mut self, then: &Model, is_lost: impl Fn(&[u8]) -> bool) {
-        self.forget(&is_lost);
+        self.remove_keys(&is_lost);
         let states = then.states.iter().filter(|(key, _)| is_lost(key));
         self.states
             .extend(states.map(|(key, fields)| (key.clone(), fields.clone())));
@@ -152,12 +157,12 @@ impl Model {
         self.overrides.get(key)?.get(field).map(String::as_str)
     }
 
-    /// The state of a counter; `None`: nothing was ever counted there.
+    /// The state of a counter; `None` if nothing was counted there.
     pub fn counter(&self, key: &[u8], field: &str) -> Option<&State> {
         self.states.get(key)?.get(field)
     }
 
-    /// `None`: unlimited.
+    /// The terms of a charge with its live override applied; `None`: unlimited.
     fn terms(&self, group: &Group, charge: &Charge, clock_us: u64) -> Option<Terms> {
         let mut terms = Terms::of(charge);
         let Some(live) = &charge.live else {
@@ -194,22 +199,22 @@ impl Model {
         charge: &Charge,
         clock_us: u64,
         verdict: &mut Verdict,
-        taken: Taken,
+        taken: ChargeTime,
     ) -> Option<Mark> {
         let mut terms = self.terms(group, charge, clock_us)?;
-        terms.overdraws |= taken == Taken::Afterwards;
+        terms.overdraws |= taken == ChargeTime::Afterwards;
         let state = self.state_mut(group, charge);
         let mark = match taken {
-            Taken::InAdvance => state.charge_lease(clock_us, &terms, charge.cost),
+            ChargeTime::InAdvance => state.charge_lease(clock_us, &terms, charge.cost),
             _ => state.charge(clock_us, &terms, charge.cost),
         };
-        let standing = state.check(clock_us, &terms, 0);
+        let after = state.check(clock_us, &terms, 0);
         *verdict = match terms.rate.limit {
-            0 => standing,
+            0 => after,
             _ => Verdict {
                 allowed: true,
                 wait_ms: 0,
-                ..standing
+                ..after
             },
         };
         (charge.cost > 0).then_some(mark)

@@ -1,25 +1,29 @@
-//! The one made-up request: what a caller sends, and what the engine makes of it.
+//! A request in memory, as test code and the native command use it.
 
 use headgate_core::engine::{Exchange, Response};
 use headgate_core::headers::Header;
 use headgate_core::identify::{Attributes, Headers, TlsField};
 use std::net::IpAddr;
 
-/// A request in memory.
+/// The attributes of a request, and the changes that the engine makes to it.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// Names in lower case, pseudo headers among them.
+    /// Headers with names in lower case, including pseudo headers.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The trusted address of the caller.
     pub address: Option<IpAddr>,
-    /// The path's keys joined by dots.
+    /// Dynamic metadata: the keys of the path joined by dots, and the value.
     pub metadata: Vec<(String, String)>,
+    /// Fields of the caller's certificate.
     pub tls: Vec<(TlsField, String)>,
+    /// The name of the route.
     pub route: Option<String>,
-    /// What the engine set.
+    /// The filter state that the engine has set.
     pub filter_state: Vec<(String, Vec<u8>)>,
 }
 
 impl Request {
+    /// A request with these pseudo headers and nothing else.
     pub fn new(method: &str, target: &str, host: &str) -> Request {
         let mut request = Request::default();
         for (name, value) in [(":method", method), (":path", target), (":authority", host)] {
@@ -33,7 +37,7 @@ impl Request {
         self.headers.push((name.to_owned(), value.as_bytes().to_vec()));
     }
 
-    /// A text of the filter state; empty: there is none.
+    /// A value of the filter state as text, or an empty text.
     pub fn state(&self, name: &str) -> &str {
         let found = self.filter_state.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| std::str::from_utf8(value).unwrap_or_default())
@@ -99,13 +103,15 @@ impl Exchange for Request {
     }
 }
 
-/// A response of an upstream, with the filter state of its request.
-pub struct Answered<'a> {
+/// The response of an upstream, with the filter state of its request.
+pub struct UpstreamResponse<'a> {
+    /// The response headers, with names in lower case.
     pub headers: &'a [(String, String)],
+    /// The request that it responds to.
     pub request: &'a Request,
 }
 
-impl Headers for Answered<'_> {
+impl Headers for UpstreamResponse<'_> {
     fn each_value<'a>(&'a self, name: &str, take: &mut dyn FnMut(&'a [u8])) {
         let named = self.headers.iter().filter(|(known, _)| known == name);
         named.for_each(|(_, value)| take(value.as_bytes()));
@@ -118,7 +124,7 @@ impl Headers for Answered<'_> {
     }
 }
 
-impl Response for Answered<'_> {
+impl Response for UpstreamResponse<'_> {
     fn filter_state(&self, name: &str) -> Option<Vec<u8>> {
         Exchange::filter_state(self.request, name)
     }

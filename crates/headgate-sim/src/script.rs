@@ -1,7 +1,7 @@
-//! The counting script as a simulated Redis runs it: a call's arguments are read as the script reads them, the
-//! [`Model`] counts, and the reply is packed as the script packs it.
+//! The counting script of the simulated Redis. It decodes the arguments of a call as the script does, counts with the
+//! [`Model`], and encodes the reply as the script does.
 //!
-//! Reading is strict: what the script would silently misread is [`Malformed`] here.
+//! The decoder is strict: arguments that the script would misread silently are a [`MalformedCall`] here.
 
 use crate::model::{Marks, Model};
 use headgate_core::limit::algorithm::Mark;
@@ -14,36 +14,43 @@ use std::fmt;
 const CHARGE_BYTES: usize = 3 + 5 * 2 + 4 * 8;
 const NUMBER_BYTES: usize = 7;
 
-/// Marks the argument by which a world knows the call again. The script reads no argument behind its fields.
+/// The first byte of the argument with the call's number. The script ignores arguments after its fields.
 pub const TAG: u8 = b'#';
 
-/// What a call asks for.
+/// The operation of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// Checks all charges, and takes all of them or none.
     Count,
-    /// Counts permits that are spent later.
+    /// Takes permits that are spent later.
     Lease,
+    /// Refunds charges.
     GiveBack,
+    /// Charges costs even if they do not fit.
     Charge,
 }
 
 /// A call of the script.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
+    /// The operation.
     pub mode: Mode,
-    /// Which limit of a policy a charge is of cannot be seen here: they are numbered.
+    /// The charges. A call does not contain their limits, so [`Charge::limit`] is the position of the charge.
     pub group: Group,
-    /// For [`Mode::GiveBack`]: under what it was charged.
+    /// For [`Mode::GiveBack`]: the marks of the charges.
     pub marks: Marks,
-    /// The world's number of the call.
+    /// The number of the call in the simulation.
     pub tag: Option<u64>,
 }
 
-/// What was done.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct CallResult {
+    /// Whether the call admits the request.
     pub admitted: bool,
+    /// The verdict of each counter; empty for [`Mode::GiveBack`].
     pub verdicts: Vec<Verdict>,
+    /// The mark of each charge, for a refund.
     pub marks: Marks,
 }
 
@@ -62,20 +69,22 @@ impl fmt::Display for Call {
     }
 }
 
-/// Why arguments are no call.
+/// The reason why arguments are not a valid call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed(pub &'static str);
+pub struct MalformedCall(pub &'static str);
 
 impl Call {
-    /// Reads what follows the script's name: number of keys, keys, plan, fields.
+    /// Decodes the arguments after the script's name: number of keys, keys, plan, fields.
     ///
     /// # Errors
     /// What makes it no call.
-    pub fn read(args: &[Vec<u8>]) -> Result<Call, Malformed> {
-        let (numkeys, rest) = args.split_first().ok_or(Malformed("no number of keys"))?;
-        let numkeys = number(numkeys).ok_or(Malformed("number of keys"))? as usize;
-        let (keys, argv) = rest.split_at_checked(numkeys).ok_or(Malformed("too few keys"))?;
-        let (plan, names) = argv.split_first().ok_or(Malformed("no plan"))?;
+    pub fn read(args: &[Vec<u8>]) -> Result<Call, MalformedCall> {
+        let (numkeys, rest) = args.split_first().ok_or(MalformedCall("no number of keys"))?;
+        let numkeys = number(numkeys).ok_or(MalformedCall("number of keys"))? as usize;
+        let (keys, argv) = rest
+            .split_at_checked(numkeys)
+            .ok_or(MalformedCall("too few keys"))?;
+        let (plan, names) = argv.split_first().ok_or(MalformedCall("no plan"))?;
         let mut plan = Plan(plan);
         let mode = plan.byte()?;
         let mut counts = Vec::with_capacity(keys.len());
@@ -85,17 +94,17 @@ impl Call {
         let fields: usize = counts.iter().sum();
         let (names, extra) = names
             .split_at_checked(fields)
-            .ok_or(Malformed("too few fields"))?;
+            .ok_or(MalformedCall("too few fields"))?;
         let tag = match extra {
             [] => None,
-            [tag] if tag.first() == Some(&TAG) => Some(number(&tag[1..]).ok_or(Malformed("tag"))?),
-            _ => return Err(Malformed("more fields than are read")),
+            [tag] if tag.first() == Some(&TAG) => Some(number(&tag[1..]).ok_or(MalformedCall("tag"))?),
+            _ => return Err(MalformedCall("more fields than are read")),
         };
         let by_key = by_key(&counts, names);
         let (mut charges, mut marks, mut leases) = (Vec::new(), Vec::new(), 0);
         while !plan.0.is_empty() {
             if plan.0.len() < CHARGE_BYTES {
-                return Err(Malformed("length of the plan"));
+                return Err(MalformedCall("length of the plan"));
             }
             let (charge, extra, lease) = plan.charge(charges.len(), &by_key, names)?;
             marks.push((mode == 1 && charge.cost > 0).then_some(Mark(extra as u64)));
@@ -107,7 +116,7 @@ impl Call {
             0 if leases == 0 => Mode::Count,
             1 if leases == 0 => Mode::GiveBack,
             2 if leases == 0 => Mode::Charge,
-            _ => return Err(Malformed("mode")),
+            _ => return Err(MalformedCall("mode")),
         };
         let keys = keys.to_vec();
         Ok(Call {
@@ -118,11 +127,11 @@ impl Call {
         })
     }
 
-    /// The call as the core writes it.
+    /// Encodes a call as `headgate-core` does, and decodes it.
     ///
     /// # Errors
     /// What makes it no call.
-    pub fn of(group: &Group, mode: script::Mode<'_>) -> Result<Call, Malformed> {
+    pub fn of(group: &Group, mode: script::Mode<'_>) -> Result<Call, MalformedCall> {
         let (mut tail, mut bytes) = (Vec::new(), Vec::new());
         let parts = script::arguments(group, mode, &mut tail);
         array(&mut bytes, parts);
@@ -130,7 +139,7 @@ impl Call {
         let mut decoder = Decoder::new();
         decoder.push(&bytes);
         let Ok(Some(Value::Array(Some(items)))) = decoder.next() else {
-            return Err(Malformed("RESP"));
+            return Err(MalformedCall("RESP"));
         };
         let args = items.into_iter().map(|item| match item {
             Value::Bulk(Some(bytes)) => bytes,
@@ -139,13 +148,13 @@ impl Call {
         Call::read(&args.collect::<Vec<_>>())
     }
 
-    /// Does what the call asks for.
-    pub fn run(&self, model: &mut Model, clock_us: u64) -> Done {
+    /// Executes the call at `clock_us` (unix time in µs).
+    pub fn run(&self, model: &mut Model, clock_us: u64) -> CallResult {
         let group = &self.group;
         match self.mode {
             Mode::Count | Mode::Lease => {
                 let (admitted, verdicts, marks) = model.count(group, clock_us, self.mode == Mode::Lease);
-                Done {
+                CallResult {
                     admitted,
                     verdicts,
                     marks,
@@ -153,16 +162,16 @@ impl Call {
             }
             Mode::GiveBack => {
                 model.give_back(group, clock_us, &self.marks);
-                Done::without_verdicts()
+                CallResult::without_verdicts()
             }
-            Mode::Charge => Done {
+            Mode::Charge => CallResult {
                 verdicts: model.charge(group, clock_us),
-                ..Done::without_verdicts()
+                ..CallResult::without_verdicts()
             },
         }
     }
 
-    /// Whether it would write: that is refused where a node is out of memory.
+    /// Whether the call would write. A node that is out of memory refuses such calls.
     pub fn writes(&self, model: &Model, clock_us: u64) -> bool {
         match self.mode {
             Mode::Count | Mode::Lease => {
@@ -180,16 +189,16 @@ impl Call {
     }
 }
 
-impl Done {
-    fn without_verdicts() -> Done {
-        Done {
+impl CallResult {
+    fn without_verdicts() -> CallResult {
+        CallResult {
             admitted: true,
             verdicts: Vec::new(),
             marks: Vec::new(),
         }
     }
 
-    /// The script's reply, as bytes of a bulk string.
+    /// The reply of the script: the bytes of a bulk string.
     pub fn pack(&self) -> Vec<u8> {
         let mut bytes = vec![u8::from(self.admitted)];
         for (at, verdict) in self.verdicts.iter().enumerate() {
@@ -213,7 +222,7 @@ impl Done {
     }
 }
 
-/// The number of the call whose arguments end so, in RESP.
+/// The number of the call whose arguments, in RESP, end with these bytes.
 pub fn tag_of(args: &[u8]) -> Option<u64> {
     let text = args.strip_suffix(b"\r\n")?;
     let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -225,7 +234,7 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Which fields are read from each key.
+/// The names of the fields of each key.
 fn by_key<'a>(counts: &[usize], mut names: &'a [Vec<u8>]) -> Vec<&'a [Vec<u8>]> {
     let mut all = Vec::with_capacity(counts.len());
     for count in counts {
@@ -236,31 +245,31 @@ fn by_key<'a>(counts: &[usize], mut names: &'a [Vec<u8>]) -> Vec<&'a [Vec<u8>]> 
     all
 }
 
-/// What is left of the packed plan.
+/// The rest of the packed plan.
 struct Plan<'a>(&'a [u8]);
 
 impl Plan<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], MalformedCall> {
         let (bytes, rest) = self
             .0
             .split_first_chunk()
-            .ok_or(Malformed("length of the plan"))?;
+            .ok_or(MalformedCall("length of the plan"))?;
         self.0 = rest;
         Ok(*bytes)
     }
 
-    fn byte(&mut self) -> Result<u8, Malformed> {
+    fn byte(&mut self) -> Result<u8, MalformedCall> {
         self.take::<1>().map(|[byte]| byte)
     }
 
-    fn u16(&mut self) -> Result<u16, Malformed> {
+    fn u16(&mut self) -> Result<u16, MalformedCall> {
         self.take().map(u16::from_le_bytes)
     }
 
-    fn double(&mut self) -> Result<f64, Malformed> {
+    fn double(&mut self) -> Result<f64, MalformedCall> {
         let number = self.take().map(f64::from_le_bytes)?;
         let whole = number.fract() == 0.0 && number >= -1.0 && number <= (1_u64 << 53) as f64;
-        whole.then_some(number).ok_or(Malformed("a number"))
+        whole.then_some(number).ok_or(MalformedCall("a number"))
     }
 
     /// The next charge, its last number, and whether it is a lease.
@@ -269,28 +278,28 @@ impl Plan<'_> {
         index: usize,
         by_key: &[&[Vec<u8>]],
         names: &[Vec<u8>],
-    ) -> Result<(Charge, f64, bool), Malformed> {
+    ) -> Result<(Charge, f64, bool), MalformedCall> {
         let [form, shadow, way] = self.take()?;
         let [key, field, name, live_key, live_field] =
             [self.u16()?, self.u16()?, self.u16()?, self.u16()?, self.u16()?];
         let [limit, period, cost, extra] = [self.double()?, self.double()?, self.double()?, self.double()?];
-        let key = place(key, by_key.len()).ok_or(Malformed("place of a key"))?;
+        let key = place(key, by_key.len()).ok_or(MalformedCall("place of a key"))?;
         let field = match (form, field) {
             (4, 0) if name == 0 => "",
-            (4, _) | (_, 0) => return Err(Malformed("a field of a log, or none of another")),
+            (4, _) | (_, 0) => return Err(MalformedCall("a field of a log, or none of another")),
             _ => {
                 let of_key = field_at(by_key[key], field)?;
-                // Where the plan is the first argument.
-                let of_all = field_at(names, name.checked_sub(1).ok_or(Malformed("a field"))?)?;
+                // The second place counts the fields of all keys.
+                let of_all = field_at(names, name.checked_sub(1).ok_or(MalformedCall("a field"))?)?;
                 (of_key == of_all)
                     .then_some(of_key)
-                    .ok_or(Malformed("a field's two places"))?
+                    .ok_or(MalformedCall("a field's two places"))?
             }
         };
         let live = match live_key {
             0 => None,
             _ => {
-                let key = place(live_key, by_key.len()).ok_or(Malformed("place of an override"))?;
+                let key = place(live_key, by_key.len()).ok_or(MalformedCall("place of an override"))?;
                 let field = field_at(by_key[key], live_field)?;
                 Some(LiveOverride {
                     key,
@@ -307,10 +316,10 @@ impl Plan<'_> {
             2 => Algorithm::SlidingWindowCounter,
             3 => Algorithm::Gcra { burst: extra as u64 },
             4 => Algorithm::SlidingWindowLog,
-            _ => return Err(Malformed("form")),
+            _ => return Err(MalformedCall("form")),
         };
         if limit < 0.0 && live.is_none() {
-            return Err(Malformed("unlimited without an override"));
+            return Err(MalformedCall("unlimited without an override"));
         }
         let charge = Charge {
             limit: index,
@@ -320,7 +329,7 @@ impl Plan<'_> {
             algorithm,
             rate: Rate {
                 limit: limit.max(0.0) as u64,
-                period: Period::from_millis(period as u64).ok_or(Malformed("period"))?,
+                period: Period::from_millis(period as u64).ok_or(MalformedCall("period"))?,
             },
             cost: cost as u64,
             charged_on_response: way == 1,
@@ -335,14 +344,14 @@ impl Plan<'_> {
     }
 }
 
-/// From a place that counts from 1.
+/// The index for a place that counts from 1.
 fn place(place: u16, count: usize) -> Option<usize> {
     usize::from(place).checked_sub(1).filter(|at| *at < count)
 }
 
-fn field_at(names: &[Vec<u8>], at: u16) -> Result<&str, Malformed> {
-    let name = place(at, names.len()).ok_or(Malformed("place of a field"))?;
-    std::str::from_utf8(&names[name]).map_err(|_| Malformed("a field's name"))
+fn field_at(names: &[Vec<u8>], at: u16) -> Result<&str, MalformedCall> {
+    let name = place(at, names.len()).ok_or(MalformedCall("place of a field"))?;
+    std::str::from_utf8(&names[name]).map_err(|_| MalformedCall("a field's name"))
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
-//! The one clock of a world, and what is to happen by when.
+//! The clock of a world and its queue of planned events.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-/// A moment of a world, in µs since its start.
+/// A time in a world, in µs since its start. Also a duration in µs.
 pub type Micros = u64;
 
+/// A millisecond.
 pub const MS: Micros = 1_000;
+/// A second.
 pub const SECOND: Micros = 1_000_000;
 
-/// Shows a world's moments as what the code under test takes.
+/// Converts the times of a world into the types that the code under test uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
@@ -19,19 +21,21 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// A clock with this unix time (µs) at the start of the world.
     pub fn new(unix_us: u64) -> Clock {
         Clock {
-            // Ahead of whatever asks the machine's own clock.
+            // Later than the machine's own clock, in case that is read.
             start: Instant::now() + Duration::from_secs(3_600),
             unix_us,
         }
     }
 
+    /// The time as an [`Instant`].
     pub fn instant(&self, at: Micros) -> Instant {
         self.start + Duration::from_micros(at)
     }
 
-    /// The moment, rounded up to the next µs.
+    /// The time of an [`Instant`], rounded up to the next µs.
     pub fn micros(&self, at: Instant) -> Micros {
         let nanos = at.saturating_duration_since(self.start).as_nanos();
         nanos.div_ceil(1_000) as Micros
@@ -43,7 +47,7 @@ impl Clock {
     }
 }
 
-/// What is to happen, in the order of time; what is due at the same time, in the order in which it was planned.
+/// Planned events in the order of their times. Events with the same time keep the order in which they were planned.
 #[derive(Debug)]
 pub struct Queue<E> {
     heap: BinaryHeap<Entry<E>>,
@@ -72,7 +76,7 @@ impl<E> PartialOrd for Entry<E> {
 }
 
 impl<E> Ord for Entry<E> {
-    /// The heap's greatest is the earliest.
+    /// Reversed, since the heap returns its greatest entry first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
@@ -88,6 +92,7 @@ impl<E> Default for Queue<E> {
 }
 
 impl<E> Queue<E> {
+    /// Plans an event for the time `at`.
     pub fn plan(&mut self, at: Micros, event: E) {
         self.planned += 1;
         self.heap.push(Entry {
@@ -97,16 +102,18 @@ impl<E> Queue<E> {
         });
     }
 
+    /// Removes the next event. Returns it with its time.
     pub fn pop(&mut self) -> Option<(Micros, E)> {
         let entry = self.heap.pop()?;
         Some((entry.at, entry.event))
     }
 
+    /// The time of the next event.
     pub fn next_at(&self) -> Option<Micros> {
         self.heap.peek().map(|entry| entry.at)
     }
 
-    /// How many were planned so far.
+    /// The number of events planned so far.
     pub fn planned(&self) -> u64 {
         self.planned
     }

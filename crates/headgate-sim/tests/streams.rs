@@ -6,9 +6,9 @@ use headgate_core::limit::Algorithm;
 use headgate_core::model::RedisSettings;
 use headgate_core::script::{self, Mode};
 use headgate_sim::choices::Choices;
-use headgate_sim::fault::{Fault, Planned, Which};
-use headgate_sim::network::transport::{Host, Tap};
-use headgate_sim::network::{Event, Network, Settings, OP_TIMEOUT};
+use headgate_sim::fault::{Fault, PlannedFault, Target};
+use headgate_sim::network::transport::{CheckedStreams, Host};
+use headgate_sim::network::{Network, NetworkEvent, NetworkSettings, OP_TIMEOUT};
 use headgate_sim::time::{Clock, Micros, Queue, MS, SECOND};
 use redis_call::{CallError, Completed, RedisCall};
 use std::cell::RefCell;
@@ -18,11 +18,11 @@ use std::time::Duration;
 
 const TIMEOUT: Micros = 100 * MS;
 
-enum Happens {
-    Net(Event),
-    Begin(usize),
-    End(usize),
-    Replicate(usize),
+enum Occurrence {
+    Network(NetworkEvent),
+    FaultBegins(usize),
+    FaultEnds(usize),
+    ReplicaSnapshot(usize),
     Call,
     TimeOut(u64),
     Tick,
@@ -30,10 +30,10 @@ enum Happens {
 
 struct Run {
     clock: Clock,
-    queue: Queue<Happens>,
+    queue: Queue<Occurrence>,
     network: Rc<RefCell<Network>>,
-    tap: Tap<u64>,
-    faults: Vec<Planned>,
+    transport: CheckedStreams<u64>,
+    faults: Vec<PlannedFault>,
     choices: Choices,
     now: Micros,
     tick: Option<Micros>,
@@ -45,16 +45,16 @@ struct Run {
     ticks: u64,
 }
 
-fn which(choices: &mut Choices, count: usize) -> Which {
+fn which(choices: &mut Choices, count: usize) -> Target {
     match choices.percent(30) {
-        true => Which::All,
-        false => Which::One(choices.index(count)),
+        true => Target::All,
+        false => Target::One(choices.index(count)),
     }
 }
 
 fn fault(choices: &mut Choices, shards: usize) -> Fault {
     let shard = which(choices, shards);
-    let envoy = Which::All;
+    let envoy = Target::All;
     match choices.below(15) {
         0 => Fault::Down {
             shard,
@@ -105,13 +105,13 @@ impl Run {
         let mut choices = Choices::seeded(seed);
         let clock = Clock::new(1_700_000_000_000_000);
         let shards = choices.index(4);
-        let settings = Settings {
+        let settings = NetworkSettings {
             envoys: 1,
             workers: 1,
             shards,
             discovery: choices.percent(80),
             hop: 100,
-            way: (200, 2_000),
+            latency: (200, 2_000),
             op_timeout: OP_TIMEOUT,
             stream_life: 240 * SECOND,
             prefix: "ratelimit".to_owned(),
@@ -129,12 +129,12 @@ impl Run {
             max_in_flight: 4_096,
             native: None,
         };
-        let tap = Tap::new(clock.instant(0), choices.fork(), host, &settings);
+        let transport = CheckedStreams::new(clock.instant(0), choices.fork(), host, &settings);
         let mut run = Run {
             clock,
             queue: Queue::default(),
             network,
-            tap,
+            transport,
             faults: Vec::new(),
             choices,
             now: 0,
@@ -150,21 +150,21 @@ impl Run {
             let fault = fault(&mut run.choices, shards.max(1));
             if let Fault::Failover { shard, lag, .. } = fault {
                 run.queue
-                    .plan(from.saturating_sub(lag), Happens::Replicate(shard));
+                    .plan(from.saturating_sub(lag), Occurrence::ReplicaSnapshot(shard));
             }
-            run.queue.plan(from, Happens::Begin(at));
-            if !fault.is_moment() {
-                run.queue.plan(until, Happens::End(at));
+            run.queue.plan(from, Occurrence::FaultBegins(at));
+            if !fault.is_instantaneous() {
+                run.queue.plan(until, Occurrence::FaultEnds(at));
             }
-            run.faults.push(Planned { from, until, fault });
+            run.faults.push(PlannedFault { from, until, fault });
         }
         for _ in 0..100 {
             let at = run.choices.between(0..=3 * SECOND);
-            run.queue.plan(at, Happens::Call);
+            run.queue.plan(at, Occurrence::Call);
         }
         // After all faults: by then everything is well.
         for n in 0..10 {
-            run.queue.plan(12 * SECOND + n * 10 * MS, Happens::Call);
+            run.queue.plan(12 * SECOND + n * 10 * MS, Occurrence::Call);
         }
         run
     }
@@ -173,52 +173,52 @@ impl Run {
         while let Some((at, event)) = self.queue.pop() {
             self.now = at;
             self.network.borrow_mut().now = at;
-            self.happen(event);
+            self.handle(event);
             let wakeup = self
-                .tap
+                .transport
                 .wakeup()
                 .map(|at| self.clock.micros(at).max(self.now + MS));
             if let Some(at) = wakeup.filter(|at| self.tick.is_none_or(|tick| *at < tick)) {
                 self.tick = Some(at);
-                self.queue.plan(at, Happens::Tick);
+                self.queue.plan(at, Occurrence::Tick);
             }
             let planned = std::mem::take(&mut self.network.borrow_mut().planned);
             for (at, event) in planned {
-                self.queue.plan(at, Happens::Net(event));
+                self.queue.plan(at, Occurrence::Network(event));
             }
             assert!(self.ticks < 20_000, "ticks without end");
         }
     }
 
-    fn happen(&mut self, event: Happens) {
+    fn handle(&mut self, event: Occurrence) {
         let instant = self.clock.instant(self.now);
         let mut completed = Vec::new();
         match event {
-            Happens::Begin(at) => self.network.borrow_mut().begin(&self.faults[at].fault),
-            Happens::End(at) => self.network.borrow_mut().end_fault(&self.faults[at].fault),
-            Happens::Replicate(shard) => self.network.borrow_mut().replicate(shard),
-            Happens::Net(event) => {
+            Occurrence::FaultBegins(at) => self.network.borrow_mut().begin(&self.faults[at].fault),
+            Occurrence::FaultEnds(at) => self.network.borrow_mut().end_fault(&self.faults[at].fault),
+            Occurrence::ReplicaSnapshot(shard) => self.network.borrow_mut().replicate(shard),
+            Occurrence::Network(event) => {
                 let delivery = self.network.borrow_mut().handle(event);
                 if let Some(delivery) = delivery {
                     let accepted = self.network.borrow_mut().accept(&delivery);
                     if accepted {
-                        self.tap
+                        self.transport
                             .deliver(instant, delivery.stream, delivery.what, &mut completed);
                     }
                 }
             }
-            Happens::Tick => {
+            Occurrence::Tick => {
                 if self.tick == Some(self.now) {
                     self.tick = None;
                     self.ticks += 1;
-                    self.tap.on_tick(instant, &mut completed);
+                    self.transport.on_tick(instant, &mut completed);
                 }
             }
-            Happens::Call => self.call(),
-            Happens::TimeOut(request) => {
+            Occurrence::Call => self.call(),
+            Occurrence::TimeOut(request) => {
                 if let Some(since) = self.waiting.remove(&request) {
                     let slot = group_of(request).slot();
-                    self.tap.timed_out(instant, self.clock.instant(since), slot);
+                    self.transport.timed_out(instant, self.clock.instant(since), slot);
                     *self.ended.entry("timed out").or_default() += 1;
                 }
             }
@@ -240,10 +240,13 @@ impl Run {
         let now = self.clock.instant(self.now);
         let deadline = self.now + TIMEOUT;
         let call = script::call(&group_of(request), Mode::Count);
-        match self.tap.call(now, self.clock.instant(deadline), request, call) {
+        match self
+            .transport
+            .call(now, self.clock.instant(deadline), request, call)
+        {
             Ok(()) => {
                 self.waiting.insert(request, self.now);
-                self.queue.plan(deadline, Happens::TimeOut(request));
+                self.queue.plan(deadline, Occurrence::TimeOut(request));
             }
             Err(CallError::BreakerOpen) => *self.ended.entry("breaker").or_default() += 1,
             Err(error) => *self.ended.entry(error.as_str()).or_default() += 1,
@@ -261,10 +264,13 @@ impl Run {
                 broken.push(format!("call {tag} was executed twice"));
             }
         }
-        if self.tap.in_flight() + self.tap.waiting() > 0 {
-            broken.push(format!("{} calls are still in flight", self.tap.in_flight()));
+        if self.transport.in_flight() + self.transport.waiting() > 0 {
+            broken.push(format!(
+                "{} calls are still in flight",
+                self.transport.in_flight()
+            ));
         }
-        if self.tap.streams.breakers_open() > 0 {
+        if self.transport.streams.breakers_open() > 0 {
             broken.push("a breaker is still open".to_owned());
         }
         if !self.waiting.is_empty() {

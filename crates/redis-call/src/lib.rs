@@ -1,9 +1,9 @@
 //! Redis from a proxy-wasm filter, through Envoy's own `redis_proxy`.
 //!
 //! A filter has no sockets and no host functions for Redis. It can open gRPC streams. An internal listener of the same
-//! Envoy removes the gRPC framing and passes the commands to `redis_proxy`, which implements connections, slots,
-//! redirections, AUTH and TLS. This crate contains both ends: a client for the filter, and a [guard] for the listener. The
-//! README shows the complete setup with an example filter.
+//! Envoy removes the gRPC framing and passes the commands to `redis_proxy`, which manages connections, slots,
+//! redirections, AUTH and TLS. This crate contains both ends of the stream: a client for the filter, and a [guard] for
+//! the listener. The README shows the complete setup with an example filter.
 //!
 //! The crate does no I/O, reads no clock and has no global random generator. The time is an argument, the generator is
 //! passed to the constructor, and the host is a trait ([`StreamHost`]). So a filter's Redis traffic can be tested natively:
@@ -42,9 +42,9 @@
 //! # Layout
 //! - [`Client`]: calls with deadlines, over [`Streams`]. Most filters need only this type.
 //! - [`RedisCall`]: the trait of a transport. [`Streams`] implements it for stock Envoy, `Native` for Higress (feature
-//!   `higress`). Use it directly if the caller has its own rules for deadlines.
+//!   `higress`). Use this trait directly if your filter has its own rules for deadlines.
 //! - [`guard`]: decides which commands may reach Redis, and handles gRPC framing.
-//! - `sdk`: both roles on the host calls of the Rust SDK (feature `proxy-wasm`).
+//! - `sdk`: the client and the guard for filters that use the Rust SDK (feature `proxy-wasm`).
 //! - [`resp`], [`HashSlot`]: the Redis protocol, and the hash slot of a key.
 //! - [`Notice`]: an event for operators, which the filter writes to its log.
 //! - [`Gauges`]: open streams, calls in flight and open circuit breakers, for metrics.

@@ -2,7 +2,7 @@
 
 use super::backoff;
 use super::{resp, Call, CallError, HashSlot};
-use crate::guard::REFUSED_PREFIX;
+use crate::guard;
 use crate::resp::Value;
 use crate::settings::Script;
 use std::time::Instant;
@@ -90,9 +90,5 @@ pub(super) fn is_noscript(reply: &Value) -> bool {
 
 /// Whether the reply is the guard's error for a command that may not reach Redis.
 pub(super) fn is_refusal(reply: &Value) -> bool {
-    let contains_prefix = |text: &[u8]| {
-        text.windows(REFUSED_PREFIX.len())
-            .any(|part| part == REFUSED_PREFIX)
-    };
-    matches!(reply, Value::Error(text) if contains_prefix(text))
+    matches!(reply, Value::Error(text) if guard::is_refusal(text))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// What a connection sends: its number and the request's number on it → the bytes of an HTTP/1.1 request.
 type Source = dyn Fn(usize, usize) -> Vec<u8> + Send + Sync;
 
-/// So many connections to a port, for so long.
+/// A number of connections to a port, for a time.
 pub struct Load {
     port: u16,
     connections: usize,
@@ -48,13 +48,13 @@ impl Load {
         self
     }
 
-    /// Each connection waits so long after each response.
+    /// Each connection waits this long after each response.
     pub fn pause(mut self, pause: Duration) -> Load {
         self.pause = pause;
         self
     }
 
-    /// Each connection is replaced by a new one after so many requests.
+    /// Each connection is replaced by a new one after this many requests.
     pub fn per_connection(mut self, requests: usize) -> Load {
         self.per_connection = requests;
         self

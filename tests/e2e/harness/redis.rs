@@ -43,7 +43,7 @@ impl Redis for SingleRedis {
     }
 }
 
-/// A Redis Cluster of so many masters, each with so many replicas.
+/// A Redis Cluster with this many masters, each with this many replicas.
 pub struct RedisCluster {
     /// The masters of the start first, then their replicas.
     pub nodes: Vec<Node>,

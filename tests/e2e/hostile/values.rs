@@ -15,7 +15,7 @@ const SOURCES: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_value_leaves_its_place_in_a_key_or_meets_anothers() {
+async fn no_value_leaves_its_part_of_a_key_or_collides() {
     let redis = SingleRedis::start();
     let envoy = Envoy::with(&redis).policy(SOURCES).edit(large_headers).start();
     let http1 = Client::http1(envoy.port);

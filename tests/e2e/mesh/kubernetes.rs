@@ -95,7 +95,7 @@ async fn the_base_s_envoy_limits_and_shows_no_more_than_its_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_base_whose_addresses_lead_nowhere_does_not_limit() {
+async fn a_base_with_unreachable_addresses_does_not_limit() {
     let right = "catch_all_route: {cluster: redis}";
     assert!(built().contains(right));
     let broken = built().replace(right, "catch_all_route: {cluster: rediss}");

@@ -60,6 +60,7 @@ fn the_main_file_runs_unchanged_and_limits() {
         .args(["sh", "-c", SCRIPT])
         .current_dir(root())
         .env("RUN", &dir)
+        .env("HEADGATE", native_command())
         .env("ENVOY", envoy_binary(default_envoy()));
     for port in ["VARIANT", "PORT", "ADMIN_PORT", "UPSTREAM_PORT", "REDIS_PORT"] {
         command.env_remove(port);

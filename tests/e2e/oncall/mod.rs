@@ -76,7 +76,7 @@ impl<'a> Headgate<'a> {
     }
 }
 
-/// Statuses of so many calls with the API key.
+/// The statuses of this many calls with the API key.
 async fn statuses(envoy: &Envoy, path: &str, key: &str, calls: usize) -> Vec<u16> {
     let mut statuses = Vec::new();
     for _ in 0..calls {

@@ -5,7 +5,7 @@ use crate::harness::*;
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_override_holds_with_the_next_call_until_it_is_unset() {
+async fn a_live_override_applies_from_the_next_call_until_unset() {
     let cluster = RedisCluster::shared();
     let policy =
         "limits: [{name: few, rate: 2/hour, overrides: [{from: redis}]}, {name: fixed, rate: 900/hour}]";
@@ -102,4 +102,63 @@ fn an_address_is_cut_as_the_filter_cuts_it() {
         headgate.good(&["override", "get", &client, "--value"]),
         "few is 5\n"
     );
+}
+
+#[test]
+fn an_override_that_no_limit_reads_is_not_called_effective() {
+    let redis = SingleRedis::start();
+    let policy =
+        "limits: [{name: few, rate: 2/hour, overrides: [{from: redis}]}, {name: fixed, rate: 900/hour}]";
+    let (bare, informed) = (
+        Headgate::on(redis.port, "read"),
+        Headgate::on(redis.port, "read").policy(policy),
+    );
+    let client = "api_key:k";
+    for limit in ["few", "fixed", "gone"] {
+        let set = bare.good(&["override", "set", client, limit, "5"]);
+        assert!(
+            set.contains(&format!(
+                "not checked whether the limit {limit} reads live overrides"
+            )),
+            "{set}"
+        );
+        assert!(
+            set.contains(&format!(
+                "stored: {limit} is 5 from the next call on, if the limit reads"
+            )),
+            "{set}"
+        );
+    }
+    for arguments in [
+        &["show", client][..],
+        &["override", "get", client],
+        &["override", "list"],
+    ] {
+        let shown = informed.good(arguments);
+        let line = |limit: &str| {
+            shown
+                .lines()
+                .find(|line| line.contains(limit))
+                .expect("an override")
+                .to_owned()
+        };
+        assert!(!line("few").contains("ignored"), "{shown}");
+        assert!(
+            line("fixed").contains("5 (ignored: the limit has no overrides: [{from: redis}])"),
+            "{shown}"
+        );
+        assert!(
+            line("gone").contains("5 (ignored: the policy has no such limit)"),
+            "{shown}"
+        );
+        assert!(!bare.good(arguments).contains("ignored"));
+    }
+    let shown: Value = serde_json::from_str(&informed.good(&["show", client, "--json"])).expect("JSON");
+    let ignored = |limit: &str| shown["overrides"][limit]["ignored"].clone();
+    assert_eq!(
+        [ignored("few"), ignored("fixed"), ignored("gone")],
+        [false, true, true].map(Value::from)
+    );
+    let set = informed.good(&["override", "set", client, "few", "6"]);
+    assert!(set.ends_with(": few is 6 from the next call on\n"), "{set}");
 }

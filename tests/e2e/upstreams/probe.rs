@@ -15,7 +15,7 @@ pub struct Outcome {
     pub applied: Vec<String>,
 }
 
-/// One after the other on one connection, which is opened anew where it was closed. The headers end with CRLF each.
+/// One after the other on one connection, which is opened again if it was closed. The headers end with CRLF each.
 pub async fn get(port: u16, targets: &[String], headers: &str) -> Vec<Outcome> {
     let mut connection = RawConnection::open(port).await;
     let mut outcomes = Vec::with_capacity(targets.len());

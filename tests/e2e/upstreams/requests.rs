@@ -48,7 +48,7 @@ const METHODS: [&str; 13] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_methods_limit_holds_however_it_is_written() {
+async fn a_limit_by_method_applies_to_each_spelling() {
     let policy = r#"
         response: {headers: [ietf]}
         limits:

@@ -104,7 +104,7 @@ fn first_slash(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// Segments that some servers take away: at the start and before the last segment.
+/// Segments that some servers remove: at the start and before the last segment.
 fn dots(path: &str) -> Vec<String> {
     let detours = [
         "/.",

@@ -7,7 +7,7 @@ const OK: f64 = 0.0;
 const RESOURCE_EXHAUSTED: f64 = 8.0;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_clients_wait_as_told_and_all_calls_pass() {
+async fn grpc_clients_wait_as_requested_and_all_calls_pass() {
     for (language, client) in CLIENTS {
         let (_server, envoy) = envoy(WINDOW);
         let report = report(client(&format!("grpc {} Window 15 0", envoy.port)));

@@ -4,7 +4,7 @@ use crate::program::{numbers, report};
 use crate::{attempts, envoy, CLIENTS, WINDOW};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_clients_wait_as_told_and_all_calls_pass() {
+async fn http_clients_wait_as_requested_and_all_calls_pass() {
     for (language, client) in CLIENTS {
         let (_server, envoy) = envoy(WINDOW);
         let report = report(client(&format!("http {} / 11", envoy.port)));
@@ -14,11 +14,11 @@ async fn http_clients_wait_as_told_and_all_calls_pass() {
             (12..=15).contains(&attempts),
             "{language}: {attempts} attempts, and 13 if each refusal costs one: {report}"
         );
-        let (waits, told) = (numbers(&report["waits"]), seconds(&report["told"]));
+        let (waits, requested) = (numbers(&report["waits"]), seconds(&report["requested"]));
         assert!(!waits.is_empty(), "{language}: {report}");
-        let told: Vec<f64> = told.iter().map(|told| told * 1_000.0).collect();
+        let requested: Vec<f64> = requested.iter().map(|requested| requested * 1_000.0).collect();
         assert_eq!(
-            waits, told,
+            waits, requested,
             "{language}: the wait in ms is what Retry-After says: {report}"
         );
     }

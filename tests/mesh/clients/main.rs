@@ -1,5 +1,5 @@
-//! Clients in Go and Java that retry, against Envoy with Headgate: told how long to wait, they wait so long and pass;
-//! told that it is of no use, they give up. `make test-meshes MESH=clients` builds and runs them; those in Python and
+//! Clients in Go and Java that retry, against Envoy with Headgate: they wait as long as a refusal requests, and pass. If
+//! the refusal says that a retry cannot pass, they give up. `make test-meshes MESH=clients` builds and runs them; those in Python and
 //! Node, and Envoy in front, are in `tests/e2e/clients`.
 
 #[path = "../../e2e/harness/mod.rs"]

@@ -1,13 +1,15 @@
-// The quotas in an answer: RateLimit and RateLimit-Policy where they are there and sound, for they name
-// every policy; else X-RateLimit-*. What makes no sense is as good as missing.
+// The quotas in an answer: RateLimit and RateLimit-Policy where they are there and sound, for they name every policy;
+// and the fields of one quota each, such as X-RateLimit-*. What makes no sense is as good as missing.
 
-import { parseList, type BareItem } from "./structured.js";
+import { fieldsOf, labelOf, type Fields } from "./fields.js";
+import { count, members, sensible, untilReset } from "./figures.js";
 import { serverTime } from "./retry-after.js";
+import { parseDictionary, parseList, type BareItem, type Item } from "./structured.js";
 
 export interface Quota {
   /** Identifies a policy of an origin. */
   policy: string;
-  /** Calls in a window; `undefined` where only `RateLimit` came. */
+  /** Calls in a window; `undefined` where the server does not report it. */
   limit: number | undefined;
   /** Calls left. */
   remaining: number;
@@ -17,70 +19,149 @@ export interface Quota {
   window: number | undefined;
 }
 
-/** draft-ietf-httpapi-ratelimit-headers-11. Later drafts may rename parameters: their names are nowhere else. */
-const PARAM = { quota: "q", window: "w", remaining: "r", reset: "t", partition: "pk" } as const;
-
-/** Longer than any window that makes sense: 366 days, in ms. */
-const TOO_LONG = 366 * 86_400_000;
-
-export function readQuotas(headers: Headers, wall: number): Quota[] {
-  const quotas = readRateLimit(headers);
-  if (quotas.length > 0) return quotas;
-  const quota = readXRateLimit(headers, wall);
-  return quota ? [quota] : [];
+export interface Reading {
+  quota: Quota;
+  /** Whether the server named the quota. Otherwise another one of the same origin may look the same. */
+  named: boolean;
+  /** Whether it counts something else than calls: tokens, bytes. */
+  units?: boolean;
 }
 
-function readRateLimit(headers: Headers): Quota[] {
-  const policies = new Map<string, { limit: number; window: number | undefined }>();
-  for (const { item, params } of parseList(headers.get("ratelimit-policy") ?? "") ?? []) {
-    const limit = count(params.get(PARAM.quota));
+/** draft-ietf-httpapi-ratelimit-headers-08 to -11. Later drafts may rename parameters: their names are nowhere else. */
+const PARAM = { quota: "q", window: "w", remaining: "r", reset: "t", partition: "pk", unit: "qu" } as const;
+
+/** The quotas in an answer's headers. @param wall our clock, ms since 1970 */
+export function readQuotas(headers: Headers, wall: number): Quota[] {
+  return readings(headers, serverTime(headers, wall)).map(({ quota }) => quota);
+}
+
+/** @param now the server's time, ms since 1970 */
+export function readings(headers: Headers, now: number): Reading[] {
+  const field = headers.get("ratelimit") ?? "";
+  const policies = parseList(headers.get("ratelimit-policy") ?? "") ?? [];
+  const structured = readRateLimit(field, policies);
+  const known = structured.length > 0;
+  const windows = windowsOf(headers, policies);
+  const { label, full } = labelOf(headers);
+  const others = [...(known || field === "" ? [] : readDictionary(field)), ...fieldsOf(headers)].flatMap((fields) => {
+    if (known && fields.unit === "") return []; // the same quota, which RateLimit names
+    const [named, units] = [full || fields.unit !== "", /token/.test(fields.unit)];
+    return readFields(fields, now, label, windows).map((quota) => ({ quota, named, units }));
+  });
+  return merged([...structured, ...others]);
+}
+
+function readRateLimit(field: string, items: readonly Item[]): Reading[] {
+  const policies = new Map<string, { limit: number; window: number | undefined; units: boolean }>();
+  for (const { item, params } of items) {
+    const limit = whole(params.get(PARAM.quota));
     if (item.type !== "string" || limit === undefined) continue;
-    policies.set(item.value, { limit, window: seconds(params.get(PARAM.window)) || undefined });
+    const unit = params.get(PARAM.unit);
+    policies.set(item.value, { limit, window: seconds(params.get(PARAM.window)) || undefined, units: unit !== undefined && unit.value !== "requests" });
   }
-  const quotas: Quota[] = [];
-  for (const { item, params } of parseList(headers.get("ratelimit") ?? "") ?? []) {
-    const remaining = count(params.get(PARAM.remaining));
+  const found: Reading[] = [];
+  for (const { item, params } of parseList(field) ?? []) {
+    const remaining = whole(params.get(PARAM.remaining));
     if (item.type !== "string" || remaining === undefined) continue;
     const policy = policies.get(item.value);
     const partition = params.get(PARAM.partition);
-    quotas.push({
+    const quota: Quota = {
       policy: partition?.type === "bytes" ? `${item.value} ${partition.value}` : item.value,
       limit: policy?.limit,
       remaining,
       reset: seconds(params.get(PARAM.reset)),
       window: policy?.window,
-    });
+    };
+    found.push({ quota, named: true, units: policy?.units ?? false });
   }
-  return quotas;
+  return found;
 }
 
-/** These show one policy at a time, the tightest, and do not name it: its limit must do for a name. */
-function readXRateLimit(headers: Headers, wall: number): Quota | undefined {
-  const limit = leadingInteger(headers.get("x-ratelimit-limit"));
-  const remaining = leadingInteger(headers.get("x-ratelimit-remaining"));
-  if (limit === undefined || remaining === undefined) return undefined;
-  const reset = leadingInteger(headers.get("x-ratelimit-reset"));
-  const relative = reset === undefined ? undefined : untilReset(reset, serverTime(headers, wall));
-  return { policy: `limit ${limit}`, limit, remaining, reset: relative, window: undefined };
+/** Draft 07: `limit=100, remaining=50, reset=30`. */
+function readDictionary(field: string): Fields[] {
+  const found = parseDictionary(field);
+  const [limit, remaining, reset] = ["limit", "remaining", "reset"].map((key) => whole(found?.get(key))?.toString());
+  if (remaining === undefined) return [];
+  return [{ unit: "", window: undefined, ...(limit && { limit }), remaining, resets: [reset] }];
 }
 
-/** A time since 1970 in seconds, or in ms, or seconds from now: no window is 30 years long, so the size decides. */
-function untilReset(value: number, now: number): number | undefined {
-  const ms = value >= 1e12 ? value - now : value >= 1e9 ? value * 1000 - now : value * 1000;
-  return ms > TOO_LONG ? undefined : Math.max(0, ms);
+/** Drafts 00 to 07: windows in ms by limit, of `100;w=60` in RateLimit-Policy and in the lists of the limits. */
+function windowsOf(headers: Headers, policies: readonly Item[]): Map<number, number> {
+  const windows = new Map<number, number>();
+  const fields = ["ratelimit-limit", "x-ratelimit-limit"].map((name) => headers.get(name) ?? "");
+  const lists = fields.flatMap((field) => (field.includes(";") ? (parseList(field) ?? []) : []));
+  for (const { item, params } of [...policies, ...lists]) {
+    const window = seconds(params.get(PARAM.window) ?? params.get("window"));
+    if (item.type === "integer" && window) windows.set(item.value, window);
+  }
+  return windows;
 }
 
-/** Some add more after the number: `100, 100;w=60`. */
-function leadingInteger(text: string | null): number | undefined {
-  const digits = /^\s*(\d{1,15})\s*(?:[,;].*)?$/.exec(text ?? "")?.[1];
-  return digits === undefined ? undefined : Number(digits);
+/** One quota; or several, where the fields came several times, from a gateway and from what is behind it, say. */
+function readFields(fields: Fields, now: number, label: string, windows: ReadonlyMap<number, number>): Quota[] {
+  const numbers = (texts: readonly string[]) => texts.map((text) => count(text.replace(/\s*;.*/, "")));
+  const lists = members(fields.limit);
+  const plain = lists.filter((text) => !text.includes(";")); // `100, 100;w=60`: what has parameters are the policies
+  const limits = numbers(plain.length > 0 ? plain : lists.slice(0, 1));
+  const used = numbers(members(fields.used));
+  const lefts = fields.remaining === undefined ? used.map((calls) => left(limits[0], calls)) : numbers(members(fields.remaining));
+  const written = fields.resets.map(members).find((texts) => texts.some((text) => untilReset(text, now) !== undefined));
+  const resets = (written ?? []).map((text) => untilReset(text, now));
+  if (fields.limit !== undefined && (limits.length === 0 || limits.includes(undefined))) return [];
+  return lefts.flatMap((remaining, i) => {
+    if (remaining === undefined) return [];
+    const limit = limits.length === lefts.length ? limits[i] : limits[0];
+    const reset = resets.length === lefts.length ? resets[i] : longest(resets);
+    const calls = used[i] ?? used[0];
+    const window = fields.window ?? windows.get(limit ?? NaN);
+    return {
+      policy: nameOf(label, fields.unit, limit),
+      limit: limit ?? (calls === undefined ? undefined : remaining + calls),
+      remaining,
+      reset: within(reset, window),
+      window,
+    };
+  });
 }
 
-function count(value: BareItem | undefined): number | undefined {
+/** Where nothing names the quota, its limit must do for a name. */
+function nameOf(label: string, unit: string, limit: number | undefined): string {
+  const number = limit === undefined ? "" : unit === "" ? `limit ${limit}` : `${limit}`;
+  const name = [label, unit, label ? "" : number].filter((part) => part !== "").join(" ");
+  return name === "" ? "unnamed" : name;
+}
+
+function left(limit: number | undefined, used: number | undefined): number | undefined {
+  return limit === undefined || used === undefined ? undefined : Math.max(0, limit - used);
+}
+
+/** Some write a reset in ms. It shows where the window is known: no reset is more than two windows away. */
+function within(reset: number | undefined, window: number | undefined): number | undefined {
+  return reset !== undefined && window && reset > 2 * window + 1_000 ? Math.ceil(reset / 1_000) : reset;
+}
+
+function longest(times: readonly (number | undefined)[]): number | undefined {
+  const sound = times.filter((time) => time !== undefined);
+  return sound.length > 0 ? Math.max(...sound) : undefined;
+}
+
+/** One reading for each policy; where two differ, the one that asks for more care. */
+function merged(all: readonly Reading[]): Reading[] {
+  const readings = new Map<string, Reading>();
+  for (const reading of all) {
+    const { quota } = reading;
+    const before = readings.get(quota.policy)?.quota;
+    const reset = longest([before?.reset, quota.reset]);
+    const remaining = Math.min(before?.remaining ?? Infinity, quota.remaining);
+    readings.set(quota.policy, before ? { ...reading, quota: { ...before, remaining, reset } } : reading);
+  }
+  return [...readings.values()];
+}
+
+function whole(value: BareItem | undefined): number | undefined {
   return value?.type === "integer" && value.value >= 0 ? value.value : undefined;
 }
 
 function seconds(value: BareItem | undefined): number | undefined {
-  const s = count(value);
-  return s === undefined || s * 1000 > TOO_LONG ? undefined : s * 1000;
+  return value?.type === "integer" || value?.type === "decimal" ? sensible(value.value) : undefined;
 }

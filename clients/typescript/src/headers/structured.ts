@@ -1,5 +1,5 @@
-// Structured fields (RFC 9651): Lists of Items with Parameters, which is all that RateLimit fields use. Strict, as
-// the RFC asks: one mistake and the whole field is void.
+// Structured fields (RFC 9651): Lists and Dictionaries of Items with Parameters, which is all that RateLimit fields
+// use. Strict, as the RFC asks: one mistake and the whole field is void.
 
 export type BareItem =
   | { type: "integer" | "decimal" | "date"; value: number }
@@ -13,8 +13,17 @@ export interface Item {
 
 /** The Items of a List, inner lists left out; `undefined` where the field does not parse. */
 export function parseList(field: string): Item[] | undefined {
+  return parsed(() => new Parser(field).list());
+}
+
+/** The members of a Dictionary, inner lists left out; `undefined` where the field does not parse. */
+export function parseDictionary(field: string): Map<string, BareItem> | undefined {
+  return parsed(() => new Parser(field).dictionary());
+}
+
+function parsed<T>(parse: () => T): T | undefined {
   try {
-    return new Parser(field).list();
+    return parse();
   } catch (error) {
     if (error instanceof Malformed) return undefined;
     throw error;
@@ -23,6 +32,8 @@ export function parseList(field: string): Item[] | undefined {
 
 class Malformed extends Error {}
 
+const KEY = /[a-z*][a-z0-9_.*-]*/y;
+
 class Parser {
   private at = 0;
 
@@ -30,16 +41,42 @@ class Parser {
 
   list(): Item[] {
     const items: Item[] = [];
+    this.separated(() => {
+      const item = this.member();
+      if (item) items.push(item);
+    });
+    return items;
+  }
+
+  dictionary(): Map<string, BareItem> {
+    const found = new Map<string, BareItem>();
+    this.separated(() => {
+      const key = this.expect(KEY);
+      if (!this.take(/=/y)) {
+        this.params();
+        found.set(key, { type: "boolean", value: true });
+        return;
+      }
+      const value = this.member();
+      if (value) found.set(key, value.item);
+    });
+    return found;
+  }
+
+  /** Members with commas between them. */
+  private separated(member: () => void): void {
     this.take(/ */y);
     while (this.at < this.text.length) {
-      const item = this.text[this.at] === "(" ? this.innerList() : this.item();
-      if (item) items.push(item);
+      member();
       this.take(/[ \t]*/y);
-      if (this.at === this.text.length) return items;
+      if (this.at === this.text.length) return;
       this.expect(/,[ \t]*/y);
       if (this.at === this.text.length) throw new Malformed(); // a trailing comma
     }
-    return items;
+  }
+
+  private member(): Item | undefined {
+    return this.text[this.at] === "(" ? this.innerList() : this.item();
   }
 
   private item(): Item {
@@ -58,7 +95,7 @@ class Parser {
   private params(): Map<string, BareItem> {
     const params = new Map<string, BareItem>();
     while (this.take(/; */y)) {
-      const key = this.expect(/[a-z*][a-z0-9_.*-]*/y);
+      const key = this.expect(KEY);
       params.set(key, this.take(/=/y) ? this.bareItem() : { type: "boolean", value: true });
     }
     return params;

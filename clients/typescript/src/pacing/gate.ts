@@ -40,6 +40,11 @@ export class Gate {
 
   denied(until: number): void {
     this.underWay -= 1;
+    this.close(until);
+  }
+
+  /** A call that was not counted here was refused all the same. */
+  close(until: number): void {
     this.allowed = 1;
     this.hold = Math.max(this.hold, until);
   }

@@ -12,7 +12,8 @@
 //   to one, so together they spend the surplus once. Alone, a client spends it soon; one of many may have stale news,
 //   its last answer being old, and spends it slowly. What came back and is still to be repeated is no surplus.
 // - The reserve keeps a little free for newcomers. Below it everybody repeats somewhat less.
-// - While more than the part `below` of the limit is left and no other client is detected, nothing is spaced.
+// - While more than the part `below` of the limit is left, a call after an answer is not held back. If no other client
+//   is detected, nothing is spaced.
 //
 // Speed is turned into calls by credit: one call, one credit. Refused calls never enter the history, so a client that
 // is refused takes less afterwards.
@@ -38,9 +39,6 @@ const EARLY = 0.3;
 const TOP_SPEED = 2;
 /** From this share on we take ourselves to be alone. */
 const ALONE = 0.5;
-/** Part of a window between a first and a second look at the quota, and ms at most. */
-const SECOND_LOOK = 1 / 40;
-const SECOND_LOOK_AT_MOST = 2_000;
 
 interface Sent {
   /** Ms of the clock. */
@@ -80,8 +78,6 @@ export class Pace {
   private newest = -Infinity;
   /** Own calls that passed since the last news. */
   private own = 0;
-  /** When the second call may go, if the first one left plenty. */
-  private secondAt = Infinity;
 
   private hold = -Infinity;
   private held = false;
@@ -90,6 +86,11 @@ export class Pace {
 
   /** @param below part of the limit; pacing begins when less is left */
   constructor(private readonly below: number) {}
+
+  /** Whether most calls under this policy seem to be ours. */
+  get alone(): boolean {
+    return this.share >= ALONE;
+  }
 
   /** Until when the server forbade calls. */
   get heldUntil(): number {
@@ -113,6 +114,11 @@ export class Pace {
     this.advance(now);
     if (this.known) this.account.credit = Math.max(-1, this.account.credit - 1); // a debt beyond one call would only grow
     this.onLoan = false;
+  }
+
+  /** A call that was sent did not meet this policy. */
+  notMet(): void {
+    this.account.credit += 1;
   }
 
   /**
@@ -205,10 +211,6 @@ export class Pace {
     this.advanced = now;
     this.account.credit = Math.min(this.account.credit, 1 + this.remaining * this.share);
     if (now >= this.resetAt && !this.stale) this.outdated(now);
-    if (now >= this.secondAt) {
-      this.secondAt = Infinity;
-      this.account.credit = Math.max(1, this.account.credit);
-    }
   }
 
   /** The reset has passed without news. */
@@ -239,8 +241,7 @@ export class Pace {
       }
       account = later;
       time = end;
-      const due = Math.min(this.secondAt, this.stale ? Infinity : this.resetAt);
-      if (time >= due) return Math.max(1, due - now);
+      if (!this.stale && time >= this.resetAt) return Math.max(1, this.resetAt - now);
     }
     return time - now;
   }
@@ -283,18 +284,16 @@ export class Pace {
   }
 
   /**
-   * Alone, with plenty left: no spacing, except that no more go at once than passed lately, so that a wrong guess is
-   * cheap. And after the very first answer one more call may go, soon, because its answer shows whether we are alone.
+   * With plenty left, each answer lets the next call go, alone or as long as it is not known whether we are. Alone, there
+   * is no spacing at all, except that no more go at once than passed lately, so that a wrong guess is cheap.
    */
   private grantBurst(now: number): void {
     const plenty = this.remaining - this.limit * this.below;
-    if (plenty < 1) return;
-    if (this.estimate.news === 1) {
-      this.secondAt = now + Math.min(this.history.window * SECOND_LOOK, SECOND_LOOK_AT_MOST);
-    }
-    if (this.share < ALONE) return;
-    const burst = Math.min(Math.floor(this.share * plenty), Math.max(1, this.history.total(now)));
-    this.account.credit = Math.max(this.account.credit, burst);
+    if (plenty <= 0) return;
+    const { alone } = this;
+    if (!alone && !this.estimate.unknown(now, this.history.window)) return;
+    const burst = alone ? Math.min(Math.floor(this.share * plenty), this.history.total(now)) : 1;
+    this.account.credit = Math.max(this.account.credit, 1, burst);
   }
 }
 

@@ -1,10 +1,13 @@
 // Which waiting call of an origin is sent next, and when. Calls of one route are sent in the order of their beginnings, a
 // retry thus before those that came later; routes don't wait for each other.
+//
+// A route without an answer yet is taken to meet the usual policies. Where these hold it back, one call is sent all the
+// same, as a scout: it may be under a limit of its own. Once a new route has met no other policy by name, the next ones wait.
 
-import { background, type Clock } from "../clock.js";
+import { background, timer, type Clock } from "../clock.js";
 import type { Pace } from "./pace.js";
-import { Routes, type Route } from "./routes.js";
-import type { Quota } from "../headers/quota.js";
+import { Routes, type News, type Route } from "./routes.js";
+import type { Quota, Reading } from "../headers/quota.js";
 
 /** A call in flight. */
 export interface Ticket {
@@ -12,6 +15,8 @@ export interface Ticket {
   readonly sentAt: number;
   /** Greater for every call. */
   readonly order: number;
+  /** What it was taken to meet. */
+  readonly paces: readonly Pace[];
 }
 
 export interface Turn {
@@ -20,15 +25,23 @@ export interface Turn {
   since: number;
   /** When it stops waiting. */
   deadline: number;
+  /** A call that the server lets go only after this moment does not wait at all. Default: the deadline. */
+  last?: number;
   signal?: AbortSignal | undefined;
   /** Called once if the wait is long. @param delay estimated ms of the remaining wait */
   onHold: (delay: number) => void;
 }
 
+/** Why a call is not sent: its deadline has come, or the server lets none through before it. */
+export interface TooLate {
+  /** Until when the server has forbidden calls; ms of the clock. */
+  heldUntil: number;
+}
+
 interface Waiting extends Turn {
   entered: number;
   notified: boolean;
-  settle: (outcome: Ticket | "late" | Error, reason?: unknown) => void;
+  settle: (outcome: Ticket | TooLate | Error) => void;
 }
 
 /** Ms of waiting from which on the page is notified. */
@@ -42,6 +55,10 @@ export class Queue {
   private timer: unknown;
   private trial: Ticket | undefined;
   private lastTrial = -Infinity;
+  private scout: Ticket | undefined;
+  private mayScout = true;
+  /** Until when a refusal holds back all routes. */
+  private allHeldUntil = -Infinity;
   private order = 0;
   private trialDelay: number;
 
@@ -59,6 +76,11 @@ export class Queue {
     this.trialDelay = maxDelay;
   }
 
+  /** Routes, policies and counters that are remembered. */
+  get remembered(): number {
+    return this.routes.size;
+  }
+
   /** Calls that wait for their turn. */
   get length(): number {
     let length = 0;
@@ -68,11 +90,11 @@ export class Queue {
 
   /** Until when the server has forbidden calls of some route or policy. */
   get heldUntil(): number {
-    return this.routes.heldUntil();
+    return Math.max(this.allHeldUntil, this.routes.heldUntil);
   }
 
-  /** Waits for a turn: a ticket, which must be given back, or "late" when the deadline has come. */
-  enter(routeName: string, turn: Turn): Promise<Ticket | "late"> {
+  /** Waits for a turn: a ticket, which must be given back, unless it is too late for one. */
+  enter(routeName: string, turn: Turn): Promise<Ticket | TooLate> {
     return new Promise((resolve, reject) => {
       const queue = this.waiting.get(routeName) ?? [];
       this.waiting.set(routeName, queue);
@@ -97,7 +119,11 @@ export class Queue {
         leave();
         reject(turn.signal?.reason);
       };
-      const deadline = this.clock.setTimeout(() => waiting.settle("late"), turn.deadline - waiting.entered);
+      const late = () => {
+        this.pump(); // a wait may be over in this very moment
+        if (queue.includes(waiting)) waiting.settle({ heldUntil: this.routeHeldUntil(this.routes.route(routeName)) });
+      };
+      const deadline = this.clock.setTimeout(late, turn.deadline - waiting.entered);
       turn.signal?.addEventListener("abort", abort, { once: true });
       let place = queue.length;
       while (place > 0 && (queue[place - 1]?.since ?? 0) > turn.since) place -= 1;
@@ -113,10 +139,15 @@ export class Queue {
     }
   }
 
-  passed(ticket: Ticket, quotas: readonly Quota[]): void {
+  /** A call that was sent to another origin ended here, after a redirect. */
+  adopt(routeName: string, sentAt: number): Ticket {
+    return this.issue(this.routes.route(routeName), sentAt);
+  }
+
+  passed(ticket: Ticket, readings: readonly Reading[]): void {
     ticket.route.gate.passed();
-    if (ticket === this.trial) this.trialDelay = this.afterTrial(quotas);
-    for (const [quota, pace] of this.learn(ticket, quotas)) {
+    if (ticket === this.trial) this.trialDelay = this.afterTrial(readings.map(({ quota }) => quota));
+    for (const [quota, pace] of this.learn(ticket, readings, false)) {
       pace.passed(this.clock.now(), ticket, quota, this.routes.inFlight(quota.policy));
     }
     this.done(ticket);
@@ -132,16 +163,26 @@ export class Queue {
   }
 
   /** @param until when the server lets the next call through */
-  denied(ticket: Ticket, quotas: readonly Quota[], until: number): void {
+  denied(ticket: Ticket, readings: readonly Reading[], until: number): void {
     this.trialDelay = this.maxDelay;
-    const news = this.learn(ticket, quotas);
+    const news = this.learn(ticket, readings, true);
     if (news.length === 0) ticket.route.gate.denied(until);
     else ticket.route.gate.ended();
-    const denying = denyingOf(quotas);
+    const denying = denyingOf(news.map(([quota]) => quota));
     for (const [quota, pace] of news) {
       pace.denied(this.clock.now(), ticket, until, quota, denying.includes(quota));
     }
     this.done(ticket);
+  }
+
+  /** A route that was reached by a redirect was refused. */
+  close(routeName: string, until: number): void {
+    this.routes.route(routeName).gate.close(until);
+  }
+
+  /** A refusal that is about all calls. */
+  closeAll(until: number): void {
+    this.allHeldUntil = Math.max(this.allHeldUntil, until);
   }
 
   /** The call ended without an answer. */
@@ -150,14 +191,40 @@ export class Queue {
     this.done(ticket);
   }
 
-  private learn(ticket: Ticket, quotas: readonly Quota[]): [Quota, Pace][] {
+  private learn(ticket: Ticket, readings: readonly Reading[], refused: boolean): News[] {
     if (this.below === undefined) return [];
-    return quotas.map((quota) => [quota, this.routes.learn(ticket.route, quota.policy)]);
+    const now = this.clock.now();
+    const isNew = ticket.route.policies.size === 0;
+    const names = readings.map((reading) => this.routes.counter(ticket.route, reading, ticket.sentAt, now, refused));
+    if (readings.some(({ quota, named }) => named && this.routes.isUnusual(quota.policy))) this.mayScout = true;
+    else if (ticket === this.scout || (isNew && names.some((name) => !this.routes.isUnusual(name)))) this.mayScout = false;
+    const news = readings.map((reading, i): News => {
+      const policy = names[i] ?? reading.quota.policy;
+      return [this.routes.inCalls(reading, policy), this.routes.learn(ticket.route, policy)];
+    });
+    for (const pace of ticket.paces) if (!news.some(([, met]) => met === pace)) pace.notMet();
+    return news;
+  }
+
+  private issue(route: Route, sentAt: number): Ticket {
+    const ticket: Ticket = { route, sentAt, order: ++this.order, paces: this.pacesOf(route) };
+    route.gate.sent();
+    for (const pace of ticket.paces) pace.sent(this.clock.now());
+    return ticket;
   }
 
   private done(ticket: Ticket): void {
     if (this.trial === ticket) this.trial = undefined;
+    if (this.scout === ticket) this.scout = undefined;
     this.pump();
+  }
+
+  private pacesOf(route: Route): Pace[] {
+    return this.below === undefined ? [] : this.routes.pacesOf(route);
+  }
+
+  private routeHeldUntil(route: Route): number {
+    return Math.max(this.allHeldUntil, route.gate.heldUntil, ...this.pacesOf(route).map((pace) => pace.heldUntil));
   }
 
   /** Sends the calls that may go, and sets a timer for the next one. */
@@ -171,28 +238,35 @@ export class Queue {
       if (!next) break;
       const [routeName, queue, head] = next;
       const route = this.routes.route(routeName);
-      const paces = this.below === undefined ? [] : this.routes.pacesOf(route);
-      const lawful = Math.max(route.gate.wait(now), ...paces.map((pace) => pace.wait(now)));
-      const mayTry = lawful > 0 && !this.trial && !this.held(route, paces, now);
+      const paces = this.pacesOf(route);
+      const closed = Math.max(route.gate.wait(now), this.allHeldUntil - now);
+      const lawful = Math.max(closed, ...paces.map((pace) => pace.wait(now)));
+      const heldUntil = this.routeHeldUntil(route);
+      const scouts = lawful > 0 && closed <= 0 && route.policies.size === 0 && this.mayScout && !this.scout;
+      const mayTry = lawful > 0 && !this.trial && heldUntil <= now;
       const trialAt = Math.max(head.entered, this.lastTrial) + this.trialDelay;
-      const wait = mayTry ? Math.min(lawful, Math.max(0, trialAt - now)) : lawful;
+      const wait = scouts ? 0 : mayTry ? Math.min(lawful, Math.max(0, trialAt - now)) : lawful;
       if (wait > 0) {
+        const hopeless = queue.find((waiting) => heldUntil > (waiting.last ?? waiting.deadline));
+        if (hopeless) {
+          hopeless.settle({ heldUntil });
+          continue;
+        }
         blocked.add(queue);
         wake = Math.min(wake, wait);
         for (const waiting of queue) if (this.isNews(waiting, wait, now)) news.push(() => this.tell(waiting, wait, now));
         continue;
       }
-      const ticket: Ticket = { route, sentAt: now, order: ++this.order };
-      if (lawful > 0) {
+      const ticket = this.issue(route, now);
+      if (scouts) this.scout = ticket;
+      else if (lawful > 0) {
         this.trial = ticket;
         this.lastTrial = now;
       }
-      route.gate.sent();
-      for (const pace of paces) pace.sent(now);
       head.settle(ticket);
     }
     this.clock.clearTimeout(this.timer);
-    this.timer = wake === Infinity ? undefined : background(this.clock.setTimeout(() => this.pump(), Math.ceil(wake)));
+    this.timer = wake === Infinity ? undefined : background(timer(this.clock, () => this.pump(), Math.ceil(wake)));
     for (const notify of news) notify(); // last: a listener may well call again
   }
 
@@ -203,10 +277,6 @@ export class Queue {
       if (head && !blocked.has(queue) && (!oldest || head.since < oldest[2].since)) oldest = [name, queue, head];
     }
     return oldest;
-  }
-
-  private held(route: Route, paces: readonly Pace[], now: number): boolean {
-    return now < route.gate.heldUntil || paces.some((pace) => now < pace.heldUntil);
   }
 
   private isNews(waiting: Waiting, wait: number, now: number): boolean {

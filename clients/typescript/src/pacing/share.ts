@@ -7,6 +7,8 @@ const MEMORY = 8;
 const GROWTH = 1.5;
 /** Part of a window that it takes to settle. */
 const SETTLED = 0.25;
+/** Part of a window, and ms at most, before which answers show too little of what others do to take us for alone. */
+const TOO_SOON = { part: 1 / 40, atMost: 2_000 };
 
 export class Share {
   private estimate = 1;
@@ -17,6 +19,10 @@ export class Share {
   private sent = 0;
   private all = 0;
   private answers = 0;
+  /** An answer came when it was not too soon. */
+  private informed = false;
+  /** Calls of others between the last two answers. */
+  private seenOthers = 0;
 
   /** From 0 to 1. */
   get value(): number {
@@ -26,6 +32,15 @@ export class Share {
   /** Number of answers that the estimate is based on. */
   get news(): number {
     return this.answers;
+  }
+
+  /** Whether it is too early to know, and between the last answers others did nothing. @param window ms */
+  unknown(now: number, window: number): boolean {
+    return now - this.first < window * SETTLED && this.seenOthers < 1;
+  }
+
+  private tooSoon(now: number, window: number): boolean {
+    return now - this.first < Math.min(window * TOO_SOON.part, TOO_SOON.atMost);
   }
 
   /** A fixed window ended: nothing is used. */
@@ -60,11 +75,17 @@ export class Share {
     const others = (Math.max(0, before.used - before.ours - inFlight) * passed) / window;
     const all = Math.max(0, used - before.used + returned + others);
     const sent = Math.max(own, Math.min(all, own + inFlight));
+    this.seenOthers = used - before.used + returned - own - inFlight;
     const keep = Math.max(0, 1 - Math.max(sent, all) / MEMORY);
     this.sent = this.sent * keep + sent;
     this.all = this.all * keep + all;
     const share = Math.min(1, this.sent / Math.max(1e-9, this.all));
-    const unsettled = now - this.first < window * SETTLED;
-    this.estimate = unsettled ? share : Math.min(share, this.estimate * GROWTH);
+    if (this.tooSoon(now, window)) {
+      this.estimate = Math.min(share, this.estimate);
+      return;
+    }
+    const settled = now - this.first >= window * SETTLED && (this.informed || all - own - inFlight >= 1);
+    this.informed = true;
+    this.estimate = settled ? Math.min(share, this.estimate * GROWTH) : share;
   }
 }

@@ -25,6 +25,8 @@ export interface Scene {
   options: RateLimitFetchOptions;
   /** Ms, on the average, between an answer and the caller's next call. */
   think: number;
+  /** How many paths the calls go to; Infinity: each call to one of its own. */
+  paths: number;
   /** Ms, on the average, that timers and answers come late: a busy machine. */
   lag: number;
 }
@@ -56,6 +58,7 @@ export const STORM: Scene = {
   options: {},
   think: 0,
   lag: 0,
+  paths: 1,
 };
 
 interface Entry {
@@ -115,7 +118,7 @@ export async function simulate(changes: Partial<Scene>): Promise<Outcome> {
     await pause(random() * scene.start);
     for (;;) {
       const since = agenda.now;
-      const response = await call("http://api.example.com/").catch(() => undefined);
+      const response = await call(`http://api.example.com/${scene.paths === 1 ? "" : outcome.sent % scene.paths}`).catch(() => undefined);
       outcome.longestWait = Math.max(outcome.longestWait, agenda.now - since);
       if (response?.ok) done += 1;
       if (response?.ok) outcome.perClient[client]! += 1;

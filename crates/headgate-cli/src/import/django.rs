@@ -9,8 +9,9 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
     imported.advice(
         "views are matched by the name of their route: give Envoy's routes these names, or write their paths",
     );
-    imported
-        .advice("django-ratelimit's fixed windows are kept, each client's with a phase of its own as there");
+    imported.advice(
+        "fixed windows are kept; as in django-ratelimit, each client's windows begin at a different offset",
+    );
     let mut from = 0;
     while let Some(found) = text.get(from..).and_then(|rest| rest.find("ratelimit(")) {
         let at = from + found;
@@ -104,7 +105,7 @@ fn decorator(line: usize, arguments: &[(String, Literal)], after: &str, imported
     }
     if matches!(get("key").and_then(Literal::text), Some("user")) {
         imported.advice(
-            "key='user' also limits those who are not signed in, each by address here, all together there",
+            "key='user' also limits clients that are not signed in: here each address has a counter, in django-ratelimit all of them share one",
         );
     }
     imported.limits.push(limit);

@@ -19,7 +19,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
         )));
     };
     let mut imported = Imported::of_users();
-    imported.advice("rates up to 100 keep DRF's exact history, larger ones a sliding window of constant size; algorithm: sliding_window_log keeps it up to 10,000");
+    imported.advice("rates up to 100 keep an exact history as in DRF, larger rates use a sliding window of constant size; algorithm: sliding_window_log keeps an exact history up to 10,000");
     let classes = settings
         .get("DEFAULT_THROTTLE_CLASSES")
         .map(Literal::items)

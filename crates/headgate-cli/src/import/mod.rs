@@ -99,7 +99,7 @@ impl Imported {
             ..Imported::default()
         };
         imported.advice(
-            "user is the subject of a JWT that Envoy's jwt_authn filter has checked, with payload_in_metadata: payload; Headgate is then behind that filter",
+            "user is the subject of a JWT that Envoy's jwt_authn filter has checked, with payload_in_metadata: payload; put Headgate behind that filter",
         );
         imported
     }
@@ -117,8 +117,8 @@ impl Imported {
     fn yaml(&self, from: &str) -> String {
         let mut text = format!("# From {from}, by `headgate import`.\n");
         for (title, lines) in [
-            ("Not carried over:", self.lost_lines()),
-            ("To look at:", self.advice.clone()),
+            ("Not translated:", self.lost_lines()),
+            ("Please check:", self.advice.clone()),
         ] {
             if !lines.is_empty() {
                 let _ = writeln!(text, "# {title}");
@@ -158,12 +158,10 @@ pub fn run(args: &ImportArgs) -> Result<Output, Failure> {
         From::EnvoyRatelimit { .. } => ratelimit::read(&text),
     }?;
     for line in imported.lost_lines() {
-        eprintln!("headgate: not carried over: {line}");
+        eprintln!("headgate: not translated: {line}");
     }
     if imported.limits.is_empty() {
-        return Err(Failure::new(format!(
-            "{file}: no limit that could be carried over"
-        )));
+        return Err(Failure::new(format!("{file}: no limit could be translated")));
     }
     let yaml = imported.yaml(file);
     // An invalid result must not look valid.
@@ -171,7 +169,7 @@ pub fn run(args: &ImportArgs) -> Result<Output, Failure> {
         .ok()
         .and_then(|file| file.found.into_iter().next());
     if let Some(Err(errors)) = found.map(|found| found.parse()) {
-        eprintln!("headgate: to be mended by hand:\n{errors}");
+        eprintln!("headgate: fix by hand:\n{errors}");
         return Ok(Output {
             text: yaml,
             status: 1,

@@ -172,7 +172,7 @@ impl Path {
                 ));
             }
             (header, value) => {
-                imported.advice("other keys are taken for headers of that name: compare with request_headers in your routes' rate_limits");
+                imported.advice("other keys are read as header names: compare with request_headers in your routes' rate_limits");
                 let header = header.to_ascii_lowercase().replace('_', "-");
                 self.keys.push(format!("header:{header}"));
                 self.headers.extend(value.map(|value| (header, wildcard(value))));

@@ -255,7 +255,8 @@ impl Editor<'_> {
             return Edit::insert(self.source.start(line), self.feeds(&text));
         }
         let text = texts.join(", ") + comma;
-        Edit::insert(at, self.feeds(&marks::inline(&change.mark, indent + 2, &text)))
+        let column = self.inner_column(line);
+        Edit::insert(at, self.feeds(&marks::inline(&change.mark, column, &text)))
     }
 
     fn scalar(&self, change: &Change, node: &Node, text: &str) -> Result<Vec<Edit>, Obstacle> {
@@ -268,7 +269,7 @@ impl Editor<'_> {
             return Err(self.obstacle(from, message));
         }
         if self.is_in_flow(&change.path) {
-            let text = marks::inline_was(&change.mark, self.source.indent(line) + 2, text, &old);
+            let text = marks::inline_was(&change.mark, self.inner_column(line), text, &old);
             return Ok(vec![Edit {
                 from,
                 to,
@@ -327,7 +328,7 @@ impl Editor<'_> {
                 return Err(self.obstacle(from, format!("{} is not a text in one line", change.path)));
             }
             let new = self.source.slice(from, at) + &figures + &self.source.slice(at, to);
-            let text = marks::inline_was(&change.mark, self.source.indent(line) + 2, &new, &raw);
+            let text = marks::inline_was(&change.mark, self.inner_column(line), &new, &raw);
             return Ok(vec![Edit {
                 from,
                 to,
@@ -342,6 +343,13 @@ impl Editor<'_> {
             Edit::insert(at, figures),
             Edit::insert(self.source.end(line), marks::figures(&change.mark)),
         ])
+    }
+
+    /// A column for new lines within brackets that are open in a line: more than its keys have, behind their dashes.
+    fn inner_column(&self, line: usize) -> usize {
+        let text = self.source.line_text(line);
+        let keys = text.trim_start_matches([' ', '-']);
+        text.chars().count() - keys.chars().count() + 2
     }
 
     fn is_in_flow(&self, path: &Path) -> bool {

@@ -25,12 +25,11 @@ mod unpatch;
 
 use super::document::{self, Node};
 use super::find::{self, Found};
-use super::redis_options::RedisOptions;
+use super::redis_options::{Password, Redis, RedisOptions};
 use super::{check, input, report::Severity, Failure, Output};
 use crate::parts;
 use files::FileKind;
-use headgate_core::config::Plugin;
-use headgate_core::config::Policy;
+use headgate_core::config::{Plugin, Policy, Store};
 use settings::Settings;
 
 #[derive(clap::Args)]
@@ -81,8 +80,9 @@ pub struct UnpatchArgs {
 /// A file without what an earlier run wrote.
 pub struct File {
     pub name: String,
-    /// As it was read.
+    /// As it was read, without a byte order mark.
     pub text: String,
+    pub has_mark: bool,
     /// Without the parts of the earlier run.
     pub clean: String,
     pub kind: FileKind,
@@ -169,13 +169,31 @@ pub fn patch(args: &PatchArgs) -> Result<Output, Failure> {
         keeps_access_log: args.keep_access_log,
     };
     let rewritten = rewrite::rewrite(texts, request)?;
-    if policy.store == headgate_core::config::Store::Local && redis.is_some() {
+    hints(args, &policy, redis.as_ref());
+    args.output.deliver(&rewritten.results, rewritten.status)
+}
+
+/// What is unwise about the options, as far as it can be seen here.
+fn hints(args: &PatchArgs, policy: &Policy, redis: Option<&Redis>) {
+    if policy.store == Store::Local && redis.is_some() {
         eprintln!(
-            "{}: store: local counts in Envoy's memory: --redis is not used",
+            "{}: store: local counts in Envoy's memory, and not in the Redis of --redis",
             args.policy
         );
     }
-    args.output.deliver(&rewritten.results, rewritten.status)
+    if !std::path::Path::new(&args.module).exists() {
+        eprintln!(
+            "{}: hint: not here; the module must be at this path where Envoy runs (`make build` writes target/headgate.wasm)",
+            args.module
+        );
+    }
+    if let Some(Password::File(path)) = redis.and_then(|redis| redis.password.as_ref()) {
+        if std::fs::read(path).is_ok_and(|bytes| bytes.ends_with(b"\n")) {
+            eprintln!(
+                "{path}: the line feed at its end is part of the password to Envoy; remove it (printf %s)"
+            );
+        }
+    }
 }
 
 /// Envoy reads a file of that name as JSON, which has no comments.

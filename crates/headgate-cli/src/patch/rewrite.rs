@@ -13,6 +13,10 @@ use crate::redis_options::Redis;
 use crate::report::Severity;
 use crate::{check, find, Failure};
 use headgate_core::config::Policy;
+use serde_json::Value;
+
+/// The byte order mark, which is no part of the text.
+pub const MARK: &str = "\u{feff}";
 
 /// What is asked for; see [`Wish`].
 pub struct Request<'r> {
@@ -80,6 +84,10 @@ pub fn rewrite(texts: Vec<(String, String)>, request: Request<'_>) -> Result<Rew
 fn open(name: String, text: String, chosen: &[String], earlier: &mut Vec<Settings>) -> Result<File, Failure> {
     let fail = |line: usize, message: String| Failure::new(format!("{name}:{line}: {message}"));
     let parse = |text: &str| document::parse(text).map_err(|error| fail(error.place.line, error.message));
+    let (has_mark, text) = match text.strip_prefix(MARK) {
+        Some(rest) => (true, rest.to_owned()),
+        None => (false, text),
+    };
     let patched = parse(&text)?;
     let others = others(&patched, chosen);
     let takes = |at: At| !others.iter().any(|(from, to)| (*from..*to).contains(&at));
@@ -107,6 +115,7 @@ fn open(name: String, text: String, chosen: &[String], earlier: &mut Vec<Setting
         found: found.found,
         name,
         text,
+        has_mark,
     })
 }
 
@@ -210,10 +219,11 @@ fn edited(file: &File, plan: &FilePlan) -> Result<output::Result, (usize, String
     if report.is_empty() {
         report.push((1, "nothing to change".to_owned()));
     }
+    let mark = if file.has_mark { MARK } else { "" };
     Ok(output::Result {
         name: file.name.clone(),
-        old: file.text.clone(),
-        new: text,
+        old: format!("{mark}{}", file.text),
+        new: format!("{mark}{text}"),
         lines: report,
     })
 }
@@ -259,8 +269,9 @@ fn verify(file: &File, changes: &[Change], text: &str) -> Result<(), (usize, Str
     })?;
     let Some(root) = file.root() else { return Ok(()) };
     let value = |node: &Node| node.value(Reader::Envoy);
-    let is_right = new.first().map(value) == Some(change::changed(root, changes));
-    if !is_right {
+    let wanted = change::changed(root, changes);
+    let result = new.first().map(value).unwrap_or_default();
+    if result != wanted {
         let alias = changes
             .iter()
             .find_map(|change| change::alias_on_the_way(root, &change.path));
@@ -274,14 +285,46 @@ fn verify(file: &File, changes: &[Change], text: &str) -> Result<(), (usize, Str
                 "an anchor, which is used elsewhere as well, where nothing may change; write it out there";
             return Err((line, message.to_owned()));
         }
-        return Err(internal(
-            "the result does not have the values that it should have",
-        ));
+        let at = difference(&result, &wanted);
+        return Err(internal(&format!(
+            "the result does not have the values that it should have at {at}"
+        )));
     }
     let rest = |documents: &[Node]| documents.iter().skip(1).map(value).collect::<Vec<_>>();
     match rest(&file.documents) == rest(&new) {
         true => Ok(()),
         false => Err(internal("another document of the file would change")),
+    }
+}
+
+/// The path of the first difference.
+fn difference(one: &Value, other: &Value) -> String {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let keys = one.keys().chain(other.keys());
+            let differs = |key: &&String| one.get(*key) != other.get(*key);
+            let Some(key) = keys.into_iter().find(differs) else {
+                return String::new();
+            };
+            let inner = one
+                .get(key)
+                .zip(other.get(key))
+                .map(|(one, other)| difference(one, other));
+            format!("{key}.{}", inner.unwrap_or_default())
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            let Some(index) =
+                (0..one.len().max(other.len())).find(|index| one.get(*index) != other.get(*index))
+            else {
+                return String::new();
+            };
+            let inner = one
+                .get(index)
+                .zip(other.get(index))
+                .map(|(one, other)| difference(one, other));
+            format!("{index}.{}", inner.unwrap_or_default())
+        }
+        _ => String::new(),
     }
 }
 

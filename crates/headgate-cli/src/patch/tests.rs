@@ -1,7 +1,6 @@
 //! From text to text: configurations that show one thing each. Random ones are in `property`.
 
 use super::*;
-use crate::redis_options::Redis;
 use rewrite::{rewrite, Request};
 
 #[path = "property_tests.rs"]
@@ -22,6 +21,9 @@ pub const EDGE: Settings = Settings {
     keeps_paths: false,
     keeps_underscores: false,
 };
+
+/// The new text, the exit status, and the report: lines with their text.
+pub type Patched = (String, u8, Vec<(usize, String)>);
 
 /// What is asked for, with defaults.
 pub struct Try<'t> {
@@ -65,7 +67,7 @@ impl Try<'_> {
         rewrite(texts, request).map_err(|Failure(message)| message)
     }
 
-    pub fn result(&self, text: &str) -> std::result::Result<(String, u8, Vec<(usize, String)>), String> {
+    pub fn result(&self, text: &str) -> std::result::Result<Patched, String> {
         let mut rewritten = self.files(&[("x.yaml", text)])?;
         let one = rewritten.results.remove(0);
         Ok((one.new, rewritten.status, one.lines))
@@ -425,7 +427,7 @@ fn shared_lists_are_edited_once_or_refused() {
     let result = patched(&text);
     assert_eq!(result.matches("filters.http.wasm.v3.Wasm").count(), 1, "{result}");
     assert_eq!(out(&result), text);
-    for (name, line) in [("a", 9), ("b", 18)] {
+    for (name, line) in [("a", 10), ("b", 19)] {
         let asked = Try {
             listeners: vec![name.to_owned()],
             ..Try::default()
@@ -486,7 +488,7 @@ fn a_cluster_of_the_users_own_is_left_alone() {
         assert!(error.contains(words), "{error}");
     }
     let listener = manager(ROUTER).replace("name: front", "name: redis_call");
-    assert!(patched(&listener).contains("server_listener_name: headgate_redis_call"));
+    assert!(patched(&listener).contains("\"server_listener_name\": \"headgate_redis_call\""));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::marks::{self, Mark};
 use super::path::At;
+use super::rewrite::MARK;
 use super::source::{Edit, Source};
 use crate::document::{self, Kind, Node, Place};
 use crate::parts;
@@ -32,6 +33,11 @@ pub type Wrong = (usize, String);
 /// # Errors
 /// Comments that are not in pairs, or that belong to no value: someone has edited them.
 pub fn unpatch(text: &str, takes: &dyn Fn(At) -> bool) -> Result<Unpatched, Wrong> {
+    if let Some(rest) = text.strip_prefix(MARK) {
+        let mut unpatched = unpatch(rest, takes)?;
+        unpatched.text.insert_str(0, MARK);
+        return Ok(unpatched);
+    }
     let source = Source::new(text);
     let documents = document::parse(text).map_err(|error| (error.place.line, error.message))?;
     let mut edits = Vec::new();

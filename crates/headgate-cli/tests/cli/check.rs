@@ -129,7 +129,7 @@ fn every_shipped_file_is_good_even_strictly() {
 }
 
 #[test]
-fn a_warning_fails_only_where_it_is_asked_to() {
+fn a_warning_fails_only_with_the_flag() {
     let policy = "limits: [{name: a, rate: 5/s}]";
     let shown = good(&["check", "-"], policy);
     assert!(

@@ -64,10 +64,10 @@ fn an_override_by_hash_makes_the_named_client_unlimited() {
 }
 
 #[test]
-fn an_exempt_request_asks_nothing_of_redis() {
+fn an_exempt_request_does_not_call_redis() {
     let shown = good(&["explain", CONTRACT, "--request", "GET /healthz"], "");
     assert!(
-        shown.contains("exempt[0] fits") && shown.contains("Redis is not asked"),
+        shown.contains("exempt[0] fits") && shown.contains("Redis is not called"),
         "{shown}"
     );
 }

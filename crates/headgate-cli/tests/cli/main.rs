@@ -4,9 +4,11 @@ mod check;
 mod explain;
 mod hash;
 mod import;
+mod patch;
 mod redis_proxy;
 mod schema;
 mod simulate;
+mod surroundings;
 mod top;
 
 use serde_json::Value;
@@ -97,6 +99,8 @@ fn help_names_every_subcommand_and_what_exit_statuses_mean() {
         "show",
         "reset",
         "override",
+        "patch",
+        "unpatch",
         "Exit status",
     ] {
         assert!(shown.contains(word), "{shown}");

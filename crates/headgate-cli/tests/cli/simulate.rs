@@ -27,7 +27,7 @@ fn an_exact_limit_denies_exactly_what_is_above_it() {
 }
 
 #[test]
-fn clients_are_counted_apart_and_the_ceiling_together() {
+fn clients_have_separate_counters_and_share_the_ceiling() {
     let tally = simulate(&[
         "--traffic",
         "100/s for 60s, clients 200, addresses 1, evenly, zipf 0.2",
@@ -226,7 +226,7 @@ fn permits_in_advance_and_known_denials_are_simulated() {
 }
 
 #[test]
-fn a_frozen_shard_keeps_few_callers_waiting_and_the_table_says_so() {
+fn a_frozen_shard_delays_few_callers_and_the_table_shows_it() {
     let shown = good(
         &[
             "simulate",
@@ -254,10 +254,10 @@ fn a_fault_that_is_not_understood_shows_the_grammar() {
         let arguments = ["simulate", "-", "--traffic", "5/s for 5s", "--fault", fault];
         let output = headgate(&arguments, POLICY);
         assert_eq!(output.status.code(), Some(2), "{fault}");
-        let told = stderr(&output);
+        let error = stderr(&output);
         assert!(
-            told.contains(piece) && told.contains("WHO WHAT FROM..UNTIL"),
-            "{told}"
+            error.contains(piece) && error.contains("WHO WHAT FROM..UNTIL"),
+            "{error}"
         );
     }
     let output = headgate(

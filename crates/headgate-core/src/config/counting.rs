@@ -83,7 +83,7 @@ pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store:
             node.fail("a lease needs a cost that is known in advance; remove it, or write a fixed cost");
         }
         if store == Store::Local {
-            node.fail("needs store: redis; with store: local every count is in memory already");
+            node.fail("needs store: redis; with store: local every counter is in memory already");
         }
         if is_live {
             node.fail("a lease would outlive a live override; remove one of the two");
@@ -92,7 +92,7 @@ pub(super) fn read(fields: &Fields, quota: Quota, overrides: &[Override], store:
     if let (Cost::ResponseHeader { .. }, Algorithm::SlidingWindowLog, Some(node)) =
         (&cost, algorithm, fields.get("cost"))
     {
-        node.fail("a cost from the response is not for a log; write algorithm: sliding_window_counter");
+        node.fail("a cost from the response cannot be used with sliding_window_log; write algorithm: sliding_window_counter");
     }
     CountingRules {
         algorithm,
@@ -126,7 +126,7 @@ fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: 
         if !matches!(choice, Some(Algorithm::FixedWindow { .. })) {
             fields.refuse(
                 &["align"],
-                "only fixed_window is aligned; remove it, or write algorithm: fixed_window",
+                "only fixed_window has an alignment; remove it, or write algorithm: fixed_window",
             );
         }
     }
@@ -160,12 +160,12 @@ fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: 
 fn check_log(node: &Node, largest: Option<u64>, is_live: bool) {
     if let Some(largest) = largest.filter(|largest| *largest > LONGEST_LOG) {
         node.fail(&format!(
-            "keeps every call, and the largest N here is {largest}; above {LONGEST_LOG} use sliding_window_counter"
+            "stores the time of every call, and the largest N here is {largest}; above {LONGEST_LOG} use sliding_window_counter"
         ));
     }
     if is_live {
         node.fail(
-            "keeps every call, and {from: redis} may raise N to any number; use sliding_window_counter",
+            "stores the time of every call, and {from: redis} may raise N to any number; use sliding_window_counter",
         );
     }
 }

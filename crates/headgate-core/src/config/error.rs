@@ -50,6 +50,7 @@ impl fmt::Display for ConfigError {
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
+    /// The errors, in the order found.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
         self.0.iter()
     }
@@ -176,12 +177,12 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     nearest.map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean "rate"?` if one of the known words is near, else `; known are …`.
+/// `; did you mean "rate"?` if one of the known words is near, else `; valid: …`.
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(candidate) => format!("; did you mean \"{candidate}\"?"),
         None if known.is_empty() => "; none is known".to_owned(),
-        None => format!("; known are {}", known.join(", ")),
+        None => format!("; valid: {}", known.join(", ")),
     }
 }
 
@@ -195,14 +196,14 @@ mod tests {
         let known = ["rate", "burst", "replaces"];
         assert_eq!(suggestion("replace", &known), "; did you mean \"replaces\"?");
         assert_eq!(suggestion("bust", &known), "; did you mean \"burst\"?");
-        assert_eq!(suggestion("colour", &known), "; known are rate, burst, replaces");
+        assert_eq!(suggestion("colour", &known), "; valid: rate, burst, replaces");
         assert_eq!(suggestion("x", &[]), "; none is known");
         let long = "rate".repeat(100_000);
-        assert_eq!(suggestion(&long, &known), "; known are rate, burst, replaces");
+        assert_eq!(suggestion(&long, &known), "; valid: rate, burst, replaces");
     }
 
     #[test]
-    fn an_error_stays_one_short_line_whatever_the_value() {
+    fn an_error_is_one_short_line_for_any_value() {
         let errors = Errors::default();
         errors.push(0, Some(&json!("é\n".repeat(5_000))), &"x".repeat(5_000));
         errors.push(0, Some(&json!(vec![1; 5_000])), "wrong");

@@ -37,7 +37,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Value, InputError> {
     if bytes.len() > LONGEST {
         let size = bytes.len();
         return Err(InputError::whole(format!(
-            "{size} bytes; at most {LONGEST} are read"
+            "{size} bytes; at most {LONGEST} are accepted"
         )));
     }
     if bytes.trim_ascii().is_empty() {
@@ -64,7 +64,7 @@ fn decode_json(bytes: &[u8]) -> Result<Value, InputError> {
     match (read, twice.into_inner()) {
         (Ok(_), Some(path)) => Err(InputError {
             path,
-            message: "stands twice in one object; remove one".to_owned(),
+            message: "is duplicated in this object; remove one".to_owned(),
         }),
         (Ok(value), None) => Ok(value),
         (Err(error), _) => Err(InputError::whole(format!(
@@ -75,7 +75,10 @@ fn decode_json(bytes: &[u8]) -> Result<Value, InputError> {
 
 fn decode_struct(bytes: &[u8]) -> Result<Value, InputError> {
     wire::decode(bytes).map_err(|error| {
-        InputError::whole(format!("neither JSON text nor a google.protobuf.Struct: {error}"))
+        InputError::whole(format!(
+            "neither JSON text nor a google.protobuf.Struct: {error}; write \"@type\": \
+             type.googleapis.com/google.protobuf.Struct (google.protobuf.Value and TypedStruct are not read)"
+        ))
     })
 }
 

@@ -26,13 +26,13 @@ pub(super) fn read(node: Option<&Node>) -> Vec<KeyPart> {
         return Vec::new();
     };
     if items.is_empty() {
-        node.fail("names nothing to count by; leave it out for [client]");
+        node.fail("an empty key; write its parts, or leave it out for [client]");
     }
     let mut parts = Vec::new();
     for item in &items {
         let Some(part) = read_part(item) else { continue };
         if parts.contains(&part) {
-            item.fail("stands twice; remove one");
+            item.fail("is duplicated; remove one");
         }
         parts.push(part);
     }
@@ -50,7 +50,7 @@ fn read_part(node: &Node) -> Option<KeyPart> {
             "host" => KeyPart::Host,
             "route" => KeyPart::Route,
             "header" | "query" | "cookie" => {
-                node.fail(&format!("which one? write {text}:NAME"));
+                node.fail(&format!("has no name; write {text}:NAME"));
                 return None;
             }
             _ => return unknown(node, text),

@@ -162,7 +162,7 @@ fn claim_name(index: usize, fields: Option<&Fields>, indices: &mut BTreeMap<Stri
             node.fail(&format!("the name is used twice, also by limits[{first}]; give each limit its own"));
         }
         (Some(first), None, Some(node)) => node.fail(&format!(
-            "the name {} is used twice, also by limits[{first}]: a limit without a name is called by its rate; give one a name",
+            "the name {} is used twice, also by limits[{first}]: a limit without a name gets its rate as its name; give one of them a name",
             quoted(name)
         )),
         _ => {}
@@ -212,7 +212,7 @@ fn read_limit(fields: &Fields, context: &LimitContext) -> Option<Limit> {
 fn read_ignore_case(node: &Node, has_match: bool) -> Option<Case> {
     let ignored = node.flag()?;
     if !has_match {
-        node.fail("is about the paths of match, and match is missing; write match, or leave this out");
+        node.fail("applies to the paths of match, and match is missing; write match, or leave this out");
     }
     Some(if ignored { Case::Ignored } else { Case::Exact })
 }

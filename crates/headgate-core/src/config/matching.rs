@@ -76,7 +76,7 @@ impl ConditionUse {
 pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Option<Match> {
     let fields = node.fields(&CONDITION)?;
     if fields.is_empty() {
-        node.fail("names no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
+        node.fail("has no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
         return None;
     }
     let list = |name, what| match fields.get(name) {
@@ -116,7 +116,9 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
     };
     if let (true, Some(not), Some(node)) = (node.is_sound(), &condition.not, fields.get("not")) {
         if implies(&condition, not) {
-            node.fail("excludes all that the other conditions let in: can never match; loosen one of them");
+            node.fail(
+                "excludes every request that the other conditions match: can never match; remove one of them",
+            );
         } else if excludes_every_caller(not, known) {
             node.fail("excludes every caller, since each has an address: can never match; remove a source");
         }
@@ -128,7 +130,7 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
 fn read_ignore_case(node: &Node, path: Option<&Node>, effect: ConditionUse) -> Option<Case> {
     let ignored = node.flag()?;
     match path {
-        None => node.fail("is about a path, and there is none here; write path, or leave this out"),
+        None => node.fail("applies to a path, and this condition has no path; write path, or leave this out"),
         Some(path) if path.value().is_object() => {
             node.fail("a regex is compared as it is written: begin it with (?i) to ignore case, and leave this out");
         }
@@ -145,7 +147,7 @@ fn read_list<'a>(node: &Node<'a>, what: &str) -> Vec<Node<'a>> {
     let items = node.items().unwrap_or_default();
     if node.value().as_array().is_some_and(Vec::is_empty) {
         node.fail(&format!(
-            "an empty list lets nothing in; write {what}, or leave the field out"
+            "an empty list matches nothing; write {what}, or leave the field out"
         ));
     }
     items
@@ -157,7 +159,7 @@ fn each_once<T: PartialEq>(nodes: &[Node], read: impl Fn(&Node) -> Option<T>) ->
     for node in nodes {
         let Some(item) = read(node) else { continue };
         if list.contains(&item) {
-            node.fail("stands twice; remove one");
+            node.fail("is duplicated; remove one");
         }
         list.push(item);
     }
@@ -183,7 +185,7 @@ fn read_headers(node: &Node) -> Vec<(String, ValuePattern)> {
     let mut headers: Vec<(String, ValuePattern)> = Vec::new();
     let entries = node.entries().unwrap_or_default();
     if node.value().as_object().is_some_and(|map| map.is_empty()) {
-        node.fail("names no header; write one, or leave the field out");
+        node.fail("has no header; write one, or leave the field out");
     }
     for (name, node) in entries {
         if !is_token(name) {
@@ -191,7 +193,7 @@ fn read_headers(node: &Node) -> Vec<(String, ValuePattern)> {
         }
         let name = name.to_ascii_lowercase();
         if headers.iter().any(|(other, _)| *other == name) {
-            node.fail_bare("this header stands twice, in different case; remove one");
+            node.fail_bare("this header is duplicated, in different case; remove one");
         }
         headers.extend(read_value(&node).map(|pattern| (name, pattern)));
     }

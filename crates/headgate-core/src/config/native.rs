@@ -66,11 +66,11 @@ pub(super) fn read(
         return None;
     };
     if transport == Transport::Streams {
-        native.fail_bare("only headgate-higress.wasm takes this");
+        native.fail_bare("only headgate-higress.wasm supports this");
         return None;
     }
     if let Some(node) = redis.and_then(|node| node.get("cluster")) {
-        node.fail("leads nowhere beside redis.native; leave it out");
+        node.fail("has no effect with redis.native; leave it out");
     }
     let fields = native.fields(&NATIVE)?;
     let service = fields
@@ -99,7 +99,7 @@ fn cluster(node: &Node) -> Option<String> {
     let text = node.short_text(EXPECTED)?;
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"?&=#\"'".contains(&byte);
     if !text.bytes().all(plain) {
-        node.fail("not a service; letters, digits and . - _ : | are");
+        node.fail("not a service; use letters, digits and . - _ : |");
         return None;
     }
     if text.contains('|') {
@@ -120,7 +120,7 @@ fn cluster(node: &Node) -> Option<String> {
 fn password<'a>(node: &Node<'a>) -> Option<&'a str> {
     if !node.value().is_object() {
         node.fail_bare(
-            "a password does not stand in a configuration; write {env: NAME}, a variable of the gateway",
+            "a password must not be in a configuration; write {env: NAME}, a variable of the gateway",
         );
         return None;
     }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_and_its_credentials_are_what_the_host_is_told() {
+    fn a_service_and_its_credentials_are_passed_to_the_host() {
         let plain = native(
             Transport::Native,
             json!({"native": {"service": "redis.dns:6379"}}),
@@ -257,7 +257,7 @@ mod tests {
             ),
             (
                 native_of(json!({"service": "a:1", "password": "hunter2"})),
-                "redis.native.password: a password does not stand in a configuration",
+                "redis.native.password: a password must not be in a configuration",
             ),
             (
                 native_of(json!({"service": "a:1", "password": {}})),
@@ -265,7 +265,7 @@ mod tests {
             ),
             (
                 json!({"cluster": "c", "native": {"service": "a:1"}}),
-                "redis.cluster: \"c\": leads nowhere beside redis.native",
+                "redis.cluster: \"c\": has no effect with redis.native",
             ),
         ] {
             let error = native(Transport::Native, redis.clone()).unwrap_err();

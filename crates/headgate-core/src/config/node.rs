@@ -265,7 +265,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The only field of `names` that is present, or an error if there is none or more than one.
+    /// The only field of `names` that is present. None or several of them are an error.
     pub fn exactly_one(&self, names: &[&'static str]) -> Option<(&'static str, Node<'a>)> {
         let mut written = names.iter().filter_map(|name| Some((*name, self.get(name)?)));
         match (written.next(), written.next()) {

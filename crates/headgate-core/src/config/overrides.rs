@@ -77,7 +77,9 @@ pub(super) fn read(node: Option<&Node>, of: &OverrideContext, context: &LimitCon
     }
     if period.is_none() && of.quota.is_some() && list.contains(&Override::Redis) {
         if let Some(node) = items.iter().find_map(|item| item.get("from")) {
-            node.fail("has no period: the limit is unlimited, and so is every override; give one a rate");
+            node.fail(
+                "has no period: the limit is unlimited, and so is every override; give one of them a rate",
+            );
         }
     }
     list
@@ -109,10 +111,10 @@ fn read_override(node: &Node, of: &OverrideContext, context: &LimitContext) -> O
             from.choice(&FROM)?;
             fields.refuse(
                 &["value", "hash", "rate"],
-                "has no use here: a live override stands in Redis",
+                "cannot be used here: a live override is stored in Redis",
             );
             if !of.has_client {
-                from.fail("a live override is kept by client; add client to key");
+                from.fail("a live override belongs to one client; add client to key");
             }
             if context.store == Store::Local {
                 from.fail("needs store: redis; with store: local there is no Redis to read it from");
@@ -120,7 +122,10 @@ fn read_override(node: &Node, of: &OverrideContext, context: &LimitContext) -> O
             Some(Override::Redis)
         }
         ("cidr", cidr) => {
-            fields.refuse(&["value", "hash"], "has no use here: cidr says who is meant");
+            fields.refuse(
+                &["value", "hash"],
+                "cannot be used here: cidr already selects the clients",
+            );
             let quota = read_quota(&fields, context);
             let net = read_cidr(&cidr)?;
             Some(Override::Cidr { net, quota: quota? })

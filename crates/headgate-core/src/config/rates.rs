@@ -15,7 +15,7 @@ impl<'a> Rates<'a> {
         let mut rates = Vec::new();
         for (name, node) in node.and_then(|node| node.entries()).unwrap_or_default() {
             if name == "unlimited" {
-                node.fail_bare("is a rate already; choose another name");
+                node.fail_bare("is already the name of a rate; choose another name");
             } else if !is_name(name) {
                 node.fail_bare(NAME_REMEDY);
             }

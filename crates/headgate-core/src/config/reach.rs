@@ -30,7 +30,7 @@ pub(super) fn check(node: &Node, limits: &[Limit], exempt: &[Match], sources: &[
                 || (!target.matches.is_empty() && covers(&limit.matches, &target.matches));
             if let (true, Some(node)) = (in_vain, node.get("replaces")) {
                 node.fail(&format!(
-                    "{} can never hold: wherever it would, this one does; remove it, or narrow this limit's match",
+                    "{} can never apply: this limit replaces it wherever it matches; remove it, or narrow this limit's match",
                     target.name
                 ));
             }

@@ -13,7 +13,7 @@ pub(super) fn read(fields: &Fields, own: usize, names: &BTreeMap<String, usize>)
         };
         match names.get(name).copied() {
             Some(index) if index == own => node.fail("circular: a limit cannot replace itself; remove it"),
-            Some(index) if list.contains(&index) => node.fail("stands twice; remove one"),
+            Some(index) if list.contains(&index) => node.fail("is duplicated; remove one"),
             Some(index) => list.push(index),
             None => {
                 let known: Vec<&str> = names.keys().map(String::as_str).collect();

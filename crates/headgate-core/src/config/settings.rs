@@ -266,7 +266,7 @@ fn header_families(node: &Node) -> Option<(bool, bool)> {
         };
         let family = if is_ietf { &mut ietf } else { &mut x_ratelimit };
         if std::mem::replace(family, true) {
-            item.fail("stands twice; remove one");
+            item.fail("is duplicated; remove one");
         }
     }
     Some((x_ratelimit, ietf))
@@ -336,12 +336,12 @@ pub(super) fn metrics(node: Option<Node>, known: &[Source]) -> MetricsSettings {
 
 fn named_client(node: &Node, known: &[Source]) -> Option<NamedClient> {
     let fields = node.fields(&NAMED_CLIENT)?;
-    let name_node = fields.required("name", "write what its series is called");
+    let name_node = fields.required("name", "write the name of its series");
     let name = name_node.as_ref().and_then(|node| node.name());
     if let (Some(node), Some(OTHER)) = (&name_node, name) {
-        node.fail("is what everyone else is called; choose another name");
+        node.fail("is the name for all other clients; choose another name");
     }
-    let source = fields.required("source", "write one of identify's names");
+    let source = fields.required("source", "write the name of a source of identify");
     let source = source.and_then(|node| sources::known(&node, known));
     let value: NamedClientValue = sources::client_value(&fields, source)?;
     Some(NamedClient {
@@ -371,7 +371,7 @@ pub(super) fn filter_state(node: Option<Node>) -> FilterState {
             continue;
         };
         if names.contains(&name) {
-            item.fail("stands twice; remove one");
+            item.fail("is duplicated; remove one");
         }
         names.push(name);
     }

@@ -74,7 +74,9 @@ pub(super) fn read(node: Option<Node>) -> Vec<Source> {
         return Vec::new();
     };
     if items.is_empty() {
-        node.fail("names no source; leave it out for [{header: x-api-key}, {address: {}}]");
+        node.fail(
+            "an empty list identifies no client; leave it out for [{header: x-api-key}, {address: {}}]",
+        );
     }
     let mut unnamed_kinds: Vec<&str> = Vec::new();
     let mut sources: Vec<Source> = Vec::new();
@@ -123,7 +125,7 @@ fn source(name: &str, kind: SourceKind, plain: bool) -> Source {
 }
 
 /// A placeholder for an invalid kind; never part of a policy.
-fn stand_in() -> SourceKind {
+fn placeholder() -> SourceKind {
     SourceKind::Header(String::new())
 }
 
@@ -140,7 +142,7 @@ fn read_source(node: &Node, is_part: bool) -> Option<Read> {
     let Some((kind_name, kind_node)) = fields.exactly_one(&KINDS) else {
         let name = fields.get("name").and_then(|node| node.name())?;
         return Some(Read {
-            source: source(name, stand_in(), false),
+            source: source(name, placeholder(), false),
             kind: "",
             named: true,
         });
@@ -155,7 +157,10 @@ fn read_source(node: &Node, is_part: bool) -> Option<Read> {
         .unwrap_or(false);
     let kind = read_kind(kind_name, &kind_node, is_plain, is_part);
     if kind_name == "all" || kind_name == ADDRESS {
-        fields.refuse(&["extract"], "has no use here: only text can be extracted from");
+        fields.refuse(
+            &["extract"],
+            "cannot be used here: an address has no text to extract from",
+        );
     }
     let extract = fields.get("extract").and_then(|node| read_extract(&node));
     let name_node = fields.get("name");
@@ -164,12 +169,12 @@ fn read_source(node: &Node, is_part: bool) -> Option<Read> {
         None => default_name(kind_name, kind.as_ref()),
     };
     if !is_name(&name) {
-        node.fail("no name can be made of this header; give the source one");
+        node.fail("this header gives no valid name for the source; give the source a name");
     }
     Some(Read {
         source: Source {
             name,
-            kind: kind.unwrap_or_else(stand_in),
+            kind: kind.unwrap_or_else(placeholder),
             extract,
             plain: is_plain || kind_name == ADDRESS,
         },
@@ -247,7 +252,7 @@ fn read_parts(node: &Node, is_plain: bool) -> Option<SourceKind> {
         };
         source.plain |= is_plain;
         if parts.contains(&source) {
-            item.fail("stands twice; remove one");
+            item.fail("is duplicated; remove one");
         }
         parts.push(source);
     }

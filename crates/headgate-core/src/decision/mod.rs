@@ -8,15 +8,19 @@ use crate::model::{OnNoClient, Policy};
 /// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
+    /// Counted, and within all enforced limits.
     Allowed,
+    /// Refused because an enforced limit is exhausted.
     Denied,
     /// Admitted although it could not be counted.
     FailedOpen,
     /// Refused because it could not be counted.
     FailedClosed,
+    /// Matched by `exempt`: neither limited nor counted.
     Exempt,
     /// No source identifies the caller; refused if `on_no_client` is `deny`.
     NoClient {
+        /// Whether the request is refused.
         refused: bool,
     },
     /// Refused because a source has several values, by `on_ambiguous_client`.
@@ -41,8 +45,11 @@ impl Outcome {
 /// Where the counters of a request were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountedBy {
+    /// In Redis.
     Redis,
+    /// In the memory of this Envoy.
     Local,
+    /// In the verdict cache: an earlier denial still applies.
     Cache,
     /// By permits that this worker took in advance.
     Lease,
@@ -67,6 +74,7 @@ pub struct Figures {
     pub limit: usize,
     /// N, or the bucket's capacity for gcra, in requests.
     pub quota: u64,
+    /// What is left after this request, in requests (or units of cost).
     pub remaining: u64,
     /// Time until the whole quota is available again, in ms.
     pub reset_ms: u64,
@@ -79,6 +87,7 @@ pub struct Figures {
 /// The decision, and all figures that are reported about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
+    /// The outcome.
     pub outcome: Outcome,
     /// `None`: not counted.
     pub by: Option<CountedBy>,
@@ -101,9 +110,11 @@ pub struct Decision {
 /// The result of one counter of the request.
 #[derive(Debug, Clone, Copy)]
 pub struct CounterResult<'a> {
+    /// The charge at the counter.
     pub charge: &'a Charge,
     /// `None`: it could not be counted.
     pub verdict: Option<Verdict>,
+    /// Where the counter was read.
     pub by: CountedBy,
 }
 
@@ -124,8 +135,8 @@ impl Decision {
         }
     }
 
-    /// The decision on a request that no source identifies, if a limit keys by client; `counted`: whether other limits
-    /// apply. `None`: the other limits decide.
+    /// The decision on a request that no source identifies, if the key of a limit has the client; `counted`: whether
+    /// other limits apply. `None`: the other limits decide.
     pub fn no_client(policy: &Policy, why: NoClient, counted: bool) -> Option<Decision> {
         let outcome = match (why, policy.on_no_client) {
             (NoClient::Ambiguous, _) => Outcome::AmbiguousClient,

@@ -66,7 +66,7 @@ const HIDDEN: fn(&mut Limit) = |limit| limit.expose = false;
 const DENY: fn(&mut Limit) = |limit| limit.on_error = OnError::Deny;
 
 #[test]
-fn the_limit_that_lets_the_fewest_calls_pass_is_shown() {
+fn the_limit_that_admits_the_fewest_calls_is_shown() {
     let decision = decide(&[
         (AS_IS, true, left(999, 1_000, 9)),
         (AS_IS, true, left(995_000, 1_000_000, 1)),
@@ -85,7 +85,7 @@ fn the_limit_that_lets_the_fewest_calls_pass_is_shown() {
 
 #[test]
 fn further_calls_are_what_is_left_by_what_such_a_call_costs() {
-    let limits = [limit("cheap"), limit("dear"), limit("later"), limit("free")];
+    let limits = [limit("cheap"), limit("costly"), limit("later"), limit("free")];
     let costing = |index: usize, cost: u64, charged_on_response: bool| Charge {
         cost,
         charged_on_response,
@@ -101,11 +101,14 @@ fn further_calls_are_what_is_left_by_what_such_a_call_costs() {
             .shown
             .map(|shown| shown.limit)
     };
-    let (cheap, dear) = (costing(0, 1, false), costing(1, 30, false));
+    let (cheap, costly) = (costing(0, 1, false), costing(1, 30, false));
     let (later, free) = (costing(2, 30, true), costing(3, 0, false));
-    let both = [(cheap.clone(), left(5, 10, 9)), (dear.clone(), left(100, 900, 9))];
+    let both = [
+        (cheap.clone(), left(5, 10, 9)),
+        (costly.clone(), left(100, 900, 9)),
+    ];
     assert_eq!(shown(&both), Some(1), "3 calls of 30 are fewer than 5 of 1");
-    let rounded = [(cheap.clone(), left(3, 10, 9)), (dear, left(119, 900, 8))];
+    let rounded = [(cheap.clone(), left(3, 10, 9)), (costly, left(119, 900, 8))];
     assert_eq!(
         shown(&rounded),
         Some(0),
@@ -122,7 +125,7 @@ fn further_calls_are_what_is_left_by_what_such_a_call_costs() {
 }
 
 #[test]
-fn a_call_that_no_quota_lets_pass_can_never_pass() {
+fn a_call_above_every_quota_can_never_pass() {
     let never = |limit: u64, cost: u64, by: CountedBy| {
         let charge = Charge {
             cost,

@@ -36,7 +36,7 @@ fn policy(limits: Vec<Limit>) -> Policy {
 }
 
 #[test]
-fn figures_read_as_the_contract_says() {
+fn quotas_are_written_as_in_the_contract() {
     let policy = policy(vec![limit("a"), limit("b")]);
     let decision = decide(&[(AS_IS, true, left(5, 10, 1_001)), (AS_IS, true, left(9, 10, 0))]);
     let headers = headers::quota(&policy.response, &policy.limits, &decision, 1_000_999);

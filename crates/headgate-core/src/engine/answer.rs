@@ -17,17 +17,17 @@ use crate::telemetry::denials::{trace_id, DenialLine};
 /// How a decided request continues.
 #[derive(Debug)]
 pub enum Answer {
-    /// It goes on to the upstream.
+    /// It continues to the upstream.
     Pass(Admitted),
     /// It is answered by the filter.
     Reply(Reply),
 }
 
-/// An admitted request: the headers for its response, and what is still to be charged. Pass it back once: to
-/// [`Engine::on_response`] or, where no response comes, to [`Engine::on_gone`].
+/// What is left to do for an admitted request: the headers for its response, and the costs that are still to be
+/// charged. Pass it back once: to [`Engine::on_response`] or, if no response comes, to [`Engine::on_gone`].
 #[derive(Debug, Default)]
 pub struct Admitted {
-    /// For the response.
+    /// Quota headers for the response.
     pub(super) figures: Vec<Header>,
     /// Groups with limits that are charged on the response.
     pub(super) response_groups: Vec<Group>,
@@ -35,7 +35,7 @@ pub struct Admitted {
 }
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// Edits the request by its decision.
+    /// Applies the decision to the request.
     pub(super) fn answer(&mut self, now: Now, decided: Decided, request: &mut dyn Exchange) -> Answer {
         let Decided {
             caller,
@@ -86,7 +86,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             }
             filter_state::write_cost(request, SHOWN_COST, shown.cost, is_earlier);
             for figure in &figures {
-                // The first instance has taken away what was there.
+                // The first instance has removed the previous headers.
                 match is_earlier {
                     true => request.set_header(figure),
                     false => request.add_header(figure),
@@ -105,9 +105,9 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         })
     }
 
-    /// Reports a decision to operators. `groups`: what was counted. `retry_after`: in seconds, as in the caller's
-    /// header. Asks the host only for what it needs: most denials come from memory, and a host call would dominate
-    /// their cost.
+    /// Reports a decision to operators. `groups`: the groups that were counted. `retry_after`: in seconds, as in the
+    /// response header. It makes as few host calls as possible: most denials come from memory, and a host call would be
+    /// the largest part of their cost.
     fn report(
         &mut self,
         unix_ms: u64,
@@ -162,7 +162,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 }
 
-/// The figures that earlier instances show to the caller.
+/// The quota headers that earlier instances have set.
 fn shown_earlier(request: &dyn Exchange) -> Shown {
     Shown {
         headers: instances::shown(request),

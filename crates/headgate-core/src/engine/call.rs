@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub struct Now {
     /// For waits, caches and timeouts.
     pub monotonic: Instant,
-    /// The wall clock, since the Unix epoch: for local windows and for headers.
+    /// The wall clock, as the time since the Unix epoch. For local windows and for headers.
     pub unix: Duration,
 }
 
@@ -27,11 +27,16 @@ impl Now {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(super) u64);
 
-/// What a call to Redis is for. A reply changes nothing if no request waits for it any more.
+/// The purpose of a call to Redis. A reply is ignored if no request waits for it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallId {
     /// One of the calls of a request: there is one for each hash tag.
-    Request { id: RequestId, part: u16 },
+    Request {
+        /// The request.
+        id: RequestId,
+        /// The index of its group. Calls that a split adds have higher numbers.
+        part: u16,
+    },
     /// A lease request: takes permits in advance.
     Lease(u64),
     /// A charge on the response, or a refund: its reply is ignored.

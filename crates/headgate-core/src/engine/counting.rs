@@ -1,4 +1,5 @@
-//! The calls of a request: all are sent at once, retried if Redis asks for it, and then answered or timed out.
+//! The calls of a request. They are sent at the same time, retried if Redis asks for it, and end with a reply or a
+//! timeout.
 
 use super::answer::Answer;
 use super::event::Event;
@@ -13,13 +14,17 @@ use crate::redis::{Call, CallError, Completed, RedisCall};
 use crate::results::{group_result, GroupError, GroupResult};
 use crate::script::{self, Mode};
 use crate::stall::Blame;
+use crate::telemetry::failures::answer_label;
 use std::time::{Duration, Instant};
 
-/// The delay of a retry. A call is retried if Envoy does not know Redis yet, or if its slot is being moved to another
-/// node.
+/// The delay of a retry. A call is retried if Envoy has not discovered the Redis nodes yet, or if the call's slot is
+/// being moved to another node.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// A call of a request that is to be sent again.
+/// How often Redis's clock is compared with Envoy's.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// A request's call that will be sent again.
 pub(super) struct RetryCall {
     at: Instant,
     id: RequestId,
@@ -150,8 +155,9 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         });
     }
 
-    /// Retries a call after TRYAGAIN: its slot is being moved, and its keys are not all on one node. In the second half
-    /// of the timeout it sends one call for each key instead. `false`: no retry; the reply is the result.
+    /// Retries a call after TRYAGAIN, which means that its slot is being moved and its keys are not all on one node. In
+    /// the second half of the timeout, sends one call for each key instead. `false`: there is no retry, and the reply
+    /// is the result.
     fn try_again(&mut self, now: Now, id: RequestId, part: u16, call: Call) -> bool {
         let at = now.monotonic;
         let Some(waiting) = self.requests.get(id) else {
@@ -189,17 +195,17 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// When the next call is to be sent again.
+    /// When the next retry is due.
     pub(super) fn next_retry(&self) -> Option<Instant> {
         self.retries.front().map(|retry| retry.at)
     }
 
-    /// Sends a call of a pending request.
+    /// Sends a call of a pending request again, if its deadline has not passed.
     fn send_again(&mut self, now: Now, id: RequestId, part: u16, call: Call) {
         let Some(deadline) = self.requests.get(id).map(|waiting| waiting.deadline) else {
             return;
         };
-        // No reply could come in time, and the call might be charged.
+        // A reply would come too late, and the call might be charged.
         if deadline <= now.monotonic {
             return;
         }
@@ -246,6 +252,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let micros = now.monotonic.duration_since(since).as_micros() as u64;
         self.events.note(Event::Waited { micros });
         self.note_calls(&results);
+        self.note_clock(now, micros, &groups, &results);
         let decision = self.decide(now, &groups, &results);
         if decision.outcome == Outcome::Denied {
             self.remember(since, &groups, &results);
@@ -262,8 +269,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.requests.decide(id, decided);
     }
 
-    /// Refunds what a refused request was charged in groups that admitted it, by one call for each group. No request
-    /// waits for these calls: a lost one over-counts and never under-counts.
+    /// Refunds a refused request in the groups that admitted and charged it, with one call for each group. No request
+    /// waits for these calls. If one is lost, too much is counted, never too little.
     fn give_back(&mut self, now: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             match result {
@@ -275,6 +282,24 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
+    /// Notes Redis's clock for metrics, now and then. `waited_us`: how long the call took.
+    fn note_clock(&mut self, now: Now, waited_us: u64, groups: &[Group], results: &[Option<GroupResult>]) {
+        if !self.events.metrics || self.clock_due.is_some_and(|due| now.monotonic < due) {
+            return;
+        }
+        let ours = now.unix_ms().saturating_sub(waited_us / 2_000);
+        let clock = groups.iter().zip(results).find_map(|(group, result)| {
+            let reply = result.as_ref()?.as_ref().ok()?;
+            reply.clock_ms(group, ours)
+        });
+        if let Some(clock) = clock {
+            self.clock_due = Some(now.monotonic + CLOCK_EVERY);
+            self.events.note(Event::Clock {
+                ahead_ms: clock as i64 - ours as i64,
+            });
+        }
+    }
+
     /// Notes the outcomes of calls for metrics.
     pub(super) fn note_calls(&mut self, results: &[Option<GroupResult>]) {
         for result in results.iter().flatten() {
@@ -283,14 +308,14 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 
     pub(super) fn note_call(&mut self, result: &GroupResult) {
-        let outcome = match result {
-            Ok(_) => "ok",
-            Err(error) => error.as_str(),
+        let (outcome, answer) = match result {
+            Ok(_) => ("ok", None),
+            Err(error) => (error.as_str(), answer_label(error)),
         };
-        self.events.note(Event::Called { outcome });
+        self.events.note(Event::Called { outcome, answer });
     }
 
-    /// Applies the decision to a request that has waited; `None`: it has no decision, or no longer.
+    /// Applies the decision to a request that has waited. `None`: the request has no decision (any more).
     pub fn carry_out(&mut self, now: Now, id: RequestId, request: &mut dyn Exchange) -> Option<Answer> {
         let decided = self.requests.take_decided(id)?;
         Some(self.answer(now, decided, request))

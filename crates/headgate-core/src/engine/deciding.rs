@@ -1,6 +1,6 @@
-//! From the results of Redis, the local store and the verdict cache to the decision on a request.
+//! Makes the decision on a request from the results of Redis, the local store and the verdict cache.
 //!
-//! Counting locally after a failure happens here, when the decision asks for it.
+//! After a failure, also counts locally if `on_error` requires it.
 
 use super::event::{Event, Events};
 use super::local::Local;
@@ -40,7 +40,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         Some(Decision::from_counted(&self.policy.limits, known))
     }
 
-    /// Caches denials for the next equal calls; `sent`: when this call was sent, or earlier.
+    /// Caches denials, so that equal calls are denied from memory. `sent`: the time at which this call was sent, or an
+    /// earlier time.
     pub(super) fn remember(&mut self, sent: Instant, groups: &[Group], results: &[Option<GroupResult>]) {
         for (group, result) in groups.iter().zip(results) {
             let Some(Ok(reply)) = result else { continue };
@@ -50,8 +51,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Decides from the results of Redis. For groups without one, applies `on_error`, and counts locally if that says
-    /// so.
+    /// Decides from the results of Redis. For groups without a reply, applies `on_error`, which may require counting
+    /// locally.
     pub(super) fn decide(&mut self, now: Now, groups: &[Group], results: &[Option<GroupResult>]) -> Decision {
         let error = results.iter().flatten().find_map(|result| result.as_ref().err());
         let failure = error.map(|error| (FailureKind::of(error), error as &dyn Display));
@@ -91,7 +92,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.decide_by(now, groups, &[], &locally)
     }
 
-    /// Decides from all results. A refused request is refunded by the local counters that admitted it.
+    /// Decides from all results. If the request is refused, the local counters that admitted it are refunded.
     fn decide_by(
         &mut self,
         now: Now,
@@ -120,7 +121,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Logs that requests are not counted, with the reason, and that counting has recovered.
+    /// Logs that requests are not counted, with the reason, and later that they are counted again.
     fn log_failure(&mut self, now: Instant, who: &str, failure: Option<(FailureKind, &dyn Display)>) {
         let kind = failure.map(|(kind, _)| kind);
         match (self.failures.note(now, kind), failure) {

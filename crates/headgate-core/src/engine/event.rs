@@ -1,4 +1,4 @@
-//! What the engine reports to operators, as events: it keeps no metrics and writes no log.
+//! The events that the engine reports to operators. The engine itself keeps no metrics and writes no log.
 
 use crate::decision::{CountedBy, Outcome};
 use crate::lease::LeaseEvent;
@@ -9,39 +9,55 @@ use std::collections::VecDeque;
 /// The endpoint of a request whose route has no name.
 pub const OTHER_ENDPOINT: &str = "other";
 
-/// Something that is counted by metrics or logged.
+/// An event that becomes a metric or a log line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A request was decided.
     Decided {
+        /// The outcome.
         outcome: Outcome,
+        /// Where its counters were read; `None`: not counted.
         by: Option<CountedBy>,
     },
-    /// A limit gave its verdict on a request; `None`: it could not be counted.
+    /// A limit gave its verdict on a request. `verdict` is `None` if the request could not be counted.
     Counted {
         /// Index into the policy's limits.
         limit: usize,
-        /// `false`: in shadow for this client.
+        /// `false`: the limit is in shadow mode for this client.
         enforced: bool,
+        /// The verdict; `None`: it could not be counted.
         verdict: Option<Verdict>,
+        /// Where the counter was read.
         by: CountedBy,
     },
     /// How long a request waited for its counts, in µs.
     Waited {
+        /// The time, in µs.
         micros: u64,
     },
-    /// A call ended; `outcome`: its label in metrics.
+    /// A call ended.
     Called {
+        /// The label of its outcome in metrics.
         outcome: &'static str,
+        /// The label of the error that Redis or its proxy answered, if it was one.
+        answer: Option<&'static str>,
+    },
+    /// Redis's clock was compared with Envoy's.
+    Clock {
+        /// How far Redis's clock is ahead, in ms; negative: behind.
+        ahead_ms: i64,
     },
     /// A caller left before its request was decided.
     Abandoned,
-    /// Permits were taken in advance, or ended unspent.
+    /// Permits were taken in advance, or expired unspent.
     Lease(LeaseEvent),
     /// A limit denied a request.
     Denied {
+        /// Index into the policy's limits.
         limit: usize,
+        /// The path pattern or the route.
         endpoint: Endpoint,
+        /// The client, without any secret; `None`: not identified.
         client: Option<String>,
     },
     /// The number of costs that could not be read and count as 1.
@@ -50,19 +66,22 @@ pub enum Event {
     SplitCall,
     /// The number of local counters that were evicted before they expired.
     Evicted(u64),
+    /// A log line.
     Line(LogLine),
 }
 
 /// A log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
+    /// Its level.
     pub level: Level,
+    /// Its text, without a line end.
     pub text: String,
-    /// Every worker logs the same text, and one line for all of them is enough.
+    /// Every worker reports this text, but it is logged only once.
     pub once: bool,
 }
 
-/// Where a request was denied. Never a text from the caller.
+/// The endpoint of a denied request. It never contains text from the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// Index into the matches of the limit: the one whose path pattern matched.

@@ -7,12 +7,13 @@ use crate::identify::{Attributes, Headers};
 pub trait Exchange: Attributes {
     /// A value in the request's filter state; `None` or empty: not set.
     fn filter_state(&self, name: &str) -> Option<Vec<u8>>;
+    /// Sets a value in the request's filter state.
     fn set_filter_state(&mut self, name: &str, value: &[u8]);
-    /// Sets a request header, and replaces all of that name.
+    /// Sets a request header, and replaces all headers of that name.
     fn set_header(&mut self, header: &Header);
     /// Adds a request header that is known to be absent.
     fn add_header(&mut self, header: &Header);
-    /// Removes all request headers of that name. What was read before stays readable.
+    /// Removes all request headers of that name. Values that were read before remain valid.
     fn remove_header(&mut self, name: &str);
 }
 
@@ -22,9 +23,11 @@ pub trait Response: Headers {
     fn filter_state(&self, name: &str) -> Option<Vec<u8>>;
 }
 
-/// Changes to the headers of a response: removals come first.
+/// Changes to the headers of a response. The removals are applied first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edits {
+    /// Names of headers to remove, in lower case.
     pub remove: Vec<String>,
+    /// Headers to add.
     pub add: Vec<Header>,
 }

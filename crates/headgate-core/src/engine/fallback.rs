@@ -1,5 +1,5 @@
-//! The answer to a pending request if the engine itself is lost, as after a panic. The shell keeps it beside the
-//! request, outside of the engine.
+//! The answer to a pending request if the engine itself can no longer be used, for example after a panic. The shell
+//! stores it with the request, outside of the engine.
 
 use super::Now;
 use crate::decision::{Decision, Outcome};
@@ -8,7 +8,8 @@ use crate::model::Policy;
 use crate::protocol::Protocol;
 use crate::reply::Reply;
 
-/// How a pending request ends without the engine. Nothing can be counted then, so `on_error: local` lets it pass.
+/// How a pending request is answered without the engine. Nothing can be counted then, so with `on_error: local` the
+/// request passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fallback {
     protocol: Protocol,
@@ -16,7 +17,7 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// By the strictest `on_error` of the limits that are enforced for the request.
+    /// Uses the strictest `on_error` of the limits that are enforced for the request.
     pub(super) fn new(policy: &Policy, protocol: Protocol, groups: &[Group]) -> Fallback {
         let charges = groups.iter().flat_map(|group| &group.charges);
         let refuses = charges.filter(|charge| charge.enforced).any(|charge| {

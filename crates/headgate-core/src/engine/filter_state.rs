@@ -10,11 +10,12 @@ use crate::model::{Policy, StateName};
 use crate::reply::Reply;
 
 const DECISION: &str = StateName::Decision.as_str();
-/// Only for later instances: the cost of a call under the limit in the headers, and under the limit in filter state.
+/// The cost of the call under the limit that the headers show. For later instances only, as is `REPORTED_COST`, which
+/// is the cost under the limit in filter state.
 pub const SHOWN_COST: &str = "ratelimit_shown_cost";
 const REPORTED_COST: &str = "ratelimit_cost";
 
-/// What is written beside the decision.
+/// The values that are written in addition to the decision.
 pub struct DecisionContext<'a> {
     pub caller: &'a Caller,
     /// How long the request waited for Redis, in µs; `None`: Redis was not asked.
@@ -25,8 +26,8 @@ pub struct DecisionContext<'a> {
     pub reply: Option<&'a Reply>,
 }
 
-/// Writes the filter state that the policy asks for. What an earlier instance wrote is merged: the refusal or the
-/// tighter limit wins, shadow limits are joined, and the waits are added up.
+/// Writes the filter state that the policy selects. Values of an earlier instance are merged: the refusal or the
+/// tighter limit wins, the lists of shadow limits are joined, and the waits are added.
 pub fn write(policy: &Policy, decision: &Decision, context: &DecisionContext, request: &mut dyn Exchange) {
     let DecisionContext { caller, reply, .. } = *context;
     let earlier = caller.earlier;
@@ -43,7 +44,7 @@ pub fn write(policy: &Policy, decision: &Decision, context: &DecisionContext, re
         }
     }
     if reply.is_some() && wanted.writes(StateName::Error) {
-        // for a span's tag of that name
+        // Access logs and tracers use it for a span's tag of that name.
         request.set_filter_state(StateName::Error.as_str(), b"true");
     }
     if let Some(client) = caller
@@ -54,13 +55,14 @@ pub fn write(policy: &Policy, decision: &Decision, context: &DecisionContext, re
         request.set_filter_state(StateName::Client.as_str(), client.as_bytes());
     }
     if let Some(figures) = decision.reported.as_ref().filter(|_| wanted.writes_figures()) {
-        let standing = RemainingQuota {
+        let remaining_quota = RemainingQuota {
             remaining: figures.remaining,
             reset: headers::reset(policy.response.reset, figures.reset_ms, context.unix_ms),
             cost: figures.cost,
         };
-        let tighter =
-            earlier && reply.is_none() && earlier_quota(request).is_some_and(|it| it.tighter(&standing));
+        let tighter = earlier
+            && reply.is_none()
+            && earlier_quota(request).is_some_and(|it| it.tighter(&remaining_quota));
         if !tighter {
             let limit = policy.limits.get(figures.limit);
             if let Some(limit) = limit.filter(|_| wanted.writes(StateName::Name)) {
@@ -70,9 +72,9 @@ pub fn write(policy: &Policy, decision: &Decision, context: &DecisionContext, re
                 set_number(request, StateName::Limit.as_str(), figures.quota);
             }
             // Always both: later instances compare by them.
-            set_number(request, StateName::Remaining.as_str(), standing.remaining);
-            set_number(request, StateName::Reset.as_str(), standing.reset);
-            write_cost(request, REPORTED_COST, standing.cost, earlier);
+            set_number(request, StateName::Remaining.as_str(), remaining_quota.remaining);
+            set_number(request, StateName::Reset.as_str(), remaining_quota.reset);
+            write_cost(request, REPORTED_COST, remaining_quota.cost, earlier);
         }
     }
     let refused = reply.filter(|_| wanted.writes(StateName::RetryAfter));
@@ -103,15 +105,15 @@ pub fn write(policy: &Policy, decision: &Decision, context: &DecisionContext, re
     }
 }
 
-/// Writes the cost of a call for later instances. Nothing is written for a cost of 1: that is nearly always the case,
-/// and saves a host call.
+/// Writes the cost of a call for later instances. Nothing is written for a cost of 1, which is the usual cost: this
+/// saves a host call.
 pub fn write_cost(request: &mut dyn Exchange, name: &str, cost: u64, earlier: bool) {
     if cost > 1 || earlier {
         set_number(request, name, cost);
     }
 }
 
-/// The cost that an earlier instance wrote; 1 if it wrote none.
+/// The cost that an earlier instance wrote, or 1 if it wrote no cost.
 pub fn cost_earlier(request: &dyn Exchange, name: &str) -> u64 {
     number(request, name).unwrap_or(1)
 }

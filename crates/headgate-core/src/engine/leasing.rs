@@ -13,7 +13,7 @@ use crate::script::Mode;
 use std::time::Instant;
 
 impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
-    /// Admits a request by permits in hand: they were counted when they were taken.
+    /// Admits a request with permits that are left. They were counted when they were taken.
     pub(super) fn leased(&mut self, now: Instant, groups: &[Group]) -> Option<Decision> {
         let verdicts = self.leases.spend(now, groups)?;
         let charges = groups.iter().flat_map(|group| &group.charges);
@@ -28,7 +28,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         Some(decision)
     }
 
-    /// Notes a request that Redis is about to be asked for: its counters may be busy.
+    /// Records a request whose call is about to be sent to Redis, to find counters that are busy.
     pub(super) fn note_for_leases(&mut self, now: Instant, groups: &[Group]) {
         self.leases.note(now, groups);
         self.take_leases(now, groups);

@@ -21,7 +21,7 @@ impl<S: SharedData> Local<S> {
         }
     }
 
-    /// Counts those of the group's charges that are counted here.
+    /// Counts the charges of the group that belong to the local store.
     pub fn count(&mut self, limits: &[Limit], group: &Group, now: Now) -> Result<ScriptReply, LocalError> {
         let all = self.all;
         self.store

@@ -1,10 +1,10 @@
-//! Decides about requests, from their headers to their last charge: a state machine without I/O.
+//! Decides about requests, from the arrival of their headers to their last charge. It is a state machine without I/O.
 //!
 //! A shell passes events in and carries out what the engine returns:
 //!
-//! - A request: [`Engine::on_request`] decides, or returns that the request is pending. [`Engine::carry_out`] applies
-//!   the decision once it is ready. Then comes [`Engine::on_response`] or [`Engine::on_gone`], and [`Engine::charge`]
-//!   if that returns charges.
+//! - A request: [`Engine::on_request`] either decides at once or returns that the request is pending. For a pending
+//!   request, [`Engine::carry_out`] applies the decision once it is ready. Later the shell calls
+//!   [`Engine::on_response`] or [`Engine::on_gone`], and then [`Engine::charge`] if that call returned charges.
 //! - A caller that leaves while its request is pending: [`Engine::on_left`].
 //! - The transport: [`Engine::on_transport`].
 //! - The timer: [`Engine::on_timeout`].
@@ -12,11 +12,11 @@
 //! After each of these the shell calls [`Engine::poll_ready`], [`Engine::poll_event`] and [`Engine::poll_timeout`].
 //!
 //! Time is an argument, the random number generator is passed in at the start, and nothing here waits. While a method
-//! runs, the shell must not call into the engine again: it queues what the host reports meanwhile.
+//! runs, the shell must not call into the engine again: it queues the events that the host reports in the meantime.
 //!
-//! Layout: `plan` finds what is to be counted, `counting` sends the calls and takes their replies, `leasing` takes
-//! permits in advance, `deciding` makes decisions, `answer` and `filter_state` apply them to the request, `response` is
-//! the response phase, `pending` holds the pending requests.
+//! Layout: `plan` finds the counters of a request, `counting` sends the calls and handles their replies, `leasing`
+//! takes permits in advance, `deciding` makes decisions, `answer` and `filter_state` apply them to the request,
+//! `response` is the response phase, `pending` holds the pending requests.
 
 mod answer;
 mod call;
@@ -71,15 +71,17 @@ pub const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 /// The state of a request after [`Engine::on_request`].
 #[derive(Debug)]
 pub enum RequestStatus {
+    /// It is decided: the shell applies the answer at once.
     Decided(Answer),
-    /// It waits under this id until [`Engine::poll_ready`] returns it or [`Engine::on_left`] ends it. The shell keeps
-    /// the [`Fallback`] outside of the engine.
+    /// The request waits until [`Engine::poll_ready`] returns this id or [`Engine::on_left`] is called with it. The
+    /// shell keeps the [`Fallback`] outside of the engine.
     Pending(RequestId, Fallback),
 }
 
 /// A request whose decision is to be applied by [`Engine::carry_out`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
+    /// The id under which the request waits.
     pub id: RequestId,
     /// The number that was passed to [`Engine::on_request`].
     pub caller: u64,
@@ -99,8 +101,10 @@ pub struct Engine<T, S> {
     next_lease: u64,
     retries: VecDeque<RetryCall>,
     stall: Stall,
-    /// The timer that the shell has set on request.
+    /// The time of the timer that this engine has asked the shell to set.
     asked: Option<Instant>,
+    /// When Redis's clock is read next.
+    clock_due: Option<Instant>,
     failures: FailureLog,
     denials: Denials,
     events: Events,
@@ -132,6 +136,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
             retries: VecDeque::new(),
             stall: Stall::default(),
             asked: None,
+            clock_due: None,
             failures: FailureLog::default(),
             denials: Denials::new(&policy.instance, policy.log.denials_per_second, names),
             events: Events::new(policy.metrics.enabled),
@@ -141,15 +146,16 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Handles the headers of a request. `caller` is the shell's number of the request, which [`Engine::poll_ready`]
-    /// returns. Quota headers that the caller sent are removed in any case: only the filter may set them.
+    /// Handles the headers of a request. `caller` is the number that the shell uses for the request;
+    /// [`Engine::poll_ready`] returns it. Quota headers that the caller sent are always removed, because only the
+    /// filter may set them.
     pub fn on_request(&mut self, now: Now, caller: u64, request: &mut dyn Exchange) -> RequestStatus {
         let identity = self.planner.identify(request);
         self.on_identified(now, caller, &identity, request)
     }
 
-    /// Like [`Engine::on_request`], for a caller that is identified already: a replay reads the hashes of clients from
-    /// an access log.
+    /// Like [`Engine::on_request`], for a client that is identified already. The replay of an access log uses it,
+    /// because the log has only the hashes of clients.
     pub fn on_identified(
         &mut self,
         now: Now,
@@ -186,7 +192,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// Handles an event of the transport: `event` passes it to the transport, which adds the calls that have ended.
+    /// Handles an event of the transport. `event` is a closure that passes the event to the transport; the transport
+    /// appends the calls that have ended to the list.
     pub fn on_transport(
         &mut self,
         now: Now,
@@ -197,7 +204,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.take_notices();
     }
 
-    /// Handles the end of the timeout of [`Engine::poll_timeout`]. A call that is too early is harmless.
+    /// Call it when the time of [`Engine::poll_timeout`] has come. Calling it too early is harmless.
     pub fn on_timeout(&mut self, now: Now) {
         let at = now.monotonic;
         self.stall.ticked(self.asked.take(), at);
@@ -225,7 +232,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         let Some(at) = earliest(&next) else {
             return self.asked;
         };
-        // An overdue timer keeps its time: otherwise a stall would be missed if another event came before the tick.
+        // The time of an overdue timer is not changed: otherwise a stall would not be detected if another event came
+        // before the tick.
         if self.asked.is_none_or(|asked| at < asked && now < asked) {
             self.asked = Some(at.max(now + SHORTEST_TIMEOUT));
         }
@@ -250,7 +258,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         }
     }
 
-    /// The gauges of the transport: what it holds open.
+    /// The gauges of the transport: open streams, calls in flight and open circuit breakers.
     pub fn gauges(&self) -> Gauges {
         self.transport.gauges()
     }
@@ -265,10 +273,12 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         self.transport.in_flight()
     }
 
+    /// The transport to Redis.
     pub fn transport(&self) -> &T {
         &self.transport
     }
 
+    /// The transport to Redis, for its gauges and for tests.
     pub fn transport_mut(&mut self) -> &mut T {
         &mut self.transport
     }
@@ -284,8 +294,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
     }
 }
 
-/// Removes quota headers from the request: only the filter may set them. Only the first instance in the chain does it,
-/// as later ones read its figures here.
+/// Removes quota headers from the request, because only the filter may set them. Only the first instance in the chain
+/// removes them: later instances read the headers that it has set.
 fn remove_own(request: &mut dyn Exchange) {
     let mut names = Vec::new();
     request.each_header(&mut |name, _| {

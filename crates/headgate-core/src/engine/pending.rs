@@ -9,7 +9,7 @@ use crate::results::{GroupError, GroupResult};
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// What is known of the caller of a request.
+/// What is known about the caller of a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The shell's number of the request.
@@ -28,7 +28,7 @@ pub struct WaitingRequest {
     pub groups: Vec<Group>,
     /// For each group; `None`: not answered yet.
     pub results: Vec<Option<GroupResult>>,
-    /// The last error of calls that are to be retried, by their part. Nearly always empty.
+    /// The last error of each call that will be retried, with the number of its part. Nearly always empty.
     pub postponed: Vec<(u16, GroupError)>,
     pub since: Instant,
     pub deadline: Instant,
@@ -56,7 +56,7 @@ impl WaitingRequest {
 pub struct PendingRequests {
     next: u64,
     waiting: ByNumber<WaitingRequest>,
-    /// In the order of arrival, which is also that of the deadlines: all have the same timeout.
+    /// In the order of arrival. This is also the order of the deadlines, because all requests have the same timeout.
     deadlines: VecDeque<(Instant, RequestId)>,
     decided: ByNumber<Decided>,
     /// In the order in which the decisions were made.
@@ -75,7 +75,7 @@ impl PendingRequests {
         self.waiting.insert(id.0, waiting);
     }
 
-    /// `None`: it is no longer pending.
+    /// `None`: the request is no longer pending.
     pub fn get(&self, id: RequestId) -> Option<&WaitingRequest> {
         self.waiting.get(&id.0)
     }
@@ -97,7 +97,7 @@ impl PendingRequests {
         waiting
     }
 
-    /// Notes why a call is to be retried: that is its result if the deadline comes first.
+    /// Stores why a call will be retried. This error is its result if the deadline comes first.
     pub fn postpone(&mut self, id: RequestId, part: u16, why: GroupError) {
         if let Some(waiting) = self.waiting.get_mut(&id.0) {
             waiting.postponed.retain(|(known, _)| *known != part);
@@ -113,7 +113,7 @@ impl PendingRequests {
         }
     }
 
-    /// Splits the group of one call into one for each key. Returns the parts under which they are to be called instead;
+    /// Splits the group of one call into one group for each key. Returns the numbers of the parts to call instead;
     /// empty if there is nothing to split.
     pub fn split(&mut self, id: RequestId, part: u16) -> Vec<u16> {
         let Some(waiting) = self.waiting.get_mut(&id.0) else {
@@ -136,8 +136,8 @@ impl PendingRequests {
         parts
     }
 
-    /// Takes out a request whose deadline is over. Missing results become [`GroupError::TimedOut`], or the reason for
-    /// the retry.
+    /// Removes and returns a request whose deadline has passed. A missing result becomes [`GroupError::TimedOut`], or
+    /// the error because of which the call was to be retried.
     pub fn overdue(&mut self, now: Instant) -> Option<(RequestId, WaitingRequest)> {
         self.tidy();
         let (deadline, id) = *self.deadlines.front()?;
@@ -157,7 +157,7 @@ impl PendingRequests {
         Some((id, waiting))
     }
 
-    /// The next deadline; may be that of a request that has ended.
+    /// The next deadline. It may belong to a request that has ended.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(deadline, _)| *deadline)
     }
@@ -182,7 +182,7 @@ impl PendingRequests {
         !self.ready.is_empty()
     }
 
-    /// Takes out a decision to apply it; `None`: the caller has left.
+    /// Removes and returns a decision, so that it can be applied. `None`: the caller has left.
     pub fn take_decided(&mut self, id: RequestId) -> Option<Decided> {
         self.decided.remove(&id.0)
     }

@@ -24,7 +24,7 @@ fn reply() -> GroupResult {
 }
 
 #[test]
-fn a_request_is_whole_with_its_last_reply_whatever_their_order() {
+fn a_request_is_complete_with_its_last_reply_in_any_order() {
     let mut requests = PendingRequests::default();
     let id = requests.new_id();
     requests.insert(id, waiting(2, Instant::now()));
@@ -48,7 +48,7 @@ fn what_is_missing_at_the_deadline_timed_out_the_rest_stays() {
 }
 
 #[test]
-fn what_was_postponed_until_the_deadline_says_why() {
+fn a_call_postponed_until_the_deadline_keeps_its_error() {
     let mut requests = PendingRequests::default();
     let now = Instant::now();
     let id = requests.new_id();
@@ -66,7 +66,7 @@ fn what_was_postponed_until_the_deadline_says_why() {
 }
 
 #[test]
-fn a_caller_that_leaves_is_forgotten_and_its_id_not_reused() {
+fn a_caller_that_leaves_is_removed_and_its_id_not_reused() {
     let mut requests = PendingRequests::default();
     let first = requests.new_id();
     requests.insert(first, waiting(1, Instant::now()));

@@ -1,11 +1,11 @@
-//! From a request to the counters to charge, or to a decision if nothing is counted.
+//! Finds the counters that a request charges, or decides on the request if nothing is counted.
 
 use crate::decision::{Decision, Outcome};
 use crate::identify::{Attributes, Identity};
 use crate::limit::{Group, Plan, Planner};
 use crate::model::Policy;
 
-/// What the policy determines for a request before anything is counted.
+/// The result of applying the policy to a request, before anything is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
     /// The number of costs that could not be read and count as 1.

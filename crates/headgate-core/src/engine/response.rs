@@ -1,4 +1,4 @@
-//! The response phase: which quota headers a response gets, and what is charged for it.
+//! The response phase: decides which quota headers a response gets, and what is charged for the response.
 
 use super::answer::Admitted;
 use super::event::Event;
@@ -14,7 +14,7 @@ use crate::model::{Policy, Store, UpstreamHeaders};
 use crate::redis::RedisCall;
 use crate::script::Mode;
 
-/// Costs that are known with the response, to be charged by [`Engine::charge`].
+/// Costs that became known with the response. [`Engine::charge`] charges them.
 #[derive(Debug)]
 pub struct ResponseCharges {
     groups: Vec<Group>,
@@ -42,7 +42,7 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         (edits(&self.policy, figures, response), charges)
     }
 
-    /// Handles a request that ended without a response. The upstream may have served it, so it costs as much as a
+    /// Handles a request that ended without a response. The upstream may have served it, so it is charged like a
     /// request whose response has no cost header.
     pub fn on_gone(&self, admitted: Admitted) -> Option<ResponseCharges> {
         let Admitted {
@@ -64,8 +64,8 @@ impl<T: RedisCall<CallId>, S: SharedData + Clone> Engine<T, S> {
         })
     }
 
-    /// Charges the costs of a response, by one call for each group. No request waits for it, and it is not retried: a
-    /// lost call under-counts a request that has been served.
+    /// Charges the costs of a response, with one call for each group. No request waits for such a call, and it is not
+    /// retried. If it is lost, too little is counted for a request that has been served.
     pub fn charge(&mut self, now: Now, charges: ResponseCharges) {
         if charges.broken_costs > 0 {
             self.events.note(Event::BrokenCosts(charges.broken_costs));
@@ -141,15 +141,16 @@ fn edits(policy: &Policy, figures: Vec<Header>, response: &dyn Response) -> Edit
     }
 }
 
-/// Whether a later instance has set headers: it has merged ours into them. Call it only if the response's headers show
-/// signs of that: it costs a host call.
+/// Whether a later instance has set headers, into which it has merged ours. It needs a host call, so call it only if
+/// the response has quota headers or is a refusal.
 fn shown_later(policy: &Policy, response: &dyn Response) -> bool {
     response
         .filter_state(instances::SHOWN_BY)
         .is_some_and(|by| !by.is_empty() && by != policy.instance.as_bytes())
 }
 
-/// Removes the upstream's quota headers, or keeps them in place of ours. One header family never mixes both.
+/// Removes the upstream's quota headers, or keeps them in place of ours. The headers of one family all come from the
+/// same source.
 fn merged(upstream: UpstreamHeaders, mut figures: Vec<Header>, response: &dyn Response) -> Edits {
     let (mut x_ratelimit, mut ietf) = (false, false);
     let mut remove = Vec::new();

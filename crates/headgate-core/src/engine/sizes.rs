@@ -1,10 +1,11 @@
-//! The sizes of an engine's tables, for tests: all must be bounded, and most must be 0 when nothing happens.
+//! The sizes of an engine's tables, for tests. All must be bounded, and most must be 0 when there are no requests.
 
 use super::{CallId, Engine};
 use crate::local::SharedData;
 use crate::redis::RedisCall;
 
-/// What an engine holds in memory. All but `denials` are 0 some seconds after the last request.
+/// The number of entries that an engine keeps in memory. All except `denials` are 0 a few seconds after the last
+/// request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// Pending requests.

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 /// The values of a header, a cookie or a query parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup<'a> {
+    /// There is no value.
     Absent,
+    /// The single value.
     One(Cow<'a, [u8]>),
     /// The name is duplicated: all values, in order. None of them is the single value.
     Several(Vec<Cow<'a, [u8]>>),

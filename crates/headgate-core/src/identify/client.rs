@@ -15,6 +15,7 @@ pub struct Client {
     pub source: String,
     /// Its index in the policy's `identify`.
     pub index: usize,
+    /// The value, without any secret.
     pub value: ClientValue,
 }
 
@@ -23,6 +24,7 @@ pub struct Client {
 pub enum ClientValue {
     /// Not a secret: escaped as in a Redis key ([`push_part`]).
     Plain(String),
+    /// A secret: its hash.
     Digest(Digest),
     /// The address, cut to the source's prefix.
     Address(IpNet),
@@ -31,6 +33,7 @@ pub enum ClientValue {
 /// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
+    /// The client that a source identifies.
     Client(Client),
     /// No source yields a value.
     Unknown,

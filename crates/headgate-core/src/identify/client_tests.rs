@@ -144,7 +144,7 @@ fn extract_takes_the_group_of_the_whole_value() {
 }
 
 #[test]
-fn a_composite_needs_every_part_and_keeps_them_apart() {
+fn a_composite_needs_every_part_and_separates_them() {
     let pair = source(SourceKind::All(vec![header("x-tenant"), header("x-user")]));
     let who = |tenant, user| shown(&pair, &request(&[("x-tenant", tenant), ("x-user", user)]));
     assert_eq!(who("acme", "alice"), Some("s:acme%2Calice".into()));
@@ -170,7 +170,7 @@ fn a_composite_needs_every_part_and_keeps_them_apart() {
 }
 
 #[test]
-fn a_composite_may_hold_an_address() {
+fn a_composite_may_contain_an_address() {
     let pair = source(SourceKind::All(vec![header("x-tenant"), address(32, 64)]));
     let by_ipv6 = FakeRequest::new("2001:db8::1", &[("x-tenant", "acme")]);
     assert_eq!(
@@ -343,7 +343,7 @@ fn what_an_operator_wrote_is_found_again() {
 }
 
 #[test]
-fn an_address_stands_for_itself_only_as_wide_as_it_was_written() {
+fn an_address_matches_only_with_its_configured_prefix() {
     let hasher = Hasher::new(None);
     let wide = |source: &Source, value| source.client_value(value, &hasher);
     assert_eq!(

@@ -8,6 +8,11 @@ use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
+/// What [`Hasher::key_fingerprint`] hashes.
+const FINGERPRINT_OF: &[u8] = b"headgate: fingerprint of the hash key";
+/// The bits of a fingerprint. Two keys have the same one with a probability of 1 in 4,096.
+const FINGERPRINT_BITS: u32 = 12;
+
 /// 128 bits of a secret's HMAC-SHA-256 (SHA-256 without a key); shown as 32 lower-case hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 16]);
@@ -86,6 +91,19 @@ impl Hasher {
         self.keyed.is_some()
     }
 
+    /// A number that is the same for the same key, so that Envoys with different keys are found: 0 without a key,
+    /// otherwise from 1 to 4,096.
+    ///
+    /// It is shown in metrics, so it must not help to guess the key. It has only 12 bits: of a list of guesses, one in
+    /// 4,096 fits by chance, so a list of ten thousand common passwords confirms none of them, and a random key of 128
+    /// bits keeps 116 unknown ones. More bits would make two different keys look alike more rarely, and confirm a guess.
+    pub fn key_fingerprint(&self) -> u64 {
+        match self.is_keyed() {
+            true => (self.work_out(FINGERPRINT_OF).draw() >> (64 - FINGERPRINT_BITS)) + 1,
+            false => 0,
+        }
+    }
+
     /// The first 128 bits of the value's HMAC-SHA-256, or of its SHA-256 without a key.
     pub fn digest(&self, value: &[u8]) -> Digest {
         match &self.known {
@@ -150,6 +168,19 @@ mod tests {
         ] {
             assert_eq!(wrong.parse::<Digest>(), Err(DigestError), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_key_has_one_fingerprint_and_few_bits_of_it() {
+        let of = |key: &[u8]| Hasher::new(Some(key)).key_fingerprint();
+        assert_eq!(Hasher::new(None).key_fingerprint(), 0);
+        assert_eq!(of(b""), 0);
+        assert_eq!(of(b"k"), of(b"k"));
+        // HMAC-SHA-256 of the text above with this key begins with 11a.
+        assert_eq!(of(b"k"), 0x11a + 1);
+        let all: std::collections::BTreeSet<u64> = (0..20_000_u32).map(|n| of(&n.to_be_bytes())).collect();
+        assert!(all.iter().all(|one| (1..=4_096).contains(one)));
+        assert!(all.len() > 4_000, "{} of 4,096", all.len());
     }
 
     #[test]

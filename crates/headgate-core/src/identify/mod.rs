@@ -32,6 +32,7 @@ pub struct Source {
     /// Unique. The default is the kind; for headers, the header's name with `_` for `-`. Only an address source may be
     /// called `address`.
     pub name: String,
+    /// What it reads.
     pub kind: SourceKind,
     /// A regex with one group that matches the whole value; the trimmed group is the value. Never on an address.
     pub extract: Option<Extract>,
@@ -44,11 +45,15 @@ pub struct Source {
 pub enum SourceKind {
     /// Lower case.
     Header(String),
+    /// The cookie of this name.
     Cookie(String),
+    /// The query parameter of this name.
     Query(String),
     /// The path within the request's dynamic metadata, the filter's name first.
     Metadata(Vec<String>),
+    /// A field of the caller's certificate.
     Tls(TlsField),
+    /// The trusted address of the caller, cut to these prefixes.
     Address {
         /// In bits, 0 to 32.
         ipv4_prefix: u8,
@@ -63,7 +68,10 @@ pub enum SourceKind {
 /// The certificate field that identifies the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsField {
+    /// The first URI in the subject alternative name.
     UriSan,
+    /// The first DNS name in the subject alternative name.
     DnsSan,
+    /// The subject.
     Subject,
 }

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_of_other_encodings_is_trimmed_as_well() {
+    fn white_space_of_other_encodings_is_trimmed_too() {
         for spelling in [
             &b"K\xa0"[..],
             b"\x85K",

@@ -39,7 +39,7 @@ pub(super) struct Account {
     /// The size of the last lease, in requests; 0: no recent lease.
     last: u64,
     /// The last verdict from Redis, and when the call was sent.
-    standing: Option<(Instant, Verdict)>,
+    last_verdict: Option<(Instant, Verdict)>,
     /// Requests since then.
     calls: u64,
     since: Instant,
@@ -57,7 +57,7 @@ impl Account {
             cost,
             batches: VecDeque::new(),
             last: 0,
-            standing: None,
+            last_verdict: None,
             calls: 0,
             since: now,
             taking: false,
@@ -90,15 +90,15 @@ impl Account {
             self.batches.pop_front();
         }
         self.calls += 1;
-        let (asked, standing) = self.standing?;
+        let (asked, verdict) = self.last_verdict?;
         let reset =
-            Duration::from_millis(standing.reset_ms).saturating_sub(now.saturating_duration_since(asked));
+            Duration::from_millis(verdict.reset_ms).saturating_sub(now.saturating_duration_since(asked));
         Some(Verdict {
-            remaining: standing
+            remaining: verdict
                 .remaining
                 .saturating_add(self.in_hand().saturating_mul(self.cost)),
             reset_ms: reset.as_millis() as u64,
-            ..standing
+            ..verdict
         })
     }
 
@@ -140,13 +140,13 @@ impl Account {
         sent: Instant,
         until: Instant,
         calls: u64,
-        standing: &Verdict,
+        verdict: &Verdict,
         events: &mut Vec<LeaseEvent>,
     ) {
         self.taking = false;
         self.last = calls;
-        self.standing = Some((sent, *standing));
-        self.left = Some((standing.remaining, until));
+        self.last_verdict = Some((sent, *verdict));
+        self.left = Some((verdict.remaining, until));
         self.batches.push_back(Batch { calls, until });
         events.push(LeaseEvent::Taken {
             limit: self.limit,
@@ -155,12 +155,12 @@ impl Account {
     }
 
     /// Redis refused the lease request: not enough was left.
-    pub fn refused(&mut self, sent: Instant, standing: &Verdict) {
+    pub fn refused(&mut self, sent: Instant, verdict: &Verdict) {
         self.taking = false;
-        let until = sent + Duration::from_millis(standing.wait_ms).clamp(NOT_BEFORE, NOT_AFTER);
-        self.left = Some((standing.remaining, until));
+        let until = sent + Duration::from_millis(verdict.wait_ms).clamp(NOT_BEFORE, NOT_AFTER);
+        self.left = Some((verdict.remaining, until));
         // A smaller lease may succeed at once.
-        if standing.remaining / PARTS_OF_LEFT < LEAST.saturating_mul(self.cost) {
+        if verdict.remaining / PARTS_OF_LEFT < LEAST.saturating_mul(self.cost) {
             self.not_before = until;
         }
     }

@@ -216,7 +216,7 @@ const ALL: [(Algorithm, u64); 4] = [
     (Algorithm::FixedWindow { align: Align::Epoch }, 6),
     (Algorithm::SlidingWindowCounter, 6),
     (Algorithm::SlidingWindowLog, 6),
-    (Algorithm::Gcra { burst: 0 }, 7), // a full bucket besides
+    (Algorithm::Gcra { burst: 0 }, 7), // and a full bucket
 ];
 
 /// This many requests in 6 s.

@@ -38,14 +38,25 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseEvent {
     /// A call took this many permits of the limit with this index.
-    Taken { limit: usize, permits: u64 },
+    Taken {
+        /// Index into the policy's limits.
+        limit: usize,
+        /// The number of permits.
+        permits: u64,
+    },
     /// This many permits expired unspent.
-    Unspent { limit: usize, permits: u64 },
+    Unspent {
+        /// Index into the policy's limits.
+        limit: usize,
+        /// The number of permits.
+        permits: u64,
+    },
 }
 
 /// A call to send in [`Mode::Lease`](crate::script::Mode): the counter, and the permits to take from it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseRequest {
+    /// The counter, with the permits as the cost of its charge.
     pub group: Group,
     id: Fingerprint,
     calls: u64,
@@ -66,6 +77,7 @@ pub struct LeaseBook {
 }
 
 impl LeaseBook {
+    /// No leases yet, for the limits of this policy.
     pub fn new(policy: &Policy) -> LeaseBook {
         let lease = |limit: &crate::limit::Limit| Some((limit.lease?, limit.period()?));
         LeaseBook {
@@ -195,6 +207,7 @@ impl LeaseBook {
         self.accounts.len()
     }
 
+    /// Whether there is no lease.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }

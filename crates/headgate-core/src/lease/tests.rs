@@ -265,7 +265,7 @@ fn requests_that_no_lease_could_answer_take_none() {
 fn a_lease_is_at_most_its_share_and_an_eighth_of_what_is_left() {
     let limits = [leased(FIXED, 100, 60_000)];
     let groups = request(&limits);
-    let size_after = |standing: &Verdict| {
+    let size_after = |verdict: &Verdict| {
         let (mut book, mut at) = (book(limits.to_vec()), Instant::now());
         let mut sizes = Vec::new();
         for call in 0..2_000 {
@@ -276,7 +276,7 @@ fn a_lease_is_at_most_its_share_and_an_eighth_of_what_is_left() {
             for lease_request in book.lease_requests(at, &groups) {
                 sizes.push(lease_request.calls);
                 book.sent(at, call, lease_request);
-                book.settle(at, call, reply(standing));
+                book.settle(at, call, reply(verdict));
             }
         }
         sizes
@@ -324,7 +324,7 @@ fn after_a_failure_no_lease_is_requested_for_a_second() {
 }
 
 #[test]
-fn what_is_no_longer_used_is_forgotten_and_the_rest_is_bounded() {
+fn unused_leases_are_removed_and_the_rest_is_bounded() {
     let limits = [leased(FIXED, 1_000, 60_000)];
     let (mut book, at) = (book(limits.to_vec()), Instant::now());
     for n in 0..MAX_ACCOUNTS + 100 {

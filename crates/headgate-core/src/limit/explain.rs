@@ -8,7 +8,8 @@ use super::super::matching::{Effect, Matcher};
 /// How one limit applies to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitStatus {
-    Holds {
+    /// It applies.
+    Applies {
         /// Which of its matches fits; `None` if it has none.
         matched: Option<usize>,
         /// The number of the first reading of the path that it fits (`PathReadings::numbered`).
@@ -17,10 +18,12 @@ pub enum LimitStatus {
         quota: Quota,
         /// A live override may still change it.
         live: bool,
+        /// `false`: in shadow for this client.
         enforced: bool,
     },
+    /// None of its matches fits.
     NoMatch,
-    /// It keys by client, and the client is not identified.
+    /// Its key has the client, and the client is not identified.
     NoClient(NoClient),
     /// The index of the limit that replaces it.
     Replaced(usize),
@@ -29,6 +32,7 @@ pub enum LimitStatus {
 /// How the policy applies to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
+    /// How `exempt` applies.
     pub exempt: Exemption,
     /// In the policy's order. If the request is exempt, none of them applies.
     pub limits: Vec<LimitStatus>,
@@ -37,17 +41,21 @@ pub struct Explained {
 /// How `exempt` applies to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exemption {
+    /// No condition fits.
     None,
     /// Index of the first condition that fits.
     Full(usize),
     /// A condition fits, but not in this reading of the path: the request is not exempt.
     Partial {
+        /// Index of the condition.
         condition: usize,
+        /// The number of the first reading that it does not fit (`PathReadings::numbered`).
         unfit: u8,
     },
 }
 
 impl Exemption {
+    /// Whether the request is exempt.
     pub fn is_full(self) -> bool {
         matches!(self, Exemption::Full(_))
     }
@@ -59,7 +67,7 @@ impl Planner {
         let request = RequestContext::new(attributes, identity, &self.reads, &self.hasher);
         let (all, _) = self.applicable_limits(&request);
         let limits = self.limits.iter().zip(&all).enumerate();
-        let standing =
+        let status =
             |(index, (limit, applicable)): (usize, (&CompiledLimit, &Option<ApplicableLimit<'_>>))| {
                 let matched = limit.matched(&request);
                 let replaces = |other: &&ApplicableLimit<'_>| {
@@ -68,7 +76,7 @@ impl Planner {
                         && other.limit.is_certain(&request)
                 };
                 match (applicable, matched) {
-                    (Some(applicable), _) => LimitStatus::Holds {
+                    (Some(applicable), _) => LimitStatus::Applies {
                         matched: applicable.matched,
                         reading: applicable
                             .matched
@@ -88,7 +96,7 @@ impl Planner {
             };
         Explained {
             exempt: self.exemption(&request),
-            limits: limits.map(standing).collect(),
+            limits: limits.map(status).collect(),
         }
     }
 

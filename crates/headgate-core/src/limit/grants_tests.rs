@@ -89,7 +89,7 @@ fn an_override_fits_by_value_hash_or_address() {
         (cidr("::/0", rate(7)), "100", "100", "100"),
         (cidr("11.0.0.0/8", rate(7)), "100", "100", "100"),
         (Override::Redis, "live or 100", "live or 100", "live or 100"),
-        (value("nobody", "test", rate(7)), "100", "100", "100"),
+        (value("unknown", "test", rate(7)), "100", "100", "100"),
     ] {
         let all = [&by_key, &by_app, &by_ip].map(|request| granted(vec![one.clone()], request));
         assert_eq!(all, [key, app, ip], "{one:?}");
@@ -97,7 +97,7 @@ fn an_override_fits_by_value_hash_or_address() {
 }
 
 #[test]
-fn the_first_matching_override_wins_and_redis_is_asked_first() {
+fn the_first_matching_override_wins_and_redis_comes_first() {
     let request = FakeRequest::new("10.0.0.1", &[("x-api-key", "test")]);
     let fits = || value("api_key", "test", rate(7));
     let also = || cidr("10.0.0.0/8", Quota::Unlimited);
@@ -147,7 +147,7 @@ fn a_live_override_is_always_a_field_of_the_clients_hash() {
 }
 
 #[test]
-fn unlimited_is_not_counted_and_still_holds() {
+fn unlimited_is_not_counted_and_still_applies() {
     let partner = Limit {
         quota: Quota::Unlimited,
         replaces: vec![1],
@@ -255,7 +255,7 @@ fn a_limit_replaces_only_for_clients_it_is_enforced_for() {
 }
 
 #[test]
-fn a_cost_is_fixed_or_said_by_the_request_or_comes_later() {
+fn a_cost_is_fixed_or_from_the_request_or_from_the_response() {
     let cost = |cost: Cost, value: &str| {
         let limit = Limit {
             cost,

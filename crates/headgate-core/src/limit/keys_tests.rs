@@ -289,7 +289,7 @@ proptest! {
     }
 
     #[test]
-    fn no_secret_stands_in_a_key(secret in "[g-z]{8,16}") {
+    fn no_secret_is_in_a_key(secret in "[g-z]{8,16}") {
         let request = FakeRequest::new("10.0.0.1", &[
             ("x-secret", &secret), ("x-tier", &secret), ("cookie", &format!("sid={secret}")), (":path", &format!("/?q={secret}")),
         ]);

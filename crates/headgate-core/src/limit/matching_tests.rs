@@ -138,7 +138,7 @@ fn all_fields_of_one_and_any_of_a_list_must_fit() {
 }
 
 #[test]
-fn a_limit_holds_for_each_spelling_of_its_path() {
+fn a_limit_applies_to_each_spelling_of_its_path() {
     let plain = request("GET", "/login");
     for target in [
         "/login/",
@@ -167,7 +167,7 @@ fn a_limit_holds_for_each_spelling_of_its_path() {
 }
 
 #[test]
-fn case_is_ignored_where_it_makes_a_limit_hold() {
+fn case_is_ignored_where_it_makes_a_limit_apply() {
     let exactly = Match {
         case: Case::Exact,
         ..path("/login")
@@ -341,8 +341,8 @@ fn what_is_exempt_is_not_counted() {
 }
 
 #[test]
-fn without_a_client_no_source_fits_and_not_lets_in() {
-    let nobody = FakeRequest::default();
-    assert!(!holds(&[sources(&["api_key", "address"])], &nobody));
-    assert!(holds(&[not(sources(&["api_key", "address"]))], &nobody));
+fn without_a_client_no_source_fits_and_its_negation_does() {
+    let unidentified = FakeRequest::default();
+    assert!(!holds(&[sources(&["api_key", "address"])], &unidentified));
+    assert!(holds(&[not(sources(&["api_key", "address"]))], &unidentified));
 }

@@ -5,13 +5,14 @@ use crate::limit::{Algorithm, Limit, Rate};
 use crate::redis::HashSlot;
 use std::rc::Rc;
 
-/// What the policy determines for one request before anything is counted.
+/// The result of applying the policy to one request, before anything is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plan {
     /// Matched by `exempt`: neither limited nor counted.
     Exempt,
     /// What to count. Without groups, no limit applies.
     Count {
+        /// One for each hash tag.
         groups: Vec<Group>,
         /// Set if an enforced limit by client matched and the client is not identified.
         no_client: Option<NoClient>,
@@ -44,8 +45,8 @@ impl Group {
         HashSlot::of(self.keys.first().map(Vec::as_slice).unwrap_or_default())
     }
 
-    /// Splits the group into one for each key. While a slot moves, Redis refuses calls with several keys. The parts are
-    /// no longer atomic together. A live override in another key than its counter's is left out.
+    /// Splits the group into one for each key. While a slot moves, Redis refuses calls with several keys. Together the
+    /// parts are no longer atomic. A live override is left out if it is not in the same key as its counter.
     pub fn split(&self) -> Vec<Group> {
         let single = |(key, name): (usize, &Vec<u8>)| {
             let charges: Vec<Charge> = self
@@ -62,7 +63,7 @@ impl Group {
         self.keys.iter().enumerate().filter_map(single).collect()
     }
 
-    /// Whether a cost comes with the response.
+    /// Whether one of the costs comes with the response.
     pub fn has_response_cost(&self) -> bool {
         self.charges.iter().any(|charge| charge.charged_on_response)
     }
@@ -122,8 +123,8 @@ impl Charge {
         limits.get(self.limit)?.path_pattern(self.matched?)
     }
 
-    /// This charge in a call with only this key; `None` if its counter has another key, or if only a live override in
-    /// another key would limit the client.
+    /// This charge, for a call that has only this key. `None` if its counter has another key, or if the client is
+    /// limited only by a live override in another key.
     fn alone(&self, key: usize) -> Option<Charge> {
         let live = self.live.clone().filter(|live| live.key == key);
         let limited = live.is_some() || !self.live.as_ref().is_some_and(|live| live.unlimited);
@@ -146,18 +147,20 @@ pub struct Charge {
     pub key: usize,
     /// The hash field that holds the counter; unused by a log, which is a key of its own.
     pub field: Rc<str>,
+    /// How the counter counts.
     pub algorithm: Algorithm,
     /// After overrides.
     pub rate: Rate,
-    /// 0 to N, in requests; above N for a call that can never pass.
+    /// In requests: 0 to N, or above N for a call that can never pass.
     pub cost: u64,
-    /// The cost is charged on the response. The call needs 1 left to pass, and charges nothing yet (`cost` is not
-    /// used).
+    /// The cost is charged on the response. The call passes if at least 1 is left, and charges nothing yet (`cost` is
+    /// not used).
     pub charged_on_response: bool,
-    /// `false`: in shadow for this client.
+    /// `false`: the limit is in shadow mode for this client.
     pub enforced: bool,
-    /// Shift of a fixed window aligned by client, in ms, below the period; else 0.
+    /// Offset of a fixed window with `align: client`, in ms, less than the period. 0 for all other counters.
     pub phase_ms: u64,
+    /// Where a live override is stored, if the limit allows one.
     pub live: Option<LiveOverride>,
 }
 
@@ -166,8 +169,9 @@ pub struct Charge {
 pub struct LiveOverride {
     /// Index into [`Group::keys`]: the client's hash.
     pub key: usize,
+    /// The field of that hash.
     pub field: Rc<str>,
-    /// Without a stored override the client is not limited, and only the period of [`Charge::rate`] is used.
+    /// If no override is stored, the client is not limited. Of [`Charge::rate`] only the period is used.
     pub unlimited: bool,
 }
 

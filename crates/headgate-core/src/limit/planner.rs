@@ -22,7 +22,7 @@ pub struct Planner {
     exempt: Vec<Matcher>,
     /// In the policy's order.
     limits: Vec<CompiledLimit>,
-    /// Indices of the limits, those that replace others before those that they replace.
+    /// Indices of the limits. A limit comes before the limits that it replaces.
     order: Vec<usize>,
     /// `<prefix>:<instance>:{`
     key_start: Vec<u8>,
@@ -92,7 +92,7 @@ impl Planner {
         !self.exempt.is_empty() && every_reading_fits(&self.exempt, request)
     }
 
-    /// The applicable limits, by their index, and why an enforced limit lacks a client, if so.
+    /// The applicable limits, by their index; and, if an enforced limit needs a client and there is none, the reason.
     fn applicable_limits<'p>(
         &'p self,
         request: &RequestContext<'_>,
@@ -143,10 +143,10 @@ impl Planner {
         (applicable, no_client)
     }
 
-    /// Whether the limit is enforced for this caller. A share is drawn by the caller alone, so all limits with a share
-    /// apply to the same callers, and a larger share includes those of a smaller one. It is drawn by the client; by the
-    /// address if the key has the address and no client (so a new API key draws no new lot), or if the client is not
-    /// identified.
+    /// Whether the limit is enforced for this caller. With a share, this depends only on a hash of the caller's
+    /// identity: so all limits with the same share are enforced for the same callers, and a larger share includes the
+    /// callers of a smaller one. The identity is the client. It is the address if the key has the address and no client
+    /// (so that a new API key does not change the result), or if the client is not identified.
     fn enforced(&self, limit: &CompiledLimit, request: &RequestContext<'_>) -> bool {
         let share = match limit.enforce {
             Enforce::Always => return true,
@@ -165,7 +165,7 @@ fn reason(request: &RequestContext<'_>) -> NoClient {
     }
 }
 
-/// The prefixes of `key: [address]`: those of the first address source.
+/// The prefix lengths for `key: [address]`: those of the first address source, or /32 and /64.
 fn address_prefixes(sources: &[Source]) -> (u8, u8) {
     let prefixes = |source: &Source| match source.kind {
         SourceKind::Address {
@@ -177,8 +177,8 @@ fn address_prefixes(sources: &[Source]) -> (u8, u8) {
     sources.iter().find_map(prefixes).unwrap_or((32, 64))
 }
 
-/// An order in which every limit comes before those that it replaces. `replaces` is never circular; if it were, the
-/// rest would follow in the policy's order.
+/// An order in which every limit comes before the limits that it replaces. The configuration ensures that `replaces` is
+/// not circular; in a circle this function would use the policy's order.
 fn replacing_first(limits: &[Limit]) -> Vec<usize> {
     // For each limit, how many limits that replace it are not in the order yet.
     let mut waiting = vec![0_usize; limits.len()];

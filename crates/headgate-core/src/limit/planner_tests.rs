@@ -50,7 +50,7 @@ fn clients_and_limits_by_address_share_one_hash_tag() {
 }
 
 #[test]
-fn an_address_is_cut_to_64_bits_where_no_source_says_otherwise() {
+fn an_address_is_cut_to_64_bits_without_an_address_source() {
     let planner = planner(vec![header("x-api-key")], vec![limit("c", &[KeyPart::Address])]);
     let key = |ip| shown(&counted(&planner, &FakeRequest::new(ip, &[])).0)[0][0].clone();
     assert_eq!(

@@ -150,7 +150,7 @@ fn plan(policy: &Policy, request: &FakeRequest) -> Plan {
 }
 
 #[test]
-fn a_limit_holds_for_every_path_that_ran_its_handler() {
+fn a_limit_applies_to_every_path_that_ran_its_handler() {
     let mut open = Vec::new();
     let mut checked = 0;
     for line in MEASURED.lines().filter(|line| !line.starts_with('#')) {

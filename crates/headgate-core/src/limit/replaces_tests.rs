@@ -73,7 +73,7 @@ fn a_limit_without_its_client_replaces_nothing() {
     };
     assert!(
         no_source(vec![shadow]).1.is_none(),
-        "a limit in shadow stands in nobody's way"
+        "a limit in shadow replaces no other limit"
     );
     let trusted = Limit {
         overrides: vec![cidr("10.0.0.0/8", Quota::Unlimited)],

@@ -229,7 +229,7 @@ proptest! {
         server in 0..SERVERS.len(), path in 0..PATHS.len(), choices in choices(), which in any::<Index>(),
     ) {
         let server = &SERVERS[server];
-        // A front is an authority, and no part of a path that goes on.
+        // A front is an authority, and not a part of the path.
         let server = Server { fronts: &[], ..*server };
         let spelled = rewritten(&server, PATHS[path], &choices);
         let escape = server.escapes.get(which.index(server.escapes.len().max(1))).unwrap_or(&"");

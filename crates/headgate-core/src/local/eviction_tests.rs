@@ -135,15 +135,15 @@ fn a_counter_that_denies_no_longer_is_evicted_like_any_other() {
         assert!(passes(&mut store, &bucket(client), START + seconds * 1_000_000));
     }
     let full = store.count(&bucket("a"), &|_| true, START + 23_000_000).unwrap();
-    assert_eq!(full.verdicts[0].remaining, 2, "it starts anew");
+    assert_eq!(full.verdicts[0].remaining, 2, "it starts again");
 }
 
 #[test]
-fn a_denial_of_a_dearer_call_and_a_later_charge_protect_as_well() {
-    let dear = |cost| {
+fn denials_of_costly_calls_and_late_charges_protect_too() {
+    let costly = |cost| {
         let mut charge = charge(0, FORMS[2], 10);
         charge.cost = cost;
-        group("dear", vec![charge])
+        group("costly", vec![charge])
     };
     let later = |cost| {
         let mut charge = charge(0, FORMS[2], 10);
@@ -153,16 +153,16 @@ fn a_denial_of_a_dearer_call_and_a_later_charge_protect_as_well() {
     let host = Memory::default();
     let mut store = store(&host, 64);
     for cost in [2, 2, 2] {
-        assert!(passes(&mut store, &dear(cost), START));
+        assert!(passes(&mut store, &costly(cost), START));
     }
-    assert!(!passes(&mut store, &dear(5), START), "4 are left");
+    assert!(!passes(&mut store, &costly(5), START), "4 are left");
     assert!(passes(&mut store, &later(1), START));
     store.charge(&later(25), &|_| true, START).unwrap();
     for n in 0..1_000 {
         assert!(passes(&mut store, &window(&n.to_string(), 3), START + n * 1_000));
     }
     let now = START + 1_000_000;
-    assert!(!passes(&mut store, &dear(5), now), "4 are left");
+    assert!(!passes(&mut store, &costly(5), now), "4 are left");
     assert!(!passes(&mut store, &later(1), now), "overdrawn");
 }
 

@@ -1,4 +1,4 @@
-//! Counting in Envoy's own memory, shared by its workers: `store: local`, and `on_error: local` while Redis is away.
+//! Counting in Envoy's own memory, shared by its workers: `store: local`, and `on_error: local` while Redis is not available.
 //!
 //! Counts like the script, by the same laws ([`crate::limit::algorithm`]): a group's charges are taken together or not
 //! at all. `table` stores and evicts counters; the engine decides when to count here.
@@ -232,15 +232,15 @@ impl ChargedCounter<'_> {
         };
         let cost = self.charge.cost;
         let mark = self.state.charge(clock_us, terms, cost);
-        let standing = self.state.check(clock_us, terms, 0);
+        let charged = self.state.check(clock_us, terms, 0);
         if terms.rate.limit == 0 {
-            *verdict = standing;
+            *verdict = charged;
             return mark;
         }
         *verdict = Verdict {
             allowed: true,
             wait_ms: 0,
-            ..standing
+            ..charged
         };
         if cost > 0 {
             let ends = after(clock_us, self.state.lasts_ms(clock_us, terms));

@@ -100,7 +100,7 @@ fn threads_that_fill_the_table_lose_no_counter() {
 }
 
 #[test]
-fn beyond_its_bound_the_longest_unused_is_forgotten_and_counted() {
+fn beyond_the_bound_the_longest_unused_is_evicted_and_counted() {
     let host = Memory::default();
     let mut store = store(&host, 3);
     for (n, client) in ["a", "b", "c"].into_iter().enumerate() {
@@ -137,7 +137,7 @@ fn memory_stays_bounded_under_ever_new_clients() {
 }
 
 #[test]
-fn what_is_over_makes_room_and_nobody_is_forgotten_for_it() {
+fn expired_counters_make_room_without_an_eviction() {
     let host = Memory::default();
     let mut store = store(&host, 1_000);
     for minute in 0..5 {

@@ -6,6 +6,7 @@ use std::num::IntErrorKind;
 /// The range of a cost from a header: values outside of it count as its nearest bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CostRange {
+    /// The least cost, in units of the quota.
     pub min: u64,
     /// Not below `min`.
     pub max: u64,
@@ -16,6 +17,7 @@ pub struct CostRange {
 pub enum ReadCost {
     /// Within its range.
     Cost(u64),
+    /// The header is absent.
     Missing,
     /// Negative, not a number, or duplicated.
     Broken,

@@ -5,16 +5,27 @@
 /// A value of filter state. Those that only later instances read are not listed here: they are always written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateName {
+    /// The outcome, such as `allowed` or `denied`.
     Decision,
+    /// Where it was counted, such as `redis` or `local`.
     By,
+    /// The name of the limit whose figures are reported.
     Name,
+    /// Its N, or the bucket's capacity for gcra.
     Limit,
+    /// What is left of it.
     Remaining,
+    /// When its whole quota is available again.
     Reset,
+    /// Retry-After of a denial, in seconds.
     RetryAfter,
+    /// The client, without any secret.
     Client,
+    /// The limits in shadow that would have denied, joined by commas.
     Shadow,
+    /// How long the request waited for Redis, in µs.
     RedisUs,
+    /// Why the request could not be counted.
     Error,
 }
 
@@ -102,6 +113,7 @@ impl FilterState {
         FilterState(bits)
     }
 
+    /// Whether this value is written.
     pub const fn writes(self, name: StateName) -> bool {
         self.0 & name.bit() != 0
     }

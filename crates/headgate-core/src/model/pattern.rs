@@ -45,6 +45,7 @@ enum ValueForm {
 /// How the literals of a path pattern are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Case {
+    /// Byte by byte.
     Exact,
     /// ASCII letters in any case.
     #[default]
@@ -98,6 +99,9 @@ impl PathPattern {
     /// - `{name=videos/*}` is `videos/*`; `**` is only allowed in the last segment.
     ///
     /// It is normalised like a request's path: `/login/` is `/login`, so `/search/**` matches `/search` too.
+    ///
+    /// # Errors
+    /// What is wrong with the text, for its author.
     pub fn template(text: &str) -> Result<Self, PatternError> {
         let form = match Template::parse(text)? {
             Some(template) => PathForm::Template(template),
@@ -110,6 +114,9 @@ impl PathPattern {
     }
 
     /// A regex that has to match the whole normalised path.
+    ///
+    /// # Errors
+    /// Why the regex is not valid.
     pub fn regex(text: &str) -> Result<Self, PatternError> {
         Ok(PathPattern {
             text: text.to_owned(),
@@ -127,7 +134,7 @@ impl PathPattern {
         }
     }
 
-    /// What stands for a matching path in a key: the path of an exact pattern, or the text of any other.
+    /// The text that a matching path has in a key: the path of an exact pattern, or the text of any other pattern.
     pub fn counted(&self) -> &[u8] {
         match &self.form {
             PathForm::Exact(exact) => exact,
@@ -151,6 +158,10 @@ impl PartialEq for PathPattern {
 impl Eq for PathPattern {}
 
 impl HostPattern {
+    /// Parses `api.example.com` or `*.example.com`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, for its author.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let (wildcard, host) = match text.strip_prefix('*') {
             Some(rest) => (true, rest),
@@ -203,7 +214,10 @@ pub fn bare_host(authority: &[u8]) -> &[u8] {
 }
 
 impl ValuePattern {
-    /// Exact, or `*` for any value. White space around a header's value is not part of it, so it is not allowed here.
+    /// Exact, or `*` for any value.
+    ///
+    /// # Errors
+    /// White space around the text: it is never part of a header's value.
     pub fn exact(text: &str) -> Result<Self, PatternError> {
         if trimmed(text.as_bytes()).len() < text.len() {
             let why = "has white space around it, which is never part of a header's value; leave it out";
@@ -221,6 +235,9 @@ impl ValuePattern {
     }
 
     /// A regex that has to match the whole value; bytes that are not UTF-8 are read as U+FFFD.
+    ///
+    /// # Errors
+    /// Why the regex is not valid.
     pub fn regex(text: &str) -> Result<Self, PatternError> {
         Ok(ValuePattern {
             text: text.to_owned(),

@@ -7,6 +7,7 @@ use std::fmt;
 pub struct Period(u64);
 
 impl Period {
+    /// 366 days.
     pub const MAX: Period = Period(366 * 86_400_000);
 
     /// `None` out of range.
@@ -16,6 +17,7 @@ impl Period {
             .then_some(Period(millis))
     }
 
+    /// In ms.
     pub fn as_millis(self) -> u64 {
         self.0
     }
@@ -24,14 +26,18 @@ impl Period {
 /// `limit` requests each `period`; `limit` is 0 (always deny) to 10⁹, and their product at most 2⁵³ ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// N, in requests (or units of cost).
     pub limit: u64,
+    /// The time in which N requests may pass.
     pub period: Period,
 }
 
 /// The quota that a limit grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quota {
+    /// N requests each period.
     Limited(Rate),
+    /// Everything passes, and nothing is counted.
     Unlimited,
 }
 
@@ -54,6 +60,9 @@ const MAX_PRODUCT: u64 = 1 << 53;
 impl Quota {
     /// Parses `N/period` (`100/minute`, `10/30s`, `0/s`) or `unlimited`; spaces around each part are fine, other white
     /// space is not: a rate may be its limit's name, which appears in headers.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and what to write.
     ///
     /// ```
     /// use headgate_core::limit::Quota;
@@ -128,7 +137,7 @@ fn parse_period(text: &str) -> Result<Period, RateError> {
     };
     match Period::from_millis(multiple.saturating_mul(unit_millis)) {
         Some(period) => Ok(period),
-        None => fail("a period is 1 s to 366 d"),
+        None => fail("a period must be 1 s to 366 d"),
     }
 }
 
@@ -194,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_says_what_to_write_instead() {
+    fn each_error_says_what_to_write() {
         for (text, piece) in [
             ("100/fortnight", "unknown period \"fortnight\"; use s, m, h or d"),
             ("100/week", "unknown period \"week\""),

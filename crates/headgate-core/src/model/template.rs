@@ -22,7 +22,7 @@ enum Piece {
 }
 
 const ONCE: &str =
-    "an operator (*, {id}, **) comes once in a segment, with nothing before it; else write {regex: …}";
+    "a segment has one operator (*, {id}, **) at most, with nothing before it; otherwise write {regex: …}";
 
 impl Template {
     /// `None` if the text has no operator: it is a plain path.
@@ -42,7 +42,7 @@ impl Template {
         let mut pieces: Vec<Piece> = Vec::new();
         for segment in path.split(|&b| b == b'/').skip(1) {
             if let Some(Piece::Rest(_)) = pieces.last() {
-                return refuse("** stands for all the rest of a path and can only come last");
+                return refuse("** matches the rest of a path and must be last");
             }
             match (piece(segment)?, pieces.last_mut()) {
                 (Piece::Literal(more), Some(Piece::Literal(literal))) => literal.extend(more),
@@ -95,9 +95,7 @@ fn without_names(text: &str) -> Result<String, PatternError> {
         let (before, from) = rest.split_at(open);
         out.push_str(before);
         let Some((variable, after)) = from.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
-            return refuse(
-                "has a brace without its partner; write {id} for one segment, %7B for a brace itself",
-            );
+            return refuse("has an unpaired brace; write {id} for one segment, or %7B for a brace");
         };
         let (name, pattern) = variable.split_once('=').unwrap_or((variable, "*"));
         let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
@@ -105,7 +103,7 @@ fn without_names(text: &str) -> Result<String, PatternError> {
             return refuse("a variable is {name} or {name=pattern}, with letters, digits and _ in its name");
         }
         if names.contains(&name) {
-            return refuse("has two variables of one name; give each its own, or write *");
+            return refuse("has two variables with the same name; give each its own, or write *");
         }
         if !out.ends_with('/') || after.starts_with('*') {
             return refuse(ONCE);
@@ -224,16 +222,16 @@ mod tests {
             ("", "begins with /"),
             ("/a?b", "leave out"),
             ("/a#b", "leave out"),
-            ("/**/a", "only come last"),
-            ("/{x=**}/a", "only come last"),
+            ("/**/a", "must be last"),
+            ("/{x=**}/a", "must be last"),
             ("/v*", "nothing before it"),
             ("/v{id}", "nothing before it"),
-            ("/*-*", "once in a segment"),
-            ("/***", "once in a segment"),
-            ("/{a}*", "once in a segment"),
-            ("/{a}{b}", "once in a segment"),
-            ("/{a", "without its partner"),
-            ("/a}", "without its partner"),
+            ("/*-*", "one operator"),
+            ("/***", "one operator"),
+            ("/{a}*", "one operator"),
+            ("/{a}{b}", "one operator"),
+            ("/{a", "unpaired brace"),
+            ("/a}", "unpaired brace"),
             ("/{}", "is {name}"),
             ("/{=*}", "is {name}"),
             ("/{a=}", "is {name}"),

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_buffer_stays() {
+    fn arguments_are_appended_to_the_buffer() {
         let mut out = b"before".to_vec();
         arguments(&group(1), Mode::Count, &mut out);
         assert!(out.starts_with(b"before$1\r\n1\r\n$4\r\nhash\r\n"));

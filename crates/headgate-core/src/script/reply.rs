@@ -18,14 +18,20 @@ pub struct ScriptReply {
 /// Why a value is not a valid reply. (The caller handles errors from Redis first.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyError {
+    /// The value is not a bulk string.
     NotBytes,
+    /// The reply has another length than the group's charges need.
     Length {
+        /// The length that they need, in bytes.
         expected: usize,
+        /// The length of the reply, in bytes.
         found: usize,
     },
     /// A charge is in a state that this release does not know.
     UnknownState {
+        /// The index of the charge.
         charge: usize,
+        /// The state in the reply.
         state: u8,
     },
 }
@@ -71,6 +77,9 @@ impl ScriptReply {
     }
 
     /// Decodes the reply to a call for the group.
+    ///
+    /// # Errors
+    /// Why the value is not a reply for this group.
     pub fn decode(group: &Group, value: &Value) -> Result<ScriptReply, ReplyError> {
         let Value::Bulk(Some(bytes)) = value else {
             return Err(ReplyError::NotBytes);
@@ -117,6 +126,20 @@ impl ScriptReply {
         let mut charges = group.charges.iter().enumerate();
         charges.any(|(index, charge)| {
             !charge.charged_on_response && charge.cost > 0 && self.charged(index).is_some()
+        })
+    }
+
+    /// Redis's clock at the call, in unix ms; `None` if nothing was charged. `near`: another clock, to within 8 years.
+    pub(crate) fn clock_ms(&self, group: &Group, near: u64) -> Option<u64> {
+        let charges = group.charges.iter().enumerate();
+        let mut charges = charges.filter(|(_, charge)| !charge.charged_on_response && charge.cost > 0);
+        charges.find_map(|(index, charge)| {
+            let verdict = self.verdicts.get(index)?;
+            let (mark, period_ms) = (self.charged(index)?, charge.rate.period.as_millis());
+            charge
+                .algorithm
+                .form()
+                .clock_ms(mark, period_ms, verdict.reset_ms, near)
         })
     }
 

@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 /// The field of a hash that holds only one counter.
 pub const ONLY_FIELD: &str = "c";
 
-/// The end of a live override's field.
+/// The suffix of the field's name of a live override.
 const OVERRIDE: &str = ":override";
 
 /// The start of a key, including the brace that opens the hash tag.
@@ -32,7 +32,7 @@ pub fn override_field(limit: &str, hasher: &Hasher) -> String {
     escaped(limit, hasher) + OVERRIDE
 }
 
-/// The limit of a live override's field; `None`: not such a field.
+/// The name of the limit from the field of a live override. `None`: the field is not a live override.
 pub fn override_limit(field: &str) -> Option<String> {
     field.strip_suffix(OVERRIDE).map(unescape)
 }
@@ -48,7 +48,9 @@ fn escaped(limit: &str, hasher: &Hasher) -> String {
 pub struct Label {
     /// The limit's name.
     pub limit: String,
+    /// The form in which the counter is stored.
     pub form: Form,
+    /// The period of its rate.
     pub period: Period,
     /// The other parts of its key, such as a path or a method; empty for the client alone.
     pub components: String,

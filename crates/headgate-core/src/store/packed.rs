@@ -8,7 +8,7 @@ pub const LOG_HEADER: usize = 29;
 /// The size of each time in a log, in bytes.
 pub const LOG_ENTRY: usize = 7;
 
-/// A field's value. `None`: not readable by this release, or a log, which is not a field.
+/// Unpacks a field's value. `None`: this release cannot read it, or `form` is a log, which is not stored in a field.
 pub fn unpack(form: Form, value: &[u8]) -> Option<State> {
     let widths = form.packed_widths();
     if widths.is_empty() || value.len() != widths.iter().sum::<usize>() {
@@ -23,7 +23,8 @@ pub fn unpack(form: Form, value: &[u8]) -> Option<State> {
     State::from_numbers(form, &mut numbers)
 }
 
-/// A log's times in order, from the oldest, which may be at any index. `None`: not readable by this release.
+/// Unpacks a log: its times in order, beginning with the oldest, which may be at any index. `None`: this release cannot
+/// read it.
 pub fn unpack_log(value: &[u8]) -> Option<Log> {
     let place = |at| usize::try_from(number(value, at, 3)?).ok();
     let (room, head, count) = (place(20)?, place(23)?, place(26)?);

@@ -4,7 +4,7 @@ use super::meter::Meter;
 use super::metrics::{LimitResult, Metrics};
 use super::top::{Rejected, Top};
 use crate::earliest::earliest;
-use crate::engine::{Event, LogLine};
+use crate::engine::{Event, LogLine, Now};
 use crate::identify::Hasher;
 use crate::model::Policy;
 use crate::redis::Gauges;
@@ -66,15 +66,19 @@ impl<M: Meter> Telemetry<M> {
                 enforced,
                 verdict,
                 by,
-            } => metrics.counted(&LimitResult {
-                limit,
-                enforced,
-                verdict,
-                by,
-                on_error: self.policy.limits.get(limit)?.on_error,
-            }),
+            } => metrics.counted(
+                now,
+                &LimitResult {
+                    limit,
+                    enforced,
+                    verdict,
+                    by,
+                    on_error: self.policy.limits.get(limit)?.on_error,
+                },
+            ),
             Event::Waited { micros } => metrics.waited(now, micros),
-            Event::Called { outcome } => metrics.called(outcome),
+            Event::Called { outcome, answer } => metrics.called(outcome, answer),
+            Event::Clock { ahead_ms } => metrics.clock(now, ahead_ms),
             Event::Abandoned => metrics.abandoned(now),
             Event::Lease(event) => metrics.leased(now, event),
             Event::Denied {
@@ -104,12 +108,12 @@ impl<M: Meter> Telemetry<M> {
     }
 
     /// Passes what is due to the proxy. Returns a log line, if there is one.
-    pub fn on_timeout(&mut self, now: Instant, gauges: Gauges) -> Option<String> {
+    pub fn on_timeout(&mut self, now: Now, gauges: Gauges) -> Option<String> {
         let metrics = self.metrics.as_mut()?;
-        if metrics.is_due(now, gauges) {
-            metrics.hand_on(gauges);
+        if metrics.is_due(now.monotonic, gauges) {
+            metrics.hand_on(now, gauges);
         }
-        self.top_due.filter(|due| *due <= now)?;
+        self.top_due.filter(|due| *due <= now.monotonic)?;
         self.top_due = None;
         let limits = &self.policy.limits;
         let clients = self

@@ -109,24 +109,31 @@ impl SharedLines {
 #[derive(Debug, Default, Serialize)]
 #[serde(tag = "event", rename = "rate_limit_exceeded")]
 pub struct DenialLine<'a> {
+    /// The name of the filter's instance.
     pub instance: &'a str,
     /// `source:value or hash`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'a str>,
+    /// The limit that denied.
     pub limit: &'a str,
+    /// Where it was counted.
     pub by: &'a str,
     /// As in the policy, never a text from the caller.
     #[serde(rename = "path")]
     pub endpoint: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The method of the request.
     pub method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// `x-request-id` of the request.
     pub request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The trace id of the request's `traceparent`.
     pub trace_id: Option<&'a str>,
     /// In seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// The number of denials that were not logged since the previous line of this limit.
     pub left_out: u64,
 }
 
@@ -169,7 +176,11 @@ mod tests {
             (lines.len(), lines.iter().sum())
         };
         assert_eq!(second(10, 50), (3, 0));
-        assert_eq!(second(11, 1), (2, 97), "the next line tells of the second before");
+        assert_eq!(
+            second(11, 1),
+            (2, 97),
+            "the next line reports the denials of the second before"
+        );
         assert_eq!(second(12, 50), (3, 0));
         assert_eq!(workers[0].note(1, 12, &shared), Some(0), "each limit has its own");
     }
@@ -181,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_whatever_a_caller_sent() {
+    fn no_text_of_a_caller_breaks_a_log_line() {
         let line = DenialLine {
             limit: "login",
             request_id: Some("a\n{\"event\": \"x\"}"),
@@ -197,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_trace_is_told_by_w3c_or_b3_and_nothing_else() {
+    fn the_trace_id_comes_from_w3c_or_b3_headers_only() {
         let w3c = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let b3 = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
         assert_eq!(

@@ -4,6 +4,7 @@
 //! no node, `no upstream host`. The details are in Envoy's admin interface, so the log names the possible causes and
 //! the statistics that distinguish them.
 
+use crate::redis::guard::is_refusal;
 use crate::redis::CallError;
 use crate::results::GroupError;
 
@@ -22,9 +23,11 @@ pub enum FailureKind {
     Redirection,
     /// Any other error from Redis.
     Answer,
+    /// The reply did not arrive within `redis.timeout`.
     Silence,
     /// The circuit breaker is open: a consequence of earlier failures.
     BreakerOpen,
+    /// `redis.max_in_flight` is reached.
     TooManyInFlight,
     /// Envoy does not open the stream.
     NoCluster,
@@ -35,6 +38,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// The kind of this error.
     pub fn of(error: &GroupError) -> FailureKind {
         match error {
             GroupError::Redis(text) => FailureKind::of_answer(text),
@@ -51,21 +55,7 @@ impl FailureKind {
     }
 
     fn of_answer(text: &str) -> FailureKind {
-        const KINDS: [(&str, FailureKind); 8] = [
-            ("NOAUTH", FailureKind::Login),
-            ("WRONGPASS", FailureKind::Login),
-            ("NOPERM", FailureKind::Rights),
-            ("upstream ", FailureKind::Connection),
-            ("no upstream host", FailureKind::NoHost),
-            ("MOVED ", FailureKind::Redirection),
-            ("ASK ", FailureKind::Redirection),
-            ("", FailureKind::Answer),
-        ];
-        let fits = |(start, _): &&(&str, FailureKind)| text.starts_with(start);
-        KINDS
-            .iter()
-            .find(fits)
-            .map_or(FailureKind::Answer, |(_, kind)| *kind)
+        known(text).map_or(FailureKind::Answer, |(_, _, kind)| *kind)
     }
 
     /// What to check; empty: the error is enough. `cluster`: the cluster of the stream, as in the policy; `None` for
@@ -97,6 +87,49 @@ impl FailureKind {
     }
 }
 
+/// Error replies: how they begin, their label in metrics, and their kind.
+const ANSWERS: [(&str, &str, FailureKind); 15] = [
+    ("NOAUTH", "noauth", FailureKind::Login),
+    ("WRONGPASS", "wrongpass", FailureKind::Login),
+    ("NOPERM", "noperm", FailureKind::Rights),
+    // Redis up to 7.0, of a command or a key of the script.
+    (
+        "ERR The user executing the script can't",
+        "noperm",
+        FailureKind::Rights,
+    ),
+    ("upstream ", "upstream_failure", FailureKind::Connection),
+    (NO_UPSTREAM_HOST, "no_upstream_host", FailureKind::NoHost),
+    ("MOVED ", "moved", FailureKind::Redirection),
+    ("ASK ", "ask", FailureKind::Redirection),
+    ("OOM", "oom", FailureKind::Answer),
+    ("LOADING", "loading", FailureKind::Answer),
+    ("READONLY", "readonly", FailureKind::Answer),
+    ("MISCONF", "misconf", FailureKind::Answer),
+    ("BUSY", "busy", FailureKind::Answer),
+    ("CLUSTERDOWN", "clusterdown", FailureKind::Answer),
+    ("MASTERDOWN", "masterdown", FailureKind::Answer),
+];
+const NO_UPSTREAM_HOST: &str = "no upstream host";
+
+fn known(text: &str) -> Option<&'static (&'static str, &'static str, FailureKind)> {
+    ANSWERS.iter().find(|(start, ..)| text.starts_with(start))
+}
+
+/// The label of an error reply in `headgate_redis_errors_total`; `None`: the failure is no reply.
+pub fn answer_label(error: &GroupError) -> Option<&'static str> {
+    let text = match error {
+        GroupError::Redis(text) => text,
+        GroupError::Call(CallError::TooEarly) => NO_UPSTREAM_HOST,
+        GroupError::Call(_) | GroupError::TimedOut => return None,
+    };
+    Some(match known(text) {
+        Some((_, label, _)) => label,
+        None if is_refusal(text.as_bytes()) => "refused",
+        None => "other",
+    })
+}
+
 const LOGIN: &str = "Envoy sends no password or a wrong one: see auth_username and auth_password in the \
                      RedisProtocolOptions of the cluster behind redis_proxy";
 const RIGHTS: &str = "the user of auth_username lacks a right: envoy/redis-users.acl has all that it needs";
@@ -119,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_redis_and_its_proxy_answer_is_told_by_its_first_words() {
+    fn errors_of_redis_and_its_proxy_are_classified_by_prefix() {
         for (text, kind) in [
             ("NOAUTH Authentication required.", FailureKind::Login),
             (
@@ -144,6 +177,41 @@ mod tests {
             FailureKind::of(&GroupError::Call(CallError::Closed(14))),
             FailureKind::Stream
         );
+    }
+
+    #[test]
+    fn each_error_reply_has_a_label_and_other_failures_have_none() {
+        let label = |text: &str| answer_label(&GroupError::Redis(text.into()));
+        for (text, expected) in [
+            ("NOAUTH Authentication required.", "noauth"),
+            ("WRONGPASS invalid username-password pair", "wrongpass"),
+            ("NOPERM this user has no permissions", "noperm"),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: 9b",
+                "noperm",
+            ),
+            ("upstream failure", "upstream_failure"),
+            ("no upstream host", "no_upstream_host"),
+            ("MOVED 16383 localhost:7001", "moved"),
+            ("OOM command not allowed", "oom"),
+            (
+                "ERR unknown command 'headgate-refused-EVALSHA', with args",
+                "refused",
+            ),
+            ("ERR anything", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(label(text), Some(expected), "{text}");
+        }
+        let too_early = GroupError::Call(CallError::TooEarly);
+        assert_eq!(answer_label(&too_early), Some("no_upstream_host"));
+        for other in [
+            GroupError::TimedOut,
+            GroupError::Call(CallError::BreakerOpen),
+            GroupError::Call(CallError::Lost),
+        ] {
+            assert_eq!(answer_label(&other), None, "{other:?}");
+        }
     }
 
     #[test]

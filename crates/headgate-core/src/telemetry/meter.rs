@@ -4,8 +4,11 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum MetricKind {
+    /// A sum that only grows.
     Counter = 0,
+    /// A value that can go up and down.
     Gauge = 1,
+    /// Observations in buckets.
     Histogram = 2,
 }
 

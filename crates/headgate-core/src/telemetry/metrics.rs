@@ -4,6 +4,7 @@
 //! The number of series depends on the configuration alone, never on callers or their paths. Counters are added up here
 //! and passed to the proxy a few times a second, so a request costs no host call for them.
 
+use super::counting::CountingState;
 use super::meter::{BufferedCounter, BufferedGauge, Meter, MetricKind};
 use super::names::series;
 pub use super::per_limit::LimitResult;
@@ -11,6 +12,7 @@ use super::per_limit::LimitSeries;
 use super::rejections::Rejections;
 use super::waits::WaitHistogram;
 use crate::decision::{CountedBy, Outcome};
+use crate::engine::Now;
 use crate::identify::Hasher;
 use crate::lease::LeaseEvent;
 use crate::model::Policy;
@@ -46,6 +48,7 @@ pub struct Metrics<M: Meter> {
     meter: M,
     instance: String,
     limits: LimitSeries,
+    counting: CountingState,
     requests: Vec<BufferedCounter>,
     /// By outcome; there are only a few constants.
     calls: Vec<(&'static str, BufferedCounter)>,
@@ -90,6 +93,7 @@ impl<M: Meter> Metrics<M> {
             limits: LimitSeries::new(&policy.instance, limits, &meter),
             requests: vec![BufferedCounter::default(); REQUESTS],
             calls: Vec::new(),
+            counting: CountingState::new(policy, hasher, &meter),
             rejections: Rejections::new(policy, hasher),
             waits: WaitHistogram::new(wait),
             gauges,
@@ -127,7 +131,9 @@ impl<M: Meter> Metrics<M> {
     }
 
     /// One of a request's limits gave a verdict, or could not be counted.
-    pub fn counted(&mut self, counted: &LimitResult) {
+    pub fn counted(&mut self, now: Instant, counted: &LimitResult) {
+        let locally = counted.by == CountedBy::Local;
+        self.counting.note(now, counted.verdict.is_some(), locally);
         self.limits.counted(counted);
     }
 
@@ -171,8 +177,17 @@ impl<M: Meter> Metrics<M> {
         self.due.get_or_insert(now + HAND_ON);
     }
 
-    /// A call ended with this outcome.
-    pub fn called(&mut self, outcome: &'static str) {
+    /// Redis's clock was this far ahead of Envoy's, in ms.
+    pub fn clock(&mut self, now: Instant, ahead_ms: i64) {
+        self.counting.clock(ahead_ms);
+        self.due_soon(now);
+    }
+
+    /// A call ended with this outcome; `answer`: the label of the error that was answered.
+    pub fn called(&mut self, outcome: &'static str, answer: Option<&'static str>) {
+        if let Some(label) = answer {
+            self.counting.answered(label);
+        }
         match self.calls.iter_mut().find(|(known, _)| *known == outcome) {
             Some((_, slot)) => slot.pending += 1,
             None => self
@@ -195,8 +210,14 @@ impl<M: Meter> Metrics<M> {
     }
 
     /// Passes everything to the proxy.
-    pub fn hand_on(&mut self, gauges: Gauges) {
+    pub fn hand_on(&mut self, now: Now, gauges: Gauges) {
         self.due = None;
+        self.counting.hand_on(now, &self.meter);
+        self.pass_on(gauges);
+    }
+
+    /// Passes on what needs no clock.
+    fn pass_on(&mut self, gauges: Gauges) {
         let now = [gauges.streams_open, gauges.calls_in_flight, gauges.breakers_open];
         for (level, now) in self.gauges.iter_mut().zip(now) {
             level.hand_on(&self.meter, now);
@@ -243,7 +264,8 @@ impl<M: Meter> Metrics<M> {
 /// Subtracts this worker's part from the gauges: they outlive the worker.
 impl<M: Meter> Drop for Metrics<M> {
     fn drop(&mut self) {
-        self.hand_on(Gauges::default());
+        self.counting.end(&self.meter);
+        self.pass_on(Gauges::default());
     }
 }
 

@@ -48,6 +48,14 @@ impl TestMeter {
     }
 }
 
+/// This moment by both clocks.
+fn at(monotonic: Instant) -> Now {
+    Now {
+        monotonic,
+        unix: Duration::from_secs(1_800_000_000),
+    }
+}
+
 fn metrics(clients: Vec<NamedClient>) -> (Metrics<TestMeter>, TestMeter) {
     let mut policy = policy(
         vec![header("x-api-key")],
@@ -72,7 +80,7 @@ fn verdict(allowed: bool, remaining: u64) -> Option<Verdict> {
 }
 
 #[test]
-fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
+fn each_limit_reports_verdicts_source_and_usage() {
     let (mut metrics, memory) = metrics(vec![]);
     for (limit, enforced, verdict, by, on_error) in [
         (0, true, verdict(true, 20), CountedBy::Redis, OnError::Deny),
@@ -84,19 +92,22 @@ fn each_limit_tells_what_it_said_by_whom_and_how_much_was_used() {
         (1, true, None, CountedBy::Redis, OnError::Allow),
         (1, false, None, CountedBy::Redis, OnError::Deny),
     ] {
-        metrics.counted(&LimitResult {
-            limit,
-            enforced,
-            verdict,
-            by,
-            on_error,
-        });
+        metrics.counted(
+            Instant::now(),
+            &LimitResult {
+                limit,
+                enforced,
+                verdict,
+                by,
+                on_error,
+            },
+        );
     }
     let (limit, now) = (1, Instant::now());
     metrics.leased(now, LeaseEvent::Taken { limit, permits: 40 });
     metrics.leased(now, LeaseEvent::Taken { limit, permits: 2 });
     metrics.leased(now, LeaseEvent::Unspent { limit, permits: 5 });
-    metrics.hand_on(Gauges::default());
+    metrics.hand_on(at(Instant::now()), Gauges::default());
     let values = memory.values();
     let said = |limit: &str, outcome: &str, by: &str| {
         let name = format!("headgate_decisions_total;instance=main;limit={limit};outcome={outcome};by={by}");
@@ -140,19 +151,25 @@ fn metrics_report_requests_and_a_dropped_worker_clears_gauges() {
     metrics.decided(now + HAND_ON / 2, Outcome::NoClient { refused: true }, None);
     assert_eq!(metrics.due(), due, "the first that is counted says when");
     for outcome in ["timed_out", "lost", "timed_out"] {
-        metrics.called(outcome);
+        metrics.called(outcome, None);
     }
     metrics.waited(now, 1_234);
-    metrics.hand_on(Gauges {
-        streams_open: 3,
-        calls_in_flight: 9,
-        breakers_open: 1,
-    });
-    metrics.hand_on(Gauges {
-        streams_open: 3,
-        calls_in_flight: 2,
-        breakers_open: 0,
-    });
+    metrics.hand_on(
+        at(now),
+        Gauges {
+            streams_open: 3,
+            calls_in_flight: 9,
+            breakers_open: 1,
+        },
+    );
+    metrics.hand_on(
+        at(now),
+        Gauges {
+            streams_open: 3,
+            calls_in_flight: 2,
+            breakers_open: 0,
+        },
+    );
     assert_eq!(metrics.due(), None);
     let values = memory.values();
     assert_eq!(
@@ -194,7 +211,7 @@ fn a_client_with_a_name_has_a_series_and_everyone_else_is_other() {
     metrics.rejected(0, "/v1/{id}", Some(&hash));
     metrics.rejected(0, "/v1/{id}", Some("api_key:anyone"));
     metrics.rejected(0, "/v1/{id}", None);
-    metrics.hand_on(Gauges::default());
+    metrics.hand_on(at(Instant::now()), Gauges::default());
     let values = memory.values();
     assert_eq!(
         values["api_throttle_rejected_total;limit=a;endpoint=/v1/{id};client=partner-7"],
@@ -239,22 +256,25 @@ fn clients_and_paths_add_no_series(requests: u32) {
         };
         let shown = identity.client().map(ToString::to_string);
         for charge in groups.iter().flat_map(|group| &group.charges) {
-            metrics.counted(&LimitResult {
-                limit: charge.limit,
-                enforced: charge.enforced,
-                verdict: verdict(false, 0),
-                by: CountedBy::Redis,
-                on_error: OnError::Deny,
-            });
+            metrics.counted(
+                Instant::now(),
+                &LimitResult {
+                    limit: charge.limit,
+                    enforced: charge.enforced,
+                    verdict: verdict(false, 0),
+                    by: CountedBy::Redis,
+                    on_error: OnError::Deny,
+                },
+            );
             let pattern = charge.path_pattern(&policy.limits).unwrap_or("the route");
             metrics.rejected(charge.limit, pattern, shown.as_deref());
         }
         if n == 0 {
-            metrics.hand_on(Gauges::default());
+            metrics.hand_on(at(Instant::now()), Gauges::default());
             before = memory.len();
         }
     }
-    metrics.hand_on(Gauges::default());
+    metrics.hand_on(at(Instant::now()), Gauges::default());
     assert_eq!(memory.len(), before);
     let values = memory.values();
     for (limit, endpoint) in [("items", "/v1/{id}/items"), ("all", "the%20route")] {
@@ -278,17 +298,17 @@ fn a_million_clients_and_paths_add_no_series() {
 fn the_number_of_series_by_client_and_endpoint_is_bounded() {
     let (mut metrics, memory) = metrics(vec![]);
     metrics.rejected(0, "/a", Some("api_key:0"));
-    metrics.hand_on(Gauges::default());
+    metrics.hand_on(at(Instant::now()), Gauges::default());
     let before = memory.len();
     for n in 0..1_000_000_u32 {
         metrics.rejected(0, "/a", Some(&format!("api_key:{n}")));
     }
-    metrics.hand_on(Gauges::default());
+    metrics.hand_on(at(Instant::now()), Gauges::default());
     assert_eq!(memory.len(), before, "clients make no series");
     for n in 0..100_000_u32 {
         metrics.rejected(n as usize % 2, &format!("/{n}"), None);
     }
-    metrics.hand_on(Gauges::default());
+    metrics.hand_on(at(Instant::now()), Gauges::default());
     assert!(
         memory.len() <= before + MOST + 2,
         "even a route made for each request"
@@ -301,3 +321,6 @@ fn the_number_of_series_by_client_and_endpoint_is_bounded() {
         .sum();
     assert_eq!(total, 1_100_001, "none is lost");
 }
+
+#[path = "counting_tests.rs"]
+mod counting;

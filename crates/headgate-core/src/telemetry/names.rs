@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_name_holds_its_labels_in_order() {
+    fn a_name_contains_its_labels_in_order() {
         let labels = [("limit", "100/minute"), ("endpoint", "/v1/{id}/*")];
         assert_eq!(
             series("m_total", &labels),

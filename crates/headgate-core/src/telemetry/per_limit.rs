@@ -46,7 +46,9 @@ pub struct LimitResult {
     pub enforced: bool,
     /// `None`: it could not be counted.
     pub verdict: Option<Verdict>,
+    /// Where the counter was read.
     pub by: CountedBy,
+    /// What happens if the limit cannot be counted.
     pub on_error: OnError,
 }
 

@@ -13,6 +13,7 @@ const PLACES: usize = 128;
 const SHOWN: usize = 10;
 
 #[derive(Debug, Default)]
+/// The sketch of the most rejected clients.
 pub struct Top {
     places: Vec<SketchEntry>,
     /// The lowest count. No entry before `next` has it: counts only grow.
@@ -35,9 +36,11 @@ struct SketchEntry {
 /// One of the most rejected.
 #[derive(Debug, Serialize)]
 pub struct Rejected<'a> {
+    /// The client, without any secret.
     pub client: String,
     /// The limit that rejected it last.
     pub limit: &'a str,
+    /// The number of rejections, at most `error` too high.
     pub rejected: u64,
     /// How much of `rejected` may belong to other clients.
     pub error: u64,
@@ -93,6 +96,7 @@ impl Top {
         self.places.get_mut(self.next)
     }
 
+    /// Whether nothing was rejected since the last report.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -121,7 +125,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn whoever_is_rejected_often_is_shown_among_many_others() {
+    fn a_client_that_is_rejected_often_is_shown_among_many_others() {
         let mut top = Top::default();
         for n in 0..100_000_u32 {
             top.note(&format!("api_key:{n}"), 0);
@@ -149,7 +153,7 @@ mod tests {
         );
         assert!(rejected >= 5_000 && rejected - error <= 5_000, "{first}");
         assert_eq!(shown.as_array().unwrap().len(), SHOWN);
-        assert!(top.is_empty(), "each interval stands for itself");
+        assert!(top.is_empty(), "each interval is separate");
     }
 
     proptest! {

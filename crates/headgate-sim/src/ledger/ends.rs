@@ -1,24 +1,24 @@
-//! What must hold once the world is quiet.
+//! The rules for the end of a history, when no event is planned.
 
-use super::{Asked, Ledger, Settled};
+use super::{Ledger, RequestEnd, RequestRecord};
 use crate::draw::WELL_AGAIN;
 use crate::network::journal::Execution;
 use crate::script::{Call, Mode};
 use crate::time::{Micros, MS};
-use crate::world::{Instance, World};
+use crate::world::{EngineInstance, World};
 use headgate_core::engine::Sizes;
 use headgate_core::identify::Headers;
 use headgate_core::limit::{Charge, Group};
 use headgate_core::model::{Cost, Store};
 use std::collections::BTreeSet;
 
-/// Checks the end of a history. `came_to_an_end`: nothing was left to happen.
+/// Checks the end of a history. `came_to_an_end`: no event was left.
 pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
     let mut broken = Vec::new();
     if !came_to_an_end {
         broken.push((
             "quiet",
-            "the world does not come to rest: something ticks for ever".to_owned(),
+            "the world does not become quiet: something ticks forever".to_owned(),
         ));
     }
     for (index, instance) in world.engines() {
@@ -51,11 +51,11 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
         if called
             && network.settings.discovery
             && network.settings.shards > 0
-            && !network.was_told_borders(index)
+            && !network.has_learned_slot_owners(index)
         {
             broken.push((
-                "learns-borders",
-                format!("engine {index} has not asked who owns which slots"),
+                "learns-slot-owners",
+                format!("engine {index} has not record who owns which slots"),
             ));
         }
         let most = MOST_TICKS + 30 * ledger.arrivals_at(index);
@@ -79,7 +79,7 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
     ledger.read();
     for engine in 0..ledger.engines.len() {
         let lives = ledger.engines[engine].dropped.is_none();
-        ledger.check_told(engine, lives);
+        ledger.check_events(engine, lives);
     }
     ledger.check_all_decided();
     ledger.check_costs();
@@ -90,29 +90,29 @@ pub fn check(world: &mut World<Ledger>, came_to_an_end: bool) {
 impl Ledger {
     fn check_all_decided(&mut self) {
         let open = |caller: &usize| {
-            let asked = self.asked(*caller);
-            asked.is_none_or(|asked| asked.decided.is_none() && asked.left.is_none())
+            let record = self.request(*caller);
+            record.is_none_or(|record| record.decided.is_none() && record.left.is_none())
         };
-        let open: Vec<usize> = (0..self.asked.len()).filter(open).collect();
+        let open: Vec<usize> = (0..self.requests.len()).filter(open).collect();
         if !open.is_empty() {
             self.broke("decided-once", format!("requests {open:?} were never decided"));
         }
     }
 
-    /// Costs that came with responses are charged once, as they were told.
+    /// Checks that the costs of responses are charged once, with the right values.
     fn check_costs(&mut self) {
         let mut broken = Vec::new();
         let mut charged = BTreeSet::<u64>::new();
         let network = self.network.clone();
         let network = network.borrow();
-        for (caller, asked) in self.asked.iter().enumerate() {
-            let Some(asked) = asked else { continue };
-            charged.extend(&asked.charges);
-            let (due, at) = match asked.settled {
-                Some((at, settled)) => (self.due(caller, settled), at),
+        for (caller, record) in self.requests.iter().enumerate() {
+            let Some(record) = record else { continue };
+            charged.extend(&record.charges);
+            let (due, at) = match record.ended {
+                Some((at, end)) => (self.due(caller, end), at),
                 None => (Vec::new(), 0),
             };
-            let made = asked.charges.len() + asked.charges_refused;
+            let made = record.charges.len() + record.charges_refused;
             if made != due.len() {
                 broken.push(format!(
                     "request {caller} owes {} groups, and {made} calls charge it",
@@ -120,7 +120,7 @@ impl Ledger {
                 ));
                 continue;
             }
-            for (tag, due) in asked.charges.iter().zip(&due) {
+            for (tag, due) in record.charges.iter().zip(&due) {
                 match self.calls[tag]
                     .execution
                     .map(|index| &network.journal.executions[index].call)
@@ -130,8 +130,10 @@ impl Ledger {
                             "request {caller} is not charged what it owes, but {call}"
                         ));
                     }
-                    // An engine that is no more takes its last calls with it.
-                    None if self.lives(asked.engine, at + TRAVEL) && self.is_healthy(asked, at + TRAVEL) => {
+                    // A dropped engine loses its last calls.
+                    None if self.lives(record.engine, at + TRAVEL)
+                        && self.is_healthy(record, at + TRAVEL) =>
+                    {
                         broken.push(format!(
                             "request {caller} is not charged what it owes, call {tag}"
                         ));
@@ -143,7 +145,10 @@ impl Ledger {
         for execution in &network.journal.executions {
             let known = execution.call.tag.is_some_and(|tag| charged.contains(&tag));
             if execution.call.mode == Mode::Charge && !known {
-                broken.push(format!("nobody owes {}", execution.call));
+                broken.push(format!(
+                    "charged without a request that owes it: {}",
+                    execution.call
+                ));
             }
         }
         for what in broken {
@@ -151,57 +156,57 @@ impl Ledger {
         }
     }
 
-    /// How many requests came to the engine.
+    /// The number of requests that arrived at the engine.
     fn arrivals_at(&self, engine: usize) -> u64 {
-        let of = |asked: &&Asked| asked.engine == engine;
-        self.asked.iter().flatten().filter(of).count() as u64
+        let of = |record: &&RequestRecord| record.engine == engine;
+        self.requests.iter().flatten().filter(of).count() as u64
     }
 
-    /// Whether a call that the request makes at this time is executed in any case.
-    fn arrives(&self, asked: &Asked, at: Micros) -> bool {
+    /// Whether a call that the request makes at this time is certain to be executed.
+    fn arrives(&self, record: &RequestRecord, at: Micros) -> bool {
         let until = at + TRAVEL;
-        self.lives(asked.engine, until)
-            && self.is_healthy(asked, until)
-            && self.stalled(asked.engine, asked.at, until) == 0
+        self.lives(record.engine, until)
+            && self.is_healthy(record, until)
+            && self.stalled(record.engine, record.at, until) == 0
     }
 
     fn lives(&self, engine: usize, until: Micros) -> bool {
         self.engines[engine].dropped.is_none_or(|at| at > until)
     }
 
-    /// What a request owes Redis: a group for each call.
-    fn due(&self, caller: usize, settled: Settled) -> Vec<Group> {
-        let engine = self.asked(caller).map(|asked| asked.engine);
+    /// The costs that must be charged in Redis when a request ends: one group for each call.
+    fn due(&self, caller: usize, end: RequestEnd) -> Vec<Group> {
+        let engine = self.request(caller).map(|record| record.engine);
         match engine.map(|engine| self.engines[engine].policy.store) {
-            Some(Store::Redis) => self.due_of(caller, settled),
+            Some(Store::Redis) => self.due_of(caller, end),
             _ => Vec::new(),
         }
     }
 
-    /// What a request owes, a group for each call.
-    pub(super) fn due_of(&self, caller: usize, settled: Settled) -> Vec<Group> {
-        let Some(asked) = self.asked(caller) else {
+    /// The costs that must be charged when a request ends: one group for each call.
+    pub(super) fn due_of(&self, caller: usize, end: RequestEnd) -> Vec<Group> {
+        let Some(record) = self.request(caller) else {
             return Vec::new();
         };
-        let policy = &self.engines[asked.engine].policy;
-        let response = crate::request::Answered {
+        let policy = &self.engines[record.engine].policy;
+        let response = crate::request::UpstreamResponse {
             headers: &self.scenario.arrivals[caller].response,
             request: &self.scenario.arrivals[caller].request,
         };
-        let mut cost = |limit: usize| match (&policy.limits[limit].cost, settled) {
-            (Cost::ResponseHeader { name, range }, Settled::Response) => {
+        let mut cost = |limit: usize| match (&policy.limits[limit].cost, end) {
+            (Cost::ResponseHeader { name, range }, RequestEnd::Response) => {
                 range.charged(range.read(&response.header(name)))
             }
-            (Cost::ResponseHeader { range, .. }, Settled::Gone) => range.unread(),
+            (Cost::ResponseHeader { range, .. }, RequestEnd::CallerLeft) => range.unread(),
             _ => 0,
         };
-        let groups = asked.groups.iter();
+        let groups = record.groups.iter();
         groups
             .filter_map(|group| group.response_charges(&mut cost))
             .collect()
     }
 
-    /// What a refused request was charged is given back, once, and nothing else is.
+    /// Checks that the charges of refused requests are refunded once, and no others.
     fn check_given_back(&mut self) {
         let network = self.network.clone();
         let network = network.borrow();
@@ -212,20 +217,20 @@ impl Ledger {
             .filter(|call| call.mode == Mode::GiveBack)
             .collect();
         let mut broken = Vec::new();
-        // Calls of several requests may look the same. What must be given back comes first.
+        // Calls of several requests may look the same. Match those that must be refunded first.
         for must in [true, false] {
-            for (caller, asked) in self.asked.iter().enumerate() {
-                for (tag, execution, is_due) in self.to_give_back(asked.as_ref(), executions) {
+            for (caller, record) in self.requests.iter().enumerate() {
+                for (tag, execution, is_due) in self.to_give_back(record.as_ref(), executions) {
                     if is_due != must {
                         continue;
                     }
-                    let is_back = |call: &&Call| gives_back(call, &execution.call, &execution.done.marks);
+                    let is_back = |call: &&Call| gives_back(call, &execution.call, &execution.result.marks);
                     match back.iter().position(is_back) {
                         Some(at) => {
                             back.swap_remove(at);
                         }
                         None if must => broken.push(format!(
-                            "request {caller} was refused, and stays charged by call {tag}"
+                            "request {caller} was refused, but the charge of call {tag} is not refunded"
                         )),
                         None => {}
                     }
@@ -233,7 +238,7 @@ impl Ledger {
             }
         }
         for call in back {
-            broken.push(format!("given back, and not taken by a refused request: {call}"));
+            broken.push(format!("refunded, but not charged by a refused request: {call}"));
         }
         for what in broken {
             self.broke("denied-costs-nothing", what);
@@ -242,24 +247,25 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// What a refused request took before it was refused: the calls' numbers, and whether nothing keeps them from being
-    /// given back.
+    /// The calls of a refused request that charged something before the refusal, and whether the refund is certain to be
+    /// executed.
     fn to_give_back<'j>(
         &self,
-        asked: Option<&Asked>,
+        record: Option<&RequestRecord>,
         executions: &'j [Execution],
     ) -> Vec<(u64, &'j Execution, bool)> {
-        let Some((asked, decided)) = asked.and_then(|asked| Some((asked, asked.decided.as_ref()?))) else {
+        let Some((record, decided)) = record.and_then(|record| Some((record, record.decided.as_ref()?)))
+        else {
             return Vec::new();
         };
         if decided.passes || decided.by_fallback {
             return Vec::new();
         }
-        let is_due = self.arrives(asked, decided.at);
-        let taken = asked.tags.iter().filter_map(|tag| {
+        let is_due = self.arrives(record, decided.at);
+        let taken = record.tags.iter().filter_map(|tag| {
             let called = &self.calls[tag];
             let execution = &executions[called.execution?];
-            let took = execution.done.admitted && execution.done.marks.iter().any(Option::is_some);
+            let took = execution.result.admitted && execution.result.marks.iter().any(Option::is_some);
             let (at, counted) = called.ended?;
             (took && counted && at <= decided.at).then_some((*tag, execution, is_due))
         });
@@ -267,7 +273,7 @@ impl Ledger {
     }
 }
 
-/// Whether the call charges what is due.
+/// Whether the call charges the costs in `due`.
 fn charges(call: &Call, due: &Group) -> bool {
     let same = |(charged, due_charge): (&Charge, &Charge)| {
         super::decided::is_same(&call.group, charged, due, due_charge) && charged.cost == due_charge.cost
@@ -277,7 +283,7 @@ fn charges(call: &Call, due: &Group) -> bool {
         && call.group.charges.iter().zip(&due.charges).all(same)
 }
 
-/// Whether the call gives back what another took.
+/// Whether the call refunds the charges of another.
 fn gives_back(call: &Call, taken: &Call, marks: &crate::model::Marks) -> bool {
     let taken_marks = marks.iter().zip(&taken.group.charges);
     let same = call.group.keys == taken.group.keys && call.group.charges.len() == taken.group.charges.len();
@@ -289,8 +295,8 @@ fn gives_back(call: &Call, taken: &Call, marks: &crate::model::Marks) -> bool {
         .all(|((mark, (taken, charge)), back)| mark == taken && (mark.is_none() || back.cost == charge.cost))
 }
 
-/// What is left in an engine that should be empty.
-fn sizes(index: usize, instance: &Instance) -> Option<(&'static str, String)> {
+/// Whether an engine still holds something that should be gone.
+fn sizes(index: usize, instance: &EngineInstance) -> Option<(&'static str, String)> {
     let sizes = instance.engine.sizes();
     let empty = Sizes {
         denials: sizes.denials,
@@ -301,11 +307,11 @@ fn sizes(index: usize, instance: &Instance) -> Option<(&'static str, String)> {
     (!bounded).then(|| ("memory", format!("engine {index} holds {sizes:?}")))
 }
 
-/// Ticks of an engine at most, besides 30 for each request.
+/// The maximum number of ticks of an engine, in addition to 30 for each request.
 const MOST_TICKS: u64 = 3_000;
 
-/// Within this time a command that was sent is executed, if all is well.
+/// Without faults, a command is executed within this time after sending, in µs.
 const TRAVEL: Micros = 100 * MS;
 
-/// Events after which a history is over in any case.
+/// A history ends after this many events at the latest.
 pub const MOST_EVENTS: u64 = 400_000;

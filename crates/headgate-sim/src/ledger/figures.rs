@@ -1,17 +1,13 @@
-//! What callers and operators are told of a decision.
+//! The quota that a decision reports in headers and filter state.
 
-use super::decided::{ensure, Complaint};
+use super::decided::{ensure, Mismatch};
 use crate::world::Decision;
 use headgate_core::decision::{Decision as Expected, Outcome};
 use headgate_core::headers;
 use headgate_core::model::Policy;
 
-/// What callers and operators are told is what Redis said.
-pub(super) fn compare(
-    policy: &Policy,
-    expected: &Expected,
-    decision: &Decision<'_>,
-) -> Result<(), Complaint> {
+/// Checks that headers and filter state report the quota from Redis.
+pub(super) fn compare(policy: &Policy, expected: &Expected, decision: &Decision<'_>) -> Result<(), Mismatch> {
     let request = decision.request;
     let reported = expected.reported.as_ref();
     let name = reported.map_or("", |reported| policy.limits[reported.limit].name.as_str());
@@ -65,12 +61,12 @@ pub(super) fn compare(
     ensure(
         reply.retry_after == Some(seconds) && reply.status == policy.response.status,
         "figures",
-        || format!("{reply:?} is to say {seconds} s"),
+        || format!("{reply:?} must have Retry-After {seconds} s"),
     )
 }
 
-/// Figures in a request to the upstream are the filter's own.
-pub(super) fn check_headers(decision: &Decision<'_>) -> Result<(), Complaint> {
+/// Checks that the quota headers to the upstream are the filter's own.
+pub(super) fn check_headers(decision: &Decision<'_>) -> Result<(), Mismatch> {
     let request = decision.request;
     let values = request
         .headers
@@ -79,6 +75,6 @@ pub(super) fn check_headers(decision: &Decision<'_>) -> Result<(), Complaint> {
     let mut values = values.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
     let forged = values.any(|value| value == "1000000");
     ensure(!forged, "figures", || {
-        "the caller's own figures reach the upstream".to_owned()
+        "forged quota headers of the caller reach the upstream".to_owned()
     })
 }

@@ -1,4 +1,4 @@
-//! What passed, added up: no more than each limit's law allows, by the clock of the store that counted.
+//! Adds up the admitted costs of each counter. They must not exceed the bound of the limit's algorithm, by the clock of the
 
 use super::Ledger;
 use crate::fault::Fault;
@@ -8,59 +8,59 @@ use headgate_core::local::LONGEST_LOG;
 use headgate_core::model::LocalSettings;
 use std::collections::BTreeMap;
 
-/// Who counted.
+/// The store that counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Store {
+pub(super) enum CounterStore {
     Redis,
-    /// Of that Envoy.
+    /// The local counters of the Envoy with this index.
     Local(usize),
 }
 
-/// When and where a request passed.
-pub(super) struct Pass {
-    pub store: Store,
+/// When and where a request was admitted.
+pub(super) struct PassedCall {
+    pub store: CounterStore,
     /// The shard and the epoch of its memory.
     pub epoch: (usize, u32),
-    /// The store's clock, in unix µs.
+    /// The store's clock: unix time in µs.
     pub at_us: u64,
     pub mark: Option<Mark>,
 }
 
-/// A counter, as long as its memory is not lost.
+/// A counter in one epoch of its store's memory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Counter {
-    store: Store,
+    store: CounterStore,
     key: Vec<u8>,
     field: String,
     epoch: (usize, u32),
 }
 
-/// What passed at one counter.
-struct Passed {
+/// The admitted costs of one counter.
+struct CounterHistory {
     algorithm: Algorithm,
     phase_ms: u64,
     period_ms: u64,
-    /// The largest N and burst that held.
+    /// The largest limit and burst so far.
     limit: u64,
     burst: u64,
-    /// The store's clock in unix µs, and the cost.
+    /// Unix time of the store in µs, and the cost.
     all: Vec<(u64, u64)>,
 }
 
 #[derive(Default)]
-pub(super) struct Passes(BTreeMap<Counter, Passed>);
+pub(super) struct PassedCosts(BTreeMap<Counter, CounterHistory>);
 
-impl Passes {
-    /// Notes what one counter let pass.
-    pub fn note(&mut self, pass: &Pass, group: &Group, charge: &Charge, limit: &Limit) {
-        // What a live override or a later cost makes of a limit is not followed here.
+impl PassedCosts {
+    /// Records an admitted cost.
+    pub fn note(&mut self, pass: &PassedCall, group: &Group, charge: &Charge, limit: &Limit) {
+        // Live overrides and costs from responses are not checked here.
         if charge.charged_on_response || charge.live.is_some() || !charge.enforced || charge.cost == 0 {
             return;
         }
-        // A log with leases keeps its calls for longer, in Redis for the law's sake.
+        // In Redis, a log with leases keeps its entries longer than its period.
         let period = match pass.store {
-            Store::Redis => limit.period().unwrap_or(charge.rate.period),
-            Store::Local(_) => charge.rate.period,
+            CounterStore::Redis => limit.period().unwrap_or(charge.rate.period),
+            CounterStore::Local(_) => charge.rate.period,
         };
         let counter = Counter {
             store: pass.store,
@@ -68,7 +68,7 @@ impl Passes {
             field: charge.field.to_string(),
             epoch: pass.epoch,
         };
-        let passed = self.0.entry(counter).or_insert_with(|| Passed {
+        let passed = self.0.entry(counter).or_insert_with(|| CounterHistory {
             algorithm: charge.algorithm,
             phase_ms: charge.phase_ms,
             period_ms: period.as_millis(),
@@ -81,7 +81,7 @@ impl Passes {
             Algorithm::Gcra { burst: burst @ 1.. } => burst,
             _ => charge.rate.limit,
         });
-        // Where windows begin with a call, only the mark says when.
+        // If a call starts the window, only the mark has the start.
         let at_us = match (charge.algorithm, pass.mark) {
             (Algorithm::FixedWindow { .. }, Some(Mark(start_ms))) => start_ms * 1_000,
             _ => pass.at_us,
@@ -101,7 +101,7 @@ impl Passes {
             0 => 0,
             n => (n * u64::from(settings.share.basis_points()) / 10_000).max(1),
         };
-        // Counters that are evicted begin anew, and windows that begin with a call have no mark here.
+        // Evicted counters start again, and windows that a call starts have no mark here.
         let first = matches!(
             charge.algorithm,
             Algorithm::FixedWindow {
@@ -112,7 +112,7 @@ impl Passes {
             return;
         }
         let mut charge = charge.clone();
-        // As the local store has it.
+        // As in the local store.
         if charge.algorithm == Algorithm::SlidingWindowLog && part(charge.rate.limit) > LONGEST_LOG {
             charge.algorithm = Algorithm::SlidingWindowCounter;
         }
@@ -120,8 +120,8 @@ impl Passes {
         if let Algorithm::Gcra { burst } = &mut charge.algorithm {
             *burst = part(*burst);
         }
-        let pass = Pass {
-            store: Store::Local(envoy),
+        let pass = PassedCall {
+            store: CounterStore::Local(envoy),
             epoch: (0, 0),
             at_us,
             mark: None,
@@ -131,9 +131,9 @@ impl Passes {
 }
 
 impl Ledger {
-    /// Adds up all that passed.
+    /// Checks the admitted costs of all counters.
     pub(super) fn check_laws(&mut self) {
-        // A clock that is set gives a second window, or none.
+        // A clock that jumps can add or skip a window.
         let steps = |fault: &Fault| match fault {
             Fault::ClockStep { .. } => true,
             Fault::Failover { clock_us, .. } => *clock_us != 0,
@@ -141,8 +141,8 @@ impl Ledger {
         };
         let stepped = self.scenario.faults.iter().any(|planned| steps(&planned.fault));
         let mut broken = Vec::new();
-        for (counter, passed) in &mut self.passes.0 {
-            if counter.store == Store::Redis && stepped {
+        for (counter, passed) in &mut self.passed_costs.0 {
+            if counter.store == CounterStore::Redis && stepped {
                 continue;
             }
             passed.all.sort_unstable();
@@ -161,8 +161,8 @@ impl Ledger {
     }
 }
 
-impl Passed {
-    /// What is wrong with it.
+impl CounterHistory {
+    /// A description of the violation, if there is one.
     fn breaks(&self) -> Option<String> {
         let sum = match self.algorithm {
             Algorithm::FixedWindow {
@@ -176,7 +176,7 @@ impl Passed {
         (sum > self.limit).then(|| format!("{sum} of {} passed in {} ms", self.limit, self.period_ms))
     }
 
-    /// The most in one of the windows that follow each other.
+    /// The largest sum in one of the consecutive windows.
     fn windows(&self, phase_ms: u64) -> u64 {
         let mut sums = BTreeMap::<u64, u64>::new();
         for (us, cost) in &self.all {
@@ -186,7 +186,7 @@ impl Passed {
         sums.values().copied().max().unwrap_or(0)
     }
 
-    /// The most in one of the windows that calls begin.
+    /// The largest sum in one of the windows that calls start.
     fn marked_windows(&self) -> u64 {
         let mut sums = BTreeMap::<u64, u64>::new();
         for (start, cost) in &self.all {
@@ -195,7 +195,7 @@ impl Passed {
         sums.values().copied().max().unwrap_or(0)
     }
 
-    /// The most in any period.
+    /// The largest sum in any period.
     fn any_period(&self) -> u64 {
         let (mut most, mut sum, mut first) = (0, 0, 0);
         for (us, cost) in &self.all {
@@ -209,14 +209,14 @@ impl Passed {
         most
     }
 
-    /// In any span no more than the burst and what drains in it.
+    /// In any time span, the sum must not exceed the burst plus what drains in that span.
     fn bucket(&self) -> Option<String> {
         for (at, (from, _)) in self.all.iter().enumerate() {
             let mut sum = 0;
             for (until, cost) in &self.all[at..] {
                 sum += cost;
                 let ms = until / 1_000 - from / 1_000;
-                // A ms of drain is lost where calls of one span were leased.
+                // With leases, the drain of up to 1 ms is outside the span.
                 let most = self.burst * self.period_ms + self.limit * (ms + 1);
                 if sum * self.period_ms > most {
                     return Some(format!("{sum} passed in {ms} ms, of a burst of {}", self.burst));

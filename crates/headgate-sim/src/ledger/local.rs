@@ -1,78 +1,80 @@
-//! What each Envoy counts by itself, kept a second time: it lets pass what fits, and denies what does not.
+//! A second copy of the local counters of each Envoy. An Envoy must admit what fits, and deny the rest.
 
-use super::{Asked, Decided, Ledger, Settled};
+use super::{DecisionRecord, Ledger, RequestEnd, RequestRecord};
 use crate::model::Model;
 use headgate_core::limit::{Algorithm, Charge, Group, OnError, Verdict};
 use headgate_core::local::LONGEST_LOG;
 use headgate_core::model::{Policy, Store};
 
-/// Of several requests that are decided at once some are let through later, in an order that is not followed here.
+/// If more requests are decided at once, some are carried out later, in an order that is not recorded.
 const MOST_AT_ONCE: usize = 60;
 
-/// The counters of each Envoy.
+/// The local counters of each Envoy.
 #[derive(Default)]
-pub(super) struct Mirror {
+pub(super) struct LocalCounters {
     envoys: Vec<Model>,
-    /// The order of decisions is not known, or counters are evicted.
-    pub blind: bool,
+    /// The order of decisions is unknown, or counters are evicted: nothing is compared.
+    pub unreliable: bool,
 }
 
-impl Mirror {
-    /// For arrivals at these times.
-    pub fn new(envoys: usize, times: &[u64]) -> Mirror {
+impl LocalCounters {
+    /// The counters for requests that arrive at these times (µs).
+    pub fn new(envoys: usize, times: &[u64]) -> LocalCounters {
         let crowd = |times: &[u64]| times[MOST_AT_ONCE] - times[0] < 300_000;
-        Mirror {
+        LocalCounters {
             envoys: vec![Model::default(); envoys],
-            blind: times.windows(MOST_AT_ONCE + 1).any(crowd),
+            unreliable: times.windows(MOST_AT_ONCE + 1).any(crowd),
         }
     }
 }
 
 impl Ledger {
-    /// A decision by this Envoy's own counters; `verdicts`: what Redis said of each charge.
+    /// Compares a decision by local counters; `verdicts`: the verdict of Redis on each charge.
     pub(super) fn compare_local(
         &mut self,
-        asked: &Asked,
-        decided: &Decided,
+        record: &RequestRecord,
+        decided: &DecisionRecord,
         verdicts: &[Option<Verdict>],
     ) -> Result<(), (&'static str, String)> {
-        let known = &self.engines[asked.engine];
+        let known = &self.engines[record.engine];
         let (envoy, policy) = (known.envoy, known.policy.clone());
-        if self.mirror.blind || policy.local.max_counters < 100 {
-            self.mirror.blind = true;
+        if self.local_counters.unreliable || policy.local.max_counters < 100 {
+            self.local_counters.unreliable = true;
             return Ok(());
         }
         let clock_us = self.clock.unix_us(self.now);
-        let groups = counted_here(&policy, asked, verdicts);
-        let mirror = &mut self.mirror.envoys[envoy];
-        let fits = groups.iter().all(|group| mirror.check(group, clock_us, false).0);
-        let charges = asked.groups.iter().flat_map(|group| &group.charges);
+        let groups = counted_here(&policy, record, verdicts);
+        let counters = &mut self.local_counters.envoys[envoy];
+        let fits = groups
+            .iter()
+            .all(|group| counters.check(group, clock_us, false).0);
+        let charges = record.groups.iter().flat_map(|group| &group.charges);
         let denied = charges
             .zip(verdicts)
             .any(|(charge, verdict)| charge.enforced && verdict.is_some_and(|verdict| !verdict.allowed));
         if decided.passes {
             for group in &groups {
-                mirror.count(group, clock_us, false);
+                counters.count(group, clock_us, false);
             }
         }
         match decided.passes == (fits && !denied) {
             true => Ok(()),
-            false => Err(("local", format!("{decided:?}, and it fits: {fits}"))),
+            false => Err(("local", format!("{decided:?}, but fits is {fits}"))),
         }
     }
 
-    /// The costs of a request that this Envoy counted.
-    pub(super) fn charge_mirror(&mut self, caller: usize, settled: Settled) {
-        let due = self.due_of(caller, settled);
-        let Some(asked) = self.asked[caller].as_ref() else {
+    /// Charges the costs of a request that this Envoy counted.
+    pub(super) fn charge_local_counters(&mut self, caller: usize, end: RequestEnd) {
+        let due = self.due_of(caller, end);
+        let Some(record) = self.requests[caller].as_ref() else {
             return;
         };
-        let known = &self.engines[asked.engine];
-        let by_local = asked
+        let known = &self.engines[record.engine];
+        let by_local = record
             .decided
             .as_ref()
             .is_some_and(|decided| decided.by == "local");
-        if !by_local || self.mirror.blind {
+        if !by_local || self.local_counters.unreliable {
             return;
         }
         let (envoy, policy) = (known.envoy, known.policy.clone());
@@ -84,7 +86,7 @@ impl Ledger {
                 keys: group.keys.clone(),
                 charges,
             };
-            self.mirror.envoys[envoy].charge(&group, clock_us);
+            self.local_counters.envoys[envoy].charge(&group, clock_us);
         }
     }
 }
@@ -93,11 +95,11 @@ fn counts(policy: &Policy, charge: &Charge) -> bool {
     policy.store == Store::Local || policy.limits[charge.limit].on_error == OnError::Local
 }
 
-/// The groups that Redis did not count, with those of their charges that are counted here.
-fn counted_here(policy: &Policy, asked: &Asked, verdicts: &[Option<Verdict>]) -> Vec<Group> {
+/// The groups that Redis did not count, with the charges that the Envoy counts locally.
+fn counted_here(policy: &Policy, record: &RequestRecord, verdicts: &[Option<Verdict>]) -> Vec<Group> {
     let mut verdicts = verdicts.iter();
     let mut groups = Vec::new();
-    for group in &asked.groups {
+    for group in &record.groups {
         let own: Vec<_> = verdicts.by_ref().take(group.charges.len()).collect();
         if own.iter().any(|verdict| verdict.is_some()) {
             continue;
@@ -111,7 +113,7 @@ fn counted_here(policy: &Policy, asked: &Asked, verdicts: &[Option<Verdict>]) ->
     groups
 }
 
-/// A charge as it is counted here; `None`: only a live override would limit it.
+/// A charge as the local store counts it; `None`: only a live override would limit it.
 fn here(policy: &Policy, charge: &Charge) -> Option<Charge> {
     if charge.live.as_ref().is_some_and(|live| live.unlimited) {
         return None;

@@ -1,58 +1,65 @@
-//! The books of a world, and the rules that must hold in it.
+//! Records the requests and calls of a world, and checks the rules that must hold in it.
 //!
-//! Layout: this file keeps what is known of requests and calls; [`decided`] compares each decision with what Redis
-//! answered; [`leases`] follows permits; [`local`] counts
-//! what Envoys count by themselves; [`health`] says whether a fault touched a request; [`laws`] adds up what passed;
-//! [`ends`] checks what must hold once the world is quiet.
+//! # Layout
+//! - [`observer`]: records the events of the world. This file has the records.
+//! - [`decided`]: compares each decision with the replies of Redis. [`figures`] compares the reported quota.
+//! - [`leases`]: the permits of engines. [`local`]: a second copy of the local counters of each Envoy.
+//! - [`health`]: whether a fault can have affected a request.
+//! - [`laws`]: adds up the admitted costs of each counter.
+//! - [`events`]: compares the events for metrics with the decisions.
+//! - [`ends`]: the rules for the end of a history, when nothing happens any more.
 
 mod decided;
 pub mod ends;
+mod events;
 mod figures;
 mod health;
 mod laws;
 mod leases;
 mod local;
 mod observer;
-mod told;
 
-use crate::network::transport::Note;
+use crate::network::transport::CallEvent;
 use crate::network::Network;
 use crate::policies;
 use crate::request::Request;
 use crate::time::{Clock, Micros};
 use crate::world::{Decision, Observer, Scenario};
+use events::EventCounts;
 use headgate_core::engine::{self, plan, CallId, RequestId};
 use headgate_core::limit::{Charge, Group, Planner};
 use headgate_core::model::Policy;
-use laws::Passes;
+use laws::PassedCosts;
 use leases::Permits;
-use local::Mirror;
+use local::LocalCounters;
 use redis_call::{CallError, HashSlot};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
-use told::Told;
 
-/// What is to be sent again is sent after 10 ms; a tick of the host may be late by 2.
+/// A retry is sent after 10 ms, and a tick of the host may be 2 ms late. In µs.
 const AGAIN_WITHIN: Micros = 12 * crate::time::MS;
 
-/// A rule that did not hold.
+/// A violation of a rule.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Broken {
+pub struct BrokenRule {
+    /// The time of the violation, in µs since the start.
     pub at: Micros,
+    /// The name of the rule.
     pub rule: &'static str,
+    /// A description of the violation.
     pub what: String,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BrokenRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.6} s: {}: {}", self.at as f64 / 1e6, self.rule, self.what)
     }
 }
 
-/// What is known of an engine.
-struct Known {
+/// The record of an engine.
+struct EngineRecord {
     policy: Rc<Policy>,
     planner: Rc<Planner>,
     envoy: usize,
@@ -60,38 +67,39 @@ struct Known {
     dropped: Option<Micros>,
 }
 
-/// A request.
-struct Asked {
+/// The record of a request.
+struct RequestRecord {
     at: Micros,
     engine: usize,
-    /// What is to be counted for it; empty where it is decided without.
+    /// The groups that Redis must count; empty if the request is decided without counting.
     groups: Vec<Group>,
-    /// The decision where nothing is to be counted.
+    /// The decision, if nothing must be counted.
     without: Option<headgate_core::decision::Decision>,
     id: Option<RequestId>,
-    /// Its calls.
+    /// The numbers of its calls.
     tags: Vec<u64>,
-    /// A call was refused at once, or ended without a count.
+    /// A call was refused immediately or ended without a count.
     failed: bool,
-    decided: Option<Decided>,
+    decided: Option<DecisionRecord>,
     left: Option<Micros>,
-    /// What its response cost, by calls of these numbers; `refused`: how many were refused at once.
+    /// The numbers of the calls that charge the costs of its response.
     charges: Vec<u64>,
+    /// The number of such calls that were refused immediately.
     charges_refused: usize,
-    /// What is left of its limit, as the upstream was told.
+    /// The remaining quota in the headers to the upstream.
     shown: Option<String>,
-    /// When its costs were to be charged: with its response, or as its caller left.
-    settled: Option<(Micros, Settled)>,
+    /// When and how it ended. Its costs are charged then.
+    ended: Option<(Micros, RequestEnd)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Settled {
+enum RequestEnd {
     Response,
-    Gone,
+    CallerLeft,
 }
 
 #[derive(Debug, Clone)]
-struct Decided {
+struct DecisionRecord {
     at: Micros,
     outcome: String,
     by: String,
@@ -99,54 +107,56 @@ struct Decided {
     by_fallback: bool,
 }
 
-/// A call.
-struct Called {
+/// The record of a call.
+struct CallRecord {
     engine: usize,
-    /// `None`: not a request's.
+    /// `None`: the call does not belong to a request.
     shard: Option<usize>,
     made: Micros,
-    /// When the engine was told of its end, and whether that was a count.
+    /// When the engine received its end, and whether Redis had counted.
     ended: Option<(Micros, bool)>,
-    /// Among the journal's.
+    /// The index in the journal's executions.
     execution: Option<usize>,
 }
 
+/// The records of all requests and calls of a world, and the violations found so far.
 pub struct Ledger {
-    pub broken: Vec<Broken>,
+    /// The violations found so far.
+    pub broken: Vec<BrokenRule>,
     network: Rc<RefCell<Network>>,
     scenario: Rc<Scenario>,
     clock: Clock,
     now: Micros,
-    engines: Vec<Known>,
-    asked: Vec<Option<Asked>>,
+    engines: Vec<EngineRecord>,
+    requests: Vec<Option<RequestRecord>>,
     by_id: BTreeMap<(usize, RequestId), usize>,
-    /// The request that came last to each engine.
+    /// By engine: the request that arrived last.
     arriving: BTreeMap<usize, usize>,
-    calls: BTreeMap<u64, Called>,
-    /// How much of the journal has been read.
+    calls: BTreeMap<u64, CallRecord>,
+    /// The number of executions and of broken rules that were read from the journal.
     read: usize,
     reported: usize,
     permits: Permits,
     /// By engine: permits taken and spent.
     taken: BTreeMap<usize, u64>,
     spent: BTreeMap<usize, u64>,
-    /// By engine: what it told.
-    told: Vec<Told>,
-    /// By engine and shard: when a caller was kept waiting for all of its time, by a silent shard.
+    /// By engine: its events.
+    event_counts: Vec<EventCounts>,
+    /// By engine and shard: the last timeout of a request because the shard did not reply.
     timed_out: BTreeMap<(usize, usize), Micros>,
-    /// Calls that are to be sent again: since when.
+    /// Calls that must be retried, and since when.
     again: BTreeMap<(usize, RequestId, u16), Micros>,
-    passes: Passes,
-    mirror: Mirror,
-    /// By engine and counter: what denied, since when, and until when it denies.
+    passed_costs: PassedCosts,
+    local_counters: LocalCounters,
+    /// By engine and counter.
     denials: BTreeMap<(usize, Vec<u8>, String), Vec<Denial>>,
-    /// Lines of the history, where they are wanted.
+    /// The lines of the history, if requested.
     pub lines: Option<Vec<(Micros, String)>>,
-    /// What became of requests: how many of each.
+    /// The number of requests by outcome.
     pub outcomes: BTreeMap<String, u64>,
 }
 
-/// A counter that denied a call.
+/// A denial by a counter: when the request arrived, and when the denial ends.
 struct Denial {
     charge: Charge,
     sent: Micros,
@@ -154,13 +164,14 @@ struct Denial {
 }
 
 impl Ledger {
+    /// A ledger for this scenario.
     pub fn new(scenario: Rc<Scenario>, network: Rc<RefCell<Network>>, clock: Clock) -> Ledger {
         let times: Vec<Micros> = scenario.arrivals.iter().map(|arrival| arrival.at).collect();
-        let mirror = Mirror::new(scenario.network.envoys, &times);
+        let local_counters = LocalCounters::new(scenario.network.envoys, &times);
         Ledger {
             broken: Vec::new(),
             network,
-            asked: (0..scenario.arrivals.len()).map(|_| None).collect(),
+            requests: (0..scenario.arrivals.len()).map(|_| None).collect(),
             scenario,
             clock,
             now: 0,
@@ -173,11 +184,11 @@ impl Ledger {
             permits: Permits::default(),
             taken: BTreeMap::new(),
             spent: BTreeMap::new(),
-            told: Vec::new(),
+            event_counts: Vec::new(),
             timed_out: BTreeMap::new(),
             again: BTreeMap::new(),
-            passes: Passes::default(),
-            mirror,
+            passed_costs: PassedCosts::default(),
+            local_counters,
             denials: BTreeMap::new(),
             lines: None,
             outcomes: BTreeMap::new(),
@@ -185,19 +196,19 @@ impl Ledger {
     }
 
     fn broke(&mut self, rule: &'static str, what: String) {
-        self.broken.push(Broken {
+        self.broken.push(BrokenRule {
             at: self.now,
             rule,
             what,
         });
     }
 
-    /// Reads what the network has noted meanwhile.
+    /// Reads the new entries of the network's journal.
     fn read(&mut self) {
         let network = Rc::clone(&self.network);
         let network = network.borrow();
         for (rule, what) in &network.journal.broken[self.reported..] {
-            self.broken.push(Broken {
+            self.broken.push(BrokenRule {
                 at: self.now,
                 rule,
                 what: what.clone(),
@@ -211,22 +222,22 @@ impl Ledger {
                 None => true,
             };
             if again {
-                let what = format!("executed twice, or by no call: {}", execution.call);
+                let what = format!("executed twice, or without a call: {}", execution.call);
                 self.broke("executed-once", what);
             }
         }
         self.read = network.journal.executions.len();
     }
 
-    fn asked(&self, caller: usize) -> Option<&Asked> {
-        self.asked.get(caller)?.as_ref()
+    fn request(&self, caller: usize) -> Option<&RequestRecord> {
+        self.requests.get(caller)?.as_ref()
     }
 
-    /// A call of a request: was it known to be denied?
+    /// Records a call, with the request that it belongs to.
     fn note_made(&mut self, engine: usize, tag: u64, id: CallId, charges: Option<usize>) {
         self.calls.insert(
             tag,
-            Called {
+            CallRecord {
                 engine,
                 shard: None,
                 made: self.now,
@@ -242,22 +253,22 @@ impl Ledger {
                     call.shard = shard;
                 }
                 let caller = self.caller_of(engine, id);
-                let asked = caller.and_then(|caller| self.asked[caller].as_mut());
-                match asked {
-                    Some(asked) => asked.tags.push(tag),
-                    None => self.broke("own-call", format!("call {tag} is of no request")),
+                let record = caller.and_then(|caller| self.requests[caller].as_mut());
+                match record {
+                    Some(record) => record.tags.push(tag),
+                    None => self.broke("own-call", format!("call {tag} belongs to no request")),
                 }
             }
             (CallId::Unawaited, Some(caller)) => {
-                if let Some(asked) = &mut self.asked[caller] {
-                    asked.charges.push(tag);
+                if let Some(record) = &mut self.requests[caller] {
+                    record.charges.push(tag);
                 }
             }
             _ => {}
         }
     }
 
-    /// What is to be sent again is sent 10 ms later.
+    /// Checks that a retry is sent after 10 ms.
     fn check_again(&mut self, engine: usize, id: RequestId, part: u16) {
         let Some(since) = self.again.remove(&(engine, id, part)) else {
             return;
@@ -282,8 +293,8 @@ impl Ledger {
         match id {
             CallId::Request { id, .. } if !counted => {
                 let caller = self.by_id.get(&(engine, id)).copied();
-                if let Some(asked) = caller.and_then(|caller| self.asked[caller].as_mut()) {
-                    asked.failed = true;
+                if let Some(record) = caller.and_then(|caller| self.requests[caller].as_mut()) {
+                    record.failed = true;
                 }
             }
             CallId::Lease(_) if counted => self.take_permits(engine, tag),
@@ -292,7 +303,7 @@ impl Ledger {
     }
 }
 
-/// The shard that a key belongs to now.
+/// The shard that owns a key now.
 fn shard_of(network: &Network, key: &[u8]) -> usize {
     network.cluster.owner(HashSlot::of(key))
 }

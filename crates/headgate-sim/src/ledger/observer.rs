@@ -1,11 +1,11 @@
-//! What the ledger notes of each thing that happens in the world.
+//! Records the events of the world.
 
 use super::*;
 
 impl Observer for Ledger {
     fn started(&mut self, _: Micros, _: usize, envoy: usize, worker: usize, policy: &Rc<Policy>) {
-        self.told.push(Told::default());
-        self.engines.push(Known {
+        self.event_counts.push(EventCounts::default());
+        self.engines.push(EngineRecord {
             policy: Rc::clone(policy),
             planner: policies::planner(policy),
             envoy,
@@ -28,7 +28,7 @@ impl Observer for Ledger {
             Err(decision) => (Vec::new(), Some(decision)),
         };
         self.arriving.insert(engine, caller);
-        self.asked[caller] = Some(Asked {
+        self.requests[caller] = Some(RequestRecord {
             at,
             engine,
             groups,
@@ -41,17 +41,17 @@ impl Observer for Ledger {
             charges: Vec::new(),
             charges_refused: 0,
             shown: None,
-            settled: None,
+            ended: None,
         });
     }
 
     fn pending(&mut self, at: Micros, caller: usize, engine: usize, id: RequestId) {
         self.now = at;
         if self.by_id.insert((engine, id), caller).is_some() {
-            self.broke("own-call", format!("{id:?} is given twice in engine {engine}"));
+            self.broke("own-call", format!("engine {engine} issued {id:?} twice"));
         }
-        if let Some(asked) = &mut self.asked[caller] {
-            asked.id = Some(id);
+        if let Some(record) = &mut self.requests[caller] {
+            record.id = Some(id);
         }
         self.check_asks_redis(caller);
     }
@@ -68,30 +68,30 @@ impl Observer for Ledger {
 
     fn left(&mut self, at: Micros, caller: usize, admitted: bool) {
         self.now = at;
-        let Some(asked) = &mut self.asked[caller] else {
+        let Some(record) = &mut self.requests[caller] else {
             return;
         };
-        asked.left = Some(at);
+        record.left = Some(at);
         if admitted {
-            asked.settled = Some((at, Settled::Gone));
-            self.charge_mirror(caller, Settled::Gone);
+            record.ended = Some((at, RequestEnd::CallerLeft));
+            self.charge_local_counters(caller, RequestEnd::CallerLeft);
         }
     }
 
     fn answered(&mut self, at: Micros, caller: usize, edits: &engine::Edits) {
         self.now = at;
         self.check_response(caller, edits);
-        if let Some(asked) = &mut self.asked[caller] {
-            asked.settled = Some((at, Settled::Response));
+        if let Some(record) = &mut self.requests[caller] {
+            record.ended = Some((at, RequestEnd::Response));
         }
-        self.charge_mirror(caller, Settled::Response);
+        self.charge_local_counters(caller, RequestEnd::Response);
     }
 
-    fn noted(&mut self, at: Micros, engine: usize, note: &Note<CallId>, charges: Option<usize>) {
+    fn call_event(&mut self, at: Micros, engine: usize, note: &CallEvent<CallId>, charges: Option<usize>) {
         self.now = at;
         match *note {
-            Note::Made { tag, id } => self.note_made(engine, tag, id, charges),
-            Note::Refused { id, error } => {
+            CallEvent::Made { tag, id } => self.note_made(engine, tag, id, charges),
+            CallEvent::Refused { id, error } => {
                 if let (CallId::Request { part, .. }, CallError::BreakerOpen) = (id, error) {
                     self.check_breaker_reopens(engine, part);
                 }
@@ -99,16 +99,16 @@ impl Observer for Ledger {
                     CallId::Request { id, .. } => self.caller_of(engine, id),
                     _ => None,
                 };
-                if let Some(asked) = caller.and_then(|caller| self.asked[caller].as_mut()) {
-                    asked.failed = true;
+                if let Some(record) = caller.and_then(|caller| self.requests[caller].as_mut()) {
+                    record.failed = true;
                 }
                 if let (CallId::Unawaited, Some(caller)) = (id, charges) {
-                    if let Some(asked) = &mut self.asked[caller] {
-                        asked.charges_refused += 1;
+                    if let Some(record) = &mut self.requests[caller] {
+                        record.charges_refused += 1;
                     }
                 }
             }
-            Note::Ended {
+            CallEvent::Ended {
                 tag,
                 id,
                 counted,
@@ -125,7 +125,7 @@ impl Observer for Ledger {
 
     fn event(&mut self, at: Micros, engine: usize, event: &engine::Event) {
         self.now = at;
-        self.told[engine].note(event);
+        self.event_counts[engine].note(event);
         if let engine::Event::Line(engine::LogLine { text, .. }) = event {
             if text.contains("circuit breaker opened") && !self.may_open_breaker(engine) {
                 self.broke("breaker-without-cause", format!("engine {engine}: {text}"));

@@ -1,4 +1,4 @@
-//! The nodes of Redis: who owns which slot, what each knows, and what it answers to a command.
+//! The Redis nodes: owners of the slots, cached scripts, and replies to commands.
 
 use super::journal::{Execution, Journal};
 use crate::fault::Fault;
@@ -12,49 +12,60 @@ use redis_call::HashSlot;
 /// The master of one shard.
 #[derive(Debug, Clone)]
 pub struct Node {
+    /// The node's id in the reply to `CLUSTER SLOTS`.
     pub id: String,
-    /// By how much its clock is ahead of the world's, in µs.
+    /// The offset of its clock from the world's clock, in µs.
     pub clock_us: i64,
-    /// Of the scripts in [`ACCEPTED`]: whether it knows them.
+    /// Whether it has cached each of the scripts in [`ACCEPTED`].
     scripts: Vec<bool>,
-    /// Counts how often its memory was lost, in part or in full.
+    /// How often its memory was lost, in part or in full.
     pub epoch: u32,
 }
 
 /// All nodes and their slots.
 #[derive(Debug)]
 pub struct Cluster {
+    /// The node of each shard.
     pub nodes: Vec<Node>,
-    /// First slot, last slot and shard; ascending, and all slots are in it.
+    /// First slot, last slot and shard. Ascending and without gaps.
     ranges: Vec<(u16, u16, usize)>,
-    /// One Redis that is no cluster.
+    /// A single Redis without cluster support.
     single: bool,
+    /// The counters and overrides of all nodes.
     pub model: Model,
     clock: Clock,
     named: u32,
-    /// Counts changes of who owns what.
+    /// How often the owners of the slots changed.
     pub version: u32,
 }
 
-/// What a command is, once it is past the guard.
+/// A command that has passed the guard.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// A call of the script that is named so or has this body.
+    /// A call of the script with this SHA-1 or this body.
     Script {
+        /// The SHA-1 in hexadecimal, or the body.
         script: Vec<u8>,
+        /// Whether `script` is the body (`EVAL`).
         with_body: bool,
+        /// The slot of the first key.
         slot: HashSlot,
+        /// The arguments after the script: number of keys, keys, arguments.
         args: Vec<Vec<u8>>,
     },
+    /// `CLUSTER SLOTS`.
     ClusterSlots,
-    /// Anything else; `redis_proxy` answers it by itself.
+    /// Any other command, which `redis_proxy` answers itself.
     Other {
+        /// The name of the command.
         name: Vec<u8>,
+        /// Its arguments.
         args: Vec<Vec<u8>>,
     },
 }
 
 impl Command {
+    /// Decodes a command. `args` must not be empty.
     pub fn read(mut args: Vec<Vec<u8>>) -> Command {
         let name = args.remove(0);
         match (name.to_ascii_uppercase().as_slice(), args.len()) {
@@ -74,7 +85,7 @@ impl Command {
 }
 
 impl Cluster {
-    /// `shards` masters with equal shares of the slots; 0: one Redis that is no cluster.
+    /// `shards` masters with equal shares of the slots. 0: a single Redis without cluster support.
     pub fn new(clock: Clock, shards: usize) -> Cluster {
         let count = shards.max(1);
         let mut cluster = Cluster {
@@ -101,11 +112,13 @@ impl Cluster {
         cluster
     }
 
+    /// The shard that owns the slot.
     pub fn owner(&self, slot: HashSlot) -> usize {
         let at = self.ranges.partition_point(|(_, last, _)| *last < slot.get());
         self.ranges[at].2
     }
 
+    /// The shard that owns the slot of the key.
     pub fn owner_of(&self, key: &[u8]) -> usize {
         self.owner(HashSlot::of(key))
     }
@@ -116,17 +129,19 @@ impl Cluster {
         unix.saturating_add_signed(self.nodes[shard].clock_us)
     }
 
-    pub fn forget_scripts(&mut self, shard: usize) {
+    /// Drops the cached scripts of a node.
+    pub fn flush_scripts(&mut self, shard: usize) {
         self.nodes[shard].scripts.fill(false);
     }
 
+    /// Drops the memory of a node.
     pub fn lose_memory(&mut self, shard: usize) {
         self.nodes[shard].epoch += 1;
         let Cluster { model, ranges, .. } = self;
-        model.forget(|key| owner_in(ranges, key) == shard);
+        model.remove_keys(|key| owner_in(ranges, key) == shard);
     }
 
-    /// Another node takes over, which has what the shard held then.
+    /// Another node takes over the shard, with the memory `then` and a clock that differs by `clock_us`.
     pub fn fail_over(&mut self, shard: usize, then: &Model, clock_us: i64) {
         self.named += 1;
         self.version += 1;
@@ -139,7 +154,7 @@ impl Cluster {
         model.go_back(then, |key| owner_in(ranges, key) == shard);
     }
 
-    /// The slots are that shard's own from now on.
+    /// Moves the slots `first` to `last` to the shard `to`.
     pub fn give_slots(&mut self, first: u16, last: u16, to: usize) {
         if self.single || to >= self.nodes.len() || first > last || last >= HashSlot::COUNT {
             return;
@@ -179,7 +194,7 @@ impl Cluster {
         out
     }
 
-    /// Runs a call of the script on the shard's node, and notes it. `faults` are those that hold now.
+    /// Executes a command on the node of the shard, and records it. `faults` are the active faults.
     pub fn execute(
         &mut self,
         now: Micros,
@@ -237,14 +252,14 @@ impl Cluster {
         if let Some(reply) = failing(true).filter(|_| call.writes(&self.model, clock_us)) {
             return reply;
         }
-        let done = call.run(&mut self.model, clock_us);
+        let result = call.run(&mut self.model, clock_us);
         let mut reply = Vec::new();
         let packed = match call.mode {
             Mode::GiveBack => vec![1],
-            _ => done.pack(),
+            _ => result.pack(),
         };
         bulk(&mut reply, &packed);
-        if journal.forgetful {
+        if journal.skips_executions {
             return reply;
         }
         journal.executions.push(Execution {
@@ -253,12 +268,12 @@ impl Cluster {
             epoch: self.nodes[shard].epoch,
             clock_us,
             call,
-            done,
+            result,
         });
         reply
     }
 
-    /// Whether the node can run it; a body is learned.
+    /// Whether the node knows the script. It caches a body.
     fn knows(&mut self, shard: usize, script: &[u8], with_body: bool) -> bool {
         let text = |known: &redis_call::Script| match with_body {
             true => known.body,

@@ -1,11 +1,11 @@
-//! How faults begin and end in a network.
+//! Start and end of the faults of a network.
 
-use super::{Event, LinkId, Network};
-use crate::fault::{Fault, Which};
+use super::{LinkId, Network, NetworkEvent};
+use crate::fault::{Fault, Target};
 use std::rc::Rc;
 
 impl Network {
-    /// A fault begins, or happens where it is a moment.
+    /// Starts a fault. An instantaneous fault takes effect here.
     pub fn begin(&mut self, fault: &Fault) {
         match fault {
             Fault::Down { shard, .. } => {
@@ -13,7 +13,7 @@ impl Network {
             }
             Fault::Failover { shard, .. } => self.break_links(*shard),
             Fault::ScriptFlush { shard } => {
-                self.each_shard(*shard, |network, shard| network.cluster.forget_scripts(shard));
+                self.each_shard(*shard, |network, shard| network.cluster.flush_scripts(shard));
             }
             Fault::ClockStep { shard, by_us } => self.each_shard(*shard, |network, shard| {
                 network.cluster.nodes[shard].clock_us += by_us;
@@ -22,9 +22,9 @@ impl Network {
                 self.each_stream(*envoy, |network, id| network.end(id, *status));
             }
             Fault::Garbage { envoy } => self.each_stream(*envoy, |network, id| {
-                // Nonsense about the slots' owners makes an engine guess.
+                // After an invalid reply about the slot owners, an engine uses fixed ranges.
                 let owner = network.stream(id).owner;
-                network.borders.remove(&owner);
+                network.known_slots.remove(&owner);
                 network.send_up(id, b"HTTP/1.1 400 Bad Request\r\n".to_vec());
             }),
             Fault::OldGuard { envoy } => self.each_stream(*envoy, |network, id| {
@@ -32,7 +32,7 @@ impl Network {
                 network.stream(id).set_rules(rules);
             }),
             Fault::GuardRefuses { envoy } => self.each_stream(*envoy, |network, id| {
-                // Of connections that are open some are served by the guard of before.
+                // Some of the open connections still have the previous guard.
                 if network.rng.bool() {
                     let rules = Rc::clone(&network.other_rules);
                     network.stream(id).set_rules(rules);
@@ -40,19 +40,19 @@ impl Network {
             }),
             _ => {}
         }
-        if !fault.is_moment() {
+        if !fault.is_instantaneous() {
             self.faults.push(fault.clone());
         }
     }
 
-    /// A fault ends.
+    /// Ends a fault.
     pub fn end_fault(&mut self, fault: &Fault) {
         if let Some(at) = self.faults.iter().position(|known| known == fault) {
             self.faults.swap_remove(at);
         }
         match fault {
             Fault::Down { shard, loses } => self.each_shard(*shard, |network, shard| {
-                network.cluster.forget_scripts(shard);
+                network.cluster.flush_scripts(shard);
                 if *loses {
                     network.cluster.lose_memory(shard);
                 }
@@ -70,13 +70,13 @@ impl Network {
         }
     }
 
-    /// A replica of the shard has got this far when its master fails.
+    /// Takes a snapshot: the state that the replica of the shard has when its master fails.
     pub fn replicate(&mut self, shard: usize) {
         let model = self.cluster.model.clone();
         self.replicas.push((shard, model));
     }
 
-    /// All streams of an engine end without a word to it: it is no more.
+    /// Ends all streams of an engine that was dropped, without an event.
     pub fn close_all(&mut self, owner: usize) {
         for stream in &mut self.streams {
             if stream.owner == owner {
@@ -86,12 +86,12 @@ impl Network {
         }
     }
 
-    /// Faults that hold now.
+    /// The active faults.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
-    fn each_shard(&mut self, which: Which, act: impl Fn(&mut Network, usize)) {
+    fn each_shard(&mut self, which: Target, act: impl Fn(&mut Network, usize)) {
         for shard in 0..self.cluster.nodes.len() {
             if which.has(shard) {
                 act(self, shard);
@@ -99,8 +99,8 @@ impl Network {
         }
     }
 
-    /// For each stream that is open.
-    fn each_stream(&mut self, envoy: Which, act: impl Fn(&mut Network, u32)) {
+    /// Calls `act` for each open stream.
+    fn each_stream(&mut self, envoy: Target, act: impl Fn(&mut Network, u32)) {
         for id in 1..=self.streams.len() as u32 {
             let stream = self.stream(id);
             let (worker, open) = (stream.worker, !stream.closed && !stream.broken);
@@ -110,7 +110,7 @@ impl Network {
         }
     }
 
-    /// The node of a shard stops: connections to it break, and what it has not read is lost.
+    /// The node of a shard stops. Its connections break, and the commands that it has not read are lost.
     fn break_links(&mut self, shard: usize) {
         self.inbox.retain(|(of, _)| *of != shard);
         for worker in 0..self.settings.envoys * self.settings.workers {
@@ -119,13 +119,13 @@ impl Network {
                 continue;
             }
             let generation = self.link(link).generation();
-            let at = self.now + self.way(shard);
-            self.plan(at, Event::Broke { link, generation });
+            let at = self.now + self.latency(shard);
+            self.plan(at, NetworkEvent::Broke { link, generation });
         }
     }
 
-    /// The node reads what was sent to it while it was frozen.
-    fn thaw(&mut self, which: Which) {
+    /// The node executes the commands that it received while it was frozen.
+    fn thaw(&mut self, which: Target) {
         let frozen = std::mem::take(&mut self.inbox);
         for (shard, event) in frozen {
             if which.has(shard) && !self.is_frozen(shard) {

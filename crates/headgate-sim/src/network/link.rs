@@ -1,41 +1,41 @@
 //! The connection of one worker to one node: commands go out and replies come back in the same order.
 
-use super::stream::PlaceId;
+use super::stream::ReplyPlaceId;
 use crate::time::Micros;
 use std::collections::VecDeque;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkId {
-    /// Of the network's workers.
+    /// The index of the worker thread.
     pub worker: usize,
     pub shard: usize,
 }
 
-/// Connections follow each other: each has the generation of the one before, plus 1.
+/// The current connection. After its end there is a new one, with the next generation.
 #[derive(Debug, Default)]
 pub struct Link {
     generation: u32,
     numbered: u64,
-    flights: VecDeque<Flight>,
-    /// When the newest command arrives at the node, and when the newest reply is back.
+    in_flight: VecDeque<CommandInFlight>,
+    /// The arrival times of the newest command at the node and of the newest reply.
     last_out: Micros,
     last_back: Micros,
-    /// A command or a reply was lost, and so are all that follow it.
+    /// A command or a reply was lost, so all that follow it are lost, too.
     pub silent: bool,
 }
 
 #[derive(Debug)]
-struct Flight {
+struct CommandInFlight {
     number: u64,
-    place: PlaceId,
+    place: ReplyPlaceId,
     tag: Option<u64>,
 }
 
 impl Link {
-    /// Notes a command that is sent; its generation and number.
-    pub fn sent(&mut self, place: PlaceId, tag: Option<u64>) -> (u32, u64) {
+    /// Records a command that is sent. Returns its generation and number.
+    pub fn sent(&mut self, place: ReplyPlaceId, tag: Option<u64>) -> (u32, u64) {
         self.numbered += 1;
-        self.flights.push_back(Flight {
+        self.in_flight.push_back(CommandInFlight {
             number: self.numbered,
             place,
             tag,
@@ -43,7 +43,7 @@ impl Link {
         (self.generation, self.numbered)
     }
 
-    /// When a command arrives that would take until `at` by itself.
+    /// The arrival time of a command: `at`, or later, so that commands arrive in order.
     pub fn arrives(&mut self, at: Micros) -> Micros {
         self.last_out = self.last_out.max(at);
         self.last_out
@@ -55,7 +55,7 @@ impl Link {
         self.last_back
     }
 
-    /// A command or a reply of that connection is lost.
+    /// Loses a command or a reply of that connection.
     pub fn falls_silent(&mut self, generation: u32) {
         self.silent |= !self.is_over(generation);
     }
@@ -66,33 +66,33 @@ impl Link {
 
     /// Whether a command has no reply yet.
     pub fn waits_for(&self, generation: u32, number: u64) -> bool {
-        !self.is_over(generation) && self.flights.iter().any(|flight| flight.number == number)
+        !self.is_over(generation) && self.in_flight.iter().any(|command| command.number == number)
     }
 
-    /// Who waits for the command.
-    pub fn place_of(&self, number: u64) -> Option<PlaceId> {
-        let flight = self.flights.iter().find(|flight| flight.number == number)?;
-        Some(flight.place)
+    /// Where the reply to the command belongs.
+    pub fn place_of(&self, number: u64) -> Option<ReplyPlaceId> {
+        let command = self.in_flight.iter().find(|command| command.number == number)?;
+        Some(command.place)
     }
 
-    /// Whose reply this is.
-    pub fn replied(&mut self, generation: u32, number: u64) -> Option<(PlaceId, Option<u64>)> {
-        if self.is_over(generation) || self.flights.front()?.number != number {
+    /// Removes the command whose reply has arrived. Returns where the reply belongs, and the call number.
+    pub fn replied(&mut self, generation: u32, number: u64) -> Option<(ReplyPlaceId, Option<u64>)> {
+        if self.is_over(generation) || self.in_flight.front()?.number != number {
             return None;
         }
-        let flight = self.flights.pop_front()?;
-        Some((flight.place, flight.tag))
+        let command = self.in_flight.pop_front()?;
+        Some((command.place, command.tag))
     }
 
-    /// The connection of that generation ends; whose commands fail.
-    pub fn broke(&mut self, generation: u32) -> Vec<(PlaceId, Option<u64>)> {
+    /// Ends the connection of that generation. Returns the commands that fail.
+    pub fn broke(&mut self, generation: u32) -> Vec<(ReplyPlaceId, Option<u64>)> {
         if self.is_over(generation) {
             return Vec::new();
         }
         self.generation += 1;
         self.silent = false;
-        let flights = self.flights.drain(..);
-        flights.map(|flight| (flight.place, flight.tag)).collect()
+        let in_flight = self.in_flight.drain(..);
+        in_flight.map(|command| (command.place, command.tag)).collect()
     }
 
     pub fn generation(&self) -> u32 {

@@ -1,25 +1,32 @@
-//! From a worker's streams to Redis and back: the listener of the Redis call, `redis_proxy` and the nodes, in
-//! simulated time.
+//! The simulated transport between the streams of a worker and Redis: the listener of the Redis call, `redis_proxy` and
+//! the nodes.
 //!
-//! Layout: [`proxy`] is the guard and `redis_proxy`, [`stream`] the worker's side of it and [`link`] the nodes' side;
-//! [`cluster`] is Redis; [`borders`] is what engines know of it; [`transport`] lets the real streams of the core run on it. This file moves commands and replies between them.
+//! # Layout
+//! - [`transport`]: runs the real streams of `redis-call` on this network, and checks each call.
+//! - [`proxy`]: the guard and `redis_proxy`. [`stream`] is the side of a worker, [`link`] the side of the nodes.
+//! - [`cluster`]: the Redis nodes and their slots.
+//! - [`slot_owners`]: which engines know the owners of the slots.
+//! - [`faults`], [`replies`], [`journal`], [`display`]: start and end of faults, the way back to the workers, the
+//!   record for the invariants, and texts.
 //!
-//! What is modelled after Envoy and Redis: replies come in the order of the commands on each stream; each worker has
-//! one connection to each node, on which commands are executed and answered in order; a command without a reply in its
-//! time ends that connection, and all commands on it fail; a frozen node executes what it was sent once it thaws.
+//! This file moves commands to the nodes.
+//!
+//! Modelled after Envoy and Redis: the replies on a stream have the order of its commands. Each worker has one connection
+//! to each node, which executes and answers commands in order. A command that has no reply within `op_timeout` ends that
+//! connection, and all commands on it fail. A frozen node executes the received commands when it continues.
 
-mod borders;
 pub mod cluster;
+mod display;
 mod faults;
 pub mod journal;
 mod link;
 mod proxy;
 mod replies;
+mod slot_owners;
 mod stream;
 pub mod transport;
-mod words;
 
-use crate::fault::{Fault, Which};
+use crate::fault::{Fault, Target};
 use crate::model::Model;
 use crate::time::{Clock, Micros, MS};
 use cluster::{error, Cluster, Command};
@@ -31,118 +38,149 @@ use redis_call::guard::Rules;
 use redis_call::HashSlot;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use stream::{PlaceId, Stream};
+use stream::{ReplyPlaceId, Stream};
 
-/// What holds for a network as long as it lives.
+/// The fixed properties of a network.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct NetworkSettings {
+    /// The number of Envoys.
     pub envoys: usize,
-    /// For each Envoy.
+    /// Worker threads of each Envoy.
     pub workers: usize,
-    /// 0: one Redis that is no cluster.
+    /// Shards of the Redis Cluster. 0: a single Redis without cluster support.
     pub shards: usize,
-    /// Whether `redis_proxy` passes `CLUSTER SLOTS` on, as from Envoy 1.37.
+    /// Whether `redis_proxy` supports `CLUSTER SLOTS`, as Envoy 1.37 and later do.
     pub discovery: bool,
-    /// How long a message takes within an Envoy, at most.
+    /// The maximum delay of a message within an Envoy, in µs.
     pub hop: Micros,
-    /// How long one way between `redis_proxy` and a node takes: least and most.
-    pub way: (Micros, Micros),
-    /// How long an engine uses a stream, and up to a quarter more.
+    /// The minimum and maximum delay of one direction between `redis_proxy` and a node, in µs.
+    pub latency: (Micros, Micros),
+    /// How long an engine uses a stream, in µs. Up to a quarter is added at random.
     pub stream_life: Micros,
-    /// `op_timeout` of `redis_proxy`.
+    /// `op_timeout` of `redis_proxy`, in µs.
     pub op_timeout: Micros,
-    /// The prefix of keys, without its colon.
+    /// The key prefix, without its colon.
     pub prefix: String,
 }
 
-/// Something that happens in the network by itself.
+/// An event that the network plans for itself.
 #[derive(Debug)]
-pub enum Event {
-    /// A message reaches the guard.
-    AtGuard { stream: u32 },
-    /// A command reaches its node.
+pub enum NetworkEvent {
+    /// A message arrives at the guard.
+    AtGuard {
+        /// The number of the stream.
+        stream: u32,
+    },
+    /// A command arrives at its node.
     AtNode {
+        /// The connection.
         link: LinkId,
+        /// Its generation.
         generation: u32,
+        /// The number of the command on this connection.
         number: u64,
+        /// The command.
         command: Command,
     },
-    /// A reply is back at `redis_proxy`.
+    /// A reply arrives at `redis_proxy`.
     Replied {
+        /// The connection.
         link: LinkId,
+        /// Its generation.
         generation: u32,
+        /// The number of the command on this connection.
         number: u64,
+        /// The reply, in RESP.
         reply: Vec<u8>,
     },
     /// The connection to a node has ended.
-    Broke { link: LinkId, generation: u32 },
-    /// A command has had its time.
-    Overdue {
+    Broke {
+        /// The connection.
         link: LinkId,
+        /// Its generation.
         generation: u32,
+    },
+    /// The `op_timeout` of a command has passed.
+    Overdue {
+        /// The connection.
+        link: LinkId,
+        /// Its generation.
+        generation: u32,
+        /// The number of the command on this connection.
         number: u64,
     },
-    /// Something reaches a worker.
+    /// An event of a stream arrives at a worker.
     ToWorker(Delivery),
 }
 
-/// What a worker is to be told.
+/// An event of a stream on its way to a worker.
 #[derive(Debug)]
 pub struct Delivery {
+    /// The index of the worker thread.
     pub worker: usize,
-    /// Which of the world's engines.
+    /// The index of the engine that opened the stream.
     pub owner: usize,
+    /// The number of the stream.
     pub stream: u32,
-    pub what: Told,
+    /// The event.
+    pub what: StreamEvent,
 }
 
 #[derive(Debug)]
-pub enum Told {
+/// An event of a stream, as the worker gets it.
+pub enum StreamEvent {
+    /// A message arrives.
     Message(Vec<u8>),
+    /// The stream has ended with this gRPC status.
     Closed(u32),
 }
 
-/// What an engine was told of the slots' owners, or that it was told something.
+/// When an engine learned the owners of the slots.
 #[derive(Debug)]
-struct Known {
+struct KnownSlots {
     since: Micros,
-    /// Of the cluster, then.
+    /// The version of the cluster at that time.
     version: u32,
-    /// Calls with higher numbers were made later.
+    /// The last call number before that time.
     tags: u64,
 }
 
+/// The network between the workers and the Redis nodes, and the nodes.
 pub struct Network {
     clock: Clock,
-    /// Set by the world before anything happens.
+    /// The current time. The world sets it before each event.
     pub now: Micros,
-    pub settings: Settings,
+    /// The fixed properties.
+    pub settings: NetworkSettings,
+    /// The Redis nodes.
     pub cluster: Cluster,
+    /// The record for the invariants.
     pub journal: Journal,
-    /// What is to happen, for the world to plan.
-    pub planned: Vec<(Micros, Event)>,
+    /// New events, which the world moves into its queue.
+    pub planned: Vec<(Micros, NetworkEvent)>,
     rng: Rng,
     faults: Vec<Fault>,
     /// By number, from 1.
     streams: Vec<Stream>,
     /// By worker and shard.
     links: Vec<Link>,
-    /// What frozen nodes were sent.
-    inbox: Vec<(usize, Event)>,
-    /// What a failing shard's memory will be.
+    /// Commands that frozen nodes have received, by shard.
+    inbox: Vec<(usize, NetworkEvent)>,
+    /// The memory of the replica that takes over, by failing shard.
     replicas: Vec<(usize, Model)>,
-    /// By engine: since when it knows the slots' owners, in which version of the cluster.
-    borders: BTreeMap<usize, Known>,
-    /// By engine and shard: when a probe was last answered well, and soon.
+    /// By engine.
+    known_slots: BTreeMap<usize, KnownSlots>,
+    /// By engine and shard: the time of the last probe with a timely reply.
     probed: BTreeMap<(usize, usize), Micros>,
-    /// The numbers that calls were given so far.
+    /// The number of calls so far. Calls are numbered from 1.
     tags: u64,
     rules: Rc<Rules>,
     other_rules: Rc<Rules>,
 }
 
 impl Network {
-    pub fn new(settings: Settings, clock: Clock, rng: Rng) -> Network {
+    /// A network with the nodes of its settings, at time 0.
+    pub fn new(settings: NetworkSettings, clock: Clock, rng: Rng) -> Network {
         let cluster = Cluster::new(clock, settings.shards);
         let workers = settings.envoys * settings.workers;
         let prefix = format!("{}:", settings.prefix);
@@ -160,7 +198,7 @@ impl Network {
             streams: Vec::new(),
             inbox: Vec::new(),
             replicas: Vec::new(),
-            borders: BTreeMap::new(),
+            known_slots: BTreeMap::new(),
             probed: BTreeMap::new(),
             tags: 0,
             rules: Rc::new(Rules::new(&prefix, ACCEPTED)),
@@ -169,18 +207,19 @@ impl Network {
         }
     }
 
-    pub fn handle(&mut self, event: Event) -> Option<Delivery> {
+    /// Handles an event. Returns the delivery to a worker, if the event is one.
+    pub fn handle(&mut self, event: NetworkEvent) -> Option<Delivery> {
         match event {
-            Event::AtGuard { stream } => self.at_guard(stream),
-            Event::AtNode { .. } => self.at_node(event),
-            Event::Replied {
+            NetworkEvent::AtGuard { stream } => self.at_guard(stream),
+            NetworkEvent::AtNode { .. } => self.at_node(event),
+            NetworkEvent::Replied {
                 link,
                 generation,
                 number,
                 reply,
             } => self.replied(link, generation, number, reply),
-            Event::Broke { link, generation } => self.broke(link, generation),
-            Event::Overdue {
+            NetworkEvent::Broke { link, generation } => self.broke(link, generation),
+            NetworkEvent::Overdue {
                 link,
                 generation,
                 number,
@@ -189,44 +228,44 @@ impl Network {
                     self.broke(link, generation);
                 }
             }
-            Event::ToWorker(delivery) => return Some(delivery),
+            NetworkEvent::ToWorker(delivery) => return Some(delivery),
         }
         None
     }
 
-    /// Which worker thread an event happens in; `None`: in Redis.
-    pub fn worker_of(&self, event: &Event) -> Option<usize> {
+    /// The worker thread that handles the event; `None`: Redis does.
+    pub fn worker_of(&self, event: &NetworkEvent) -> Option<usize> {
         match event {
-            Event::AtGuard { stream } => Some(self.streams[*stream as usize - 1].worker),
-            Event::AtNode { .. } => None,
-            Event::Replied { link, .. } | Event::Broke { link, .. } | Event::Overdue { link, .. } => {
-                Some(link.worker)
-            }
-            Event::ToWorker(delivery) => Some(delivery.worker),
+            NetworkEvent::AtGuard { stream } => Some(self.streams[*stream as usize - 1].worker),
+            NetworkEvent::AtNode { .. } => None,
+            NetworkEvent::Replied { link, .. }
+            | NetworkEvent::Broke { link, .. }
+            | NetworkEvent::Overdue { link, .. } => Some(link.worker),
+            NetworkEvent::ToWorker(delivery) => Some(delivery.worker),
         }
     }
 
-    /// Whether the worker is still to be told; if it is told of an end, nothing more comes on that stream.
+    /// Whether the worker still gets this event. After the end of a stream, it gets no further event of it.
     pub fn accept(&mut self, delivery: &Delivery) -> bool {
         let stream = self.stream(delivery.stream);
         let (open, version) = (!stream.closed, stream.version);
-        if let Told::Message(message) = &delivery.what {
-            stream.has_borders = match message.first() {
+        if let StreamEvent::Message(message) = &delivery.what {
+            stream.has_slot_owners = match message.first() {
                 Some(b'*') => true,
                 // An error, or the garbage of [`Fault::Garbage`].
                 Some(b'-' | b'H') => false,
-                _ => stream.has_borders,
+                _ => stream.has_slot_owners,
             };
         }
-        let learns = open && stream.has_borders;
-        stream.closed |= matches!(delivery.what, Told::Closed(_));
+        let learns = open && stream.has_slot_owners;
+        stream.closed |= matches!(delivery.what, StreamEvent::Closed(_));
         if learns {
-            let known = Known {
+            let known = KnownSlots {
                 since: self.now,
                 version,
                 tags: self.tags,
             };
-            self.borders.insert(delivery.owner, known);
+            self.known_slots.insert(delivery.owner, known);
         }
         open
     }
@@ -244,8 +283,8 @@ impl Network {
         worker / self.settings.workers
     }
 
-    /// Whether such a fault holds for the worker's Envoy.
-    fn suffers(&self, worker: usize, is: impl Fn(&Fault) -> Option<Which>) -> bool {
+    /// Whether a fault of this kind is active for the worker's Envoy.
+    fn has_fault(&self, worker: usize, is: impl Fn(&Fault) -> Option<Target>) -> bool {
         let envoy = self.envoy_of(worker);
         self.faults.iter().filter_map(is).any(|which| which.has(envoy))
     }
@@ -267,9 +306,9 @@ impl Network {
         self.rng.u64(..=self.settings.hop)
     }
 
-    /// One way between `redis_proxy` and a node.
-    fn way(&mut self, shard: usize) -> Micros {
-        let (least, most) = self.settings.way;
+    /// A random delay of one direction between `redis_proxy` and a node.
+    fn latency(&mut self, shard: usize) -> Micros {
+        let (least, most) = self.settings.latency;
         let extra = self.faults.iter().map(|fault| match fault {
             Fault::Latency { shard: which, extra } if which.has(shard) => *extra,
             _ => 0,
@@ -277,7 +316,7 @@ impl Network {
         least + extra.sum::<Micros>() + self.rng.u64(..=most - least)
     }
 
-    /// Whether a command is lost on its way to the shard (`before`) or its reply is.
+    /// Whether the command to the shard (`before`) or its reply is lost.
     fn loses(&mut self, shard: usize, before: bool) -> bool {
         let percent = |fault: &Fault| match fault {
             Fault::Loss {
@@ -291,8 +330,8 @@ impl Network {
         percent > 0 && self.rng.u64(..100) < percent
     }
 
-    fn at_node(&mut self, event: Event) {
-        let Event::AtNode {
+    fn at_node(&mut self, event: NetworkEvent) {
+        let NetworkEvent::AtNode {
             link,
             generation,
             number,
@@ -308,7 +347,7 @@ impl Network {
         if self.is_frozen(shard) {
             return self.inbox.push((shard, event));
         }
-        // The connection is no more. What was under way on it may be executed, or not.
+        // The connection has ended. Redis may or may not execute the commands that were on it.
         if self.link(link).is_over(generation) && self.rng.bool() {
             return;
         }
@@ -325,11 +364,11 @@ impl Network {
         if self.loses(shard, false) {
             return self.link(link).falls_silent(generation);
         }
-        let at = self.now + self.way(shard);
+        let at = self.now + self.latency(shard);
         let at = self.link(link).returns(at);
         self.plan(
             at,
-            Event::Replied {
+            NetworkEvent::Replied {
                 link,
                 generation,
                 number,
@@ -339,8 +378,8 @@ impl Network {
     }
 }
 
-/// `op_timeout` as the shipped configurations have it.
+/// `op_timeout` of the shipped configurations, in µs.
 pub const OP_TIMEOUT: Micros = 200 * MS;
 
-/// All slots, for faults that are about some.
+/// The highest slot of Redis Cluster.
 pub const LAST_SLOT: u16 = HashSlot::COUNT - 1;

@@ -1,9 +1,9 @@
-//! The guard and `redis_proxy`: from a worker's message to commands on their way to nodes.
+//! The guard and `redis_proxy`: turns the messages of workers into commands for the nodes.
 
 use super::cluster::{error, Command};
 use super::link::LinkId;
-use super::stream::PlaceId;
-use super::{Event, Network};
+use super::stream::ReplyPlaceId;
+use super::{Network, NetworkEvent};
 use crate::fault::Fault;
 use redis_call::UNKNOWN_SHA1;
 
@@ -14,7 +14,7 @@ impl Network {
             _ => None,
         };
         let worker = self.stream(id).worker;
-        let mute = self.suffers(worker, mute);
+        let mute = self.has_fault(worker, mute);
         let stream = self.stream(id);
         stream.mute |= mute;
         if stream.broken || stream.mute {
@@ -33,20 +33,20 @@ impl Network {
         }
     }
 
-    /// What `redis_proxy` does with a command.
+    /// Handles a command as `redis_proxy` does.
     pub(super) fn dispatch(&mut self, id: u32, command: Command, tag: Option<u64>) {
         let with_body = matches!(command, Command::Script { with_body: true, .. });
         let stream = self.stream(id);
         let worker = stream.worker;
         if with_body && stream.bodies() > 0 {
-            let what = format!("two calls with the script's body are under way on stream {id}");
+            let what = format!("two calls with the script's body are in flight on stream {id}");
             self.journal.broken("one-body", what);
         }
         let is_probe =
             matches!(&command, Command::Script { script, .. } if script == UNKNOWN_SHA1.as_bytes());
         let probe = is_probe.then_some(self.now);
         let number = self.stream(id).place(with_body, probe);
-        let place = PlaceId { stream: id, number };
+        let place = ReplyPlaceId { stream: id, number };
         if let Some(reply) = self.own_answer(worker, &command) {
             return self.answer(place, tag, reply);
         }
@@ -60,18 +60,18 @@ impl Network {
         let link = LinkId { worker, shard };
         if self.is_down(shard) {
             let generation = self.link(link).sent(place, tag).0;
-            let at = self.now + self.way(shard);
-            return self.plan(at, Event::Broke { link, generation });
+            let at = self.now + self.latency(shard);
+            return self.plan(at, NetworkEvent::Broke { link, generation });
         }
-        let way = self.way(shard);
+        let latency = self.latency(shard);
         let overdue = self.now + self.settings.op_timeout;
         let now = self.now;
         let state = self.link(link);
         let (generation, number) = state.sent(place, tag);
-        let at = state.arrives(now + way);
+        let at = state.arrives(now + latency);
         self.plan(
             at,
-            Event::AtNode {
+            NetworkEvent::AtNode {
                 link,
                 generation,
                 number,
@@ -80,7 +80,7 @@ impl Network {
         );
         self.plan(
             overdue,
-            Event::Overdue {
+            NetworkEvent::Overdue {
                 link,
                 generation,
                 number,
@@ -88,7 +88,7 @@ impl Network {
         );
     }
 
-    /// What `redis_proxy` answers without asking a node.
+    /// The reply that `redis_proxy` gives without a node.
     pub(super) fn own_answer(&self, worker: usize, command: &Command) -> Option<Vec<u8>> {
         if let Command::Other { name, args } = command {
             let args: Vec<_> = args.iter().map(|arg| String::from_utf8_lossy(arg)).collect();
@@ -106,13 +106,14 @@ impl Network {
             Fault::NoHost { envoy } => Some(*envoy),
             _ => None,
         };
-        let no_way = |fault: &Fault| match fault {
+        let unreachable = |fault: &Fault| match fault {
             Fault::UpstreamFailure { envoy } => Some(*envoy),
             _ => None,
         };
-        if self.suffers(worker, no_host) {
+        if self.has_fault(worker, no_host) {
             return Some(error("no upstream host"));
         }
-        self.suffers(worker, no_way).then(|| error("upstream failure"))
+        self.has_fault(worker, unreachable)
+            .then(|| error("upstream failure"))
     }
 }

@@ -1,4 +1,4 @@
-//! Replies and ends on their way back to the workers.
+//! Delivers replies and the ends of streams to the workers.
 
 use super::*;
 
@@ -10,15 +10,15 @@ impl Network {
         }
     }
 
-    /// The connection to a node is no more.
+    /// The connection to a node has ended: all commands on it fail.
     pub(super) fn broke(&mut self, link: LinkId, generation: u32) {
         for (place, tag) in self.link(link).broke(generation) {
             self.answer(place, tag, error("upstream failure"));
         }
     }
 
-    /// Puts the reply in its place, and sends the worker what is ready.
-    pub(super) fn answer(&mut self, place: PlaceId, tag: Option<u64>, reply: Vec<u8>) {
+    /// Stores the reply in its place, and sends the worker all replies that are next in order.
+    pub(super) fn answer(&mut self, place: ReplyPlaceId, tag: Option<u64>, reply: Vec<u8>) {
         if let Some(tag) = tag {
             self.journal.answered(tag, &reply);
         }
@@ -30,18 +30,18 @@ impl Network {
         }
     }
 
-    /// Sends bytes to the worker, now and then in two pieces.
+    /// Sends bytes to the worker, sometimes in two messages.
     pub(super) fn send_up(&mut self, id: u32, mut bytes: Vec<u8>) {
         if bytes.len() > 1 && self.rng.u64(..8) == 0 {
             let rest = bytes.split_off(self.rng.usize(1..bytes.len()));
-            self.tell(id, Told::Message(bytes));
+            self.plan_delivery(id, StreamEvent::Message(bytes));
             bytes = rest;
         }
-        self.tell(id, Told::Message(bytes));
+        self.plan_delivery(id, StreamEvent::Message(bytes));
     }
 
-    /// Plans what the worker is to be told, in order.
-    pub(super) fn tell(&mut self, id: u32, what: Told) {
+    /// Plans the delivery of an event to the worker, after those before it.
+    pub(super) fn plan_delivery(&mut self, id: u32, what: StreamEvent) {
         let hop = self.hop();
         let now = self.now;
         let stream = self.stream(id);
@@ -51,7 +51,7 @@ impl Network {
         let stream = id;
         self.plan(
             at,
-            Event::ToWorker(Delivery {
+            NetworkEvent::ToWorker(Delivery {
                 worker,
                 owner,
                 stream,
@@ -60,15 +60,15 @@ impl Network {
         );
     }
 
-    /// The stream ends, as the listener or the host has it.
+    /// Ends the stream with this gRPC status.
     pub(super) fn end(&mut self, id: u32, status: u32) {
         let stream = self.stream(id);
         if !std::mem::replace(&mut stream.broken, true) {
-            self.tell(id, Told::Closed(status));
+            self.plan_delivery(id, StreamEvent::Closed(status));
         }
     }
 
-    pub(super) fn plan(&mut self, at: Micros, event: Event) {
+    pub(super) fn plan(&mut self, at: Micros, event: NetworkEvent) {
         self.planned.push((at, event));
     }
 }

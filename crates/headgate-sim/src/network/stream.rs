@@ -9,47 +9,47 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub struct Stream {
-    /// Of the network's workers.
+    /// The index of the worker thread.
     pub worker: usize,
-    /// Which of the world's engines opened it.
+    /// The index of the engine that opened it.
     pub owner: usize,
-    /// The worker has cancelled it, or was told that it has ended.
+    /// The worker has cancelled it or has received its end.
     pub closed: bool,
-    /// Nothing is read from it or written to it any more.
+    /// The listener neither reads from it nor writes to it any more.
     pub broken: bool,
-    /// What is sent on it reaches nobody.
+    /// Messages that are sent on it are lost.
     pub mute: bool,
     guard: Inbound,
     commands: Decoder,
     /// Messages on their way to the guard.
     pub to_guard: VecDeque<Vec<u8>>,
-    /// When the newest of them arrives, and when the newest message of the other direction does.
+    /// The arrival time of the newest of them, and of the newest message to the worker.
     pub last_in: u64,
     pub last_out: u64,
-    /// A place for each command that is not answered yet, or behind one that is not; with whether it carries a body.
-    places: VecDeque<Place>,
+    /// A place for the reply to each command, until it is sent. Replies are sent in the order of the commands.
+    places: VecDeque<ReplyPlace>,
     pub opened: u64,
-    /// The newest reply on it is a list, of the slots' owners.
-    pub has_borders: bool,
-    /// Of the cluster, when that was asked for last.
+    /// The newest reply on it is an array: the owners of the slots.
+    pub has_slot_owners: bool,
+    /// The version of the cluster at the last `CLUSTER SLOTS`.
     pub version: u32,
-    /// For which shard it carries calls, since its engine knows the slots' owners.
+    /// The shard of its calls, once its engine knows the owners of the slots.
     pub shard: Option<usize>,
     /// The number of the first place.
     first: u64,
 }
 
 #[derive(Default)]
-struct Place {
+struct ReplyPlace {
     reply: Option<Vec<u8>>,
     with_body: bool,
-    /// A probe that was sent then.
+    /// The time of sending, if the command is a probe.
     probe: Option<u64>,
 }
 
-/// Which place of which stream a reply is for.
+/// Identifies the place of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlaceId {
+pub struct ReplyPlaceId {
     pub stream: u32,
     pub number: u64,
 }
@@ -69,20 +69,20 @@ impl Stream {
             last_out: 0,
             places: VecDeque::new(),
             opened: now,
-            has_borders: false,
+            has_slot_owners: false,
             version: 0,
             shard: None,
             first: 0,
         }
     }
 
-    /// Commands that come from now on meet another guard.
+    /// Replaces the guard for all further commands.
     pub fn set_rules(&mut self, rules: Rc<Rules>) {
         self.guard = Inbound::new(rules);
     }
 
-    /// Takes the next message through the guard; the commands that come out, and the number of the call that the
-    /// message was.
+    /// Passes the next message through the guard. Returns the commands that the guard lets through, and the number of
+    /// the call in the message.
     pub fn receive(&mut self) -> Result<(Vec<Command>, Option<u64>), Violation> {
         let Some(message) = self.to_guard.pop_front() else {
             return Ok((Vec::new(), None));
@@ -103,9 +103,9 @@ impl Stream {
         Ok((commands, tag_of(&message)))
     }
 
-    /// A place for the reply to one more command.
+    /// Adds a place for the reply to one more command.
     pub fn place(&mut self, with_body: bool, probe: Option<u64>) -> u64 {
-        self.places.push_back(Place {
+        self.places.push_back(ReplyPlace {
             reply: None,
             with_body,
             probe,
@@ -113,13 +113,13 @@ impl Stream {
         self.first + self.places.len() as u64 - 1
     }
 
-    /// How many calls with a body are not answered yet.
+    /// The number of calls with a body that have no reply yet.
     pub fn bodies(&self) -> usize {
-        let is_body = |place: &&Place| place.with_body && place.reply.is_none();
+        let is_body = |place: &&ReplyPlace| place.with_body && place.reply.is_none();
         self.places.iter().filter(is_body).count()
     }
 
-    /// When the probe was sent whose reply has this place; `None`: it is no probe's.
+    /// When the probe was sent whose reply has this place; `None` if the command is not a probe.
     pub fn probe(&self, number: u64) -> Option<u64> {
         let at = number.checked_sub(self.first)?;
         self.places.get(at as usize)?.probe
@@ -132,7 +132,7 @@ impl Stream {
         }
     }
 
-    /// The replies that nothing before them holds up.
+    /// Removes and returns the replies that are next in order.
     pub fn ready(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while let Some(reply) = self.places.front_mut().and_then(|place| place.reply.take()) {

@@ -1,7 +1,7 @@
-//! The core's own streams on a simulated network, and a tap on them by which each call is known again.
+//! The real streams of `redis-call` on a simulated network. Each call is numbered, so that its reply can be checked.
 
 use super::stream::Stream;
-use super::{Event, Network, Told};
+use super::{Network, NetworkEvent, StreamEvent};
 use crate::fault::Fault;
 use crate::script::{tag_of, TAG};
 use fastrand::Rng;
@@ -17,13 +17,14 @@ use std::fmt::Debug;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// One worker's way into the network.
+/// The host functions for streams, as one worker sees them.
 #[derive(Clone)]
 pub struct Host {
+    /// The network that carries the streams.
     pub network: Rc<RefCell<Network>>,
-    /// Of the network's workers.
+    /// The index of the worker thread.
     pub worker: usize,
-    /// Which of the world's engines it is: streams are an engine's own.
+    /// The index of the engine, which owns the streams that it opens.
     pub owner: usize,
 }
 
@@ -56,16 +57,16 @@ impl Network {
             Fault::GuardRefuses { envoy } => Some(*envoy),
             _ => None,
         };
-        if self.suffers(worker, refuses) {
+        if self.has_fault(worker, refuses) {
             return None;
         }
-        let rules = match self.suffers(worker, old_guard) {
+        let rules = match self.has_fault(worker, old_guard) {
             true => Rc::clone(&self.other_rules),
             false => Rc::clone(&self.rules),
         };
         self.streams.push(Stream::new(self.now, worker, owner, rules));
         let id = self.streams.len() as u32;
-        if self.suffers(worker, kills) {
+        if self.has_fault(worker, kills) {
             self.end(id, 14);
         }
         Some(id)
@@ -82,7 +83,7 @@ impl Network {
             self.journal.broken("sent-late", what);
         }
         let worker = self.stream(id).worker;
-        let gone = self.suffers(worker, gone);
+        let gone = self.has_fault(worker, gone);
         let (now, hop) = (self.now, self.hop());
         let stream = self.stream(id);
         if stream.closed {
@@ -100,7 +101,7 @@ impl Network {
         stream.to_guard.push_back(message.to_vec());
         stream.last_in = stream.last_in.max(now + hop);
         let at = stream.last_in;
-        self.plan(at, Event::AtGuard { stream: id });
+        self.plan(at, NetworkEvent::AtGuard { stream: id });
         true
     }
 
@@ -109,7 +110,7 @@ impl Network {
         let stream = self.stream(id);
         stream.closed = true;
         if lost {
-            // What was on its way may get to the guard, or not.
+            // Messages on their way may or may not reach the guard.
             stream.to_guard.clear();
         }
     }
@@ -117,71 +118,92 @@ impl Network {
 
 /// What happened to a call.
 #[derive(Debug, Clone)]
-pub enum Note<Id> {
-    /// It is under way, under this number.
-    Made { tag: u64, id: Id },
-    /// It was refused at once.
-    Refused { id: Id, error: CallError },
+pub enum CallEvent<Id> {
+    /// It was accepted under the number `tag`.
+    Made {
+        /// The number of the call.
+        tag: u64,
+        /// The engine's id of the call.
+        id: Id,
+    },
+    /// It was refused immediately.
+    Refused {
+        /// The engine's id of the call.
+        id: Id,
+        /// The reason.
+        error: CallError,
+    },
     /// It has ended.
     Ended {
+        /// The number of the call.
         tag: u64,
+        /// The engine's id of the call.
         id: Id,
-        /// Whether Redis answered, and not with an error.
+        /// Whether Redis replied without an error.
         counted: bool,
-        /// Whether it is to be sent again in a moment: Envoy knows no node yet, or a slot moves.
+        /// Whether the engine retries it: Envoy has no node yet, or a slot moves.
         again: bool,
     },
 }
 
-/// The streams of a worker. Each call gets a number, which the script does not read and the world does: so it is known
-/// which execution a reply belongs to.
-pub struct Tap<Id> {
+/// The streams of a worker. Adds a number to the arguments of each call. The script ignores it. It shows which execution
+/// a reply belongs to.
+pub struct CheckedStreams<Id> {
+    /// The real streams.
     pub streams: Streams<Host, (u64, Id)>,
     host: Host,
     max_in_flight: usize,
-    /// Calls that have not come to an end, by number, as they were made.
-    under_way: BTreeMap<u64, (Id, Call)>,
-    /// What happened since this was last taken.
-    pub notes: Vec<Note<Id>>,
+    /// Calls in flight, by number.
+    in_flight: BTreeMap<u64, (Id, Call)>,
+    /// The events since they were last taken.
+    pub call_events: Vec<CallEvent<Id>>,
     ended: Vec<Completed<(u64, Id)>>,
 }
 
-impl<Id: Copy + PartialEq + Debug> Tap<Id> {
-    pub fn new(now: Instant, rng: Rng, host: Host, policy: &RedisSettings) -> Tap<Id> {
+impl<Id: Copy + PartialEq + Debug> CheckedStreams<Id> {
+    /// Streams on the network of `host`, with the timeout and the bound of calls in flight of `policy`.
+    pub fn new(now: Instant, rng: Rng, host: Host, policy: &RedisSettings) -> CheckedStreams<Id> {
         let mut settings = Settings::new(&policy.key_prefix);
         settings.script = ACCEPTED[0];
         settings.max_in_flight = policy.max_in_flight;
         settings.timeout = policy.timeout;
         let life = host.network.borrow().settings.stream_life;
         settings.stream_life = Duration::from_micros(life);
-        Tap {
+        CheckedStreams {
             streams: Streams::new(now, rng, host.clone(), settings),
             host,
             max_in_flight: policy.max_in_flight,
-            under_way: BTreeMap::new(),
-            notes: Vec::new(),
+            in_flight: BTreeMap::new(),
+            call_events: Vec::new(),
             ended: Vec::new(),
         }
     }
 
-    /// Something came for this worker.
-    pub fn deliver(&mut self, now: Instant, stream: u32, what: Told, completed: &mut Vec<Completed<Id>>) {
+    /// Handles an event of a stream.
+    pub fn deliver(
+        &mut self,
+        now: Instant,
+        stream: u32,
+        what: StreamEvent,
+        completed: &mut Vec<Completed<Id>>,
+    ) {
         let mut ended = std::mem::take(&mut self.ended);
         match what {
-            Told::Message(message) => self
-                .streams
-                .on_message(now, StreamId(stream), &message, &mut ended),
-            Told::Closed(status) => self.streams.on_close(now, StreamId(stream), status, &mut ended),
+            StreamEvent::Message(message) => {
+                self.streams
+                    .on_message(now, StreamId(stream), &message, &mut ended)
+            }
+            StreamEvent::Closed(status) => self.streams.on_close(now, StreamId(stream), status, &mut ended),
         }
         self.check(ended, completed);
     }
 
-    /// Calls that the tap knows to be under way.
+    /// The number of calls in flight, as counted here.
     pub fn waiting(&self) -> usize {
-        self.under_way.len()
+        self.in_flight.len()
     }
 
-    /// Looks at calls that have ended, and hands them on as they were made.
+    /// Checks calls that have ended, and passes them on with the id that the engine gave them.
     fn check(&mut self, mut ended: Vec<Completed<(u64, Id)>>, completed: &mut Vec<Completed<Id>>) {
         let mut network = self.host.network.borrow_mut();
         let journal = &mut network.journal;
@@ -189,7 +211,7 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
             id: (tag, id), reply, ..
         } in ended.drain(..)
         {
-            let Some((made, call)) = self.under_way.remove(&tag) else {
+            let Some((made, call)) = self.in_flight.remove(&tag) else {
                 journal.broken("ends-once", format!("{id:?} has ended twice, or was never made"));
                 continue;
             };
@@ -200,7 +222,7 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
                 if !journal.is_answer(tag, value) {
                     journal.broken(
                         "own-reply",
-                        format!("{id:?} got a reply to another call: {value:?}"),
+                        format!("{id:?} got the reply to another call: {value:?}"),
                     );
                 }
             }
@@ -210,7 +232,7 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
                 Ok(Value::Error(text)) => text.starts_with(b"TRYAGAIN"),
                 reply => *reply == Err(CallError::TooEarly),
             };
-            self.notes.push(Note::Ended {
+            self.call_events.push(CallEvent::Ended {
                 tag,
                 id,
                 counted,
@@ -218,13 +240,13 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
             });
             completed.push(Completed { id, call, reply });
         }
-        if self.under_way.len() != self.streams.in_flight() {
+        if self.in_flight.len() != self.streams.in_flight() {
             journal.broken(
                 "in-flight",
                 format!(
-                    "{} calls are said to be in flight, and {} are",
+                    "the streams report {} calls in flight, and {} are",
                     self.streams.in_flight(),
-                    self.under_way.len()
+                    self.in_flight.len()
                 ),
             );
         }
@@ -232,7 +254,7 @@ impl<Id: Copy + PartialEq + Debug> Tap<Id> {
     }
 }
 
-impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
+impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for CheckedStreams<Id> {
     fn call(&mut self, now: Instant, deadline: Instant, id: Id, call: Call) -> Result<(), CallError> {
         let tag = {
             let mut network = self.host.network.borrow_mut();
@@ -247,17 +269,17 @@ impl<Id: Copy + PartialEq + Debug> RedisCall<Id> for Tap<Id> {
             .and_argument(format!("{}{tag}", TAG as char).as_bytes());
         match self.streams.call(now, deadline, (tag, id), tagged) {
             Ok(()) => {
-                self.notes.push(Note::Made { tag, id });
-                self.under_way.insert(tag, (id, call));
-                if self.under_way.len() > self.max_in_flight {
-                    let what = format!("{} calls are under way", self.under_way.len());
+                self.call_events.push(CallEvent::Made { tag, id });
+                self.in_flight.insert(tag, (id, call));
+                if self.in_flight.len() > self.max_in_flight {
+                    let what = format!("{} calls are in flight", self.in_flight.len());
                     let mut network = self.host.network.borrow_mut();
                     network.journal.broken("max-in-flight", what);
                 }
                 Ok(())
             }
             Err(error) => {
-                self.notes.push(Note::Refused { id, error });
+                self.call_events.push(CallEvent::Refused { id, error });
                 Err(error)
             }
         }

@@ -54,15 +54,15 @@ fn a_reply_is_read_as_it_was_packed_and_given_back() {
     let mut model = Model::default();
     let call = read(&group, script::Mode::Count);
     assert!(call.writes(&model, NOW));
-    let done = call.run(&mut model, NOW);
-    let reply = ScriptReply::decode(&group, &Value::Bulk(Some(done.pack()))).unwrap();
+    let result = call.run(&mut model, NOW);
+    let reply = ScriptReply::decode(&group, &Value::Bulk(Some(result.pack()))).unwrap();
     assert!(reply.admitted);
-    assert_eq!(reply.verdicts, done.verdicts);
+    assert_eq!(reply.verdicts, result.verdicts);
     assert_eq!(reply.verdicts[3], Verdict::UNLIMITED);
     let before = |model: &Model| model.check(&call.group, NOW, false).1;
     assert_ne!(before(&model), before(&Model::default()));
     let back = read(&group, script::Mode::GiveBack(&reply));
-    assert_eq!(back.marks, done.marks);
+    assert_eq!(back.marks, result.marks);
     assert_eq!(back.run(&mut model, NOW).pack(), [1]);
     assert_eq!(before(&model), before(&Model::default()));
 }
@@ -74,8 +74,8 @@ fn a_denied_call_writes_nothing() {
     let call = read(&group, script::Mode::Count);
     call.run(&mut model, NOW);
     assert!(!call.writes(&model, NOW), "the bucket has 1 of 3 left");
-    let done = call.run(&mut model, NOW);
-    let reply = ScriptReply::decode(&group, &Value::Bulk(Some(done.pack()))).unwrap();
+    let result = call.run(&mut model, NOW);
+    let reply = ScriptReply::decode(&group, &Value::Bulk(Some(result.pack()))).unwrap();
     assert!(!reply.admitted && !reply.verdicts[1].allowed && reply.verdicts[1].wait_ms > 0);
 }
 

@@ -1,13 +1,13 @@
-//! How engines begin and end: the first configuration, a new one, a lost engine.
+//! Start and end of engines: the first configuration, a new configuration, a lost engine.
 
-use super::worker::Instance;
-use super::{hasher, Decision, Observer, State, World};
-use crate::network::transport::{Host, Tap};
+use super::worker::EngineInstance;
+use super::{hasher, CallerState, Decision, Observer, World};
+use crate::network::transport::{CheckedStreams, Host};
 use headgate_core::engine::Engine;
 use std::rc::Rc;
 
 impl<O: Observer> World<O> {
-    /// Makes the engine of a worker thread that takes requests from now on.
+    /// Starts the engine of a worker thread that gets all new requests from now on.
     pub(super) fn start_engine(&mut self, thread: usize) {
         let owner = self.engines.len();
         let policies = &self.scenario.policies;
@@ -18,17 +18,18 @@ impl<O: Observer> World<O> {
             owner,
         };
         let now = self.clock.instant(self.now);
-        let tap = Tap::new(now, self.rng.fork(), host, &policy.redis);
-        let super::Thread { envoy, worker, .. } = self.threads[thread];
+        let transport = CheckedStreams::new(now, self.rng.fork(), host, &policy.redis);
+        let super::WorkerThread { envoy, worker, .. } = self.threads[thread];
         let shared = self.memories[envoy].clone();
-        let engine = Engine::new(Rc::clone(&policy), hasher(), tap, shared, self.rng.fork());
+        let engine = Engine::new(Rc::clone(&policy), hasher(), transport, shared, self.rng.fork());
         self.observer.started(self.now, owner, envoy, worker, &policy);
-        self.engines.push(Some(Instance::new(engine, policy, thread)));
+        self.engines
+            .push(Some(EngineInstance::new(engine, policy, thread)));
         self.threads[thread].engine = owner;
     }
 
-    /// The worker thread gets a new configuration: new requests go to a new engine. The old one serves those that it
-    /// has, or is lost with them.
+    /// The worker thread gets a new configuration: a new engine gets the new requests. The old engine finishes its
+    /// requests, or is lost at once.
     pub(super) fn reconfigure(&mut self, thread: usize, loses: bool) {
         let old = self.threads[thread].engine;
         self.threads[thread].policy += 1;
@@ -42,7 +43,7 @@ impl<O: Observer> World<O> {
         self.drop_unused(old);
     }
 
-    /// A request of the engine has ended.
+    /// Notes that a request of the engine has ended.
     pub(super) fn request_over(&mut self, engine: usize) {
         if let Some(instance) = self.engines[engine].as_mut() {
             instance.users -= 1;
@@ -50,11 +51,11 @@ impl<O: Observer> World<O> {
         self.drop_unused(engine);
     }
 
-    /// A retired engine ends with its last request.
+    /// Drops a retired engine after its last request.
     fn drop_unused(&mut self, engine: usize) {
-        let unused = |instance: &Instance| instance.retired && instance.users == 0;
+        let unused = |instance: &EngineInstance| instance.retired && instance.users == 0;
         if self.engines[engine].as_ref().is_some_and(unused) {
-            self.take_notes(engine, None);
+            self.take_call_events(engine, None);
             self.take_events(engine);
             self.engines[engine] = None;
             self.network.borrow_mut().close_all(engine);
@@ -62,7 +63,7 @@ impl<O: Observer> World<O> {
         }
     }
 
-    /// The engine is lost, as after a panic: those who wait are answered by the shell.
+    /// The engine is lost, as after a panic. The shell decides its pending requests by the failure policy.
     fn lose(&mut self, engine: usize) {
         let now = self.moment();
         let Some(policy) = self.engines[engine].as_ref().map(|lost| Rc::clone(&lost.policy)) else {
@@ -75,9 +76,9 @@ impl<O: Observer> World<O> {
             else {
                 continue;
             };
-            match std::mem::replace(&mut known.state, State::Over) {
-                State::Over => continue,
-                State::Waiting(_, fallback) => {
+            match std::mem::replace(&mut known.state, CallerState::Over) {
+                CallerState::Over => continue,
+                CallerState::Waiting(_, fallback) => {
                     let (_, reply) = fallback.decide(&policy, now);
                     let decision = Decision {
                         request: &known.request,
@@ -86,8 +87,8 @@ impl<O: Observer> World<O> {
                     };
                     self.observer.decided(self.now, caller, &decision);
                 }
-                // Its response passes as it is.
-                State::Admitted(_) => {}
+                // Its response is not changed.
+                CallerState::Admitted(_) => {}
             }
             if let Some(instance) = self.engines[engine].as_mut() {
                 instance.users -= 1;
@@ -95,13 +96,13 @@ impl<O: Observer> World<O> {
         }
     }
 
-    /// Requests that are still under way.
+    /// The number of requests in progress.
     pub fn waiting(&self) -> usize {
-        let waits = |known: &super::Caller| !matches!(known.state, State::Over);
+        let waits = |known: &super::Caller| !matches!(known.state, CallerState::Over);
         self.callers.iter().flatten().filter(|known| waits(known)).count()
     }
 
-    /// Whether nothing but time is to come.
+    /// Whether no event is planned.
     pub fn is_quiet(&self) -> bool {
         self.queue.next_at().is_none()
     }

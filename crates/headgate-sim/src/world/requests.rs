@@ -1,12 +1,12 @@
-//! What happens to requests in the shell around an engine, as in the filter.
+//! How the shell around an engine handles requests, as the filter does.
 
-use super::{Caller, Decision, Happens, Observer, State, World};
+use super::{Caller, CallerState, Decision, Observer, Occurrence, World};
 use crate::network::Delivery;
-use crate::request::Answered;
+use crate::request::UpstreamResponse;
 use headgate_core::engine::{self, Answer, Now, RequestStatus};
 use std::rc::Rc;
 
-/// Requests whose decisions are carried out in one call of a VM, as in the filter.
+/// How many decisions are carried out in one call of the VM, as in the filter.
 const AT_ONCE: usize = 64;
 
 impl<O: Observer> World<O> {
@@ -18,7 +18,8 @@ impl<O: Observer> World<O> {
         let mut request = (*arrival.request).clone();
         self.observer.arrived(self.now, caller, engine, &request);
         if let Some(after) = arrival.leaves_after {
-            self.queue.plan(self.now + after, Happens::Leaves(caller));
+            self.queue
+                .plan(self.now + after, Occurrence::CallerLeaves(caller));
         }
         let now = self.moment();
         let Some(instance) = &mut self.engines[engine] else {
@@ -33,33 +34,33 @@ impl<O: Observer> World<O> {
         self.callers[caller] = Some(Caller {
             engine,
             request,
-            state: State::Over,
+            state: CallerState::Over,
         });
         match step {
             RequestStatus::Pending(id, fallback) => {
                 if let Some(known) = &mut self.callers[caller] {
-                    known.state = State::Waiting(id, fallback);
+                    known.state = CallerState::Waiting(id, fallback);
                 }
                 self.observer.pending(self.now, caller, engine, id);
-                self.take_notes(engine, None);
+                self.take_call_events(engine, None);
             }
             RequestStatus::Decided(answer) => {
-                self.take_notes(engine, None);
+                self.take_call_events(engine, None);
                 self.carry_out(caller, answer);
             }
         }
         self.after(engine);
     }
 
-    /// What the engine says becomes of the request.
+    /// Carries out the answer of the engine.
     pub(super) fn carry_out(&mut self, caller: usize, answer: Answer) {
         let Some(known) = &mut self.callers[caller] else {
             return;
         };
         let engine = known.engine;
         let (state, reply) = match answer {
-            Answer::Pass(admitted) => (State::Admitted(admitted), None),
-            Answer::Reply(reply) => (State::Over, Some(reply)),
+            Answer::Pass(admitted) => (CallerState::Admitted(admitted), None),
+            Answer::Reply(reply) => (CallerState::Over, Some(reply)),
         };
         let passes = reply.is_none();
         known.state = state;
@@ -74,7 +75,8 @@ impl<O: Observer> World<O> {
             return self.request_over(engine);
         }
         if let Some(after) = self.scenario.arrivals[caller].answered_after {
-            self.queue.plan(self.now + after, Happens::Answered(caller));
+            self.queue
+                .plan(self.now + after, Occurrence::UpstreamAnswers(caller));
         }
     }
 
@@ -83,18 +85,18 @@ impl<O: Observer> World<O> {
             return;
         };
         let engine = known.engine;
-        let state = std::mem::replace(&mut known.state, State::Over);
+        let state = std::mem::replace(&mut known.state, CallerState::Over);
         let now = self.moment();
         let Some(instance) = self.engines[engine].as_mut() else {
             return;
         };
         match state {
-            State::Over => return,
-            State::Waiting(id, _) => {
+            CallerState::Over => return,
+            CallerState::Waiting(id, _) => {
                 instance.engine.on_left(id);
                 self.observer.left(self.now, caller, false);
             }
-            State::Admitted(admitted) => {
+            CallerState::Admitted(admitted) => {
                 let owed = instance.engine.on_gone(admitted);
                 self.observer.left(self.now, caller, true);
                 if let Some(owed) = owed {
@@ -102,7 +104,7 @@ impl<O: Observer> World<O> {
                 }
             }
         }
-        self.take_notes(engine, Some(caller));
+        self.take_call_events(engine, Some(caller));
         self.callers[caller] = None;
         self.request_over(engine);
         self.after(engine);
@@ -113,10 +115,10 @@ impl<O: Observer> World<O> {
             return;
         };
         let engine = known.engine;
-        let State::Admitted(admitted) = std::mem::replace(&mut known.state, State::Over) else {
+        let CallerState::Admitted(admitted) = std::mem::replace(&mut known.state, CallerState::Over) else {
             return;
         };
-        let response = Answered {
+        let response = UpstreamResponse {
             headers: &self.scenario.arrivals[caller].response,
             request: &known.request,
         };
@@ -132,7 +134,7 @@ impl<O: Observer> World<O> {
         if let Some(owed) = owed {
             instance.engine.charge(now, owed);
         }
-        self.take_notes(engine, Some(caller));
+        self.take_call_events(engine, Some(caller));
         self.callers[caller] = None;
         self.request_over(engine);
         self.after(engine);
@@ -147,16 +149,15 @@ impl<O: Observer> World<O> {
         let Some(instance) = self.engines[engine].as_mut() else {
             return;
         };
-        instance.engine.on_transport(now, |tap, now, completed| {
-            tap.deliver(now, delivery.stream, delivery.what, completed);
+        instance.engine.on_transport(now, |transport, now, completed| {
+            transport.deliver(now, delivery.stream, delivery.what, completed);
         });
         self.after(engine);
     }
 
-    /// After each event of an engine: what is decided is carried out, what it tells is taken, and it is asked when it
-    /// wants to be called.
+    /// After each event of an engine: carries out its decisions, takes its events, and plans its next tick.
     pub(super) fn after(&mut self, engine: usize) {
-        self.take_notes(engine, None);
+        self.take_call_events(engine, None);
         for _ in 0..AT_ONCE {
             let Some(ready) = self.engines[engine]
                 .as_mut()
@@ -183,9 +184,9 @@ impl<O: Observer> World<O> {
             return;
         };
         if let Some((at, round)) = instance.wants_tick(&self.clock, self.now, at) {
-            // Timers of the host are late by some µs.
+            // Timers of the host are some µs late.
             let late = self.rng.u64(..300);
-            self.queue.plan(at + late, Happens::Ticks { engine, round });
+            self.queue.plan(at + late, Occurrence::Tick { engine, round });
         }
     }
 
@@ -194,7 +195,7 @@ impl<O: Observer> World<O> {
         let now = self.moment();
         let known = self.callers.get_mut(caller).and_then(Option::as_mut);
         let waits = |known: &Caller| {
-            known.engine == engine && matches!(known.state, State::Waiting(id, _) if id == ready.id)
+            known.engine == engine && matches!(known.state, CallerState::Waiting(id, _) if id == ready.id)
         };
         let Some(known) = known.filter(|known| waits(known)) else {
             let what = format!("{ready:?} is ready in engine {engine}, and does not wait");
@@ -227,15 +228,15 @@ impl<O: Observer> World<O> {
         }
     }
 
-    pub(super) fn take_notes(&mut self, engine: usize, charges: Option<usize>) {
+    pub(super) fn take_call_events(&mut self, engine: usize, charges: Option<usize>) {
         let Some(instance) = self.engines[engine].as_mut() else {
             return;
         };
-        let mut notes = std::mem::take(&mut instance.engine.transport_mut().notes);
-        for note in notes.drain(..) {
-            self.observer.noted(self.now, engine, &note, charges);
+        let mut call_events = std::mem::take(&mut instance.engine.transport_mut().call_events);
+        for note in call_events.drain(..) {
+            self.observer.call_event(self.now, engine, &note, charges);
         }
-        instance.engine.transport_mut().notes = notes;
+        instance.engine.transport_mut().call_events = call_events;
     }
 
     pub(super) fn tick(&mut self, engine: usize, round: u64) {

@@ -1,12 +1,12 @@
-//! What the workers of one Envoy share, as Envoy's shared data.
+//! The shared data of the workers of one Envoy.
 
 use headgate_core::local::{Memory, Refused, SharedData, Version};
 use std::rc::Rc;
 
 #[derive(Debug, Clone, Default)]
-pub struct Shared(Rc<Memory>);
+pub struct SharedMemory(Rc<Memory>);
 
-impl SharedData for Shared {
+impl SharedData for SharedMemory {
     fn get(&self, name: &str) -> Option<(Vec<u8>, Version)> {
         self.0.get(name)
     }

@@ -1,7 +1,7 @@
-//! The shell around one engine: when the host ticks, and how many requests still need it.
+//! The shell around one engine: its ticks, and the number of its requests.
 
-use super::shared::Shared;
-use crate::network::transport::Tap;
+use super::shared::SharedMemory;
+use crate::network::transport::CheckedStreams;
 use crate::time::{Clock, Micros, MS};
 use headgate_core::engine::{CallId, Engine};
 use headgate_core::identify::Hasher;
@@ -9,26 +9,33 @@ use headgate_core::model::Policy;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// An engine under one configuration.
-pub struct Instance {
-    pub engine: Engine<Tap<CallId>, Shared>,
+/// An engine with one configuration.
+pub struct EngineInstance {
+    /// The engine.
+    pub engine: Engine<CheckedStreams<CallId>, SharedMemory>,
+    /// Its configuration.
     pub policy: Rc<Policy>,
-    /// Of the world's worker threads.
+    /// The index of the worker thread.
     pub thread: usize,
     /// Requests that have not ended.
     pub users: usize,
-    /// Another one takes new requests.
+    /// Another engine gets the new requests.
     pub retired: bool,
-    /// When the host ticks; each plan of it is a round, of which the last one is in force.
+    /// The next tick. Each plan starts a new round, and only the newest round counts.
     tick: Option<Micros>,
     round: u64,
-    /// How often it ticked.
+    /// The number of ticks so far.
     pub ticks: u64,
 }
 
-impl Instance {
-    pub fn new(engine: Engine<Tap<CallId>, Shared>, policy: Rc<Policy>, thread: usize) -> Instance {
-        Instance {
+impl EngineInstance {
+    /// A new engine of this worker thread, without requests.
+    pub fn new(
+        engine: Engine<CheckedStreams<CallId>, SharedMemory>,
+        policy: Rc<Policy>,
+        thread: usize,
+    ) -> EngineInstance {
+        EngineInstance {
             engine,
             policy,
             thread,
@@ -40,7 +47,7 @@ impl Instance {
         }
     }
 
-    /// The engine wants a call at `at`: when the host is to tick, and in which round; `None`: it ticks by then anyway.
+    /// Plans a tick for a call at `at`. Returns its time and round; `None`: an earlier tick is already planned.
     /// The host ticks in whole milliseconds.
     pub fn wants_tick(&mut self, clock: &Clock, now: Micros, at: Instant) -> Option<(Micros, u64)> {
         let wait = clock.micros(at).saturating_sub(now).div_ceil(MS).max(1) * MS;
@@ -53,7 +60,7 @@ impl Instance {
         Some((at, self.round))
     }
 
-    /// The host ticks; whether that round is in force.
+    /// Handles a tick. Returns whether its round is the newest.
     pub fn ticks_in(&mut self, round: u64) -> bool {
         let is = round == self.round && self.tick.is_some();
         if is {
@@ -64,7 +71,7 @@ impl Instance {
     }
 }
 
-/// How secrets are hidden in a world: as on Envoys without a key.
+/// The hasher of a world, without a key.
 pub fn hasher() -> Hasher {
     Hasher::new(None).remembering()
 }

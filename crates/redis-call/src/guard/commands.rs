@@ -21,6 +21,14 @@ const KEPT_BUFFER: usize = 16 << 10;
 /// The prefix of the name with which a refused command reaches `redis_proxy`. Name and reason appear in the error:
 /// `ERR unknown command 'headgate-refused-FLUSHALL', with args beginning with: …`.
 pub const REFUSED_PREFIX: &[u8] = b"headgate-refused-";
+
+/// Whether an error reply is the one to a refused command.
+pub fn is_refusal(error: &[u8]) -> bool {
+    error
+        .windows(REFUSED_PREFIX.len())
+        .any(|part| part == REFUSED_PREFIX)
+}
+
 const REFUSED_REASON: &[u8] = b"only Headgate's own calls pass here";
 
 /// The allowed commands, scripts and keys; the same for all connections.

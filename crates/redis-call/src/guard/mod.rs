@@ -8,7 +8,7 @@ mod scanner;
 mod tests;
 mod throttle;
 
-pub use commands::{CommandName, Guard, Refused, Rules, MAX_COMMAND, REFUSED_PREFIX};
+pub use commands::{is_refusal, CommandName, Guard, Refused, Rules, MAX_COMMAND, REFUSED_PREFIX};
 pub use frame::{frame_header, Frames, FRAME_HEADER, MAX_FRAME};
 pub use throttle::Throttle;
 

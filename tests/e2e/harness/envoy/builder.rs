@@ -11,6 +11,8 @@ type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
 type Render = Arc<dyn Fn(&Place) -> Value + Send + Sync>;
 
+type RenderText = Arc<dyn Fn(&Place) -> String + Send + Sync>;
+
 /// The folder and ports of an Envoy with a configuration of the test's own.
 pub struct Place {
     /// A folder for what the configuration refers to.
@@ -48,6 +50,7 @@ pub struct EnvoyBuilder {
     pub(super) environment: Vec<(String, String)>,
     pub(super) edits: Vec<Edit>,
     pub(super) whole: Option<Render>,
+    pub(super) text: Option<RenderText>,
     pub(super) arguments: Vec<String>,
 }
 
@@ -108,6 +111,7 @@ impl Envoy {
             environment: Vec::new(),
             edits: Vec::new(),
             whole: None,
+            text: None,
             arguments: Vec::new(),
         }
     }
@@ -210,6 +214,12 @@ impl EnvoyBuilder {
         self
     }
 
+    /// The same as YAML, which may be broken.
+    pub fn text(mut self, render: impl Fn(&Place) -> String + Send + Sync + 'static) -> Self {
+        self.text = Some(Arc::new(render));
+        self
+    }
+
     /// An option of Envoy's command line, with its value.
     pub fn option(mut self, name: &str, value: &str) -> Self {
         self.arguments.extend([name.to_owned(), value.to_owned()]);
@@ -228,9 +238,9 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Both roles from the fault-injection module (`make build-drill`). It acts as the next release. Its HTTP role ends
-    /// at the header `x-headgate-drill: headgate-drill-filter`, the other role at a call for a limit that is called
-    /// `headgate-drill-redis-call`. It reports the most rejected each second.
+    /// Both roles from the fault-injection module (`make build-fault-injection`). It acts as the next release. Its HTTP role ends
+    /// at the header `x-headgate-fault-injection: headgate-fault-filter`, the other role at a call for a limit that is called
+    /// `headgate-fault-redis-call`. It reports the most rejected each second.
     pub fn fault_injection(mut self) -> Self {
         self.fault_injection = true;
         self

@@ -42,7 +42,7 @@ impl EnvoyBuilder {
 
     fn put_headgate(&self, config: &mut Value, port: u16) {
         let wasm = match self.fault_injection {
-            true => root().join("target/headgate-drill.wasm"),
+            true => root().join("target/headgate-fault-injection.wasm"),
             false => filter_module(),
         };
         let plugin = config::headgate(config);

@@ -40,7 +40,7 @@ impl Envoy {
         )
     }
 
-    /// The access log, once it has at least so many lines.
+    /// The access log, once it has at least this many lines.
     pub fn access_log(&self, lines: usize) -> Vec<Value> {
         self.read_access_log(lines, |line| serde_json::from_str(line).ok())
     }

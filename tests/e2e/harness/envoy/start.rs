@@ -4,6 +4,7 @@ use super::reload::write_listeners;
 use super::{Envoy, EnvoyBuilder, Place};
 use crate::harness::{envoy_binary, free_port, listens, new_dir, root, wait_for, Client, Process, Upstream};
 use serde_json::json;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ const DRAIN_TIME: &str = "--drain-time-s";
 /// How long Envoy may take to be ready, on a machine that is busy.
 pub(super) const READY: Duration = Duration::from_secs(30);
 
-/// How long it may take to find Redis before the test goes on regardless.
+/// How long it may take to find Redis before the test continues anyway.
 const KNOWN: Duration = Duration::from_secs(5);
 
 impl EnvoyBuilder {
@@ -50,16 +51,15 @@ impl EnvoyBuilder {
             upstream: upstream.port,
             redis_call_port: free_port(),
         };
-        let mut config = self.configuration(&place);
         let dir = &place.dir;
-        if self.dynamic {
-            write_listeners(dir, config["static_resources"]["listeners"].take());
-            config["node"] = json!({"id": "test", "cluster": "test"});
-            config["dynamic_resources"] = json!({"lds_config": {"resource_api_version": "V3",
-                "path_config_source": {"path": dir.join("listeners.json")}}});
-        }
-        let file = dir.join("envoy.json");
-        std::fs::write(&file, format!("{config:#}")).expect("a configuration file");
+        let file = match &self.text {
+            Some(render) => {
+                let file = dir.join("envoy.yaml");
+                std::fs::write(&file, render(&place)).expect("a configuration file");
+                file
+            }
+            None => self.write_json(&place),
+        };
         let mut command = Command::new(binary);
         command
             .arg("-c")
@@ -86,6 +86,21 @@ impl EnvoyBuilder {
             process,
         };
         envoy.wait_until_ready().map(|()| envoy)
+    }
+
+    /// The configuration as JSON, in a file.
+    fn write_json(&self, place: &Place) -> PathBuf {
+        let mut config = self.configuration(place);
+        let dir = &place.dir;
+        if self.dynamic {
+            write_listeners(dir, config["static_resources"]["listeners"].take());
+            config["node"] = json!({"id": "test", "cluster": "test"});
+            config["dynamic_resources"] = json!({"lds_config": {"resource_api_version": "V3",
+                "path_config_source": {"path": dir.join("listeners.json")}}});
+        }
+        let file = dir.join("envoy.json");
+        std::fs::write(&file, format!("{config:#}")).expect("a configuration file");
+        file
     }
 }
 

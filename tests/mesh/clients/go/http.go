@@ -12,11 +12,11 @@ import (
 func callHTTP(url string, count int) error {
 	client := retryablehttp.NewClient()
 	client.Logger = nil
-	told, waits := []string{}, []int64{}
+	requested, waits := []string{}, []int64{}
 	client.Backoff = func(least, most time.Duration, attempt int, response *http.Response) time.Duration {
 		wait := retryablehttp.DefaultBackoff(least, most, attempt, response)
 		if response != nil {
-			told, waits = append(told, response.Header.Get("retry-after")), append(waits, wait.Milliseconds())
+			requested, waits = append(requested, response.Header.Get("retry-after")), append(waits, wait.Milliseconds())
 		}
 		return wait
 	}
@@ -29,5 +29,5 @@ func callHTTP(url string, count int) error {
 		response.Body.Close()
 		statuses = append(statuses, response.StatusCode)
 	}
-	return report(map[string]any{"statuses": statuses, "told": told, "waits": waits})
+	return report(map[string]any{"statuses": statuses, "requested": requested, "waits": waits})
 }

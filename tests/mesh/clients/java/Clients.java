@@ -86,7 +86,7 @@ public class Clients {
 
     /** Notes Retry-After in seconds and the wait that the client takes from it in ms. */
     static class Strategy extends DefaultHttpRequestRetryStrategy {
-        final List<Long> told = new ArrayList<>();
+        final List<Long> requested = new ArrayList<>();
         final List<Long> waits = new ArrayList<>();
 
         Strategy() {
@@ -96,7 +96,7 @@ public class Clients {
         @Override
         public TimeValue getRetryInterval(HttpResponse response, int attempt, HttpContext context) {
             TimeValue wait = super.getRetryInterval(response, attempt, context);
-            told.add(Long.parseLong(response.getFirstHeader("retry-after").getValue()));
+            requested.add(Long.parseLong(response.getFirstHeader("retry-after").getValue()));
             waits.add(wait.toMilliseconds());
             return wait;
         }
@@ -113,6 +113,6 @@ public class Clients {
                 }));
             }
         }
-        System.out.println("{\"statuses\": " + statuses + ", \"told\": " + strategy.told + ", \"waits\": " + strategy.waits + "}");
+        System.out.println("{\"statuses\": " + statuses + ", \"requested\": " + strategy.requested + ", \"waits\": " + strategy.waits + "}");
     }
 }

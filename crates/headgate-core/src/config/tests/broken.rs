@@ -40,7 +40,7 @@ fn a_line_has_the_path_the_value_and_the_remedy() {
 }
 
 #[test]
-fn an_unknown_field_keeps_its_value_to_itself() {
+fn the_value_of_an_unknown_field_is_not_shown() {
     assert!(!errors("{hash_key: hunter2}").to_string().contains("hunter2"));
 }
 
@@ -72,7 +72,7 @@ fn every_limit_on_a_circle_is_named_and_no_other() {
 }
 
 #[test]
-fn what_a_configuration_says_never_breaks_a_line() {
+fn no_text_of_a_configuration_breaks_a_line() {
     let shown = errors(
         r#"{identify: "a\nb", "x\ny": 1, limits: [{rate: "1/\n"}, {rate: 1/s, match: {path: {regex: "(\n"}}}]}"#,
     );

@@ -62,7 +62,7 @@ fn path(path: &str) -> Match {
 }
 
 #[test]
-fn every_limit_of_the_contract_means_what_it_says() {
+fn every_limit_of_the_contract_is_read_correctly() {
     let signed_in = Match {
         sources: strings(&["user", "peer", "api_key"]),
         ..Match::default()
@@ -157,7 +157,7 @@ fn every_limit_of_the_contract_means_what_it_says() {
 }
 
 #[test]
-fn every_source_of_the_contract_means_what_it_says() {
+fn every_source_of_the_contract_is_read_correctly() {
     let source = |name: &str, kind| Source {
         name: name.to_owned(),
         kind,
@@ -203,7 +203,7 @@ fn every_source_of_the_contract_means_what_it_says() {
 }
 
 #[test]
-fn everything_else_of_the_contract_means_what_it_says() {
+fn all_other_fields_of_the_contract_are_read_correctly() {
     let policy = policy(CONTRACT);
     let preflight = Match {
         methods: strings(&["OPTIONS"]),
@@ -256,7 +256,7 @@ fn a_struct_and_its_json_mean_the_same() {
 }
 
 #[test]
-fn case_is_ignored_unless_a_limit_or_a_match_says_otherwise() {
+fn case_is_ignored_unless_a_limit_or_a_match_is_exact() {
     let cases = |limit: &str| -> Vec<Case> {
         let policy = policy(&format!("{{limits: [{{rate: 9/s, {limit}}}]}}"));
         policy.limits[0]

@@ -183,7 +183,7 @@ fn sources_without_a_name_are_called_by_what_they_read() {
 }
 
 #[test]
-fn one_of_a_kind_may_go_unnamed_beside_named_ones() {
+fn one_source_of_a_kind_needs_no_name() {
     let policy = settings("{identify: [{name: token, header: authorization}, {header: x-api-key}]}");
     assert_eq!(policy.identify[1].name, "api_key");
 }
@@ -254,14 +254,14 @@ fn a_wider_network_after_a_narrower_one_is_reached() {
 }
 
 #[test]
-fn braces_in_a_body_are_text_unless_they_hold_a_word() {
+fn braces_in_a_body_are_text_unless_they_contain_a_word() {
     let body = r#"{"error": "slow down", "retry": {retry_after}, "of": "{name}", "": {}}"#;
     let text = serde_json::json!({"response": {"body": body}});
     assert_eq!(settings(&text.to_string()).response.body, body);
 }
 
 #[test]
-fn no_headers_at_all_and_both_families_can_be_asked_for() {
+fn no_headers_and_both_families_can_be_configured() {
     let families = |list: &str| {
         let response = settings(&format!("{{response: {{headers: {list}}}}}")).response;
         (response.x_ratelimit, response.ietf)

@@ -237,12 +237,12 @@ fn a_field_written_twice_is_refused() {
         ),
     ] {
         let error = parse(text.as_bytes()).unwrap_err().to_string();
-        assert_eq!(error, format!("{path}: stands twice in one object; remove one"));
+        assert_eq!(error, format!("{path}: is duplicated in this object; remove one"));
     }
 }
 
 #[test]
-fn a_version_is_of_what_is_said_and_not_of_its_spelling() {
+fn a_version_depends_on_the_values_and_not_on_their_spelling() {
     let same = |a: &str, b: &str| version(a.as_bytes()) == version(b.as_bytes());
     assert!(same(
         r#"{"a": 1, "b": [2, "c"]}"#,
@@ -286,7 +286,7 @@ fn a_version_is_of_what_is_said_and_not_of_its_spelling() {
 }
 
 #[test]
-fn text_that_is_no_json_is_told_what_to_be() {
+fn text_that_is_not_json_is_an_error_with_a_remedy() {
     let error = parse(b"limits:\n  - rate: 1/s\n").unwrap_err().to_string();
     assert!(
         error.starts_with("configuration: not JSON:") && error.contains("google.protobuf.Struct"),
@@ -307,4 +307,32 @@ fn ten_thousand_overrides_are_read() {
     let value = json!({"limits": [{"rate": "5/s", "overrides": overrides}]});
     assert!(parse_value(&value).is_ok());
     assert!(struct_bytes(&value).len() < 4 << 20);
+}
+
+/// Envoy passes on every type but StringValue and BytesValue as the bytes of its message.
+#[test]
+fn another_message_than_a_struct_is_refused_by_name() {
+    let policy = json!({"limits": [{"rate": "1/s"}]});
+    let guard = json!({"role": "redis_call", "redis": {"key_prefix": "ratelimit"}});
+    let value = |value: &Value| {
+        let kind = Some(super::kind(value));
+        prost::Message::encode_to_vec(&prost_types::Value { kind })
+    };
+    let typed = |url: &str, value: &Value| {
+        [within(0x0a, url.as_bytes()), within(0x12, &struct_bytes(value))].concat()
+    };
+    let mut messages = vec![typed("", &policy)[2..].to_vec()];
+    for content in [&policy, &guard, &json!({})] {
+        messages.push(value(content));
+        messages.push(value(&json!([content])));
+        messages.push(value(&Value::from(content.to_string())));
+        messages.push(typed("type.googleapis.com/headgate", content));
+        messages.push(typed("headgate", content));
+    }
+    messages.extend([Value::Null, json!(true), json!(5)].iter().map(value));
+    for message in messages {
+        let shown = parse(&message).unwrap_err().to_string();
+        let remedy = "write \"@type\": type.googleapis.com/google.protobuf.Struct";
+        assert!(shown.contains(remedy), "{message:?}: {shown}");
+    }
 }

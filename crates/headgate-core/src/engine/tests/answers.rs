@@ -49,7 +49,7 @@ fn a_known_denial_is_answered_without_a_call_until_it_ends() {
 }
 
 #[test]
-fn a_denial_is_told_with_its_endpoint_and_client() {
+fn a_denial_event_has_its_endpoint_and_client() {
     let policy = r#"{"identify": [{"header": "x-api-key", "as": "plain"}], "limits": [
         {"name": "a", "rate": "10/minute", "match": {"path": "/v1/{id}"}}, {"name": "b", "rate": "9/hour"}]}"#;
     let mut world = World::new(policy);

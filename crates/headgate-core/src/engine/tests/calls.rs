@@ -112,7 +112,13 @@ fn a_call_that_stays_too_early_fails_and_blames_no_shard() {
         .events()
         .into_iter()
         .find(|event| matches!(event, Event::Called { .. }));
-    assert_eq!(called, Some(Event::Called { outcome: "error" }));
+    assert_eq!(
+        called,
+        Some(Event::Called {
+            outcome: "error",
+            answer: Some("no_upstream_host")
+        })
+    );
 }
 
 /// A log has a key of its own beside the hash of the others: two keys in one call.

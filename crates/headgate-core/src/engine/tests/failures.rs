@@ -31,7 +31,7 @@ fn without_a_reply_a_request_is_decided_at_its_deadline() {
 }
 
 #[test]
-fn a_late_reply_finds_nobody_and_is_no_second_decision() {
+fn a_late_reply_is_ignored_and_makes_no_second_decision() {
     let mut world = World::new(&with("allow"));
     world.request(&[]);
     world.pass(100 * MS);
@@ -58,7 +58,8 @@ fn what_cannot_be_sent_is_decided_at_once() {
     assert_eq!(world.engine.pending_requests(), 0);
     let events = world.events();
     assert!(events.contains(&Event::Called {
-        outcome: "too_many_in_flight"
+        outcome: "too_many_in_flight",
+        answer: None,
     }));
     let lines = events.iter().filter(|event| matches!(event, Event::Line(..)));
     assert_eq!(lines.count(), 1, "one log line: {events:?}");
@@ -115,7 +116,7 @@ fn after_a_stall_no_shard_is_blamed_for_the_silence() {
 }
 
 #[test]
-fn a_stall_is_noticed_whatever_comes_before_its_tick() {
+fn a_stall_is_detected_with_any_event_before_its_tick() {
     let mut world = World::new(&with("deny"));
     world.request(&[]);
     world.engine.poll_timeout(world.now);

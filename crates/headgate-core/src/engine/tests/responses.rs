@@ -32,7 +32,7 @@ fn a_response_gets_the_figures() {
 }
 
 #[test]
-fn a_refusal_of_the_upstream_keeps_its_own_figures() {
+fn a_refusal_of_the_upstream_keeps_its_own_quota_headers() {
     for headers in [
         &[(":status", "429"), ("x-ratelimit-limit", "1")][..],
         &[(":status", "200"), ("grpc-status", "8")],

@@ -23,6 +23,7 @@ pub struct SlidingCounter {
     pub window: u64,
     /// Each count is at most 2⁵³ / period in ms.
     pub current: u64,
+    /// The count of the window before.
     pub previous: u64,
 }
 
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_charged_is_given_back_from_the_window_it_stands_in() {
+    fn a_refund_is_taken_from_the_window_of_the_charge() {
         let terms = terms(Algorithm::SlidingWindowCounter, 10, 60_000);
         let mut counter = SlidingCounter::default();
         let mark = counter.charge(START, &terms, 4);

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_begin_where_the_alignment_says() {
+    fn windows_begin_at_their_alignment() {
         let clock = 1_700_000_000_123;
         let start = |align, phase_ms| {
             Fixed::default().charge(

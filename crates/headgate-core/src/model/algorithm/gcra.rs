@@ -141,6 +141,14 @@ impl Gcra {
     }
 }
 
+/// The time of a charge in unix ms, from its mark; `near`: a time within 8 years of it.
+pub(super) fn marked_ms(mark: u64, near: u64) -> u64 {
+    let span = low(TIME_BITS) + 1;
+    let half = span / 2;
+    let ahead = (mark >> HELD_BITS).wrapping_sub(near.wrapping_sub(half)) & low(TIME_BITS);
+    near.saturating_add(ahead).saturating_sub(half)
+}
+
 /// How many units drain in each ms.
 fn drain(terms: &Terms) -> u64 {
     terms.rate.limit.max(1)

@@ -36,7 +36,7 @@ fn admits(bucket: &mut Gcra, clock_ms: u64, terms: &Terms, cost: u64) -> bool {
 }
 
 #[test]
-fn a_wait_that_no_double_holds_is_rounded_as_in_redis() {
+fn a_wait_that_is_not_exact_in_a_double_is_rounded_as_in_redis() {
     let terms = terms(Algorithm::Gcra { burst: 0 }, 1, 2_195_019_413);
     let overdrawn = Terms {
         overdraws: true,
@@ -65,7 +65,7 @@ fn a_burst_passes_at_once_then_one_call_per_period_over_n() {
 }
 
 #[test]
-fn without_a_burst_of_its_own_the_bucket_holds_the_n_that_holds() {
+fn without_a_burst_the_capacity_is_the_current_n() {
     let verdict = Gcra::default().check(NOW, &of(7, 0), 8, 0);
     assert_eq!(
         (verdict.limit, verdict.remaining, verdict.wait_ms),
@@ -164,7 +164,7 @@ fn after_more_than_16_s_what_drained_counts_as_the_charges() {
 }
 
 #[test]
-fn a_bucket_that_began_anew_keeps_what_it_was_charged_since() {
+fn a_bucket_that_started_again_keeps_its_new_charges() {
     let terms = of(60, 10);
     let mark = Gcra::default().charge(NOW + 5 * MINUTE, &terms, 5, 0);
     let mut bucket = holding(7);

@@ -37,11 +37,34 @@ fn admit(terms: &Terms, calls: &[(u64, u64)]) -> Vec<(u64, u64, State)> {
             let after = state.check(clock + verdict.wait_ms * 1000, terms, *cost).allowed;
             assert_eq!(after, *cost <= verdict.limit.unwrap(), "the wait of {verdict:?}");
         }
-        let standing = state.check(clock, terms, 0);
-        let later = state.check(clock + standing.reset_ms * 1000, terms, 0);
-        assert_eq!(Some(later.remaining), later.limit, "the reset of {standing:?}");
+        let after = state.check(clock, terms, 0);
+        let later = state.check(clock + after.reset_ms * 1000, terms, 0);
+        assert_eq!(Some(later.remaining), later.limit, "the reset of {after:?}");
     }
     admitted
+}
+
+#[test]
+fn a_charge_tells_the_clock_of_the_store() {
+    let clock = 1_700_000_000_123_456;
+    for algorithm in Algorithm::NAMED.map(|(_, algorithm)| algorithm) {
+        let terms = terms(algorithm, 10, 60_000);
+        let mut state = State::new(algorithm.form());
+        for (step, cost) in [(0, 1), (40_000_000, 2), (40_000_007, 1), (340_000_000, 1)] {
+            let clock = clock + step;
+            let mark = state.charge(clock, &terms, cost);
+            let reset_ms = state.check(clock, &terms, 0).reset_ms;
+            // Another clock may be far from it.
+            for near in [
+                clock / 1_000,
+                clock / 1_000 + 86_400_000,
+                clock / 1_000 - 86_400_000,
+            ] {
+                let read = algorithm.form().clock_ms(mark, 60_000, reset_ms, near);
+                assert_eq!(read, Some(clock / 1_000), "{algorithm:?}, {step} µs later");
+            }
+        }
+    }
 }
 
 /// The most that was admitted in any half-open span of `span` µs.

@@ -33,6 +33,7 @@ impl Log {
         self.times_us.len()
     }
 
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.times_us.is_empty()
     }
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_far_ahead_neither_count_nor_hold_the_clock() {
+    fn entries_far_in_the_future_neither_count_nor_move_the_clock() {
         let mut state = Log::default();
         state.charge(NOW + SPAN + 1, &log(2), 2);
         assert_eq!(state.check(NOW, &log(2), 2).remaining, 2);
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_admission_forgets_what_no_longer_counts() {
+    fn an_admission_removes_entries_that_no_longer_count() {
         let mut state = Log::default();
         state.charge(NOW, &log(1000), 990);
         state.charge(NOW + 1, &log(1000), 10);

@@ -36,14 +36,19 @@ use verdict::{most, signed};
 /// How a limit counts; `auto` is resolved at configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
+    /// Counts in windows that follow each other. Up to 2 N can pass in one period that contains parts of two windows.
     FixedWindow {
+        /// Where the windows begin.
         align: Align,
     },
+    /// Keeps the time of each request: exact in any period. N is at most [`MAX_LOG`].
     SlidingWindowLog,
+    /// Weighs the count of the previous window: an estimate of the last period.
     SlidingWindowCounter,
     /// `burst`: the bucket's capacity in requests; 0 if not configured: equal to the current N. Its product with the
     /// period is at most 2⁵³ ms, as for N.
     Gcra {
+        /// The bucket's capacity.
         burst: u64,
     },
 }
@@ -62,9 +67,13 @@ pub enum Align {
 /// The form in which a counter is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
+    /// A count and its window: [`Fixed`].
     Fixed,
+    /// Two counts: [`SlidingCounter`].
     Counter,
+    /// The times of the requests: [`Log`].
     Log,
+    /// One time: [`Gcra`].
     Gcra,
 }
 
@@ -83,6 +92,7 @@ impl Algorithm {
         Algorithm::NAMED.iter().find(same).map_or("", |(name, _)| name)
     }
 
+    /// The form in which its counters are stored.
     pub fn form(self) -> Form {
         match self {
             Algorithm::FixedWindow { .. } => Form::Fixed,
@@ -106,6 +116,7 @@ impl Algorithm {
 }
 
 impl Form {
+    /// All forms.
     pub const ALL: [Form; 4] = [Form::Fixed, Form::Counter, Form::Gcra, Form::Log];
 
     /// Its name in keys and fields.
@@ -125,6 +136,17 @@ impl Form {
             Form::Counter => 2,
             Form::Gcra => 3,
             Form::Log => 4,
+        }
+    }
+
+    /// The clock of a charge in unix ms, from its mark and the reset of its verdict; `near`: another clock, as a mark may
+    /// contain only the lower digits. A stored time ahead of the clock is taken for it.
+    pub fn clock_ms(self, Mark(mark): Mark, period_ms: u64, reset_ms: u64, near: u64) -> Option<u64> {
+        match self {
+            Form::Fixed => mark.checked_add(period_ms)?.checked_sub(reset_ms),
+            Form::Counter => mark.checked_add(2)?.checked_mul(period_ms)?.checked_sub(reset_ms),
+            Form::Log => Some(mark / 1_000),
+            Form::Gcra => Some(gcra::marked_ms(mark, near)),
         }
     }
 
@@ -165,9 +187,13 @@ impl Form {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
+    /// See [`Algorithm::FixedWindow`].
     Fixed(Fixed),
+    /// See [`Algorithm::SlidingWindowCounter`].
     Counter(SlidingCounter),
+    /// See [`Algorithm::Gcra`].
     Gcra(Gcra),
+    /// See [`Algorithm::SlidingWindowLog`].
     Log(Log),
 }
 
@@ -182,6 +208,7 @@ impl State {
         }
     }
 
+    /// The form in which it is stored.
     pub fn form(&self) -> Form {
         match self {
             State::Fixed(_) => Form::Fixed,

@@ -6,6 +6,7 @@ use crate::model::Rate;
 /// The terms of one call at one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
+    /// How the counter counts.
     pub algorithm: Algorithm,
     /// After all overrides.
     pub rate: Rate,

@@ -6,6 +6,7 @@ pub const EXACT: u64 = 1 << 53;
 /// The verdict of one counter on one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
+    /// Whether the call passes this counter.
     pub allowed: bool,
     /// The N that applied (a live override may have changed it), for gcra the burst. `None`: unlimited; then `allowed`
     /// is true and all else is 0.

@@ -77,7 +77,7 @@ fn a_call_sent_before_the_credentials_is_only_repeated() {
 }
 
 #[test]
-fn without_credentials_noauth_is_final_and_told() {
+fn without_credentials_noauth_is_final_and_reported() {
     let mut bench = NativeBench::new();
     bench.host.borrow_mut().credentials = false;
     bench.after(5_000);

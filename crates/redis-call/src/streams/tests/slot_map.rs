@@ -27,7 +27,7 @@ fn without_cluster_slots_there_are_128_ranges() {
 }
 
 #[test]
-fn cluster_slots_is_asked_slowly_and_only_while_there_are_calls() {
+fn cluster_slots_is_requested_slowly_and_only_with_calls() {
     let mut bench = StreamBench::with(&slots(&THREE));
     for _ in 0..600 {
         bench.after(100);

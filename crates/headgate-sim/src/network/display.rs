@@ -1,34 +1,36 @@
-//! Events of the network in words, for a history that is printed.
+//! Texts of the network's events, for a printed history.
 
 use super::cluster::Command;
-use super::{Event, Told};
+use super::{NetworkEvent, StreamEvent};
 use std::fmt;
 
-impl fmt::Display for Event {
+impl fmt::Display for NetworkEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::AtGuard { stream } => write!(f, "stream {stream}: a message is at the guard"),
-            Event::AtNode { link, command, .. } => {
+            NetworkEvent::AtGuard { stream } => write!(f, "stream {stream}: a message is at the guard"),
+            NetworkEvent::AtNode { link, command, .. } => {
                 write!(f, "worker {} to shard {}: {command}", link.worker, link.shard)
             }
-            Event::Replied { link, reply, .. } => write!(
+            NetworkEvent::Replied { link, reply, .. } => write!(
                 f,
                 "shard {} to worker {}: {}",
                 link.shard,
                 link.worker,
                 start(reply)
             ),
-            Event::Broke { link, .. } => write!(f, "worker {} to shard {}: broken", link.worker, link.shard),
-            Event::Overdue { link, number, .. } => write!(
+            NetworkEvent::Broke { link, .. } => {
+                write!(f, "worker {} to shard {}: broken", link.worker, link.shard)
+            }
+            NetworkEvent::Overdue { link, number, .. } => write!(
                 f,
                 "worker {} to shard {}: time of command {number} is over",
                 link.worker, link.shard
             ),
-            Event::ToWorker(delivery) => {
+            NetworkEvent::ToWorker(delivery) => {
                 write!(f, "stream {} to engine {}: ", delivery.stream, delivery.owner)?;
                 match &delivery.what {
-                    Told::Message(message) => f.write_str(&start(message)),
-                    Told::Closed(status) => write!(f, "closed with gRPC status {status}"),
+                    StreamEvent::Message(message) => f.write_str(&start(message)),
+                    StreamEvent::Closed(status) => write!(f, "closed with gRPC status {status}"),
                 }
             }
         }

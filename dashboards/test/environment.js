@@ -23,12 +23,14 @@ export function launch() {
 }
 
 /** Ends with the test, however that ends. */
-export async function startStand() {
+export async function startEnvironment() {
   const dir = mkdtempSync(join(tmpdir(), "headgate-dashboard-"));
   const names = ["PORT", "ADMIN_PORT", "UPSTREAM_PORT", "REDIS_PORT", "PROMETHEUS_PORT"];
   const ports = await freePorts(names.length);
   const setting = Object.fromEntries(names.map((name, at) => [name, `${ports[at]}`]));
-  const env = { ...process.env, VARIANT: "single-redis", ...setting, RUN: dir };
+  // As `make build-cli` builds it.
+  const command = join(process.env.CARGO_TARGET_DIR ?? "target", "debug/headgate");
+  const env = { HEADGATE: command, ...process.env, VARIANT: "single-redis", ...setting, RUN: dir };
   const options = { cwd: ROOT, env, timeout: 60_000 };
   const run = (command) =>
     new Promise((done) =>
