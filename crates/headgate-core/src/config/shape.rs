@@ -13,23 +13,39 @@ pub enum Shape {
     /// `false` alone: `true` would have no effect here.
     False,
     /// A whole number.
-    Integer { least: u64, most: u64 },
-    /// A duration such as `100ms`, the range in milliseconds.
-    Duration { least: u64, most: u64 },
+    Integer {
+        /// The least.
+        least: u64,
+        /// The most.
+        most: u64,
+    },
+    /// A duration such as `100ms`.
+    Duration {
+        /// The shortest, in ms.
+        least: u64,
+        /// The longest, in ms.
+        most: u64,
+    },
     /// One of these words.
     Words(&'static [&'static str]),
     /// A text of this form.
     Text(Form),
-    /// A list of at least so many elements; `distinct`: two equal ones are an error.
+    /// A list.
     List {
+        /// The form of each element.
         of: &'static Shape,
+        /// The smallest number of elements.
         least: usize,
+        /// Whether two equal elements are an error.
         distinct: bool,
     },
-    /// An object whose keys are free; with at least so many.
+    /// An object whose keys are free.
     Map {
+        /// The form of each key.
         keys: Form,
+        /// The form of each value.
         of: &'static Shape,
+        /// The smallest number of keys.
         least: usize,
     },
     /// An object with known fields.
