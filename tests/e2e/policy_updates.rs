@@ -1,4 +1,4 @@
-//! envoy/policy-updates: another policy for a running Envoy, from a file that it watches, as docs/policy-updates.md tells.
+//! envoy/policy-updates: another policy for a running Envoy, from a file that it watches, as docs/policy-updates.md describes.
 
 use crate::harness::*;
 use crate::survival::{counted, Steady, HALF};

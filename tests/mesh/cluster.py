@@ -71,7 +71,7 @@ class Cluster:
 
     def resolve(self, names=None):
         NAMES.update(names or {})
-        # Nobody listens there, so what is in no /etc/hosts is unknown at once.
+        # No server listens there, so a name that is not in /etc/hosts is unknown at once.
         pathlib.Path("/etc/resolv.conf").unlink(missing_ok=True)
         pathlib.Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
         pathlib.Path("/etc/hosts").write_text("".join(f"{address} {all}\n" for address, all in NAMES.items()))

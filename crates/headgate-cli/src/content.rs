@@ -69,7 +69,7 @@ impl Content {
             ),
             ("Struct", Some(value)) => Content::Tree(value.clone()),
             ("StringValue" | "BytesValue", Some(_)) if !is_text => refused(format!(
-                "a google.protobuf.{kind} holds a text, and this is none, so that Envoy refuses it; {REMEDY}"
+                "a google.protobuf.{kind} must be a text, and this value is not one, so Envoy refuses it; {REMEDY}"
             )),
             ("StringValue", Some(value)) => Content::of(value),
             ("BytesValue", Some(value)) => of_base64(value),
@@ -103,7 +103,7 @@ fn of_base64(value: &Node) -> Content {
     let written = value.text().unwrap_or_default().trim_end_matches('=');
     let Ok(bytes) = STANDARD_NO_PAD.decode(written.replace('-', "+").replace('_', "/")) else {
         return Content::Unreadable {
-            why: format!("a google.protobuf.BytesValue holds base64, and this is none, so that Envoy refuses it; {REMEDY}"),
+            why: format!("a google.protobuf.BytesValue must be base64, and this value is not, so Envoy refuses it; {REMEDY}"),
             meant: None,
         };
     };

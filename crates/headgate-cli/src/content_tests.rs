@@ -44,11 +44,11 @@ fn another_message_is_refused_with_the_remedy() {
         ),
         (
             "'@type': type.googleapis.com/google.protobuf.StringValue",
-            "holds a text, and this is none",
+            "must be a text, and this value is not one",
         ),
         (
             "'@type': type.googleapis.com/google.protobuf.BytesValue",
-            "holds a text, and this is none",
+            "must be a text, and this value is not one",
         ),
         ("type_url: x", "has no \"@type\""),
     ] {
@@ -62,7 +62,7 @@ fn another_message_is_refused_with_the_remedy() {
     let text = refused("{'@type': x.Struct, value: '{\"limits\": []}'}");
     assert!(text.is_some_and(|text| text.contains("without a bar and without quotes")));
     let bytes = refused("{'@type': x.BytesValue, value: 'limits: []'}");
-    assert!(bytes.is_some_and(|text| text.contains("holds base64, and this is none")));
+    assert!(bytes.is_some_and(|text| text.contains("must be base64, and this value is not")));
     for empty in [
         "{'@type': x.Struct}",
         "{'@type': x.Struct, value: {}}",

@@ -6,7 +6,7 @@
 
 use super::document::{Node, Reader};
 use super::envoy::Parsed;
-use super::find::Part;
+use super::find::EnclosingPart;
 use super::report::{Report, Severity};
 use headgate_core::config::{Plugin, Policy};
 use headgate_core::identify::{Source, SourceKind};
@@ -23,7 +23,7 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
         let Some(reliance) = reliance(policy) else {
             continue;
         };
-        let mut is_new = |part: &Part| {
+        let mut is_new = |part: &EnclosingPart| {
             let name = (found.document, part.at.clone());
             !judged.contains(&name) && {
                 judged.push(name);
@@ -111,7 +111,7 @@ fn is_address(source: &Source) -> bool {
     }
 }
 
-fn trusted(trust: &Trust, manager: &Part, reliance: &str, report: &mut Report) {
+fn trusted(trust: &Trust, manager: &EnclosingPart, reliance: &str, report: &mut Report) {
     let (severity, message) = match trust {
         Trust::Anyone => (
             Severity::Error,
@@ -136,7 +136,7 @@ fn trusted(trust: &Trust, manager: &Part, reliance: &str, report: &mut Report) {
 }
 
 /// A connection over a Unix socket has no address, unless the PROXY protocol names one.
-fn unix_sockets(listener: &Part, report: &mut Report) {
+fn unix_sockets(listener: &EnclosingPart, report: &mut Report) {
     let filters = listener.node.envoy(&["listener_filters"]);
     let type_of = |filter: &Node| {
         let url = filter.envoy(&["typed_config", "@type"]).and_then(Node::text);

@@ -125,15 +125,15 @@ impl<'f> Chain<'f> {
         let may_write = |filter: &Node| !WRITE_NO_OTHER.contains(&type_of(filter));
         let message = if self.after().iter().any(|filter| is_writer(filter, namespace)) {
             format!(
-                "the metadata of {namespace} is written by a filter behind this one, so that there is none yet and nobody \
-                 is known by it; put this filter behind that one (a second instance in front of it limits floods: \
+                "the metadata of {namespace} is written by a filter behind this one, so it is not there yet, and identifies no \
+                 client; put this filter behind that one (a second instance in front of it limits floods: \
                  envoy/two-stage.yaml)"
             )
         } else if self.before().iter().any(may_write) {
             return;
         } else {
             format!(
-                "no filter in front of this one writes metadata of {namespace}, so that nobody is known by it; add the \
+                "no filter in front of this one writes metadata of {namespace}, so it identifies no client; add the \
                  filter that does, in front of this one"
             )
         };
@@ -179,7 +179,7 @@ fn payload(found: &Found, path: &str, metadata: &[String], jwt_authn: &Node, rep
     }
     let message = match keys.first() {
         None => format!(
-            "jwt_authn writes no claims into metadata, so that nobody is known by them; write payload_in_metadata: \
+            "jwt_authn writes no claims into metadata, so they identify no client; write payload_in_metadata: \
              {wanted} into its provider"
         ),
         Some(key) => format!(
@@ -198,8 +198,9 @@ fn phase(found: &Found, policy: &Policy, report: &mut Report) {
     let is_jwt =
         |(_, metadata): &(String, &[String])| metadata.first().is_some_and(|namespace| namespace == JWT);
     if let Some((path, _)) = metadata(policy).into_iter().find(is_jwt) {
-        let message = "phase: AUTHN is in front of authentication, where no token has been verified, so that nobody is \
-                       known by it; write phase: AUTHZ";
+        let message =
+            "phase: AUTHN is in front of authentication, where no token has been verified, so it identifies \
+                       no client; write phase: AUTHZ";
         report.about(Severity::Error, found, &path, message);
     }
 }

@@ -143,7 +143,7 @@ impl<'f> Address<'f> {
     }
 }
 
-/// The last part of the type of a `typed_config`, `RedisProxy` for example; empty where there is none.
+/// The last part of the type of a `typed_config`, `RedisProxy` for example, or an empty text.
 pub fn type_of(filter: &Node) -> &str {
     let typed = filter.envoy(&["typed_config"]);
     let text = |key: &str| typed.and_then(|typed| typed.envoy(&[key])).and_then(Node::text);

@@ -24,7 +24,7 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
     }
     for (index, document) in file.documents.iter().enumerate() {
         // Invalid configurations name the cluster as well.
-        let mut walk = Walk {
+        let mut walk = ClusterWalk {
             clusters: &clusters,
             own: file
                 .found
@@ -44,14 +44,14 @@ fn cluster(policy: &Policy) -> Option<&str> {
     by_streams.then_some(policy.redis.cluster.as_str())
 }
 
-struct Walk<'w> {
+struct ClusterWalk<'w> {
     clusters: &'w [&'w str],
     /// Where Headgate's own configurations are, which name the cluster.
     own: Vec<&'w str>,
     report: &'w mut Report,
 }
 
-impl Walk<'_> {
+impl ClusterWalk<'_> {
     fn node(&mut self, node: &Node, path: &str) {
         // Where redis_proxy sends commands is checked with it.
         let kind = node.get("@type").and_then(Node::text).unwrap_or_default();

@@ -12,7 +12,7 @@ use super::report::{Report, Severity};
 use headgate_core::config::{Plugin, Policy, Store};
 
 pub fn check(parts: &Parts<'_>, plugins: &[Parsed<'_>], report: &mut Report) {
-    let mut walk = Walk { parts, report };
+    let mut walk = TransportWalk { parts, report };
     for (found, plugin) in plugins {
         match plugin {
             Plugin::Filter(policy) if policy.store == Store::Redis && policy.redis.native.is_none() => {
@@ -24,12 +24,12 @@ pub fn check(parts: &Parts<'_>, plugins: &[Parsed<'_>], report: &mut Report) {
     }
 }
 
-struct Walk<'w> {
+struct TransportWalk<'w> {
     parts: &'w Parts<'w>,
     report: &'w mut Report,
 }
 
-impl<'w> Walk<'w> {
+impl<'w> TransportWalk<'w> {
     fn filter_side(&mut self, found: &Found, policy: &Policy) {
         let wanted = policy.redis.cluster.as_str();
         let Some(cluster) = self.parts.cluster(wanted) else {

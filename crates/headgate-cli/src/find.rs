@@ -24,9 +24,9 @@ pub struct Found {
     /// The list of filters that it is in: the same for two in one chain.
     pub chain: String,
     /// The nearest HTTP connection manager that it is in, where the file has all of it.
-    pub manager: Option<Part>,
+    pub manager: Option<EnclosingPart>,
     /// The same for the listener.
-    pub listener: Option<Part>,
+    pub listener: Option<EnclosingPart>,
     /// The document that it is in.
     pub document: usize,
     pub reader: Reader,
@@ -56,7 +56,7 @@ pub struct Vm {
 
 /// A part of the Envoy around a configuration.
 #[derive(Clone)]
-pub struct Part {
+pub struct EnclosingPart {
     /// Its path from the document's root.
     pub at: String,
     pub node: Node,
@@ -226,7 +226,7 @@ impl Finder<'_> {
         let at = join(path, at);
         self.push(text(&["name"]), at, node, content);
         if let Some(found) = self.found.last_mut() {
-            let part = |(path, node): (&str, &Node)| Part {
+            let part = |(path, node): (&str, &Node)| EnclosingPart {
                 at: path.to_owned(),
                 node: node.clone(),
             };

@@ -4,7 +4,7 @@
 //! the result. [`main`] runs the command line of the process, [`run`] any other.
 //!
 //! # Layout
-//! - `check`, with `report`: errors and warnings with line and path. `document` and `find` read the file; `advice` is
+//! - `check`, with `report`: errors and warnings with line and path. `document`, `document_plain` and `find` read the file; `advice` is
 //!   about the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy
 //!   around it.
 //! - `explain`, with `request`, `reasons` and `charges`: which limits apply to one request.
@@ -13,8 +13,8 @@
 //! - `show` and `overrides`, with `target`, `store` and `counters`: a client's counters in Redis.
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
-//! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
 //! - `doctor`: whether an Envoy counts requests, and if not, why.
+//! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
 //! - `import`: other limiters' configurations.
 //! - `schema`: the JSON Schema of a policy.
 //! - `patch`: Headgate in an Envoy configuration that is there, and out of it.
@@ -51,6 +51,7 @@ mod content;
 mod counters;
 mod doctor;
 mod document;
+mod document_plain;
 mod envoy;
 mod envoy_addresses;
 mod envoy_bootstrap;

@@ -65,7 +65,7 @@ pub enum Password {
     File(String),
 }
 
-struct Address {
+struct ParsedAddress {
     is_tls: bool,
     user: Option<String>,
     host: String,
@@ -78,7 +78,7 @@ impl RedisOptions {
     /// # Errors
     /// A URL that Envoy has no setting for, a password in it, and options that contradict each other.
     pub fn read(&self) -> Result<Option<Redis>, Failure> {
-        let addresses: Vec<Address> = self
+        let addresses: Vec<ParsedAddress> = self
             .redis
             .iter()
             .map(|url| address(url))
@@ -120,7 +120,7 @@ impl RedisOptions {
         }))
     }
 
-    fn tls(&self, is_tls: bool, addresses: &[Address]) -> Result<Option<Tls>, Failure> {
+    fn tls(&self, is_tls: bool, addresses: &[ParsedAddress]) -> Result<Option<Tls>, Failure> {
         if !is_tls {
             let option = match (&self.ca, &self.redis_server_name) {
                 (Some(_), _) => "--ca",
@@ -162,7 +162,7 @@ fn variable(name: &str) -> Result<String, Failure> {
 }
 
 /// Reads a URL. No message shows what may be a password.
-fn address(url: &str) -> Result<Address, String> {
+fn address(url: &str) -> Result<ParsedAddress, String> {
     const FORM: &str = "write redis://HOST:PORT or rediss://HOST:PORT";
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(format!("no redis:// in it; {FORM}"));
@@ -210,7 +210,7 @@ fn address(url: &str) -> Result<Address, String> {
         return Err(format!("{host:?} is not a host; {FORM}"));
     }
     let user = percent_decode_str(login).decode_utf8_lossy().into_owned();
-    Ok(Address {
+    Ok(ParsedAddress {
         is_tls,
         user: Some(user).filter(|user| !user.is_empty()),
         host: host.to_owned(),

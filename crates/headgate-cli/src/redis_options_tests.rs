@@ -2,14 +2,14 @@ use super::*;
 use clap::Parser as _;
 
 #[derive(clap::Parser)]
-struct Line {
+struct CommandLine {
     #[command(flatten)]
     options: RedisOptions,
 }
 
 fn read(line: &str) -> Result<Option<Redis>, String> {
     let words = std::iter::once("x").chain(line.split_whitespace());
-    let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+    let line = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
     line.options.read().map_err(|Failure(message)| message)
 }
 

@@ -19,14 +19,14 @@ use std::time::Duration;
 pub const POLICY: &str = "{redis: {timeout: 300ms}, on_error: allow, limits: [{name: x, rate: 50/hour}]}";
 
 /// What doctor reports.
-pub struct Report {
+pub struct DoctorReport {
     pub status: i32,
     pub json: Value,
     pub text: String,
 }
 
 /// Runs doctor on these addresses, as text and as JSON.
-pub fn doctor_at(addresses: &[String], options: &[&str], environment: &[(&str, &str)]) -> Report {
+pub fn doctor_at(addresses: &[String], options: &[&str], environment: &[(&str, &str)]) -> DoctorReport {
     let run = |more: &[&str]| {
         Command::new(native_command())
             .arg("doctor")
@@ -44,7 +44,7 @@ pub fn doctor_at(addresses: &[String], options: &[&str], environment: &[(&str, &
     let status = json.status.code().expect("an exit status");
     let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(json["status"], status, "{json:#}");
-    let report = Report { status, json, text };
+    let report = DoctorReport { status, json, text };
     for finding in report.findings() {
         let field = |name: &str| finding[name].as_str().unwrap_or_default();
         assert!(
@@ -59,11 +59,11 @@ pub fn address(envoy: &Envoy) -> String {
     format!("http://127.0.0.1:{}", envoy.admin_port)
 }
 
-pub fn doctor(envoy: &Envoy) -> Report {
+pub fn doctor(envoy: &Envoy) -> DoctorReport {
     doctor_at(&[address(envoy)], &[], &[])
 }
 
-impl Report {
+impl DoctorReport {
     /// All findings, of the Envoys and between them.
     pub fn findings(&self) -> Vec<&Value> {
         let envoys = self.json["envoys"].as_array().expect("Envoys").iter();
@@ -110,7 +110,7 @@ impl Report {
 }
 
 /// Sends requests until doctor's report fits, for 20 s.
-pub async fn until(envoy: &Envoy, what: &str, fits: impl Fn(&Report) -> bool) -> Report {
+pub async fn until(envoy: &Envoy, what: &str, fits: impl Fn(&DoctorReport) -> bool) -> DoctorReport {
     let mut last = None;
     for _ in 0..40 {
         for _ in 0..2 {
@@ -127,7 +127,7 @@ pub async fn until(envoy: &Envoy, what: &str, fits: impl Fn(&Report) -> bool) ->
 }
 
 /// Sends requests until doctor reports the finding.
-pub async fn until_found(envoy: &Envoy, id: &str) -> Report {
+pub async fn until_found(envoy: &Envoy, id: &str) -> DoctorReport {
     until(envoy, id, |report| {
         report.findings().iter().any(|finding| finding["id"] == id)
     })
@@ -135,6 +135,6 @@ pub async fn until_found(envoy: &Envoy, id: &str) -> Report {
 }
 
 /// Sends requests until doctor's exit status is 0.
-pub async fn until_counted(envoy: &Envoy) -> Report {
+pub async fn until_counted(envoy: &Envoy) -> DoctorReport {
     until(envoy, "status 0", |report| report.status == 0).await
 }

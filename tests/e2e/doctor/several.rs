@@ -5,7 +5,7 @@ use super::*;
 const POLICY: &str = "{limits: [{name: x, rate: 50/hour}]}";
 const KEY: &str = "HEADGATE_HASH_KEY";
 
-async fn counted(builders: Vec<EnvoyBuilder>) -> Report {
+async fn counted(builders: Vec<EnvoyBuilder>) -> DoctorReport {
     let mut addresses = Vec::new();
     let envoys: Vec<Envoy> = builders.into_iter().map(EnvoyBuilder::start).collect();
     for envoy in &envoys {

@@ -10,7 +10,7 @@ const VARIABLE: &str = "HEADGATE_REDIS_PASSWORD";
 const PASSWORD: &str = "change-me";
 
 /// The finding for an Envoy of this builder, whose requests are not counted.
-async fn found(builder: EnvoyBuilder, id: &str, words: &[&str]) -> Report {
+async fn found(builder: EnvoyBuilder, id: &str, words: &[&str]) -> DoctorReport {
     let envoy = builder.env(VARIABLE, PASSWORD).policy(POLICY).cold().start();
     let report = until_found(&envoy, id).await;
     report.status(1).has(id, "error", words);

@@ -81,7 +81,7 @@ async fn another_key_prefix_at_the_guard_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guard_of_another_release_refuses_and_is_named() {
-    let next = root().join("target/headgate-drill.wasm");
+    let next = root().join("target/headgate-fault-injection.wasm");
     let module = next.to_string_lossy().into_owned();
     let (_redis, builder) = single(move |config| {
         config::headgate(config)["vm_config"]["code"]["local"]["filename"] = json!(next)

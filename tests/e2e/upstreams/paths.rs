@@ -1,6 +1,6 @@
 //! No spelling of a path reaches a handler without the limits of that handler, and all spellings share one counter.
 
-use super::probe::{get, get_all, Outcome};
+use super::probe::{get, get_all, ProbeOutcome};
 use super::servers::UpstreamServer;
 use super::spellings;
 use crate::harness::*;
@@ -38,7 +38,7 @@ fn required(handler: &str, server: &UpstreamServer) -> &'static [&'static str] {
 }
 
 /// The limits of the handler that ran which were not applied.
-fn missing(outcome: &Outcome, server: &UpstreamServer) -> Vec<&'static str> {
+fn missing(outcome: &ProbeOutcome, server: &UpstreamServer) -> Vec<&'static str> {
     let handler = outcome.handler.as_deref();
     let required = handler.map_or(&[][..], |handler| required(handler, server));
     let applied = |limit: &&str| outcome.applied.iter().any(|applied| applied == limit);

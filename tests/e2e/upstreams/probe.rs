@@ -7,7 +7,7 @@ const CONNECTIONS: usize = 4;
 
 /// The result of one request.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ProbeOutcome {
     pub status: u16,
     /// The handler that ran; `None` where Envoy or the server itself answered.
     pub handler: Option<String>,
@@ -16,7 +16,7 @@ pub struct Outcome {
 }
 
 /// One after the other on one connection, which is opened again if it was closed. The headers end with CRLF each.
-pub async fn get(port: u16, targets: &[String], headers: &str) -> Vec<Outcome> {
+pub async fn get(port: u16, targets: &[String], headers: &str) -> Vec<ProbeOutcome> {
     let mut connection = RawConnection::open(port).await;
     let mut outcomes = Vec::with_capacity(targets.len());
     for target in targets {
@@ -29,7 +29,7 @@ pub async fn get(port: u16, targets: &[String], headers: &str) -> Vec<Outcome> {
         if field(&head, "connection") == Some("close") || field(&head, "transfer-encoding").is_some() {
             connection = RawConnection::open(port).await;
         }
-        outcomes.push(Outcome {
+        outcomes.push(ProbeOutcome {
             status,
             handler: field(&head, "x-handler").map(str::to_owned),
             applied: limits_named_in(field(&head, "ratelimit-policy").unwrap_or_default()),
@@ -39,7 +39,7 @@ pub async fn get(port: u16, targets: &[String], headers: &str) -> Vec<Outcome> {
 }
 
 /// The same on several connections.
-pub async fn get_all(port: u16, targets: &[String]) -> Vec<Outcome> {
+pub async fn get_all(port: u16, targets: &[String]) -> Vec<ProbeOutcome> {
     let parts = targets.chunks(targets.len().div_ceil(CONNECTIONS));
     let tasks: Vec<_> = parts
         .map(|part| {

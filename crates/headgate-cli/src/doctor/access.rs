@@ -10,14 +10,14 @@ use std::fmt;
 #[derive(Debug, Default)]
 pub struct Access {
     /// `None`: without TLS.
-    pub tls: Option<Tls>,
+    pub tls: Option<EnvoyTls>,
     pub user: Option<String>,
-    pub password: Password,
+    pub password: EnvoyPassword,
 }
 
 /// A password as far as it can be known here. `/config_dump` shows neither a password nor where it is from.
 #[derive(Default, PartialEq, Eq)]
-pub enum Password {
+pub enum EnvoyPassword {
     /// Envoy sends none.
     #[default]
     None,
@@ -27,20 +27,20 @@ pub enum Password {
     Hidden(&'static str),
 }
 
-impl fmt::Debug for Password {
+impl fmt::Debug for EnvoyPassword {
     /// Never shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Password::None => "none",
-            Password::Known(_) => "known",
-            Password::Hidden(source) => source,
+            EnvoyPassword::None => "none",
+            EnvoyPassword::Known(_) => "known",
+            EnvoyPassword::Hidden(source) => source,
         })
     }
 }
 
 /// An `UpstreamTlsContext`.
 #[derive(Debug, Default)]
-pub struct Tls {
+pub struct EnvoyTls {
     pub sni: Option<String>,
     /// The authority whose certificates Envoy trusts; `None`: it checks nothing.
     pub ca: Option<Ca>,
@@ -119,12 +119,12 @@ impl Access {
         let is_tls =
             |socket: &&Value| text(socket, &["@type"]).is_some_and(|url| url.ends_with("UpstreamTlsContext"));
         Access {
-            tls: socket.filter(is_tls).map(|socket| Tls::read(config, socket)),
+            tls: socket.filter(is_tls).map(|socket| EnvoyTls::read(config, socket)),
             user: login.redis_user.clone(),
             password: match (hidden, given) {
-                (Some(_), Some(password)) => Password::Known(password),
-                (Some(source), None) => Password::Hidden(source),
-                (None, _) => Password::None,
+                (Some(_), Some(password)) => EnvoyPassword::Known(password),
+                (Some(source), None) => EnvoyPassword::Hidden(source),
+                (None, _) => EnvoyPassword::None,
             },
         }
     }
@@ -142,8 +142,8 @@ fn hidden(source: &Value) -> Option<&'static str> {
     kinds.iter().find(|(field, _)| has(field)).map(|(_, from)| *from)
 }
 
-impl Tls {
-    fn read(config: &Config, socket: &Value) -> Tls {
+impl EnvoyTls {
+    fn read(config: &Config, socket: &Value) -> EnvoyTls {
         let common = socket.get("common_tls_context").unwrap_or(&Value::Null);
         let secret = text(common, &["validation_context_sds_secret_config", "name"])
             .and_then(|name| config.secrets.get(name));
@@ -159,7 +159,7 @@ impl Tls {
             .chain(list(context, &["match_subject_alt_names"]));
         let own = list(common, &["tls_certificates"]).first();
         let file = |field: &str| Some(text(own?, &[field, "filename"])?.to_owned());
-        Tls {
+        EnvoyTls {
             sni: text(socket, &["sni"]).map(str::to_owned),
             ca: at(context, &["trusted_ca"]).map(|source| Ca {
                 source: text(source, &["filename"])
@@ -249,7 +249,7 @@ mod tests {
             redis_user: None,
             redis_password_env: "A_VARIABLE_THAT_IS_NOT_SET".to_owned(),
         };
-        assert_eq!(access(json!({}), &login).password, Password::None);
+        assert_eq!(access(json!({}), &login).password, EnvoyPassword::None);
         for (source, expected) in [
             ("inline_string", "the configuration"),
             ("filename", "a file"),
@@ -257,7 +257,7 @@ mod tests {
         ] {
             assert_eq!(
                 access(hidden(source), &login).password,
-                Password::Hidden(expected)
+                EnvoyPassword::Hidden(expected)
             );
         }
     }
@@ -274,18 +274,18 @@ mod tests {
         let both = json!({"auth_username": {"inline_string": "[redacted]"}, "auth_password": {"filename": "[redacted]"}});
         assert_eq!(
             access(both.clone(), &with(None)).password,
-            Password::Hidden("a file")
+            EnvoyPassword::Hidden("a file")
         );
         assert_eq!(
             access(both, &with(Some("u"))).password,
-            Password::Known(value.clone())
+            EnvoyPassword::Known(value.clone())
         );
         let alone = json!({"auth_password": {"filename": "[redacted]"}});
         assert_eq!(
             access(alone, &with(None)).password,
-            Password::Known(value.clone())
+            EnvoyPassword::Known(value.clone())
         );
-        assert_eq!(access(json!({}), &with(None)).password, Password::None);
-        assert!(!format!("{:?}", Password::Known(value.clone())).contains(&value));
+        assert_eq!(access(json!({}), &with(None)).password, EnvoyPassword::None);
+        assert!(!format!("{:?}", EnvoyPassword::Known(value.clone())).contains(&value));
     }
 }

@@ -1,15 +1,15 @@
 //! What the answers of a Redis mean: logins, rights, slots.
 
-use super::access::Password;
+use super::access::EnvoyPassword;
 use super::config::Endpoint;
-use super::finding::Finding;
+use super::finding::Diagnosis;
 use super::probe::Answers;
 use super::redis::RedisCluster;
 
 impl RedisCluster<'_> {
     /// What the answers of a Redis mean.
-    pub fn answers(&self, endpoint: &Endpoint, answers: &Answers) -> Option<Finding> {
-        let seen = |finding: Finding, text: &str| Some(finding.seen(format!("{endpoint}: {text}")));
+    pub fn answers(&self, endpoint: &Endpoint, answers: &Answers) -> Option<Diagnosis> {
+        let seen = |finding: Diagnosis, text: &str| Some(finding.seen(format!("{endpoint}: {text}")));
         if let Some(Err(text)) = &answers.login {
             return seen(self.wrong_password(), text);
         }
@@ -21,7 +21,7 @@ impl RedisCluster<'_> {
         let error = |code: &str| all.iter().flatten().find(|text| text.starts_with(code));
         if let Some(text) = error("NOAUTH") {
             return match self.access.password {
-                Password::None => seen(self.no_password(), text),
+                EnvoyPassword::None => seen(self.no_password(), text),
                 _ if self.hosts.is_empty() && self.is_cluster => seen(self.hidden_password(), text),
                 _ => None,
             };
@@ -32,7 +32,7 @@ impl RedisCluster<'_> {
                 self.name
             );
             let remedy = "use a cluster of type STRICT_DNS as in envoy/single-redis.yaml, or start Redis with cluster-enabled yes";
-            return seen(Finding::error("not-a-cluster", message, remedy), text);
+            return seen(Diagnosis::error("not-a-cluster", message, remedy), text);
         }
         let rights = [refused, answers.script.as_ref()];
         if let Some(text) = rights.iter().flatten().find(|text| text.starts_with("NOPERM")) {
@@ -46,7 +46,7 @@ impl RedisCluster<'_> {
                 let message = "the Redis Cluster serves no slot: it was not created yet";
                 let remedy = "create it: redis-cli --cluster create HOST:PORT …";
                 return seen(
-                    Finding::error("no-slots", message, remedy),
+                    Diagnosis::error("no-slots", message, remedy),
                     "CLUSTER SLOTS is empty",
                 );
             }
@@ -58,24 +58,24 @@ impl RedisCluster<'_> {
         }
     }
 
-    pub fn no_password(&self) -> Finding {
-        Finding::error(
+    pub fn no_password(&self) -> Diagnosis {
+        Diagnosis::error(
             "noauth",
             "Redis wants a password, and Envoy sends none (NOAUTH)",
             format!("give the cluster {:?} auth_username and auth_password in RedisProtocolOptions, as in envoy/tls-auth.yaml", self.name),
         )
     }
 
-    pub fn wrong_password(&self) -> Finding {
+    pub fn wrong_password(&self) -> Diagnosis {
         let source = match self.access.password {
-            Password::Hidden(source) => format!(" in {source}"),
+            EnvoyPassword::Hidden(source) => format!(" in {source}"),
             _ => String::new(),
         };
         let line_feed = match source.contains("file") {
             true => "; a line feed at the end of the file is sent too",
             false => "",
         };
-        Finding::error(
+        Diagnosis::error(
             "wrongpass",
             "Redis refuses Envoy's login: a wrong password, or no such user (WRONGPASS)",
             format!(
@@ -86,7 +86,7 @@ impl RedisCluster<'_> {
     }
 
     /// Envoy sends a password that cannot be tried from here.
-    fn hidden_password(&self) -> Finding {
+    fn hidden_password(&self) -> Diagnosis {
         let mut finding = self.wrong_password();
         "Redis refuses what Envoy asks for: a wrong password, no such user (WRONGPASS), or a user who may not call CLUSTER \
          SLOTS (NOPERM)"
@@ -99,8 +99,8 @@ impl RedisCluster<'_> {
         finding
     }
 
-    pub fn no_address(&self) -> Finding {
-        Finding::error(
+    pub fn no_address(&self) -> Diagnosis {
+        Diagnosis::error(
             "no-announced-address",
             format!(
                 "the Redis Cluster {:?} announces no address: Envoy refuses its map of slots",
@@ -111,16 +111,16 @@ impl RedisCluster<'_> {
     }
 }
 
-pub fn no_right() -> Finding {
-    Finding::error(
+pub fn no_right() -> Diagnosis {
+    Diagnosis::error(
         "noperm",
         "the user with which Envoy logs in lacks a right (NOPERM)",
         "give it all that envoy/redis-users.acl has: EVAL, EVALSHA, CLUSTER SLOTS, the commands of the script, and the keys",
     )
 }
 
-pub fn redis_error() -> Finding {
-    Finding::error(
+pub fn redis_error() -> Diagnosis {
+    Diagnosis::error(
         "redis-error",
         "Redis answers with an error",
         "OOM: raise maxmemory or set maxmemory-policy volatile-ttl; LOADING: wait; READONLY, CLUSTERDOWN, MASTERDOWN: see \

@@ -1,9 +1,9 @@
 //! Why an instance's calls to Redis fail: follows the way to Redis, asks Redis, and reads the replies that the filter got.
 
-use super::access::Password;
+use super::access::EnvoyPassword;
 use super::answers::{no_right, redis_error};
-use super::config::Filter;
-use super::finding::Finding;
+use super::config::RunningFilter;
+use super::finding::Diagnosis;
 use super::instance::{Counting, Instance};
 use super::redis::RedisCluster;
 use super::transport::{follow, order, Way};
@@ -45,10 +45,10 @@ pub fn errors(instance: &Instance) -> String {
 /// The way to Redis, if requests are not counted or it is not known.
 pub fn calls(
     site: &Site<'_>,
-    filter: &Filter,
+    filter: &RunningFilter,
     instance: &Instance,
     counting: Counting,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<Diagnosis>,
 ) {
     let config = &site.envoy.config;
     let way = match follow(config, filter) {
@@ -60,7 +60,7 @@ pub fn calls(
         return;
     }
     let prefix = &filter.policy.redis.key_prefix;
-    let mut causes: Vec<Finding> = Vec::new();
+    let mut causes: Vec<Diagnosis> = Vec::new();
     let clusters: Vec<RedisCluster<'_>> = way
         .clusters
         .iter()
@@ -84,7 +84,7 @@ pub fn calls(
     if causes.is_empty() && counting != Counting::NoTraffic {
         let message = "no cause is found: Redis answers now, and the last request was not counted";
         let remedy = "send one request and run doctor again";
-        causes.push(Finding::error("no-cause-found", message, remedy).seen(errors(instance)));
+        causes.push(Diagnosis::error("no-cause-found", message, remedy).seen(errors(instance)));
     }
     findings.extend(causes);
     if instance.breakers_open > 0 {
@@ -94,7 +94,7 @@ pub fn calls(
         );
         let remedy =
             "see which node does not answer; each breaker closes by itself within 0.2 s once it does";
-        findings.push(Finding::error("breaker-open", message, remedy));
+        findings.push(Diagnosis::error("breaker-open", message, remedy));
     }
 }
 
@@ -102,11 +102,11 @@ pub fn calls(
 fn replies(
     way: &Way<'_>,
     clusters: &[RedisCluster<'_>],
-    filter: &Filter,
+    filter: &RunningFilter,
     instance: &Instance,
-) -> Vec<Finding> {
+) -> Vec<Diagnosis> {
     let mut found = Vec::new();
-    let seen = |finding: Finding, labels: &[&str]| {
+    let seen = |finding: Diagnosis, labels: &[&str]| {
         let counts = labels.iter().map(|label| (label, instance.answered(label)));
         let shown: Vec<String> = counts
             .filter(|(_, n)| *n > 0)
@@ -117,7 +117,7 @@ fn replies(
     let got = |labels: &[&str]| labels.iter().any(|label| instance.answered(label) > 0);
     if let Some(cluster) = clusters.first().filter(|_| got(&["noauth", "wrongpass"])) {
         let finding = match cluster.access.password {
-            Password::None => cluster.no_password(),
+            EnvoyPassword::None => cluster.no_password(),
             _ => cluster.wrong_password(),
         };
         found.push(seen(finding, &["noauth", "wrongpass"]));
@@ -137,7 +137,7 @@ fn replies(
     found
 }
 
-fn guard_refuses(way: &Way<'_>, filter: &Filter) -> Finding {
+fn guard_refuses(way: &Way<'_>, filter: &RunningFilter) -> Diagnosis {
     let guard = way
         .listener
         .guards
@@ -145,12 +145,12 @@ fn guard_refuses(way: &Way<'_>, filter: &Filter) -> Finding {
         .map_or("", |guard| guard.module.as_str());
     let message = "the guard refuses the filter's calls: it is of another release, and does not know the filter's script";
     let remedy = "update the listener of the guard (redis_call) first: give both the same headgate.wasm";
-    Finding::error("guard-refuses", message, remedy)
+    Diagnosis::error("guard-refuses", message, remedy)
         .seen(format!("modules: filter {}, guard {guard}", filter.module))
 }
 
 /// MOVED or ASK came back to the filter.
-fn redirections(way: &Way<'_>) -> Finding {
+fn redirections(way: &Way<'_>) -> Diagnosis {
     let setting = |name: &str| way.proxy.get("settings").and_then(|settings| settings.get(name));
     let (message, remedy) = match (setting("enable_redirection"), setting("dns_cache_config")) {
         (None, _) => (
@@ -166,11 +166,11 @@ fn redirections(way: &Way<'_>) -> Finding {
             "does the announced name resolve at Envoy, and can the node be reached? See dns_cache in /stats",
         ),
     };
-    Finding::error("moved", message, remedy)
+    Diagnosis::error("moved", message, remedy)
 }
 
 /// Calls that got no reply at all.
-fn streams(filter: &Filter, instance: &Instance) -> Option<Finding> {
+fn streams(filter: &RunningFilter, instance: &Instance) -> Option<Diagnosis> {
     let count = |outcome: &str| instance.called(outcome);
     let (finding, outcomes) = if count("unavailable") + count("lost") > 0 {
         let message = format!(
@@ -181,7 +181,7 @@ fn streams(filter: &Filter, instance: &Instance) -> Option<Finding> {
                       internal listener needs the bootstrap extension envoy.bootstrap.internal_listener; the two roles of the \
                       module need two vm_ids";
         (
-            Finding::error("stream-failed", message, remedy),
+            Diagnosis::error("stream-failed", message, remedy),
             ["unavailable", "lost"],
         )
     } else if count("timed_out") > 0 {
@@ -189,7 +189,7 @@ fn streams(filter: &Filter, instance: &Instance) -> Option<Finding> {
         let remedy = "is Redis or the network slow? `redis-cli info commandstats`, SLOWLOG and its CPU; see operations.md, \
                       \"Requests wait for their counts\"";
         (
-            Finding::error("no-reply", message, remedy),
+            Diagnosis::error("no-reply", message, remedy),
             ["timed_out", "breaker_open"],
         )
     } else if count("too_many_in_flight") > 0 {
@@ -197,7 +197,7 @@ fn streams(filter: &Filter, instance: &Instance) -> Option<Finding> {
         let remedy =
             "Redis is slower than the load needs: more shards, lease for hot keys, or a higher bound";
         (
-            Finding::error("too-many-in-flight", message, remedy),
+            Diagnosis::error("too-many-in-flight", message, remedy),
             ["too_many_in_flight", "timed_out"],
         )
     } else {

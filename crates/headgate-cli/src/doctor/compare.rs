@@ -1,11 +1,11 @@
 //! Compares several Envoys: those with the same instance are to count together.
 
-use super::finding::Finding;
+use super::finding::Diagnosis;
 use super::instance::Instance;
 use std::collections::BTreeMap;
 
 /// What differs between Envoys; each with its instances.
-pub fn compare(envoys: &[(&str, Vec<&Instance>)]) -> Vec<Finding> {
+pub fn compare(envoys: &[(&str, Vec<&Instance>)]) -> Vec<Diagnosis> {
     let mut by_name: BTreeMap<&str, Vec<(&str, &Instance)>> = BTreeMap::new();
     for (url, instances) in envoys {
         for instance in instances {
@@ -19,7 +19,7 @@ pub fn compare(envoys: &[(&str, Vec<&Instance>)]) -> Vec<Finding> {
             let message = "the Envoys hash with different keys: each counts a client under another name, so a client gets up to \
                            N from each of them";
             let remedy = "set the same HEADGATE_HASH_KEY for all Envoys, and restart those that have another";
-            let finding = Finding::error("hash-keys-differ", message, remedy).of(name);
+            let finding = Diagnosis::error("hash-keys-differ", message, remedy).of(name);
             findings.push(finding.seen(format!("fingerprints: {evidence}")));
         }
         let versions = differing(&all, |instance| instance.version);
@@ -28,7 +28,7 @@ pub fn compare(envoys: &[(&str, Vec<&Instance>)]) -> Vec<Finding> {
                 "the Envoys have different configurations: is an update under way, or did one refuse it?";
             let remedy =
                 "compare the policies; search the log of the older one for \"configuration refused\"";
-            let finding = Finding::warning("configurations-differ", message, remedy).of(name);
+            let finding = Diagnosis::warning("configurations-differ", message, remedy).of(name);
             findings.push(finding.seen(format!("headgate_configuration_version: {evidence}")));
         }
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub struct Config {
     /// In Envoy's order.
     pub listeners: Vec<Listener>,
-    pub filters: Vec<Filter>,
+    pub filters: Vec<RunningFilter>,
     /// By name.
     pub clusters: BTreeMap<String, Value>,
     /// Endpoints that came from a control plane, by cluster.
@@ -28,18 +28,18 @@ pub struct Config {
 pub struct Listener {
     pub name: String,
     pub node: Value,
-    pub guards: Vec<Guard>,
+    pub guards: Vec<RunningGuard>,
 }
 
 /// A plugin in the role `redis_call`.
-pub struct Guard {
+pub struct RunningGuard {
     pub key_prefix: String,
     /// Where its module comes from.
     pub module: String,
 }
 
 /// An HTTP filter of Headgate.
-pub struct Filter {
+pub struct RunningFilter {
     pub policy: Box<Policy>,
     /// Its name in the statistics of wasm.
     pub plugin: String,
@@ -138,7 +138,7 @@ impl Config {
     }
 
     /// Takes Headgate's filters out of a part of the configuration, and returns the guards in it.
-    fn plugins(&mut self, part: &Value, listener: &str) -> Vec<Guard> {
+    fn plugins(&mut self, part: &Value, listener: &str) -> Vec<RunningGuard> {
         let mut guards = Vec::new();
         let text = part.to_string();
         // What has no wasm needs no second look: an Envoy of a mesh has many listeners.
@@ -150,7 +150,7 @@ impl Config {
             let Some(kind) = found.filter else { continue };
             let module = found.vm.module.clone().unwrap_or_default();
             match (found.parse(), kind) {
-                (Ok(Plugin::Filter(policy)), FilterKind::Http) => self.filters.push(Filter {
+                (Ok(Plugin::Filter(policy)), FilterKind::Http) => self.filters.push(RunningFilter {
                     policy,
                     plugin: found.name.clone(),
                     listener: listener.to_owned(),
@@ -166,7 +166,7 @@ impl Config {
                     module,
                 }),
                 (Ok(Plugin::RedisCall { key_prefix }), FilterKind::Network) => {
-                    guards.push(Guard { key_prefix, module });
+                    guards.push(RunningGuard { key_prefix, module });
                 }
                 (Ok(_), _) => self.unreadable.push((
                     found.name.clone(),

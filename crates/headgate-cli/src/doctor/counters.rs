@@ -1,7 +1,7 @@
 //! What Envoy's counters show of a cluster of Redis, where its nodes cannot be asked from here.
 
 use super::config::Endpoint;
-use super::finding::Finding;
+use super::finding::Diagnosis;
 use super::redis::RedisCluster;
 use super::Site;
 
@@ -11,7 +11,7 @@ impl RedisCluster<'_> {
         site.envoy.stats.cluster(self.name, counter)
     }
 
-    pub fn no_hosts(&self, site: &Site<'_>) -> Finding {
+    pub fn no_hosts(&self, site: &Site<'_>) -> Diagnosis {
         let message = format!(
             "Envoy knows no node of the cluster {:?}: every call is answered \"no upstream host\"",
             self.name
@@ -24,7 +24,7 @@ impl RedisCluster<'_> {
             ),
             false => "the next findings say why; without one, see Envoy's own warnings in its log".to_owned(),
         };
-        Finding::error("no-hosts", message, remedy)
+        Diagnosis::error("no-hosts", message, remedy)
             .seen(format!(
                 "/clusters: no host of {:?}; configured: {}",
                 self.name,
@@ -47,7 +47,7 @@ impl RedisCluster<'_> {
     }
 
     /// Without an answer from here: what Envoy's counters show.
-    pub fn by_counters(&self, site: &Site<'_>) -> Option<Finding> {
+    pub fn by_counters(&self, site: &Site<'_>) -> Option<Diagnosis> {
         let counts = |counter: &str| self.stat(site, counter) > 0;
         let ca = self.access.tls.as_ref().and_then(|tls| tls.ca.as_ref());
         let ca = ca.map_or("none", |ca| ca.source.as_str());
@@ -55,13 +55,13 @@ impl RedisCluster<'_> {
         let slots = ["cluster", "unknown"].map(|name| format!("upstream_commands.{name}"));
         let slots_end = |result: &str| slots.iter().any(|name| counts(&format!("{name}.{result}")));
         let finding = if counts("ssl.fail_verify_san") {
-            Finding::error(
+            Diagnosis::error(
                 "certificate-name",
                 "Envoy's side refuses Redis's certificate: it has none of the names in match_typed_subject_alt_names",
                 "write a name that the certificate has into match_typed_subject_alt_names of the cluster",
             )
         } else if counts("ssl.fail_verify_error") {
-            Finding::error(
+            Diagnosis::error(
                 "certificate-not-trusted",
                 format!(
                     "Envoy's side refuses Redis's certificate: it is not signed by the authority in {ca}"
@@ -69,19 +69,19 @@ impl RedisCluster<'_> {
                 "put the authority that signed it into trusted_ca of the cluster",
             )
         } else if counts("upstream_cx_connect_timeout") {
-            Finding::error(
+            Diagnosis::error(
                 "connection-timeout",
                 "Envoy's connections to Redis time out: packets are dropped, or TLS meets a port without it",
                 "look for a firewall between Envoy and Redis, and compare the cluster's transport_socket with Redis's ports",
             )
         } else if counts("upstream_cx_connect_fail") {
-            Finding::error(
+            Diagnosis::error(
                 "connection-failed",
                 "Envoy's connections to Redis fail",
                 "is Redis running, and are address and port in the cluster right? Run doctor on Envoy's host to see why",
             )
         } else if self.hosts.is_empty() && slots_end("failure") {
-            Finding::error(
+            Diagnosis::error(
                 "slots-refused",
                 "Redis refuses CLUSTER SLOTS: a wrong password, a user without the right, or it is no cluster",
                 "run doctor where it reaches Redis, to see Redis's answer; see envoy/redis-users.acl for the rights",

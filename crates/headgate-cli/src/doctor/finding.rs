@@ -5,7 +5,7 @@ use serde::Serialize;
 /// How much a finding matters to whether requests are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum DiagnosisLevel {
     /// As intended, and worth knowing.
     Note,
     /// Requests are counted; something else is not as it should be.
@@ -17,10 +17,10 @@ pub enum Severity {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Diagnosis {
     /// Stable: scripts may rely on it.
     pub id: &'static str,
-    pub severity: Severity,
+    pub severity: DiagnosisLevel,
     /// The instance of Headgate; empty: all of this Envoy.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub instance: String,
@@ -29,34 +29,34 @@ pub struct Finding {
     pub remedy: String,
 }
 
-impl Severity {
+impl DiagnosisLevel {
     pub fn as_str(self) -> &'static str {
         match self {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-            Severity::Unreadable => "unreadable",
+            DiagnosisLevel::Note => "note",
+            DiagnosisLevel::Warning => "warning",
+            DiagnosisLevel::Error => "error",
+            DiagnosisLevel::Unreadable => "unreadable",
         }
     }
 
     /// The exit status if this is the worst.
     pub fn status(self) -> u8 {
         match self {
-            Severity::Note | Severity::Warning => 0,
-            Severity::Error => 1,
-            Severity::Unreadable => 2,
+            DiagnosisLevel::Note | DiagnosisLevel::Warning => 0,
+            DiagnosisLevel::Error => 1,
+            DiagnosisLevel::Unreadable => 2,
         }
     }
 }
 
-impl Finding {
+impl Diagnosis {
     fn new(
         id: &'static str,
-        severity: Severity,
+        severity: DiagnosisLevel,
         message: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> Finding {
-        Finding {
+    ) -> Diagnosis {
+        Diagnosis {
             id,
             severity,
             instance: String::new(),
@@ -66,24 +66,24 @@ impl Finding {
         }
     }
 
-    pub fn error(id: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding::new(id, Severity::Error, message, remedy)
+    pub fn error(id: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Diagnosis {
+        Diagnosis::new(id, DiagnosisLevel::Error, message, remedy)
     }
 
-    pub fn warning(id: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding::new(id, Severity::Warning, message, remedy)
+    pub fn warning(id: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Diagnosis {
+        Diagnosis::new(id, DiagnosisLevel::Warning, message, remedy)
     }
 
-    pub fn note(id: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding::new(id, Severity::Note, message, remedy)
+    pub fn note(id: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Diagnosis {
+        Diagnosis::new(id, DiagnosisLevel::Note, message, remedy)
     }
 
-    pub fn unreadable(id: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding::new(id, Severity::Unreadable, message, remedy)
+    pub fn unreadable(id: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Diagnosis {
+        Diagnosis::new(id, DiagnosisLevel::Unreadable, message, remedy)
     }
 
     /// Adds what was seen; nothing if it is empty.
-    pub fn seen(mut self, evidence: impl Into<String>) -> Finding {
+    pub fn seen(mut self, evidence: impl Into<String>) -> Diagnosis {
         let evidence = evidence.into();
         if !evidence.is_empty() {
             self.evidence.push(evidence);
@@ -91,7 +91,7 @@ impl Finding {
         self
     }
 
-    pub fn of(mut self, instance: &str) -> Finding {
+    pub fn of(mut self, instance: &str) -> Diagnosis {
         self.instance = instance.to_owned();
         self
     }

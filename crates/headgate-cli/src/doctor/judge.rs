@@ -1,9 +1,9 @@
 //! Judges one Envoy: whether each instance of Headgate in it counts requests, and what is to be said of it.
 
 use super::calls::{calls, errors};
-use super::config::{Config, Filter, HashKeySource};
+use super::config::{Config, HashKeySource, RunningFilter};
 use super::envoy::Envoy;
-use super::finding::Finding;
+use super::finding::Diagnosis;
 use super::instance::{Counting, Instance};
 use super::Site;
 use headgate_core::config::{Policy, Store};
@@ -20,13 +20,13 @@ pub struct Judged {
 }
 
 /// Everything about an Envoy that has Headgate in it.
-pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Finding>) {
+pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Diagnosis>) {
     let mut findings = Vec::new();
     let config = &site.envoy.config;
     refused(config, &mut findings);
     let mut judged = Vec::new();
     for name in site.envoy.instances() {
-        let filters: Vec<&Filter> = config
+        let filters: Vec<&RunningFilter> = config
             .filters
             .iter()
             .filter(|filter| filter.policy.instance == name)
@@ -48,32 +48,32 @@ pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Finding>) {
         );
         let remedy =
             "wait until it is LIVE; if it stays so, it waits for its configuration, or is being shut down";
-        findings.push(Finding::warning("not-live", message, remedy));
+        findings.push(Diagnosis::warning("not-live", message, remedy));
     }
     findings.sort_by_key(|one| std::cmp::Reverse(one.severity));
     (judged, findings)
 }
 
 /// What Envoy or the module refused.
-fn refused(config: &Config, findings: &mut Vec<Finding>) {
+fn refused(config: &Config, findings: &mut Vec<Diagnosis>) {
     for (name, why) in &config.refused {
         let message = format!("Envoy refused an update of the listener {name:?} and keeps what it had");
         let remedy = "correct what the evidence names; search Envoy's log for \"configuration refused\", which has the path, \
                       the value and the remedy; headgate check FILE finds the same";
         let finding = match config.listeners.iter().any(|listener| listener.name == *name) {
-            true => Finding::warning("update-refused", message, remedy),
-            false => Finding::error("configuration-refused", message, remedy),
+            true => Diagnosis::warning("update-refused", message, remedy),
+            false => Diagnosis::error("configuration-refused", message, remedy),
         };
         findings.push(finding.seen(format!("/config_dump: {why}")));
     }
     for (name, why) in &config.unreadable {
         let message = format!("the configuration of the plugin {name:?} is refused by Headgate");
         let remedy = "correct the policy; headgate check FILE names each mistake with its line";
-        findings.push(Finding::error("configuration-refused", message, remedy).seen(why));
+        findings.push(Diagnosis::error("configuration-refused", message, remedy).seen(why));
     }
 }
 
-fn nothing(config: &Config) -> Finding {
+fn nothing(config: &Config) -> Diagnosis {
     let listeners: Vec<&str> = config
         .listeners
         .iter()
@@ -81,11 +81,11 @@ fn nothing(config: &Config) -> Finding {
         .collect();
     let message = "nothing of Headgate is in this Envoy's configuration";
     let remedy = "is this the right Envoy, and did its configuration arrive? headgate patch adds Headgate to an envoy.yaml";
-    Finding::error("no-headgate", message, remedy)
+    Diagnosis::error("no-headgate", message, remedy)
         .seen(format!("/config_dump: listeners {}", listeners.join(", ")))
 }
 
-fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Finding>) -> Judged {
+fn instance(site: &Site<'_>, name: &str, filter: &RunningFilter, findings: &mut Vec<Diagnosis>) -> Judged {
     let policy = filter.policy.as_ref();
     let is_local = policy.store == Store::Local;
     let mut judged = Judged {
@@ -99,7 +99,7 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
     policy_findings(policy, findings);
     if !policy.enabled {
         let message = "the policy has enabled: false: every request passes uncounted";
-        findings.push(Finding::error(
+        findings.push(Diagnosis::error(
             "disabled",
             message,
             "write enabled: true, or leave it out",
@@ -126,7 +126,7 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
     traffic(site, filter, read, counting, findings);
     if !read.has_times {
         let message = "the module is of an older release: it does not report when a request was last counted";
-        findings.push(Finding::note(
+        findings.push(Diagnosis::note(
             "older-module",
             message,
             "load the headgate.wasm of this release",
@@ -142,11 +142,11 @@ fn instance(site: &Site<'_>, name: &str, filter: &Filter, findings: &mut Vec<Fin
 }
 
 /// The module reports nothing.
-fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
+fn silent(site: &Site<'_>, filter: &RunningFilter) -> Diagnosis {
     if !filter.policy.metrics.enabled {
         let message =
             "the policy has metrics: {enabled: false}: whether requests are counted is not reported";
-        return Finding::unreadable(
+        return Diagnosis::unreadable(
             "metrics-off",
             message,
             "write metrics: {enabled: true}, or leave it out",
@@ -167,7 +167,7 @@ fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
         let message =
             "this Envoy has no series of Headgate, and stats_config.stats_matcher leaves series out";
         let remedy = "let wasmcustom. through: in Istio proxyStatsMatcher with inclusionPrefixes [wasmcustom, cluster.redis]";
-        return Finding::unreadable("metrics-hidden", message, remedy);
+        return Diagnosis::unreadable("metrics-hidden", message, remedy);
     }
     let message =
         "the configuration names Headgate, and its module is not loaded: it has no series in /stats";
@@ -175,11 +175,11 @@ fn silent(site: &Site<'_>, filter: &Filter) -> Finding {
         "see Envoy's log for wasm: the module comes from {}; is it there, is it headgate.wasm, and does its sha256 fit?",
         filter.module
     );
-    Finding::error("module-not-loaded", message, remedy).seen(evidence)
+    Diagnosis::error("module-not-loaded", message, remedy).seen(evidence)
 }
 
 /// What the policy itself means for the answer.
-fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
+fn policy_findings(policy: &Policy, findings: &mut Vec<Diagnosis>) {
     let in_shadow = policy
         .limits
         .iter()
@@ -187,7 +187,7 @@ fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
     let names: Vec<&str> = in_shadow.map(|limit| limit.name.as_str()).collect();
     if !names.is_empty() && names.len() == policy.limits.len() {
         let message = "the policy is in shadow: requests are counted, and none is denied";
-        findings.push(Finding::note(
+        findings.push(Diagnosis::note(
             "shadow",
             message,
             "write enforce: true when the figures are as expected",
@@ -197,7 +197,7 @@ fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
             "these limits are in shadow, and deny nothing: {}",
             names.join(", ")
         );
-        findings.push(Finding::note(
+        findings.push(Diagnosis::note(
             "shadow",
             message,
             "write enforce: true when the figures are as expected",
@@ -206,17 +206,17 @@ fn policy_findings(policy: &Policy, findings: &mut Vec<Finding>) {
     if policy.store == Store::Local {
         let message = "store: local: requests are counted in this Envoy's memory, as configured";
         let remedy = "nothing to do; several Envoys count together with store: redis";
-        findings.push(Finding::note("store-local", message, remedy));
+        findings.push(Diagnosis::note("store-local", message, remedy));
     }
 }
 
 /// What the requests so far show.
 fn traffic(
     site: &Site<'_>,
-    filter: &Filter,
+    filter: &RunningFilter,
     instance: &Instance,
     counting: Counting,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<Diagnosis>,
 ) {
     let address = site
         .envoy
@@ -230,39 +230,39 @@ fn traffic(
         Counting::NoTraffic => {
             let http = http_requests(site.envoy, filter);
             match http > 0 {
-                true => Finding::error(
+                true => Diagnosis::error(
                     "filter-not-reached",
                     format!("requests come to {address}, and none has reached Headgate's filter"),
                     "is the filter disabled, or does a filter before it answer every request? Headgate belongs before \
                      authentication, or right behind the filter whose metadata it reads",
                 )
                 .seen(format!("/stats: downstream_rq_total {http}")),
-                false => Finding::error(
+                false => Diagnosis::error(
                     "no-traffic",
                     format!("no request has come since Envoy started {} ago: nothing shows that requests are counted", site.envoy.uptime),
                     format!("send one request to {address} and run doctor again: curl -i http://{address}/"),
                 ),
             }
         }
-        Counting::NothingToCount => Finding::error(
+        Counting::NothingToCount => Diagnosis::error(
             "nothing-to-count",
             format!("{} requests came, and none met a limit", instance.by_none),
             "headgate explain POLICY --request 'GET /' shows why: exempt, no client, or no limit that matches",
         ),
         Counting::Counted => return,
-        Counting::CountedAgain => Finding::warning(
+        Counting::CountedAgain => Diagnosis::warning(
             "counted-again",
             "requests are counted again; others were not counted a moment ago",
             "nothing to do if it stays so; Envoy's log says why (search for \"did not count\")",
         )
         .seen(errors(instance)),
-        Counting::Partly => Finding::error(
+        Counting::Partly => Diagnosis::error(
             "partly-counted",
             "some requests are counted, and some are not",
             "see the findings below: a shard of Redis does not answer",
         )
         .seen(errors(instance)),
-        Counting::NotCounted => Finding::error(
+        Counting::NotCounted => Diagnosis::error(
             "not-counted",
             match instance.by_local > 0 {
                 true => "Redis does not count requests: this Envoy counts them alone (on_error: local)",
@@ -275,7 +275,7 @@ fn traffic(
     findings.push(finding);
 }
 
-fn hash_key(filter: &Filter, instance: &Instance, findings: &mut Vec<Finding>) {
+fn hash_key(filter: &RunningFilter, instance: &Instance, findings: &mut Vec<Diagnosis>) {
     if !filter.policy.holds_secrets() {
         return;
     }
@@ -292,16 +292,16 @@ fn hash_key(filter: &Filter, instance: &Instance, findings: &mut Vec<Finding>) {
             }
             _ => "set HEADGATE_HASH_KEY in Envoy's environment, the same for all Envoys: openssl rand -hex 32",
         };
-        findings.push(Finding::warning("hash-key-missing", message, remedy));
+        findings.push(Diagnosis::warning("hash-key-missing", message, remedy));
     } else if filter.hash_key == HashKeySource::Written {
         let message = "the hash key is written in Envoy's configuration, which /config_dump shows";
         let remedy =
             "take it from Envoy's environment: host_env_keys: [HEADGATE_HASH_KEY], and give Envoy a new key";
-        findings.push(Finding::warning("hash-key-shown", message, remedy));
+        findings.push(Diagnosis::warning("hash-key-shown", message, remedy));
     }
 }
 
-fn workers(site: &Site<'_>, instance: &Instance, counting: Counting, findings: &mut Vec<Finding>) {
+fn workers(site: &Site<'_>, instance: &Instance, counting: Counting, findings: &mut Vec<Diagnosis>) {
     let all = site.envoy.workers;
     let idle = all.saturating_sub(instance.workers_counting);
     let is_counted = matches!(
@@ -311,11 +311,11 @@ fn workers(site: &Site<'_>, instance: &Instance, counting: Counting, findings: &
     if instance.has_times && is_counted && idle > 0 {
         let message = format!("{idle} of {all} workers have not counted a request yet");
         let remedy = "nothing to do if there was little traffic: a worker counts with its first connection";
-        findings.push(Finding::warning("idle-worker", message, remedy));
+        findings.push(Diagnosis::warning("idle-worker", message, remedy));
     }
 }
 
-fn clock(instance: &Instance, findings: &mut Vec<Finding>) {
+fn clock(instance: &Instance, findings: &mut Vec<Diagnosis>) {
     let Some(ahead) = instance
         .clock_ahead_ms
         .filter(|ahead| ahead.unsigned_abs() >= FAR_MS)
@@ -330,11 +330,11 @@ fn clock(instance: &Instance, findings: &mut Vec<Finding>) {
         "Redis's clock is {seconds} s {side} Envoy's: windows and the end of overrides are by Redis's clock"
     );
     let remedy = "synchronise the clocks of both hosts (NTP)";
-    findings.push(Finding::warning("redis-clock", message, remedy));
+    findings.push(Diagnosis::warning("redis-clock", message, remedy));
 }
 
 /// The requests at the HTTP connection manager of a filter.
-fn http_requests(envoy: &Envoy, filter: &Filter) -> u64 {
+fn http_requests(envoy: &Envoy, filter: &RunningFilter) -> u64 {
     let prefix = filter.stat_prefix.as_deref().unwrap_or_default();
     envoy
         .stats

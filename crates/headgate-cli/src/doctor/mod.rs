@@ -31,7 +31,7 @@ mod transport;
 use self::access::LoginArgs;
 use self::admin::Admin;
 use self::envoy::Envoy;
-use self::finding::{Finding, Severity};
+use self::finding::{Diagnosis, DiagnosisLevel};
 use self::judge::{judge, Judged};
 use super::{Failure, Output};
 use std::time::Duration;
@@ -76,13 +76,13 @@ struct Examined {
     url: String,
     /// `None`: it cannot be read.
     read: Option<Read>,
-    findings: Vec<Finding>,
+    findings: Vec<Diagnosis>,
 }
 
 impl Examined {
     fn status(&self) -> u8 {
         let worst = self.findings.iter().map(|finding| finding.severity).max();
-        worst.map_or(0, Severity::status)
+        worst.map_or(0, DiagnosisLevel::status)
     }
 }
 
@@ -136,7 +136,7 @@ fn examine(address: &str, args: &DoctorArgs) -> Examined {
     let (url, envoy) = match read {
         Ok(read) => read,
         Err(error) => {
-            let finding = Finding::unreadable(error.id(), error.to_string(), error.remedy());
+            let finding = Diagnosis::unreadable(error.id(), error.to_string(), error.remedy());
             return Examined {
                 url: address.to_owned(),
                 read: None,

@@ -1,7 +1,7 @@
 //! Connects to one address of Redis as Envoy does, and asks it what changes nothing: PING, AUTH, CLUSTER SLOTS, and a
 //! script that does not exist.
 
-use super::access::{Access, Password};
+use super::access::{Access, EnvoyPassword};
 use super::tls::{self, TlsError};
 use redis::{Parser, Value};
 use std::io::{self, Read, Write};
@@ -158,7 +158,7 @@ fn ask(mut stream: impl Read + Write, question: &Question<'_>, logs_in: bool) ->
     let mut answers = Answers::default();
     let access = question.access;
     answers.ping = call(&mut stream, &["PING"])?.err();
-    if let (true, Password::Known(password)) = (logs_in, &access.password) {
+    if let (true, EnvoyPassword::Known(password)) = (logs_in, &access.password) {
         let login = match &access.user {
             Some(user) => call(&mut stream, &["AUTH", user, password])?,
             None => call(&mut stream, &["AUTH", password])?,

@@ -1,9 +1,9 @@
 //! Why a cluster of Redis does not count: connects to its nodes, and turns what happens into findings. What a Redis
 //! answers is in `answers`, and what Envoy's counters show in `counters`.
 
-use super::access::{Access, Tls};
+use super::access::{Access, EnvoyTls};
 use super::config::{text, Endpoint};
-use super::finding::Finding;
+use super::finding::Diagnosis;
 use super::probe::{probe, Probe, Question};
 use super::tls::TlsError;
 use super::Site;
@@ -38,15 +38,15 @@ impl<'s> RedisCluster<'s> {
     }
 
     /// What is wrong with it, from its nodes' answers and from Envoy's counters.
-    pub fn findings(&self, site: &Site<'_>, key_prefix: &str) -> Vec<Finding> {
+    pub fn findings(&self, site: &Site<'_>, key_prefix: &str) -> Vec<Diagnosis> {
         let mut found = Vec::new();
         if self.hosts.is_empty() {
             found.push(self.no_hosts(site));
         }
-        let mut problems: BTreeMap<&'static str, Finding> = BTreeMap::new();
+        let mut problems: BTreeMap<&'static str, Diagnosis> = BTreeMap::new();
         for (endpoint, result) in self.probes(site, key_prefix) {
             if let Some(finding) = self.finding(site, &endpoint, &result) {
-                let known = problems.entry(finding.id).or_insert_with(|| Finding {
+                let known = problems.entry(finding.id).or_insert_with(|| Diagnosis {
                     evidence: Vec::new(),
                     ..finding.clone()
                 });
@@ -101,8 +101,8 @@ impl<'s> RedisCluster<'s> {
     }
 
     /// What a node's answer means.
-    fn finding(&self, site: &Site<'_>, endpoint: &Endpoint, result: &Probe) -> Option<Finding> {
-        let error = |id, message: &str, remedy: &str| Some(Finding::error(id, message, remedy));
+    fn finding(&self, site: &Site<'_>, endpoint: &Endpoint, result: &Probe) -> Option<Diagnosis> {
+        let error = |id, message: &str, remedy: &str| Some(Diagnosis::error(id, message, remedy));
         let connection = match result {
             Probe::Answers(answers) => return self.answers(endpoint, answers),
             Probe::NotResolved(why) => error(
@@ -171,8 +171,8 @@ impl<'s> RedisCluster<'s> {
         Some(finding.seen(self.counters(site, &connect)))
     }
 
-    fn tls(&self, problem: &TlsError, endpoint: &Endpoint) -> Option<Finding> {
-        let none = Tls::default();
+    fn tls(&self, problem: &TlsError, endpoint: &Endpoint) -> Option<Diagnosis> {
+        let none = EnvoyTls::default();
         let tls = self.access.tls.as_ref().unwrap_or(&none);
         let ca = tls.ca.as_ref().map_or("none", |ca| ca.source.as_str());
         Some(match problem {
@@ -189,12 +189,12 @@ impl<'s> RedisCluster<'s> {
                     ),
                 };
                 let message = format!("Envoy's side refuses Redis's certificate: {reason}");
-                Finding::error("certificate-not-trusted", message, remedy)
+                Diagnosis::error("certificate-not-trusted", message, remedy)
                     .seen(format!("{endpoint}: subject {subject}, issuer {issuer}: {why}"))
             }
             TlsError::WrongName { presented } => {
                 let wanted: Vec<String> = tls.names.iter().map(ToString::to_string).collect();
-                Finding::error(
+                Diagnosis::error(
                     "certificate-name",
                     "Envoy's side refuses Redis's certificate: it has none of the names in match_typed_subject_alt_names",
                     "write a name that the certificate has into match_typed_subject_alt_names of the cluster (and sni), or \
@@ -203,7 +203,7 @@ impl<'s> RedisCluster<'s> {
                 .seen(format!("{endpoint}: names {}; Envoy wants {}", presented.join(", "), wanted.join(" or ")))
             }
             TlsError::ClientCertificate(_) if tls.has_own && tls.own.is_none() => return None,
-            TlsError::ClientCertificate(alert) => Finding::error(
+            TlsError::ClientCertificate(alert) => Diagnosis::error(
                 "client-certificate",
                 match tls.has_own {
                     true => "Redis's side refuses Envoy's certificate",
@@ -212,7 +212,7 @@ impl<'s> RedisCluster<'s> {
                 "give the cluster tls_certificates that are signed by Redis's tls-ca-cert-file, or set tls-auth-clients no",
             )
             .seen(format!("{endpoint}: alert {alert}")),
-            other => Finding::error(
+            other => Diagnosis::error(
                 "tls-failed",
                 "the TLS handshake with Redis fails",
                 "compare the TLS versions and ciphers of both sides; Redis's log has its side",

@@ -1,6 +1,6 @@
 //! The report, as text and as JSON.
 
-use super::finding::{Finding, Severity};
+use super::finding::{Diagnosis, DiagnosisLevel};
 use super::instance::{Counting, Instance};
 use super::judge::Judged;
 use super::{Examined, Read};
@@ -9,11 +9,11 @@ use std::fmt::Write as _;
 
 /// As JSON.
 #[derive(Serialize)]
-struct Report<'r> {
+struct DoctorReport<'r> {
     status: u8,
     envoys: Vec<EnvoyReport<'r>>,
     /// Between the Envoys.
-    findings: &'r [Finding],
+    findings: &'r [Diagnosis],
 }
 
 #[derive(Serialize)]
@@ -23,7 +23,7 @@ struct EnvoyReport<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'r str>,
     instances: Vec<InstanceReport<'r>>,
-    findings: &'r [Finding],
+    findings: &'r [Diagnosis],
 }
 
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ fn store(is_local: bool) -> &'static str {
     }
 }
 
-pub fn json(examined: &[Examined], between: &[Finding], status: u8) -> String {
+pub fn json(examined: &[Examined], between: &[Diagnosis], status: u8) -> String {
     let envoys = examined.iter().map(|examined| {
         let read = examined.read.as_ref();
         let instances = read.map(|read| {
@@ -80,7 +80,7 @@ pub fn json(examined: &[Examined], between: &[Finding], status: u8) -> String {
             findings: &examined.findings,
         }
     });
-    let report = Report {
+    let report = DoctorReport {
         status,
         envoys: envoys.collect(),
         findings: between,
@@ -104,7 +104,7 @@ fn instance(judged: &Judged, now_ms: u64) -> InstanceReport<'_> {
     }
 }
 
-pub fn text(examined: &[Examined], between: &[Finding]) -> String {
+pub fn text(examined: &[Examined], between: &[Diagnosis]) -> String {
     let mut text = String::new();
     for examined in examined {
         match &examined.read {
@@ -178,7 +178,7 @@ fn sentence(judged: &Judged, now_ms: u64) -> String {
     }
 }
 
-fn push(text: &mut String, finding: &Finding) {
+fn push(text: &mut String, finding: &Diagnosis) {
     let instance = match finding.instance.as_str() {
         "" => String::new(),
         name => format!(" ({name})"),
@@ -193,7 +193,7 @@ fn push(text: &mut String, finding: &Finding) {
     for evidence in &finding.evidence {
         let _ = writeln!(text, "           seen: {evidence}");
     }
-    let verb = if finding.severity == Severity::Note {
+    let verb = if finding.severity == DiagnosisLevel::Note {
         "note"
     } else {
         "do"

@@ -43,7 +43,7 @@ pub struct Series<'s> {
 }
 
 impl Series<'_> {
-    /// The value of a label; empty where there is none.
+    /// The value of a label, or an empty text.
     pub fn label(&self, name: &str) -> &str {
         let found = self.labels.iter().find(|(label, _)| *label == name);
         found.map_or("", |(_, value)| value)

@@ -3,7 +3,7 @@
 //! The handshake accepts any certificate, and the certificate is checked afterwards as Envoy checks it: against the
 //! configured authority, and against `match_typed_subject_alt_names`. Envoy checks no name otherwise.
 
-use super::access::Tls;
+use super::access::EnvoyTls;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{ring, CryptoProvider};
@@ -51,7 +51,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// Why Envoy would not be connected.
-pub fn connect(socket: TcpStream, host: &str, tls: &Tls) -> Result<Stream, TlsError> {
+pub fn connect(socket: TcpStream, host: &str, tls: &EnvoyTls) -> Result<Stream, TlsError> {
     let presented = Arc::new(Presented::default());
     let stream = handshake(socket, host, tls, &presented)?;
     let chain = presented.chain();
@@ -62,7 +62,7 @@ pub fn connect(socket: TcpStream, host: &str, tls: &Tls) -> Result<Stream, TlsEr
 /// Whether it speaks TLS at all.
 pub fn speaks_tls(socket: TcpStream, host: &str) -> bool {
     let presented = Arc::new(Presented::default());
-    let made = handshake(socket, host, &Tls::default(), &presented);
+    let made = handshake(socket, host, &EnvoyTls::default(), &presented);
     made.is_ok() || !presented.chain().is_empty()
 }
 
@@ -70,7 +70,7 @@ pub fn speaks_tls(socket: TcpStream, host: &str) -> bool {
 fn handshake(
     mut socket: TcpStream,
     host: &str,
-    tls: &Tls,
+    tls: &EnvoyTls,
     presented: &Arc<Presented>,
 ) -> Result<Stream, TlsError> {
     let other = |error: Error| TlsError::Other(error.to_string());
@@ -128,7 +128,7 @@ fn own(chain: &str, key: &str) -> Option<(Vec<CertificateDer<'static>>, PrivateK
 }
 
 /// Checks a certificate as Envoy does; nothing where the authority cannot be read here.
-fn check(chain: &[CertificateDer<'static>], tls: &Tls) -> Result<(), TlsError> {
+fn check(chain: &[CertificateDer<'static>], tls: &EnvoyTls) -> Result<(), TlsError> {
     let Some((leaf, rest)) = chain.split_first() else {
         return Ok(());
     };

@@ -1,8 +1,8 @@
 //! The way of a call through Envoy's configuration: the cluster that the filter calls, the listener behind it, the guard
 //! and `redis_proxy` there, and the cluster of Redis. Finds what is missing on it.
 
-use super::config::{proxy_clusters, text, Config, Endpoint, Filter, Listener, REDIS_PROXY};
-use super::finding::Finding;
+use super::config::{proxy_clusters, text, Config, Endpoint, Listener, RunningFilter, REDIS_PROXY};
+use super::finding::Diagnosis;
 use serde_json::Value;
 
 /// The end of the way: a cluster of Redis, and the proxy in front of it.
@@ -16,7 +16,7 @@ pub struct Way<'c> {
 ///
 /// # Errors
 /// What is missing on it.
-pub fn follow<'c>(config: &'c Config, filter: &Filter) -> Result<Way<'c>, Finding> {
+pub fn follow<'c>(config: &'c Config, filter: &RunningFilter) -> Result<Way<'c>, Diagnosis> {
     let name = filter.policy.redis.cluster.as_str();
     let Some(cluster) = config.clusters.get(name) else {
         return Err(missing(config, name, "redis.cluster of the policy"));
@@ -33,7 +33,7 @@ pub fn follow<'c>(config: &'c Config, filter: &Filter) -> Result<Way<'c>, Findin
         );
         let remedy = "write upstream_config: {name: envoy.upstreams.http.tcp, typed_config: {\"@type\": \
                       type.googleapis.com/envoy.extensions.upstreams.http.tcp.v3.TcpConnectionPoolProto}}";
-        return Err(Finding::error("upstream-config", message, remedy));
+        return Err(Diagnosis::error("upstream-config", message, remedy));
     }
     let Some(guard) = listener.guards.first() else {
         let message = format!(
@@ -41,7 +41,7 @@ pub fn follow<'c>(config: &'c Config, filter: &Filter) -> Result<Way<'c>, Findin
             listener.name
         );
         let remedy = "put headgate.wasm with role: redis_call before redis_proxy, as in envoy/envoy.yaml";
-        return Err(Finding::error("guard-missing", message, remedy));
+        return Err(Diagnosis::error("guard-missing", message, remedy));
     };
     let own = &filter.policy.redis.key_prefix;
     if *own != guard.key_prefix {
@@ -50,7 +50,7 @@ pub fn follow<'c>(config: &'c Config, filter: &Filter) -> Result<Way<'c>, Findin
             guard.key_prefix
         );
         let remedy = "write the same redis.key_prefix in both configurations";
-        return Err(Finding::error("key-prefix", message, remedy));
+        return Err(Diagnosis::error("key-prefix", message, remedy));
     }
     let proxies = listener.network_filters(REDIS_PROXY);
     let Some(proxy) = proxies.first().copied() else {
@@ -59,7 +59,7 @@ pub fn follow<'c>(config: &'c Config, filter: &Filter) -> Result<Way<'c>, Findin
             listener.name
         );
         let remedy = "put envoy.filters.network.redis_proxy behind the guard, as in envoy/envoy.yaml";
-        return Err(Finding::error("redis-proxy-missing", message, remedy));
+        return Err(Diagnosis::error("redis-proxy-missing", message, remedy));
     };
     let mut clusters = Vec::new();
     for name in proxy_clusters(proxy) {
@@ -75,11 +75,11 @@ pub fn follow<'c>(config: &'c Config, filter: &Filter) -> Result<Way<'c>, Findin
     })
 }
 
-fn missing(config: &Config, name: &str, by: &str) -> Finding {
+fn missing(config: &Config, name: &str, by: &str) -> Diagnosis {
     let known: Vec<&str> = config.clusters.keys().map(String::as_str).collect();
     let message = format!("this Envoy has no cluster {name:?}, which {by} names");
     let remedy = format!("add the cluster as in envoy/envoy.yaml, or correct the name in {by}");
-    Finding::error("cluster-missing", message, remedy)
+    Diagnosis::error("cluster-missing", message, remedy)
         .seen(format!("/config_dump: clusters {}", known.join(", ")))
 }
 
@@ -91,7 +91,7 @@ fn leads_to<'c>(config: &'c Config, endpoint: &Endpoint) -> Option<&'c Listener>
     })
 }
 
-fn no_listener(cluster: &str, endpoints: &[Endpoint]) -> Finding {
+fn no_listener(cluster: &str, endpoints: &[Endpoint]) -> Diagnosis {
     let shown: Vec<String> = endpoints.iter().map(Endpoint::to_string).collect();
     let Some(Endpoint::Socket { .. }) = endpoints.first() else {
         let message = match endpoints.is_empty() {
@@ -103,7 +103,7 @@ fn no_listener(cluster: &str, endpoints: &[Endpoint]) -> Finding {
         };
         let remedy = "add the listener redis_call as in envoy/envoy.yaml, or correct its name in the cluster's endpoint; \
                       an internal listener needs the bootstrap extension envoy.bootstrap.internal_listener";
-        return Finding::error("listener-missing", message, remedy);
+        return Diagnosis::error("listener-missing", message, remedy);
     };
     let message = format!(
         "the cluster {cluster:?} leads to {}, which is no listener of this Envoy: the filter's calls need a guard before \
@@ -113,11 +113,11 @@ fn no_listener(cluster: &str, endpoints: &[Endpoint]) -> Finding {
     let remedy =
         "redis.cluster names the cluster that leads to the listener redis_call, not the one of Redis: see \
                   envoy/envoy.yaml";
-    Finding::error("guard-missing", message, remedy)
+    Diagnosis::error("guard-missing", message, remedy)
 }
 
 /// The listener of the guard comes after one that calls it: an update then reaches the filter first.
-pub fn order(config: &Config, filter: &Filter, guard: &Listener) -> Option<Finding> {
+pub fn order(config: &Config, filter: &RunningFilter, guard: &Listener) -> Option<Diagnosis> {
     let place = |name: &str| config.listeners.iter().position(|listener| listener.name == name);
     let (filter, guard) = (place(&filter.listener)?, place(&guard.name)?);
     let [filter, guard] = [filter, guard].map(|at| config.listeners.get(at));
@@ -130,6 +130,6 @@ pub fn order(config: &Config, filter: &Filter, guard: &Listener) -> Option<Findi
             guard.name, filter.name
         );
         let remedy = format!("write the listener {:?} before the others", guard.name);
-        Finding::warning("listener-order", message, remedy)
+        Diagnosis::warning("listener-order", message, remedy)
     })
 }

@@ -17,7 +17,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
     for document in &documents {
         let domain = document.get("domain").and_then(Node::text).unwrap_or_default();
         for descriptor in document.get("descriptors").map(Node::items).unwrap_or_default() {
-            walk(descriptor, &Path::default(), domain, &mut imported);
+            walk(descriptor, &DescriptorPath::default(), domain, &mut imported);
         }
     }
     imported.advice("the service's fixed windows are kept; without algorithm: fixed_window no client gets twice the rate at a window's border");
@@ -26,7 +26,7 @@ pub fn read(text: &str) -> Result<Imported, Failure> {
 
 /// The descriptors on the way to a limit.
 #[derive(Clone, Default)]
-struct Path {
+struct DescriptorPath {
     names: Vec<String>,
     matches: Vec<(&'static str, String)>,
     headers: Vec<(String, String)>,
@@ -35,7 +35,7 @@ struct Path {
     general: Option<String>,
 }
 
-fn walk(node: &Node, path: &Path, domain: &str, imported: &mut Imported) {
+fn walk(node: &Node, path: &DescriptorPath, domain: &str, imported: &mut Imported) {
     let line = node.place.line;
     let text = |field: &str| node.get(field).and_then(Node::text);
     let Some(key) = text("key") else {
@@ -67,7 +67,7 @@ fn walk(node: &Node, path: &Path, domain: &str, imported: &mut Imported) {
     }
 }
 
-fn limit_name(path: &Path, key: &str, value: Option<&str>) -> String {
+fn limit_name(path: &DescriptorPath, key: &str, value: Option<&str>) -> String {
     let last = value.map_or_else(|| key.to_owned(), |value| format!("{key}_{value}"));
     let all: Vec<&str> = path
         .names
@@ -78,7 +78,7 @@ fn limit_name(path: &Path, key: &str, value: Option<&str>) -> String {
     name(&all.join("."))
 }
 
-fn limit(node: &Node, rate_limit: &Node, path: &Path, domain: &str, imported: &mut Imported) {
+fn limit(node: &Node, rate_limit: &Node, path: &DescriptorPath, domain: &str, imported: &mut Imported) {
     let line = rate_limit.place.line;
     let text = |field: &str| rate_limit.get(field).and_then(Node::text);
     let rate = match (text("unlimited"), text("requests_per_unit"), text("unit")) {
@@ -137,7 +137,7 @@ fn limit(node: &Node, rate_limit: &Node, path: &Path, domain: &str, imported: &m
     imported.limits.push(limit);
 }
 
-impl Path {
+impl DescriptorPath {
     /// What one descriptor asks for, and what it counts by.
     fn add(&mut self, key: &str, value: Option<&str>, imported: &mut Imported) -> Result<(), String> {
         match (key, value) {

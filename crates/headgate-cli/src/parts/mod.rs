@@ -213,7 +213,7 @@ pub fn log_fields() -> Vec<(String, Part)> {
         .collect()
 }
 
-/// What Headgate tells the access log, without `ratelimit_`.
+/// The values of filter state for the access log, without `ratelimit_`.
 const LOG_NAMES: [&str; 10] = [
     "decision",
     "by",

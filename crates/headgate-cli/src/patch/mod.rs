@@ -3,7 +3,8 @@
 //! The text is edited in place: comments, order and formatting of everything else stay. A second run first takes out
 //! what the first one wrote, so that it gives the same file, or the parts of another policy or Redis.
 //!
-//! - `source`, `path`: the text, and paths in its tree. `change`, `marks`: edits, and the comments around them.
+//! - `source`, `path`: the text, and paths in its tree. `change`, `marks`, `tree`: edits, the comments
+//!   around them, and what they do to the tree.
 //! - `files`, `present`, `order`: what is in the files. `plan`, `redis`, `bootstrap`, `settings`, `access_log`: what they get.
 //! - `unpatch`, `rewrite`, `output`: out again; from text to text; what is printed and written.
 
@@ -21,6 +22,7 @@ mod redis;
 mod rewrite;
 mod settings;
 mod source;
+mod tree;
 mod unpatch;
 
 use super::document::{self, Node};

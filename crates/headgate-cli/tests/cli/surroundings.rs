@@ -1,4 +1,4 @@
-//! `check` on parts of an Envoy, on several files, and on files without Headgate: it blames nobody for what lives elsewhere.
+//! `check` on parts of an Envoy, on several files, and on files without Headgate: it reports nothing about parts that are elsewhere.
 
 use super::*;
 

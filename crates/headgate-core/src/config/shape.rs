@@ -14,16 +14,16 @@ pub enum Shape {
     False,
     /// A whole number.
     Integer {
-        /// The least.
+        /// The minimum.
         least: u64,
-        /// The most.
+        /// The maximum.
         most: u64,
     },
     /// A duration such as `100ms`.
     Duration {
-        /// The shortest, in ms.
+        /// The minimum, in ms.
         least: u64,
-        /// The longest, in ms.
+        /// The maximum, in ms.
         most: u64,
     },
     /// One of these words.
@@ -32,20 +32,20 @@ pub enum Shape {
     Text(Form),
     /// A list.
     List {
-        /// The form of each element.
+        /// The form of its elements.
         of: &'static Shape,
-        /// The smallest number of elements.
+        /// The minimum number of elements.
         least: usize,
         /// Whether two equal elements are an error.
         distinct: bool,
     },
     /// An object whose keys are free.
     Map {
-        /// The form of each key.
+        /// The form of its keys.
         keys: Form,
-        /// The form of each value.
+        /// The form of its values.
         of: &'static Shape,
-        /// The smallest number of keys.
+        /// The minimum number of keys.
         least: usize,
     },
     /// An object with known fields.
@@ -135,7 +135,9 @@ pub type Check = (&'static str, Test);
 /// What a [`Check`] asks of its field.
 #[derive(Debug, Clone, Copy)]
 pub enum Test {
+    /// The field is written.
     Present,
+    /// The field is not written.
     Absent,
     /// Present, with this text.
     Is(&'static str),

@@ -92,7 +92,7 @@ impl Planner {
         !self.exempt.is_empty() && every_reading_fits(&self.exempt, request)
     }
 
-    /// The applicable limits, by their index; and, if an enforced limit needs a client and there is none, the reason.
+    /// The applicable limits, by their index; and, if an enforced limit needs a client and no client is identified, the reason.
     fn applicable_limits<'p>(
         &'p self,
         request: &RequestContext<'_>,

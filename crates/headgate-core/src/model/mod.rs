@@ -119,7 +119,7 @@ pub enum KeyPart {
     Client,
     /// The trusted address of the caller, cut to the prefixes of the first address source.
     Address,
-    /// The path pattern that matched, or the path if there is none.
+    /// The path pattern that matched; without a pattern, the path.
     Path,
     /// The method, in upper case; HEAD is GET.
     Method,
