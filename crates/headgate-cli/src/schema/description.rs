@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(source.default, None);
         assert_eq!(
             source.text,
-            "has to fit the whole value; the group is the client. Range: exactly one group; not for `all` and `address`. \
+            "it must match the whole value; the group is the client. Range: exactly one group; not for `all` and `address`. \
              Default: the whole value."
         );
         assert!(rows["redis.native.service"].text.contains("outbound|port||name"));

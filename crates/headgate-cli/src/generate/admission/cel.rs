@@ -87,7 +87,7 @@ impl Writer {
                 "\"\"" => "k".to_owned(),
                 path => format!("{} + k", joined(path, "\".\"")),
             };
-            let end = quoted(&format!(": unknown field; known are {}; ", known.join(", ")));
+            let end = quoted(&format!(": unknown field; valid: {}; ", known.join(", ")));
             faults.push(format!(
                 "{of}.filter(k, !(k in {names})).map(k, {path} + {end}).join(\"\")"
             ));
@@ -340,7 +340,7 @@ impl Writer {
 
 /// A fault if a short list has equal elements.
 fn twice(at: &Value) -> String {
-    let (list, remedy) = (&at.of, at.fault("an element is there twice; remove one"));
+    let (list, remedy) = (&at.of, at.fault("has a duplicated element; remove one"));
     format!("(size({list}) > 20 || {list}.all(k, {list}.exists_one(o, o == k)) ? \"\" : {remedy})")
 }
 

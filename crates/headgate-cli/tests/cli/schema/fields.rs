@@ -74,7 +74,7 @@ fn compare(schema: &Value, at: &Value, steps: &[Step], seen: &mut Vec<String>, c
     let said = messages(&within(&unknown, json!(1)), &path(&unknown));
     let known = said
         .iter()
-        .find_map(|message| message.strip_prefix("unknown field; known are "));
+        .find_map(|message| message.strip_prefix("unknown field; valid: "));
     let known = known.unwrap_or_else(|| panic!("{}: {said:?}", path(steps)));
     let mut known: Vec<&str> = known.split(", ").collect();
     // A part of a composite is a source, but for these, each of which the reader refuses there.
