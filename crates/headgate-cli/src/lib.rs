@@ -137,8 +137,9 @@ enum Command {
     Hash(hash::HashArgs),
     /// Put Headgate into an Envoy configuration, and change nothing else in it
     ///
-    /// Prints the configuration; the report is on standard error, a line for each change. Exit status 3: printed, but
-    /// callers choose the address they are limited by, until --edge or --trusted-proxies is given.
+    /// Prints the configuration; the report is on standard error, a line for each change. Exit status 3: printed, but the
+    /// report names an error, such as that callers choose the address they are limited by, until --edge or
+    /// --trusted-proxies is given.
     #[command(
         after_help = "Example: headgate patch envoy.yaml --policy policy.yaml --redis redis://127.0.0.1:6379 --edge"
     )]

@@ -240,3 +240,18 @@ fn another_policy_and_redis_replace_the_parts() {
         "{result}"
     );
 }
+
+#[test]
+fn a_route_by_header_ends_with_status_3() {
+    let routes = "route_config: {virtual_hosts: [{routes: [{route: {cluster_header: x}}]}]}";
+    let (_, status, lines) = Try::default()
+        .result(&manager(&format!("{routes}\n{ROUTER}")))
+        .unwrap();
+    assert_eq!(status, 3, "callers would reach Redis: {lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|(_, line)| line.contains("a header names the cluster")),
+        "{lines:?}"
+    );
+}

@@ -183,6 +183,11 @@ fn hints(args: &PatchArgs, policy: &Policy, redis: Option<&Redis>) {
             args.policy
         );
     }
+    eprintln!(
+        "{}: hint: set {} in Envoy's environment, the same secret for all Envoys: secrets such as API keys are hashed with it",
+        args.policy,
+        find::HASH_KEY
+    );
     if !std::path::Path::new(&args.module).exists() {
         eprintln!(
             "{}: hint: not here; the module must be at this path where Envoy runs (`make build` writes target/headgate.wasm)",

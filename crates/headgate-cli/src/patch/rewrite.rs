@@ -17,6 +17,9 @@ use headgate_core::config::Policy;
 /// The byte order mark, which is no part of the text.
 pub const MARK: &str = "\u{feff}";
 
+/// Before what `headgate check` says about the result.
+const BY_CHECK: &str = "error by `headgate check`: ";
+
 /// What is asked for; see [`Wish`].
 pub struct Request<'r> {
     pub policy: &'r Policy,
@@ -31,7 +34,7 @@ pub struct Request<'r> {
 
 pub struct Rewritten {
     pub results: Vec<output::Result>,
-    /// 3 if callers choose their address.
+    /// 3 if callers choose their address, or the result has errors.
     pub status: u8,
 }
 
@@ -73,9 +76,13 @@ pub fn rewrite(texts: Vec<(String, String)>, request: Request<'_>) -> Result<Rew
             .map(|text| (1, format!("still needed {text}")));
         first.lines.extend(lines);
     }
+    let has_errors = results.iter().any(|result| {
+        let mut lines = result.lines.iter();
+        lines.any(|(_, line)| line.starts_with(BY_CHECK))
+    });
     Ok(Rewritten {
         results,
-        status: if plan.is_unsafe { 3 } else { 0 },
+        status: if plan.is_unsafe || has_errors { 3 } else { 0 },
     })
 }
 
@@ -249,12 +256,7 @@ fn findings(old: &str, new: &str, plan: &FilePlan) -> Vec<(usize, String)> {
         .filter(|finding| {
             !before.contains(&finding.message) && !finding.message.contains("use_remote_address")
         })
-        .map(|finding| {
-            (
-                finding.place.line,
-                format!("error by `headgate check`: {}", finding.message),
-            )
-        })
+        .map(|finding| (finding.place.line, format!("{BY_CHECK}{}", finding.message)))
         .collect()
 }
 

@@ -26,8 +26,8 @@ pub const EDGE: Settings = Settings {
     keeps_underscores: false,
 };
 
-/// The new text, the exit status, and the report: lines with their text.
-pub type Patched = (String, u8, Vec<(usize, String)>);
+/// The new text, the exit status and the report.
+pub type Tried = (String, u8, Vec<(usize, String)>);
 
 /// What is asked for, with defaults.
 pub struct Try<'t> {
@@ -71,7 +71,8 @@ impl Try<'_> {
         rewrite(texts, request).map_err(|Failure(message)| message)
     }
 
-    pub fn result(&self, text: &str) -> std::result::Result<Patched, String> {
+    /// The new text, the exit status and the report of one file.
+    pub fn result(&self, text: &str) -> std::result::Result<Tried, String> {
         let mut rewritten = self.files(&[("x.yaml", text)])?;
         let one = rewritten.results.remove(0);
         Ok((one.new, rewritten.status, one.lines))
