@@ -4,9 +4,9 @@
 //! the result. [`main`] runs the command line of the process, [`run`] any other.
 //!
 //! # Layout
-//! - `check`, with `report`: errors and warnings with line and path. `document`, `document_plain` and `find` read the file; `advice` is
-//!   about the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy
-//!   around it.
+//! - `check`, with `report`: errors and warnings with line and path. `document`, `document_plain` and `find` read the file; `advice`
+//!   checks the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` check the Envoy
+//!   configuration around it.
 //! - `explain`, with `request`, `reasons` and `charges`: which limits apply to one request.
 //! - `simulate`: `traffic` or `replay` make the requests, `fault` reads faults, `headgate-sim` runs them, `tally` and
 //!   `plot` show the outcomes.
@@ -15,10 +15,10 @@
 //! - `hash`: the digest of a secret.
 //! - `doctor`: whether an Envoy counts requests, and if not, why.
 //! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
-//! - `import`: other limiters' configurations.
+//! - `import`: converts other limiters' configurations.
 //! - `schema`: the JSON Schema of a policy.
-//! - `patch`: Headgate in an Envoy configuration that is there, and out of it.
-//! - `parts` and `redis_options`: Headgate's pieces of an Envoy configuration, for the subcommands that write one.
+//! - `patch`: adds Headgate to an existing Envoy configuration, and removes it.
+//! - `parts` and `redis_options`: Headgate's parts of an Envoy configuration, for the subcommands that write one.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
@@ -112,9 +112,9 @@ enum Command {
     /// Find errors in a configuration, each with line and path, and warn about risky settings
     #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
     Check(check::CheckArgs),
-    /// Say whether requests are counted by the Envoys at these admin interfaces, and if not, why
+    /// Check whether the Envoys at these admin interfaces count requests, and if not, why
     ///
-    /// Exit status: 0 if requests are counted, 1 if they are not (or none has come yet), 2 if that cannot be read.
+    /// Exit status: 0 if requests are counted, 1 if they are not (or none has come yet), 2 if this cannot be found out.
     #[command(after_help = "Example: headgate doctor http://127.0.0.1:9901")]
     Doctor(doctor::DoctorArgs),
     /// Show which limits apply to a request, why the others do not, and which counters it uses
@@ -167,18 +167,18 @@ enum Command {
     Show(show::ShowArgs),
     /// Delete a client's counters; its live overrides stay
     ///
-    /// Each Envoy may cache a denial for up to verdict_cache.max_age (1 s) longer. A limit with key: [address] counts for
-    /// the address: reset address:192.0.2.1 for that.
+    /// Each Envoy may cache a denial for up to verdict_cache.max_age (1 s) longer. For a limit with key: [address],
+    /// reset the address: headgate reset address:192.0.2.1.
     #[command(after_help = "Example: headgate reset api_key:k --limit login")]
     Reset(show::ResetArgs),
-    /// Set, show and remove live overrides: another N for one client, without a reload anywhere
+    /// Set, show and remove live overrides: another N for one client, without reloading any Envoy
     ///
     /// Only limits with overrides: [{from: redis}] read them.
     Override(overrides::OverrideArgs),
     /// Show which clients are rejected most, from the reports that the filter writes into Envoy's log each minute
     ///
-    /// A report is an estimate of one worker with known bounds: the true number is at most `rejected` and at least `at
-    /// least`.
+    /// A report is one worker's estimate, with known bounds: the true number is at most the column `rejected` and at
+    /// least the column `at least`.
     #[command(
         after_help = "Example: headgate top envoy.log --last 8; kubectl logs deploy/gateway | headgate top"
     )]
