@@ -139,7 +139,8 @@ class Cluster:
              log=d / "kube-apiserver.log")
 
     def kubectl(self, *arguments, check=True, stdin=None):
-        return run(BIN / "kubectl", "--kubeconfig", self.config, *arguments, check=check, input=stdin)
+        # A cache of its own: in the user's, another API server at this address may have other kinds.
+        return run(BIN / "kubectl", "--kubeconfig", self.config, "--cache-dir", self.dir / "kubectl", *arguments, check=check, input=stdin)
 
     def apply(self, manifest):
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
