@@ -177,7 +177,7 @@ impl<'s> RedisCluster<'s> {
         let ca = tls.ca.as_ref().map_or("none", |ca| ca.source.as_str());
         Some(match problem {
             TlsError::Untrusted { subject, issuer, why } => {
-                let is_expired = why.contains("expired");
+                let is_expired = why.to_ascii_lowercase().contains("expired");
                 let (reason, remedy) = match is_expired {
                     true => ("it has expired".to_owned(), "give Redis a certificate that is valid".to_owned()),
                     false => (
