@@ -3,14 +3,15 @@
 # make stop   stops both
 # make cli    the native command, as target/headgate
 # make image  the filter as an OCI image layout, target/image, for Istio and Envoy Gateway
-# make release  modules, images, bills of materials and checksums, in target/release-VERSION; FORCE=1 from any tree
+# make release  modules, images, the command for x86-64 and arm64, manifests, dashboards, schema, bills of materials and
+#             checksums, in target/release-VERSION; FORCE=1 from any tree
 # make publish-check   checks that the crates for crates.io can be published
 # make deny   checks licences, bans and sources of the crates, by deny.toml
 # make test   every check and every test, except the slow ones
 # make test-envoy ENVOY_VERSION=1.36.2   the end-to-end tests on another Envoy, which it fetches
 # make test-valkey   the tests that use Redis, with Valkey in its place; VALKEY_VERSION=9.1.2 for one of its versions
 # make test-meshes   the manifests in real meshes: Istio's and Envoy Gateway's control planes on a Kubernetes API server,
-#             built once into .tools/mesh (Go, 10 GB, 20 minutes on two cores). MESH=istio, gateway, func-e, ratelimit or
+#             built once into .tools/mesh (Go, 11 GB, 33 minutes of CPU time). MESH=istio, gateway, func-e, ratelimit or
 #             clients runs one part. Part of `make test-all`, unless SKIP_MESHES=1
 # make fuzz   the fuzz targets for hours: 10 million runs for what reads RESP and frames, 200,000 histories, 2 million for the others.
 #             Shorter, or one of them: make fuzz RUNS=100000 TARGETS=resp
@@ -38,9 +39,12 @@ THREADS   := --test-threads 4
 ALL       := --workspace --features redis-call/higress
 
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-meshes test-client test-dashboard test-higress chaos fuzz \
-	bench bench-pairs lint lint-apart build build-fault-injection build-higress build-example build-cli cli image release publish-check deny dashboard setup setup-run setup-meshes setup-dashboard setup-bench clean
+	bench bench-pairs lint lint-apart build build-fault-injection build-higress build-example build-cli build-commands run-cli cli image release publish-check deny dashboard setup setup-run setup-release setup-meshes setup-dashboard setup-bench clean
 
-run: setup-run build cli
+# The command, for `headgate doctor` at the end, is built beside the module: unoptimised, which takes the other core
+# about as long as the module takes one.
+run: setup-run
+	@$(MAKE) --no-print-directory -j2 build run-cli
 	@scripts/run.sh start
 
 dashboard: setup-dashboard
@@ -56,7 +60,7 @@ test: lint deny build build-fault-injection build-higress build-example build-cl
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
 test-all: lint deny build build-fault-injection build-higress build-example build-cli test-size
-	@scripts/setup.sh sbom
+	@$(MAKE) --no-print-directory build-commands
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
 	STORM_SECONDS=120 $(MAKE) --no-print-directory test-client test-dashboard test-higress
@@ -67,7 +71,9 @@ test-all: lint deny build build-fault-injection build-higress build-example buil
 		else $(MAKE) --no-print-directory test-meshes; fi
 
 # See tests/mesh/run.py. Setup, build and modules first: what runs in the sandbox reaches no network.
-test-meshes: setup-meshes build build-fault-injection build-cli
+test-meshes:
+	@python3 tests/mesh/run.py --check $(MESH)
+	@$(MAKE) --no-print-directory setup-meshes build build-fault-injection build-cli
 	@python3 tests/mesh/run.py $(MESH)
 
 # The maximum size of the module.
@@ -135,9 +141,10 @@ lint-apart: setup-bench
 # Only a cdylib: if an rlib is built with it, it is larger. Small functions are inlined although the module is optimised
 # for size: this saves a tenth of the instructions of a request. Panic messages contain no paths of this machine, and for a
 # file of a crate only the crate's name.
-WASM_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
+PATH_FLAGS := --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo \
 	--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src/index.crates.io-1949cf8c6b5b557f= \
-	--remap-path-prefix=$(CURDIR)=. -Cllvm-args=-inline-threshold=30
+	--remap-path-prefix=$(CURDIR)=.
+WASM_FLAGS := $(PATH_FLAGS) -Cllvm-args=-inline-threshold=30
 WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 	cargo rustc $(LOCKED) -p headgate --release --lib --target wasm32-wasip1 --crate-type cdylib
 
@@ -180,6 +187,20 @@ fuzz: setup-fuzz
 			-- -runs=$(or $(RUNS),$$runs) -max_len=4096 -print_final_stats=1 || exit 1; \
 	done
 
+# The command for each CPU, linked statically: it runs on any Linux. Rust brings the linker and the C library.
+COMMAND_TARGETS := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+build-commands: setup-release
+	CC_x86_64_unknown_linux_musl=x86_64-linux-gnu-gcc CC_aarch64_unknown_linux_musl=aarch64-linux-gnu-gcc \
+		CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
+		RUSTFLAGS="$(PATH_FLAGS)" cargo build $(LOCKED) -p headgate-cli --release --bin headgate $(addprefix --target ,$(COMMAND_TARGETS))
+	@for target in $(COMMAND_TARGETS); do \
+		mkdir -p target/commands/$${target%%-*}; \
+		cp $(CARGO_OUT)/$$target/release/headgate target/commands/$${target%%-*}/headgate; \
+	done
+
+run-cli:
+	cargo build $(LOCKED) -p headgate-cli --bin headgate
+
 cli: setup-run
 	cargo build $(LOCKED) -p headgate-cli --release --bin headgate
 	@mkdir -p target
@@ -191,7 +212,7 @@ image: build
 # The checks come first, so that a refused release builds nothing. The crates are those of the lock file.
 release: setup-run
 	@scripts/release.sh check
-	@CI=1 $(MAKE) --no-print-directory deny build build-higress
+	@CI=1 $(MAKE) --no-print-directory deny build build-higress build-commands
 	@scripts/release.sh write
 
 # Checks that the published crate (only redis-call) builds from its package.
@@ -204,6 +225,9 @@ deny:
 
 setup:
 	@scripts/setup.sh test
+
+setup-release: setup-run
+	@scripts/setup.sh release
 
 setup-meshes:
 	@scripts/setup.sh meshes

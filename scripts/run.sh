@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 VARIANT=${VARIANT:-envoy} PORT=${PORT:-10000} ADMIN_PORT=${ADMIN_PORT:-9901}
 UPSTREAM_PORT=${UPSTREAM_PORT:-8080} REDIS_PORT=${REDIS_PORT:-7001}
 PROMETHEUS_PORT=${PROMETHEUS_PORT:-9099} # not 9090: Debian's package may have one of its own there
-ENVOY=${ENVOY:-.tools/envoy-1.40.0/envoy} HEADGATE=${HEADGATE:-target/headgate}
+ENVOY=${ENVOY:-.tools/envoy-1.40.0/envoy} HEADGATE=${HEADGATE:-${CARGO_TARGET_DIR:-target}/debug/headgate}
 RUN=${RUN:-$PWD/.run}
 
 fail() { echo "run: $*" >&2; exit 1; }
@@ -201,7 +201,7 @@ END
 case "${1:-}" in
 start)
     [ -e "envoy/$VARIANT.yaml" ] || fail "no envoy/$VARIANT.yaml"
-    [ -x "$HEADGATE" ] || fail "no $HEADGATE; build it: make cli"
+    [ -x "$HEADGATE" ] || fail "no $HEADGATE; build it: make run-cli"
     mkdir -p "$RUN"
     stop '*'
     # shellcheck disable=SC2046

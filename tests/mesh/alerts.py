@@ -51,18 +51,26 @@ class Prometheus:
         answer = get(f"http://{ADDRESS}/api/v1/query?query={urllib.parse.quote(expression)}")[2]
         return json.loads(answer)["data"]["result"]
 
-    def fired(self, alert, since, seconds=20):
-        """Waits until the alert has fired after `since`, a time.time(); fails if it does not."""
-        def asked():
-            window = max(1, int(time.time() - since))
-            return self.query(f'max_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[{window}s])')
-        try:
-            return wait(alert, asked, seconds)
-        except Failed:
-            states = self.query("ALERTS")
-            raise Failed(f"the alert {alert} has not fired; alerts: {[one['metric'] for one in states]}") from None
+    def fired(self, alert, since, *pods, seconds=30):
+        """Waits until the alert has fired after `since`, a time.time(), for each of the pods, if any; fails if it does not."""
+        for selector in [f',pod="{pod.name}"' for pod in pods] or [""]:
+            def asked():
+                window = max(1, int(time.time() - since))
+                return self.query(f'max_over_time(ALERTS{{alertname="{alert}",alertstate="firing"{selector}}}[{window}s])')
+            try:
+                wait(alert, asked, seconds)
+            except Failed:
+                states = self.query("ALERTS")
+                raise Failed(f"the alert {alert}{selector} has not fired; alerts: {[one['metric'] for one in states]}") from None
 
-    def quiet(self):
+    def stays_quiet(self, seconds=5):
+        """Fails if one of the mesh's alerts fires for no cause; those of an earlier mistake end by themselves."""
+        wait("no alert", lambda: not self.firing(), 60)
+        time.sleep(seconds)
+        if found := self.firing():
+            raise Failed(f"alerts without a cause: {found}")
+
+    def firing(self):
         """The mesh's alerts that fire now."""
         found = self.query('ALERTS{alertstate="firing",alertname=~"HeadgateUpdateRefused|HeadgateModuleNotFetched|'
                            'HeadgateCountsNothing|HeadgateOldConfiguration"}')

@@ -1,20 +1,13 @@
 #!/bin/sh
-# Builds what the meshes consist of from the Go module proxy: tests/mesh/build.sh PROGRAM…
+# Builds what the meshes consist of from the Go module proxy: tests/mesh/build.sh [--check] PROGRAM…
 #
-# Programs: istio gateway kubernetes helm func-e ratelimit etcd. Each is built once into .tools/mesh/bin, in a folder
-# named after its version, with Go's own caches in .tools/mesh too. Prints nothing where all is there.
+# Programs: istio gateway kubernetes helm func-e ratelimit etcd. Each is built once into .tools/mesh/bin, beside a file with
+# its version; Go's own caches are in .tools/mesh too. Prints nothing where all is there. --check only looks whether it could.
 set -eu
 cd "$(dirname "$0")/../.."
-. tests/mesh/versions.env
-tools=$PWD/.tools/mesh
+. tests/mesh/go.sh
 bin=$tools/bin
-
-say() { echo "meshes: $*" >&2; }
-fail() { say "$*"; exit 1; }
-
-# The caches are read-only where Go wants it so: `go clean -modcache` removes them, or `chmod -R u+w .tools/mesh`.
-export GOPATH="$tools/go" GOCACHE="$tools/cache" GOMODCACHE="$tools/go/pkg/mod" GOBIN="$bin"
-export GOFLAGS="-mod=mod -buildvcs=false" CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off
+export GOBIN="$bin" GOFLAGS="-mod=mod -buildvcs=false"
 
 # The message before the work begins; minutes on two cores, from an empty cache.
 about() {
@@ -43,14 +36,6 @@ version() {
 }
 
 there() { [ "$(cat "$bin/$1.version" 2>/dev/null)" = "$(version "$1")" ]; }
-
-go_is_there() {
-    command -v go >/dev/null 2>&1 ||
-        fail "missing: Go $GO_MINIMUM or later (go.dev), which builds the meshes' programs. SKIP_MESHES=1 leaves them out of test-all."
-    has=$(go env GOVERSION | sed 's/^go//')
-    [ "$(printf '%s\n%s\n' "$GO_MINIMUM" "$has" | sort -V | head -n 1)" = "$GO_MINIMUM" ] ||
-        fail "Go $has is too old: the meshes' programs need $GO_MINIMUM or later."
-}
 
 # install PACKAGE@VERSION [GO-OPTION…]
 install() {
@@ -108,12 +93,15 @@ build() {
     esac
 }
 
+check=
+if [ "${1:-}" = --check ]; then check=1; shift; fi
 missing=
 for program; do there "$program" || missing="$missing $program"; done
 [ -n "$missing" ] || exit 0
 go_is_there
+[ -z "$check" ] || exit 0
 mkdir -p "$bin"
-say "building into .tools/mesh, once; about 10 GB with Go's caches, and on two cores:"
+say "building into .tools/mesh, once; about 11 GB with Go's caches, and on two cores without other work:"
 for program in $missing; do say "  $(about "$program")"; done
 for program in $missing; do
     say "$(about "$program") …"

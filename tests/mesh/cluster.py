@@ -71,7 +71,7 @@ class Cluster:
 
     def resolve(self, names=None):
         NAMES.update(names or {})
-        # Nobody listens there, so what is in no /etc/hosts is unknown at once.
+        # No server listens there, so a name that is not in /etc/hosts is unknown at once.
         pathlib.Path("/etc/resolv.conf").unlink(missing_ok=True)
         pathlib.Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
         pathlib.Path("/etc/hosts").write_text("".join(f"{address} {all}\n" for address, all in NAMES.items()))
@@ -139,7 +139,8 @@ class Cluster:
              log=d / "kube-apiserver.log")
 
     def kubectl(self, *arguments, check=True, stdin=None):
-        return run(BIN / "kubectl", "--kubeconfig", self.config, *arguments, check=check, input=stdin)
+        # A cache of its own: in the user's, another API server at this address may have other kinds.
+        return run(BIN / "kubectl", "--kubeconfig", self.config, "--cache-dir", self.dir / "kubectl", *arguments, check=check, input=stdin)
 
     def apply(self, manifest):
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)

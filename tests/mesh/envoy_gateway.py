@@ -38,7 +38,7 @@ spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{group: gateway.envoyp
 
 class EnvoyGateway:
     def __init__(self, cluster):
-        self.cluster, self.number = cluster, 0
+        self.cluster, self.number, self.pods = cluster, 0, []
         cluster.resolve({UPSTREAM: "upstream.test"})
         crds = run(BIN / "helm", "template", "crds", SOURCE / "charts/gateway-crds-helm", "--set", "crds.gatewayAPI.enabled=true",
                    "--set", "crds.envoyGateway.enabled=true")
@@ -84,8 +84,23 @@ class EnvoyGateway:
         deployment = wait("the Deployment of the gateway's Envoy", deployments, log=self.process.log)[0]
         self.number += 1
         pod = Pod(self.cluster, NAMESPACE, f"edge-{self.number}", deployment["spec"]["template"])
+        self.pods = [*(one for one in self.pods if one.processes), pod]
+        self.endpoints(deployment["metadata"]["labels"])
         pod.container("envoy", "/usr/local/bin/envoy")
         return pod
+
+    def endpoints(self, labels):
+        """The endpoints of the gateway's own Service, as a cluster's controller writes them. Without any, Envoy waits 15 s for
+        them before it is ready."""
+        selector = ",".join(f"{key}={value}" for key, value in labels.items() if "owning-gateway" in key)
+        service = json.loads(self.cluster.kubectl("get", "svc", "-n", NAMESPACE, "-l", selector, "-o", "json"))["items"][0]
+        meta, ports = service["metadata"], service["spec"]["ports"]
+        self.cluster.apply({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": meta["name"], "namespace": NAMESPACE,
+                         "labels": meta["labels"] | {"kubernetes.io/service-name": meta["name"]}},
+            "ports": [{"name": one["name"], "port": one["targetPort"], "protocol": "TCP"} for one in ports],
+            "endpoints": [{"addresses": [pod.address], "conditions": {"ready": True}} for pod in self.pods]})
 
     def conditions(self, kind, name="headgate", namespace="default"):
         """All conditions of an object's status, as (type, status, message)."""

@@ -22,7 +22,6 @@ from sandbox import ROOT, RUN, TOOLS, allowed, enter, fail
 
 LINE = "func-e run -c envoy/envoy.yaml"
 ENVOY_VERSION = "1.40.0"
-HEADGATE = ROOT / "target/debug/headgate"  # as `make build-cli` builds it
 ENVOY = pathlib.Path(os.environ.get("ENVOY") or ROOT / f".tools/envoy-{ENVOY_VERSION}/envoy")
 VERSIONS_PORT = 8181
 
@@ -132,7 +131,7 @@ def work():
     readme = (ROOT / "README.md").read_text()
     if f"`{LINE}`" not in readme:
         raise SystemExit(f"README.md does not have the line `{LINE}` any more")
-    shell("scripts/run.sh start", RUN=str(RUN / "run"), ENVOY=str(ENVOY), HEADGATE=str(HEADGATE))
+    shell("scripts/run.sh start", RUN=str(RUN / "run"), ENVOY=str(ENVOY))
     stop_envoy()
     runs("func_e_runs_the_readme_line_by_envoy_path", str(ENVOY.resolve()), ENVOY_PATH=str(ENVOY))
     runs("func_e_runs_the_readme_line_by_a_version_list", str(RUN), ENVOY_VERSIONS_URL=serve_versions())
@@ -141,7 +140,7 @@ def work():
 
 
 if __name__ == "__main__":
-    for needed in (ENVOY, HEADGATE, TOOLS / "bin/func-e", ROOT / "target/headgate.wasm"):
+    for needed in (ENVOY, TOOLS / "bin/func-e", ROOT / "target/headgate.wasm"):
         if not needed.exists():
             fail(f"missing: {needed}; run: make setup build, and make test-meshes MESH=func-e")
     if not allowed():

@@ -2,8 +2,11 @@
 import os
 import re
 
+import admission
 import gateway_changes
+import generated
 import manifests
+import shapes
 from alerts import Prometheus
 from cluster import Cluster, get, wait
 from envoy_gateway import ADMIN, ROUTE, EnvoyGateway, ask, ready
@@ -19,6 +22,8 @@ def run(report):
     cluster.upstream()
     mesh = EnvoyGateway(cluster)
     manifests.gateway(report, mesh)
+    admission.check(report, cluster, "gateway", "EnvoyExtensionPolicy", "EnvoyPatchPolicy")
+    generated.gateway(report, mesh)
     manifests.kustomize(report, cluster)
     mesh.apply("gateway.yaml", "policy.yaml", "redis-call.yaml")
     cluster.apply(ROUTE)
@@ -46,6 +51,9 @@ def run(report):
         for decision in ("allowed", "denied"):
             expect(re.search(rf'^headgate_requests_total\{{[^}}]*decision="{decision}"', text, re.M), f"{decision} in the metrics")
     (cluster.dir / "config-of-gateway.json").write_text(pod.admin("config_dump", ADMIN))
+    # Its names are on the command line; the upstream's address is one of the test's own.
+    shapes.compare(report, cluster.dir, "envoy-gateway", "config-of-gateway.json", [
+        ".node.*", ".static_resources.clusters/httproute/*.type", ".static_resources.clusters/httproute/*.load_assignment.*"])
     pod.end()
     mesh.remove("policy.yaml")
     if not only or "changes" in only:

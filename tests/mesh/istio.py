@@ -19,7 +19,7 @@ MESH = {
     "pathNormalization": {"normalization": "DECODE_AND_MERGE_SLASHES"},
     "accessLogFile": "/dev/stdout",
     "accessLogFormat": "access %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %FILTER_STATE(wasm.ratelimit_decision:PLAIN)% "
-                       "%FILTER_STATE(wasm.ratelimit_by:PLAIN)%\n",
+                       "%FILTER_STATE(wasm.ratelimit_by:PLAIN)% %FILTER_STATE(wasm.ratelimit_client:PLAIN)%\n",
     "enablePrometheusMerge": False,
     "defaultProviders": {"metrics": []},
 }

@@ -1,193 +1,247 @@
-"""Istio: changes under load, and mistakes. Each for both forms of the filter, with what callers got, and what a proxy
-does that starts while the mistake is in place."""
+"""Istio: changes under load, and mistakes, in a gateway and in a sidecar at the same time, for both forms of the filter."""
+import re
 import time
 
+from changes import RATE, Changes, Edge, Place, both, nothing_lost, replace, works
 from cluster import VERSION, Failed, wait
 from istio import EDGE, conversions, image
-from istio_gateway import ask, redis_counted
 from kubelet import Load
 from report import expect
 
-FORMS = {"WasmPlugin": "gateway.yaml", "EnvoyFilter": "gateway-filter.yaml"}
-SECONDS, SETTLE, RATE = 7, 2, 40
+FORMS = {"WasmPlugin": ("gateway.yaml", "sidecar.yaml"), "EnvoyFilter": ("gateway-filter.yaml", "sidecar-filter.yaml")}
+# How each form asks for the pull policy Always. The agent then fetches the image at each new version of the WasmPlugin; an
+# EnvoyFilter tells it no version, so it goes on with what it has.
+ALWAYS = {
+    "WasmPlugin": replace("imagePullPolicy: IfNotPresent", "imagePullPolicy: Always"),
+    "EnvoyFilter": replace("host_env_keys: [HEADGATE_HASH_KEY]}",
+                           "host_env_keys: [HEADGATE_HASH_KEY], key_values: {ISTIO_META_WASM_IMAGE_PULL_POLICY: Always}}"),
+}
+AGAIN = 61   # seconds after which the quota of a client is full again
 
 
-def rate(text_rate):
-    """A change of a manifest: another rate for the limit per client."""
+def rate(value):
+    """A change of a manifest: another rate for the limit per client or per peer."""
     def change(text):
-        found = text.replace("{name: per-client, rate: 100/minute,", f"{{name: per-client, rate: {text_rate},")
-        if found == text:
+        found, number = re.subn(r"(name: per-client, |name: per-peer\n +)rate: 100/minute", rf"\g<1>rate: {value}", text)
+        if number != 1:
             raise Failed("the manifest has no limit per client of 100/minute")
         return found
     return change
 
 
-def both(*changes):
-    def change(text):
-        for one in changes:
-            text = one(text)
-        return text
-    return change
+def for_load(text):
+    """The service `web` makes the requests of the load: a rate of its own, and the algorithm that `auto` is without it.
+    Gateways' manifests stay as they are."""
+    line = r'- {source: peer, value: "spiffe://cluster.local/ns/shop/sa/web", rate: 10000/minute}'
+    return re.sub(r"( +)overrides:\n", rf"\g<1>algorithm: sliding_window_log\n\g<0>\g<1>{line}\n", text)
 
 
-class Changes:
-    """One form of the filter in a running gateway, `self.pod`."""
+class Service(Place):
+    """A service with a sidecar: clients are other services, by their identities."""
+    name = "Istio, sidecar"
 
-    def __init__(self, report, istio, form, pod):
-        self.report, self.istio, self.form, self.file, self.pod = report, istio, form, FORMS[form], pod
-        self.number = 0
+    def __init__(self, istio):
+        self.istio, self.number = istio, 0
+        self.pod = istio.sidecar("orders", limited=True)
+        self.web, self.probe, *self.callers = [istio.sidecar(name) for name in ("web", "probe", *(f"caller-{n}" for n in range(5)))]
+        for pod in (self.pod, *self.pods()):
+            pod.must_be_ready()
+            pod.called = time.monotonic() - AGAIN
+
+    def pods(self):
+        return [self.web, self.probe, *self.callers]
+
+    def client(self):
+        caller = min(self.callers, key=lambda one: one.called)
+        time.sleep(max(0.0, caller.called + AGAIN - time.monotonic()))
+        return caller
+
+    def another(self):
+        return self.web
+
+    def ask(self, client, amount, pod=None):
+        service = pod or self.pod
+        try:
+            return Load(service.to, 8080, service.host, amount, 0, pod=client).result()
+        finally:
+            client.called = time.monotonic()
+
+    def warm(self):
+        """Calls until each caller's connections are with the new filter: the first response on one that was open when the
+        filter was put in comes by the old chain."""
+        for caller in self.pods():
+            wait(f"counted calls of {caller.name}", lambda: set(self.ask(caller, 4)["kinds"]) == {"passed"}, log=self.pod.log)
+            caller.called = time.monotonic() - AGAIN   # that was another instance of the limit
+
+    def load(self, seconds):
+        return Load(self.pod.to, 8080, self.pod.host, f"{seconds}s", RATE, pod=self.web)
+
+    def start(self):
+        self.number += 1
+        return self.istio.sidecar(f"fresh-{self.number}", limited=True)
+
+    def ready(self, pod, seconds):
+        is_ready = pod.ready(seconds)
+        for caller in (self.web, *self.callers):   # they learn of the new service at their own pace
+            wait(f"{caller.name} knows {pod.host}", lambda: f"{pod.address}:8080::health_flags::healthy" in caller.admin("clusters"))
+        return is_ready
+
+
+def places(istio):
+    """The gateway and the service of all the changes."""
+    names = iter(range(1000))
+    service = Service(istio)
+    pod = istio.gateway("edge")
+    pod.must_be_ready()
+    return [Edge("Istio, gateway", pod, EDGE, lambda: istio.gateway(f"fresh-edge-{next(names)}")), service]
+
+
+class IstioChanges(Changes):
+    def __init__(self, report, istio, form, places):
+        super().__init__(report, form, places)
+        self.istio, self.pods = istio, [place.pod for place in places]
 
     def policy(self, *changes):
-        self.istio.apply(self.file, change=both(*changes))
+        self.istio.apply(*FORMS[self.form], change=both(for_load, *changes))
 
-    def call(self, tag):
+    def call(self, tag=VERSION):
         self.istio.apply("redis-call.yaml", change=image(tag))
 
-    def under_load(self, what, change, seconds=SECONDS, starts=False, limit=100):
-        """The change two seconds into a load of 40 clients, 60 calls a minute each, while one client's counter shows
-        whether it goes on: 40 calls before and 65 after, of which 60 may pass. A new limit is at most 100, too: above that
-        `algorithm: auto` counts in another form, which starts anew."""
-        self.number += 1
-        key = f"carry-{self.form}-{self.number}"
-        before = ask(self.pod, 40, key)["kinds"]
-        load = Load(self.pod.address, EDGE, "shop.example", f"{seconds}s", RATE, "x-api-key=load-{n}-" + f"{self.form}{self.number}")
-        time.sleep(SETTLE)
-        change()
-        result = load.result()
-        after = ask(self.pod, limit - 35, key)["kinds"]
-        continues = "yes" if (before, after) == ({"passed": 40}, {"passed": limit - 40, "denied": 5}) else f"no: {before}, {after}"
-        fresh = self.fresh() if starts else ""
-        self.report.row("Istio", self.form, what, result, continues, fresh)
-        return result, continues, fresh
-
-    def fresh(self):
-        """What a proxy does that starts now."""
-        self.fresh_pod = pod = self.istio.gateway(f"fresh-{self.form.lower()}-{self.number}")
-        ready = pod.ready(20)
-        counted = redis_counted(pod)
-        try:
-            result = ask(pod, 10, f"fresh-{self.form}-{self.number}")
-        finally:
-            self.fresh_log = pod.log.read_text(errors="replace")
-        time.sleep(1.5)  # the filter hands its metrics on once a second
-        by = ", counted by Redis" if redis_counted(pod) > counted else ", not counted by Redis" if result["kinds"].get("passed") else ""
-        pod.end()
-        return f"{'ready' if ready else 'not ready'}; {result['statuses']}{by}"
+    def failures(self):
+        """Modules that the agent of each proxy could not fetch or hand on."""
+        return [sum(number for result, number in conversions(pod).items() if result != "success") for pod in self.pods]
 
 
-def nothing_lost(result, continues, what):
-    kinds = result["kinds"]
-    expect(not kinds.get("lost") and not kinds.get("uncounted"), f"{what}: none lost and none uncounted: {kinds} {result['statuses']}")
-    if continues is not None:
-        expect(continues == "yes", f"{what}: the counters continue: {continues}")
-
-
-def changes(report, istio, form, prometheus):
-    istio.apply(FORMS[form], "redis-call.yaml")
-    istio.route("upstream.example", 8000)
-    pod = istio.gateway(f"edge-{form.lower()}")
-    pod.must_be_ready()
-    wait("the form", lambda: ask(pod, 1, "first")["kinds"].get("passed"), log=pod.log)
-    wait("Redis", lambda: ask(pod, 1, "first") and redis_counted(pod), log=pod.log)
-    on = Changes(report, istio, form, pod)
-    prometheus.watch(pod, 15020)
-    with report.test(f"istio_{form.lower()}_alerts_are_quiet_before"):
-        time.sleep(5)
-        expect(not prometheus.quiet(), f"alerts without a cause: {prometheus.quiet()}")
-    name = form.lower()
-    fails_well = form == "EnvoyFilter"
-
-    with report.test(f"istio_{name}_new_policy_loses_nothing"):
-        result, continues, _ = on.under_load("a new policy", lambda: on.policy(rate("90/minute")), limit=90)
-        nothing_lost(result, continues, "a new policy")
-        limits = {seen["headers"].get("x-ratelimit-limit") for seen in result["last"].values()}
-        expect("90" in limits, f"the new policy is in place: {limits}")
+def changes(report, istio, form, on_places, prometheus):
+    on, name, fails_well = IstioChanges(report, istio, form, on_places), form.lower(), form == "EnvoyFilter"
+    on.call()
+    on.policy(rate("97/minute"), lambda text: text.replace("instance: sidecar", "instance: warm"))
+    on.settle("97")
+    on.each(lambda place: place.warm())
     on.policy()
-    time.sleep(2)
+    on.settle()
+    for place in on.places:
+        wait("Redis", lambda: place.counts(), log=place.pod.log)
+        prometheus.watch(place.pod, 15020)
+    with report.test(f"istio_{name}_counts_and_alerts_are_quiet"):
+        found = on.each(lambda place: place.ask(place.client(), 105)["kinds"])
+        expect(all(kinds == {"passed": 100, "denied": 5} for kinds in found), f"105 calls of one client: {found}")
+        prometheus.stays_quiet()
 
-    with report.test(f"istio_{name}_refused_policy_keeps_the_old"):
+    with on.test(f"istio_{name}_new_policy_loses_nothing"):
+        found = on.under_load("a new policy", lambda: on.policy(rate("90/minute")), limit=90)
+        nothing_lost(found, "a new policy")
+        works(found, "a new policy")
+        on.settle("90")
+
+    with on.test(f"istio_{name}_refused_policy_keeps_the_old"):
         rejects, since = istio.rejects(), time.time()
-        result, continues, fresh = on.under_load("a policy that is refused", lambda: on.policy(rate("many")), starts=True)
-        nothing_lost(result, continues, "a refused policy")
+        found = on.under_load("a policy that is refused", lambda: on.policy(rate("many")))
+        nothing_lost(found, "a refused policy")
         expect(istio.rejects() > rejects, "pilot_total_xds_rejects counts the refusal")
         prometheus.fired("HeadgateUpdateRefused", since)
-    with report.test(f"istio_{name}_mended_policy_is_taken"):
-        result, continues, _ = on.under_load("the policy mended", lambda: on.policy())
-        nothing_lost(result, continues, "the policy mended")
+        found = on.under_load("the policy mended", lambda: on.policy(rate("90/minute")), limit=90, starts=False)
+        nothing_lost(found, "the policy mended")
+        on.settle("90")
 
-    with report.test(f"istio_{name}_missing_tag"):
-        failures, since = sum(v for k, v in conversions(pod).items() if k != "success"), time.time()
-        result, continues, fresh = on.under_load("a tag that does not exist", lambda: on.policy(image("9.9.9")), starts=True)
+    with on.test(f"istio_{name}_missing_tag"):
+        failures, since = on.failures(), time.time()
+        found = on.under_load("a tag that does not exist", lambda: on.policy(image("9.9.9")))
+        denied_by_the_agent(found, "a missing tag", not fails_well)
+        expect(all(now > before for now, before in zip(on.failures(), failures)),
+               f"istio_agent_wasm_config_conversion_count counts the failure: {failures}, {on.failures()}")
+        prometheus.fired("HeadgateModuleNotFetched", since, *on.pods)
+        found = on.under_load("the tag rolled back", on.policy, starts=False)
         if fails_well:
-            nothing_lost(result, continues, "a missing tag")
-        else:  # what makes this form the second choice
-            expect(result["statuses"].get("403", 0) > 100, f"the agent denies everything: {result['statuses']}")
-        expect(sum(v for k, v in conversions(pod).items() if k != "success") > failures,
-               f"istio_agent_wasm_config_conversion_count counts the failure: {conversions(pod)}")
-        prometheus.fired("HeadgateModuleNotFetched", since)
-    with report.test(f"istio_{name}_tag_rolled_back"):
-        result, continues, _ = on.under_load("the tag rolled back", lambda: on.policy())
-        if fails_well:
-            nothing_lost(result, continues, "roll-back")
-        wait("counting", lambda: ask(pod, 1, "again")["kinds"].get("passed"))
+            nothing_lost(found, "roll-back")
 
-    with report.test(f"istio_{name}_missing_tag_for_redis_call"):
-        result, continues, fresh = on.under_load("a tag that does not exist, for redis_call", lambda: on.call("9.9.9"), starts=True)
-        nothing_lost(result, continues, "a missing tag for redis_call")
+    with on.test(f"istio_{name}_missing_tag_for_redis_call"):
+        since = time.time()
+        found = on.under_load("a tag that does not exist, for redis-call.yaml", lambda: on.call("9.9.9"))
+        nothing_lost(found, "a missing tag for redis-call.yaml")
+        prometheus.fired("HeadgateModuleNotFetched", since, *on.pods)
+        prometheus.fired("HeadgateUpdateRefused", since)
         on.policy(rate("80/minute"))
         time.sleep(4)
-        late = ask(pod, 1, "late")["first"]["200"]["headers"]["x-ratelimit-limit"]
-        report.notes.append(f"Istio, {form}: with a missing tag for redis_call, a new policy {'arrives' if late == '130' else 'does not arrive'}")
-        on.call(VERSION)
-        wait("the pending policy", lambda: ask(pod, 1, "late")["first"]["200"]["headers"]["x-ratelimit-limit"] == "80", 30)
-        on.policy()
-        time.sleep(2)
+        late = [place.limit() for place in on.places]
+        report.notes.append(f"Istio, {form}: with a missing tag for redis-call.yaml, a new policy arrives: {[one == '80' for one in late]}")
+        on.call()
+        on.settle("80")
 
-    with report.test(f"istio_{name}_registry_down"):
+    with on.test(f"istio_{name}_registry_down"):
         istio.cluster.registry_down()
         try:
-            result, continues, fresh = on.under_load("the registry is down, and a new policy", lambda: on.policy(rate("90/minute")),
-                                                     starts=True, limit=90)
-            nothing_lost(result, continues, "the registry is down")
+            found = on.under_load("the registry is down, and a new policy", lambda: on.policy(rate("90/minute")), limit=90)
+            nothing_lost(found, "the registry is down")
+            on.settle("90")
         finally:
             istio.cluster.registry_up()
-            on.policy()
-            time.sleep(2)
+    with on.test(f"istio_{name}_registry_down_pull_always"):
+        on.policy(ALWAYS[form], rate("95/minute"))
+        on.settle("95")
+        on.policy(ALWAYS[form])
+        on.settle()
+        istio.cluster.registry_down()
+        try:
+            found = on.under_load("the same with the pull policy Always", lambda: on.policy(ALWAYS[form], rate("90/minute")), limit=90)
+            denied_by_the_agent(found, "the registry is down, Always", not fails_well, 1)
+        finally:
+            istio.cluster.registry_up()
 
-    with report.test(f"istio_{name}_new_version_loses_nothing"):
-        result, continues, _ = on.under_load("a new version, redis_call first", lambda: on.call("next"))
-        nothing_lost(result, continues, "a new version for redis_call")
-        result, continues, fresh = on.under_load("a new version, then the filter", lambda: on.policy(image("next")), starts=True)
-        nothing_lost(result, continues, "a new version for the filter")
-    with report.test(f"istio_{name}_version_rolled_back"):
-        result, continues, _ = on.under_load("the version rolled back, the filter first", lambda: on.policy())
-        nothing_lost(result, continues, "roll-back of the filter")
-        result, continues, _ = on.under_load("then redis_call", lambda: on.call(VERSION))
-        nothing_lost(result, continues, "roll-back of redis_call")
+    with on.test(f"istio_{name}_new_version_and_back_loses_nothing"):
+        for what, change in (("a new version, redis-call.yaml first", lambda: on.call("next")),
+                             ("then the filter", lambda: on.policy(image("next"))),
+                             ("rolled back, the filter first", on.policy), ("then redis-call.yaml", on.call)):
+            found = on.under_load(what, change)
+            nothing_lost(found, what)
+            works(found, what)
 
     with report.test(f"istio_{name}_redis_away_at_start"):
-        istio.cluster.redis_down()
-        try:
-            fresh = istio.gateway(f"fresh-{name}-redis")
-            expect(fresh.ready(30), "a proxy is ready without Redis")
-            result = ask(fresh, 105, "without")
-            report.row("Istio", form, "Redis is away when a proxy starts", result, "", "counts locally")
-            expect(result["kinds"] == {"passed": 100, "denied": 5}, f"counted locally: {result['kinds']}")
-        finally:
-            istio.cluster.redis()
-        wait("Redis counts again", lambda: ask(fresh, 1, "with") and redis_counted(fresh), 40, log=fresh.log)
-        fresh.end()
+        on.away_at_start(istio.cluster.redis_down, istio.cluster.redis)
 
-    if form == "WasmPlugin":
-        with report.test("istio_wasmplugin_fail_open_ends_the_counting"):
+    if fails_well:
+        old_configuration(report, istio, on, prometheus)
+    else:
+        with report.test(f"istio_{name}_fail_open_ends_the_counting"):
             # Why no manifest has it: every request passes, and nothing that callers get shows it.
-            open_ = lambda text: text.replace("failStrategy: FAIL_RELOAD", "failStrategy: FAIL_OPEN")
-            on.policy(open_)
-            time.sleep(2)
+            is_open = replace("failStrategy: FAIL_RELOAD", "failStrategy: FAIL_OPEN")
+            on.policy(is_open)
+            on.settle()
             since = time.time()
-            result, _, fresh = on.under_load("a tag that does not exist, FAIL_OPEN", lambda: on.policy(open_, image("9.9.9")), seconds=16)
-            expect(result["kinds"].get("uncounted", 0) > 100, f"requests pass uncounted: {result['kinds']}")
-            prometheus.fired("HeadgateCountsNothing", since)
-    prometheus.forget(pod)
-    pod.end()
-    istio.remove(FORMS[form])
+            found = on.under_load("a tag that does not exist, FAIL_OPEN", lambda: on.policy(is_open, image("9.9.9")), seconds=16)
+            for one in found:
+                expect(one.kinds.get("uncounted", 0) >= 100, f"{one.place.name}: requests pass uncounted: {one.kinds}")
+            prometheus.fired("HeadgateCountsNothing", since, *on.pods)
+    for pod in on.pods:
+        prometheus.forget(pod)
+    istio.remove(*FORMS[form])
+    wait("no filter", lambda: all(place.ask(place.another(), 1)["kinds"].get("uncounted") for place in on.places))
+
+
+def denied_by_the_agent(found, what, denied, least=50):
+    """In the second-choice form the agent's replacement answers 403 (with the pull policy Always until istiod's next
+    update, whatever that is about); in the other one nothing is lost."""
+    if not denied:
+        return nothing_lost(found, what)
+    for one in found:
+        expect(one.statuses.get("403", 0) >= least, f"{one.place.name}, {what}: the agent denies everything: {one.statuses}")
+
+
+def old_configuration(report, istio, on, prometheus):
+    """A gateway that istiod does not reach stays behind, and an alert finds it."""
+    with on.test("istio_proxy_without_istiod_keeps_the_old_policy"):
+        edge = on.places[0]
+        pod = istio.gateway("edge-behind")
+        pod.must_be_ready()
+        wait("a proxy that counts", lambda: edge.counts(pod), log=pod.log)
+        prometheus.watch(pod, 15020)
+        pod.inside("iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", "15012", "-j", "REJECT", "--reject-with", "tcp-reset")
+        since = time.time()
+        found = on.under_load("a new policy; one gateway does not reach istiod", lambda: on.policy(rate("90/minute")), limit=90, starts=False)
+        nothing_lost(found, "a new policy")
+        on.settle("90")
+        result = edge.ask(edge.client(), 1, pod)
+        expect(result["last"]["200"]["headers"]["x-ratelimit-limit"] == "100", f"the old policy in the other gateway: {result['last']}")
+        prometheus.fired("HeadgateOldConfiguration", since)
+        prometheus.forget(pod)
+        pod.end()

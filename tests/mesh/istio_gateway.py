@@ -1,8 +1,9 @@
 """Istio's ingress gateway: the shipped gateway.yaml and redis-call.yaml, unchanged, with Redis Cluster behind TLS and a
 password. What callers, the upstream, Redis, metrics and the access log get."""
 import re
+import time
 
-from cluster import UPSTREAM, get, wait
+from cluster import BIN, UPSTREAM, get, run, wait
 from istio import EDGE
 from kubelet import Load
 from report import equal, expect
@@ -75,5 +76,28 @@ def one_gateway(report, istio):
         log = pod.log.read_text()
         bad = [line for line in log.splitlines() if re.search(r"\t(warning|warn|error|critical)\t.*(wasm|headgate|redis)", line, re.I)]
         equal([line for line in bad if "rate_limit_exceeded" not in line][:3], [], "warnings in the log")
-    (cluster.dir / "config-of-gateway.json").write_text(pod.admin("config_dump"))
+    dump = cluster.dir / "config-of-gateway.json"
+    dump.write_text(pod.admin("config_dump"))
+    with report.test("istioctl_shows_what_the_walk_through_looks_for"):
+        # By a dump in place of the pod's name, which needs a kubelet.
+        for what, names in (("bootstrap", ["internal_listener"]), ("listeners -o json", ['"redis_call"']),
+                            ("clusters", ["redis_call", "redis "]), ("ecds", ["headgate-redis-call", "headgate-gateway"])):
+            out = run(BIN / "istioctl", "proxy-config", *what.split(), "--file", dump)
+            expect(all(name in out for name in names), f"proxy-config {what}: {names} in {out[:1000]}")
+    with report.test("istio_gateway_counts_by_an_envoy_filter"):
+        istio.remove("gateway.yaml")
+        wait("no filter", lambda: ask(pod, 1, "none")["kinds"].get("uncounted"), log=pod.log)
+        istio.apply("gateway-filter.yaml")
+        counts(pod)
+        equal(ask(pod, 105, "carol")["kinds"], {"passed": 100, "denied": 5}, "105 calls of one key")
+    with report.test("istio_gateway_is_rolled_back_without_a_loss"):
+        time.sleep(2)  # the filter hands its metrics on once a second
+        counted = redis_counted(pod)
+        load = Load(pod.address, EDGE, "shop.example", "10s", 40, "x-api-key=back-{n}")
+        wait("the load", lambda: redis_counted(pod) > counted)
+        istio.remove("gateway-filter.yaml")
+        wait("no filter", lambda: ask(pod, 1, "none")["kinds"].get("uncounted"), log=pod.log)
+        istio.remove("redis-call.yaml")
+        result = load.result()
+        expect(set(result["kinds"]) == {"passed", "uncounted"}, f"while the manifests are deleted: {result['kinds']} {result['statuses']}")
     return pod

@@ -1,7 +1,6 @@
 """Istio's sidecars: pods in network namespaces with captured traffic and mutual TLS; the shipped sidecar.yaml and
 redis-call.yaml, unchanged. Callers are identified by their SPIFFE identity."""
 import re
-import time
 
 from cluster import Failed, wait
 from istio import EDGE
@@ -56,6 +55,8 @@ def run(report, istio):
         keys = istio.cluster.keys()
         # `:` is written %3A in a key.
         expect(any("ns/shop/sa/web" in key for key in keys), f"the peer's identity is the client: {keys}")
+        logged = re.compile(r"access 200 via_upstream allowed redis peer:spiffe(:|%3A)//cluster\.local/ns/shop/sa/web$", re.M)
+        wait("the peer in the access log", lambda: logged.search(orders.log.read_text()), 20, log=orders.log)
     with report.test("istio_sidecar_limits_no_outbound_calls"):
         result = call(orders, web, 130)
         equal(result["kinds"], {"uncounted": 130}, f"130 calls of orders to web: {result['statuses']} {lost(result)}")
@@ -120,9 +121,10 @@ def behind_gateway(report, istio, orders):
                 raise Failed("sidecar.yaml has no overrides")
             return found
         istio.apply("sidecar.yaml", change=without)
-        time.sleep(3)
+        wait("the policy", lambda: "unlimited" not in orders.admin("config_dump"), log=orders.log)
         kinds = [users(70, user)["kinds"] for user in ("dan", "eva", "fay")]
         expect(sum(one.get("passed", 0) for one in kinds) <= 105, f"70 calls of each of three: {kinds}")
         istio.apply("sidecar.yaml")
+        wait("the shipped policy", lambda: "unlimited" in orders.admin("config_dump"), log=orders.log)
     edge.end()
     istio.remove("gateway.yaml")

@@ -3,9 +3,11 @@
 Known are the volumes, environment sources and arguments that Istio's injector and Envoy Gateway write; what is not known
 here is an error, so that nothing of a template is left out unseen."""
 import base64
+import itertools
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -17,19 +19,19 @@ USER = "1337"                         # the proxy's user of Istio: what it sends
 
 class Pod:
     """A network namespace with an address and, in the API server, a Pod with the template's labels."""
-    used = 10
+    numbers = itertools.count(11)
 
     def __init__(self, cluster, namespace, name, template, labels=None):
-        Pod.used += 1
+        number = next(Pod.numbers)   # pods are made in several threads
         self.cluster, self.namespace, self.name = cluster, namespace, name
-        self.address, self.net = f"{NETWORK}.{Pod.used}", f"net-{name}"
+        self.address, self.net = f"{NETWORK}.{number}", f"net-{name}"
         self.template = json.loads(json.dumps(template))
         self.labels = template["metadata"].get("labels", {}) | (labels or {})
         self.account = template["spec"].get("serviceAccountName") or "default"
         self.processes = []
         run("ip", "netns", "add", self.net)
-        run("ip", "link", "add", f"v{Pod.used}", "type", "veth", "peer", "name", "eth0", "netns", self.net)
-        run("ip", "link", "set", f"v{Pod.used}", "master", BRIDGE, "up")
+        run("ip", "link", "add", f"v{number}", "type", "veth", "peer", "name", "eth0", "netns", self.net)
+        run("ip", "link", "set", f"v{number}", "master", BRIDGE, "up")
         # Without a default route, calls to cluster addresses fail before they are captured.
         for words in (f"addr add {self.address}/24 dev eth0", "link set lo up", "link set eth0 up", f"route add default via {HOST}"):
             run("ip", "-n", self.net, *words.split())
@@ -125,6 +127,7 @@ class Pod:
         containers = spec["containers"] + spec.get("initContainers", [])
         container = next(one for one in containers if one["name"] == name)
         root = self.cluster.dir / f"pod-{self.name}"
+        shutil.rmtree(root, ignore_errors=True)   # of an earlier pod with this name
         self.volumes = {one["name"]: root / one["name"] for one in spec.get("volumes", [])}
         for volume in spec.get("volumes", []):
             self.volume(volume, self.volumes[volume["name"]])

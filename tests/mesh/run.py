@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """make test-meshes: the shipped manifests in real meshes, on this machine.
 
-    tests/mesh/run.py [istio|gateway|func-e|ratelimit|clients …]     all parts without a name
+    tests/mesh/run.py [--check] [istio|gateway|func-e|ratelimit|clients …]     all parts without a name
+
+--check looks only whether this machine can run them.
 
 Istio's and Envoy Gateway's own control planes run on a Kubernetes API server, with stock Envoys. There are no nodes and no
 containers: a pod is a network namespace with processes. Needs Go (to build, once), root or the right to make namespaces,
@@ -14,7 +16,7 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
-from sandbox import LIBC, ROOT, TOOLS, allowed, enter, fail, lock
+from sandbox import LIBC, ROOT, allowed, enter, fail, lock
 
 HERE = pathlib.Path(__file__).resolve().parent
 NEEDS = {
@@ -31,28 +33,36 @@ PROGRAMS = {
 }
 
 
-def hook(part):
-    """The parts that are programs of their own: tests/mesh/PART, .sh or .py."""
-    found = [HERE / f"{part}{end}" for end in ("", ".sh", ".py")]
-    return next((path for path in found if path.is_file() and os.access(path, os.X_OK)), None)
+def program(part):
+    """The parts that are programs of their own: tests/mesh/PART.sh or .py."""
+    return next(path for path in (HERE / f"{part}.sh", HERE / f"{part}.py") if path.exists())
 
 
-def preflight(parts):
-    """One line for what is missing, before anything is built."""
+def could_build(parts):
+    """One line for what this machine lacks, before anything is fetched or built."""
+    programs = programs_of(parts)
+    if programs and child(HERE / "build.sh", "--check", *programs) or "clients" in parts and child(HERE / "clients/build.sh", "--check"):
+        sys.exit(1)
+
+
+def is_set_up(parts):
+    """One line for what `make setup-meshes build build-fault-injection` would bring."""
     if set(parts) & {"istio", "gateway"}:
         for program, package in PROGRAMS.items():
             if not shutil.which(program):
                 fail(f"missing: {program} (Debian: apt-get install {package}).")
-        if not allowed():
-            fail("no right to make network and mount namespaces here; run it as root, or leave it out of test-all by SKIP_MESHES=1.")
         for module in ("headgate.wasm", "headgate-fault-injection.wasm"):
             if not (ROOT / "target" / module).exists():
                 fail(f"missing: target/{module}; run: make build build-fault-injection")
 
 
-def child(*command, **environment):
+def programs_of(parts):
+    return list(dict.fromkeys(program for part in parts for program in NEEDS[part]))
+
+
+def child(*command):
     """Runs a command to its end, and with all that it starts no longer than this process; its exit code."""
-    process = subprocess.Popen([str(one) for one in command], env=dict(os.environ, **environment), start_new_session=True,
+    process = subprocess.Popen([str(one) for one in command], start_new_session=True,
                                preexec_fn=lambda: LIBC.prctl(1, signal.SIGKILL))  # PR_SET_PDEATHSIG
 
     def end(number, _):
@@ -82,15 +92,19 @@ def in_sandbox(part):
 
 
 def main():
-    parts = sys.argv[1:] or [part for part in NEEDS if part in ("istio", "gateway") or hook(part)]
+    only_check = sys.argv[1:2] == ["--check"]
+    parts = sys.argv[1 + only_check:] or list(NEEDS)
     for part in parts:
         if part not in NEEDS:
             fail(f"no such part: {part}; there are {', '.join(NEEDS)}")
-        if part not in ("istio", "gateway") and not hook(part):
-            fail(f"the part {part} is not there yet (tests/mesh/{part})")
+    if set(parts) & {"istio", "gateway", "func-e"} and not allowed():
+        fail("no right to make network and mount namespaces here; run it as root, or leave it out of test-all by SKIP_MESHES=1.")
     held = lock()
-    preflight(parts)
-    programs = list(dict.fromkeys(program for part in parts for program in NEEDS[part]))
+    could_build(parts)
+    if only_check:
+        return
+    is_set_up(parts)
+    programs = programs_of(parts)
     if programs and child(HERE / "build.sh", *programs):
         sys.exit(1)
     codes = {}
@@ -100,7 +114,7 @@ def main():
             # Each in a process of its own, since a process enters a sandbox once.
             codes[part] = child(sys.executable, __file__, "--part", part)
         else:
-            codes[part] = child(hook(part), MESH_BIN=str(TOOLS / "bin"), PROJECT=str(ROOT))
+            codes[part] = child(program(part))
     held.close()
     bad = [part for part, code in codes.items() if code]
     sys.exit(f"meshes: failed: {', '.join(bad)}" if bad else 0)

@@ -4,9 +4,9 @@
 //! the result. [`main`] runs the command line of the process, [`run`] any other.
 //!
 //! # Layout
-//! - `check`, with `report`: errors and warnings with line and path. `document` and `find` read the file; `advice` is
-//!   about the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy
-//!   around it.
+//! - `check`, with `report`: errors and warnings with line and path. `document`, `document_plain` and `find` read the file; `advice`
+//!   checks the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` check the Envoy
+//!   configuration around it.
 //! - `explain`, with `request`, `reasons` and `charges`: which limits apply to one request.
 //! - `simulate`: `traffic` or `replay` make the requests, `fault` reads faults, `headgate-sim` runs them, `tally` and
 //!   `plot` show the outcomes.
@@ -14,9 +14,11 @@
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
 //! - `doctor`: whether an Envoy counts requests, and if not, why.
-//! - `import`: other limiters' configurations.
-//! - `patch`: Headgate in an Envoy configuration that is there, and out of it.
-//! - `parts` and `redis_options`: Headgate's pieces of an Envoy configuration, for the subcommands that write one.
+//! - `generate`: manifests for meshes and for Kubernetes, and an admission policy.
+//! - `import`: converts other limiters' configurations.
+//! - `schema`: the JSON Schema of a policy.
+//! - `patch`: adds Headgate to an existing Envoy configuration, and removes it.
+//! - `parts` and `redis_options`: Headgate's parts of an Envoy configuration, for the subcommands that write one.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
@@ -49,6 +51,7 @@ mod content;
 mod counters;
 mod doctor;
 mod document;
+mod document_plain;
 mod envoy;
 mod envoy_addresses;
 mod envoy_bootstrap;
@@ -62,6 +65,7 @@ mod explain;
 mod fault;
 mod find;
 mod find_kubernetes;
+mod generate;
 mod hash;
 mod import;
 mod input;
@@ -76,6 +80,7 @@ mod redis_options;
 mod replay;
 mod report;
 mod request;
+mod schema;
 mod show;
 mod simulate;
 mod store;
@@ -107,9 +112,9 @@ enum Command {
     /// Find errors in a configuration, each with line and path, and warn about risky settings
     #[command(after_help = "Example: headgate check --strict envoy/envoy.yaml")]
     Check(check::CheckArgs),
-    /// Say whether requests are counted by the Envoys at these admin interfaces, and if not, why
+    /// Check whether the Envoys at these admin interfaces count requests, and if not, why
     ///
-    /// Exit status: 0 if requests are counted, 1 if they are not (or none has come yet), 2 if that cannot be read.
+    /// Exit status: 0 if requests are counted, 1 if they are not (or none has come yet), 2 if this cannot be found out.
     #[command(after_help = "Example: headgate doctor http://127.0.0.1:9901")]
     Doctor(doctor::DoctorArgs),
     /// Show which limits apply to a request, why the others do not, and which counters it uses
@@ -132,8 +137,9 @@ enum Command {
     Hash(hash::HashArgs),
     /// Put Headgate into an Envoy configuration, and change nothing else in it
     ///
-    /// Prints the configuration; the report is on standard error, a line for each change. Exit status 3: printed, but
-    /// callers choose the address they are limited by, until --edge or --trusted-proxies is given.
+    /// Prints the configuration; the report is on standard error, a line for each change. Exit status 3: printed, but the
+    /// report names an error, such as that callers choose the address they are limited by, until --edge or
+    /// --trusted-proxies is given.
     #[command(
         after_help = "Example: headgate patch envoy.yaml --policy policy.yaml --redis redis://127.0.0.1:6379 --edge"
     )]
@@ -144,6 +150,16 @@ enum Command {
     /// Convert another limiter's configuration into a policy, and list what cannot be converted
     #[command(after_help = "Example: headgate import envoy-ratelimit ratelimit.yaml > headgate.yaml")]
     Import(import::ImportArgs),
+    /// Print manifests for Istio, Envoy Gateway or plain Kubernetes, from one policy
+    ///
+    /// What remains to be done by hand (module, Secret, pods) is on standard error.
+    #[command(
+        after_help = "Example: headgate generate istio --policy policy.yaml --redis redis://redis:6379 | kubectl apply -f -"
+    )]
+    Generate(generate::GenerateArgs),
+    /// Print the JSON Schema of a policy, with which editors complete and check it
+    #[command(after_help = "Example: headgate schema > policy.schema.json")]
+    Schema(schema::SchemaArgs),
     /// Show a client's counters: what is used, what is left, and when it comes back
     #[command(
         after_help = "Example: headgate show api_key:k --policy envoy/envoy.yaml --redis redis://127.0.0.1:7001"
@@ -151,18 +167,18 @@ enum Command {
     Show(show::ShowArgs),
     /// Delete a client's counters; its live overrides stay
     ///
-    /// Each Envoy may cache a denial for up to verdict_cache.max_age (1 s) longer. A limit with key: [address] counts for
-    /// the address: reset address:192.0.2.1 for that.
+    /// Each Envoy may cache a denial for up to verdict_cache.max_age (1 s) longer. For a limit with key: [address],
+    /// reset the address: headgate reset address:192.0.2.1.
     #[command(after_help = "Example: headgate reset api_key:k --limit login")]
     Reset(show::ResetArgs),
-    /// Set, show and remove live overrides: another N for one client, without a reload anywhere
+    /// Set, show and remove live overrides: another N for one client, without reloading any Envoy
     ///
     /// Only limits with overrides: [{from: redis}] read them.
     Override(overrides::OverrideArgs),
     /// Show which clients are rejected most, from the reports that the filter writes into Envoy's log each minute
     ///
-    /// A report is an estimate of one worker with known bounds: the true number is at most `rejected` and at least `at
-    /// least`.
+    /// A report is one worker's estimate, with known bounds: the true number is at most the column `rejected` and at
+    /// least the column `at least`.
     #[command(
         after_help = "Example: headgate top envoy.log --last 8; kubectl logs deploy/gateway | headgate top"
     )]
@@ -209,6 +225,8 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
         Command::Simulate(args) => simulate::run(&args),
         Command::Hash(args) => hash::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Show(args) => show::show(&args),
         Command::Reset(args) => show::reset(&args),
         Command::Override(args) => overrides::run(&args),

@@ -120,7 +120,7 @@ fn align_with_requests(choices: &mut Choices, faults: &mut [PlannedFault], arriv
     faults.sort_by_key(|planned| planned.from);
 }
 
-/// Requests that arrive while a fault ends, when many things happen at the same time.
+/// Draws requests that arrive while a fault ends, when many things happen at the same time.
 fn afterwards(choices: &mut Choices, faults: &[PlannedFault], network: &NetworkSettings) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
     for planned in faults.iter().filter(|planned| !planned.fault.is_instantaneous()) {
@@ -215,7 +215,7 @@ fn fault(choices: &mut Choices, network: &NetworkSettings) -> Fault {
     }
 }
 
-/// Bursts, steady traffic and single requests, then some more after the recovery.
+/// Draws bursts, steady traffic and single requests, and then some requests after the recovery.
 fn arrivals(choices: &mut Choices, network: &NetworkSettings, leased: bool) -> Vec<Arrival> {
     let clients = 1 + choices.index(4);
     let mut times = Vec::new();

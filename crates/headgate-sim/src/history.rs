@@ -50,10 +50,10 @@ pub fn run(scenario: Scenario, with_lines: bool) -> HistoryOutcome {
     }
 }
 
-/// The number of broken rules in a report. One cause often breaks many.
+/// The largest number of broken rules in a report. One cause often breaks many rules.
 const MOST_RULES: usize = 6;
 
-/// The number of lines of the history in a report.
+/// The largest number of lines of the history in a report.
 const MOST_LINES: usize = 120;
 
 /// The broken rules, the policies and the faults of a history, as text.

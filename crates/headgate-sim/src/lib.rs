@@ -64,8 +64,8 @@
 //!
 //! In each history a [`ledger`] records requests and calls, and checks rules, among them:
 //!
-//! - Each request is decided once, in time, and as the replies to its own calls say. If no fault affected it, Redis has
-//!   counted it.
+//! - Each request is decided once, in time, and according to the replies to its own calls. If no fault affected it,
+//!   Redis has counted it.
 //! - No call is executed twice. The charges of a refused request are refunded once, and the costs of a response are
 //!   charged once.
 //! - The admitted costs are within the bound of each limit's algorithm, by the clock of the store that counted.

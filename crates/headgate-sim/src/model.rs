@@ -105,7 +105,8 @@ impl Model {
         }
     }
 
-    /// Removes an expired key. Returns whether none of its counters had an effect any more; `charges` has their terms.
+    /// Removes an expired key. Returns whether none of its counters still had an effect. `charges` contains their
+    /// terms.
     pub fn expire(&mut self, key: &[u8], charges: &[Charge], clock_us: u64) -> bool {
         self.overrides.remove(key);
         let matters = |(field, state): (String, State)| {
@@ -126,7 +127,8 @@ impl Model {
         self.overrides.retain(|key, _| !is_lost(key));
     }
 
-    /// Restores the keys for which `is_lost` returns `true` from `then`, as after a failover to a replica that lags.
+    /// Restores the keys for which `is_lost` returns `true` from the earlier state `then`, as after a failover to a
+    /// replica that lags behind.
     pub fn go_back(&mut self, then: &Model, is_lost: impl Fn(&[u8]) -> bool) {
         self.remove_keys(&is_lost);
         let states = then.states.iter().filter(|(key, _)| is_lost(key));

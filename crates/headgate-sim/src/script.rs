@@ -77,7 +77,7 @@ impl Call {
     /// Decodes the arguments after the script's name: number of keys, keys, plan, fields.
     ///
     /// # Errors
-    /// What makes it no call.
+    /// The reason why the arguments are not a valid call.
     pub fn read(args: &[Vec<u8>]) -> Result<Call, MalformedCall> {
         let (numkeys, rest) = args.split_first().ok_or(MalformedCall("no number of keys"))?;
         let numkeys = number(numkeys).ok_or(MalformedCall("number of keys"))? as usize;
@@ -130,7 +130,7 @@ impl Call {
     /// Encodes a call as `headgate-core` does, and decodes it.
     ///
     /// # Errors
-    /// What makes it no call.
+    /// The reason why the arguments are not a valid call.
     pub fn of(group: &Group, mode: script::Mode<'_>) -> Result<Call, MalformedCall> {
         let (mut tail, mut bytes) = (Vec::new(), Vec::new());
         let parts = script::arguments(group, mode, &mut tail);

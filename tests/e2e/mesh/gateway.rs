@@ -135,7 +135,7 @@ fn treat_clients(policy: &Value, object: &mut Map<String, Value>) {
                 0,
                 json!({"name": "envoy.filters.network.connection_limit", "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
-                    "stat_prefix": "http",
+                    "stat_prefix": "http-10080",
                     "max_connections": policy["connection"]["connectionLimit"]["value"],
                 }}),
             );

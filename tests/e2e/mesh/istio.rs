@@ -95,10 +95,15 @@ impl Workload {
             self.pod.mount(&mut config);
             be_patient(&mut config);
             let seeds = secured().0.seeds();
+            let (gateway, inbound) = if self.shape == "istio-gateway" {
+                (place.port, free_port())
+            } else {
+                redirected(&mut config);
+                (free_port(), place.port)
+            };
             #[rustfmt::skip]
             let ports = [
-                (15000, place.admin_port), (15001, free_port()), (15090, free_port()), (80, free_port()),
-                (if self.shape == "istio-gateway" { 8080 } else { 15006 }, place.port),
+                (15000, place.admin_port), (15001, free_port()), (15090, free_port()), (8080, gateway), (15006, inbound),
                 (8000, place.upstream), (6379, seeds[0]),
             ];
             relocate(&mut config, &ports);
@@ -112,13 +117,27 @@ impl Workload {
     }
 }
 
+/// Where iptables redirected a connection, its destination is the service's port; in a test, the listener's own.
+fn redirected(config: &mut Value) {
+    each_object(config, &mut |object| {
+        if let Some(port) = object.get_mut("destination_port") {
+            *port = json!(if *port == 8080 { 15006 } else { 15001 });
+        }
+    });
+}
+
 /// A WasmPlugin: a filter that is discovered, in front of the others (phase AUTHN), and what is discovered.
 fn install(plugin: &Value, config: &mut Value) -> Value {
     let (metadata, spec) = (&plugin["metadata"], &plugin["spec"]);
     assert_eq!(spec["phase"], "AUTHN");
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let own = format!("{}.{}", text(&metadata["namespace"]), text(&metadata["name"]));
-    let name = format!("extensions.istio.io/wasmplugin/{own}");
+    // Current istiod carries a WasmPlugin out as a TrafficExtension.
+    let own = format!(
+        "{}.{}~istio-translated-wasmplugin",
+        text(&metadata["namespace"]),
+        text(&metadata["name"])
+    );
+    let name = format!("extensions.istio.io/trafficextension/{own}");
     let url = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
     let directions: Vec<&str> = match spec["match"][0]["mode"].as_str() {
         Some("SERVER") => vec!["INBOUND"],
@@ -140,10 +159,8 @@ fn install(plugin: &Value, config: &mut Value) -> Value {
             "type_urls": [url, "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"]}});
         insert_first(listener, &filter);
     }
-    let (mut values, mut host) = (
-        json!({"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": "1"}),
-        Vec::new(),
-    );
+    // Istio's agent removes the variables that istiod sends to it.
+    let (mut values, mut host) = (json!({}), Vec::new());
     for variable in items(&spec["vmConfig"]["env"]) {
         match variable["valueFrom"].as_str() {
             Some("HOST") => host.push(variable["name"].clone()),
@@ -266,7 +283,10 @@ async fn the_gateway_limits_by_an_envoy_filter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sidecar_filters_inbound_requests_alone() {
     for (file, name) in [
-        ("sidecar", "wasmplugin/istio-system.headgate-sidecar"),
+        (
+            "sidecar",
+            "trafficextension/istio-system.headgate-sidecar~istio-translated-wasmplugin",
+        ),
         ("sidecar-filter", "headgate-sidecar-filter"),
     ] {
         let all = manifests(&["gateway", file, "redis-call"]);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A release of the modules that `make build build-higress` has left.
+/// A release of what `make build build-higress build-commands` has left.
 fn release() -> PathBuf {
     let to = new_dir("release").join("files");
     run("scripts/release.sh", &["write", text(&to)]);
@@ -36,11 +36,27 @@ fn listed(dir: &Path, name: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs cargo-cyclonedx"]
+#[ignore = "needs make build-commands"]
 fn two_releases_of_the_same_modules_are_identical() {
     let [first, second] = [release(), release()];
     assert_eq!(names(&first), names(&second));
-    assert_eq!(names(&first).len(), 8, "{:?}", names(&first));
+    let all = ["oci.tar", "wasm", "cdx.json"].map(|end| format!("headgate-{VERSION}.{end}"));
+    let all = all
+        .into_iter()
+        .chain(["oci.tar", "wasm", "cdx.json"].map(|end| format!("headgate-higress-{VERSION}.{end}")));
+    let archives = ["cli-linux-x86_64", "cli-linux-aarch64", "dashboards", "manifests"];
+    let all = all.chain(archives.map(|name| format!("headgate-{name}-{VERSION}.tar.gz")));
+    let others = [
+        "headgate-cli-VERSION.cdx.json",
+        "headgate-policy-VERSION.schema.json",
+        "LICENSE",
+        "SHA256SUMS",
+    ];
+    let mut all: Vec<_> = all
+        .chain(others.map(|name| name.replace("VERSION", VERSION)))
+        .collect();
+    all.sort();
+    assert_eq!(names(&first), all);
     for name in names(&first) {
         assert!(read(&first, &name) == read(&second, &name), "{name} differs");
         if name != "SHA256SUMS" {
@@ -50,7 +66,65 @@ fn two_releases_of_the_same_modules_are_identical() {
 }
 
 #[test]
-#[ignore = "needs cargo-cyclonedx"]
+#[ignore = "needs make build-commands"]
+fn the_released_commands_run_anywhere_on_their_cpu() {
+    let dir = release();
+    for (cpu, machine) in [("x86_64", 62), ("aarch64", 183)] {
+        let name = format!("headgate-cli-linux-{cpu}-{VERSION}");
+        let to = new_dir(cpu);
+        let archive = dir.join(format!("{name}.tar.gz"));
+        run("tar", &["-xf", text(&archive), "-C", text(&to)]);
+        let folder = to.join(&name);
+        assert_eq!(names(&folder), ["LICENSE", "headgate"]);
+        let command = folder.join("headgate");
+        let bytes = std::fs::read(&command).expect("the command");
+        // ELF's e_machine, and no program interpreter: linked statically.
+        assert_eq!(u16::from_le_bytes([bytes[18], bytes[19]]), machine, "{cpu}");
+        let headers = run("readelf", &["--program-headers", text(&command)]);
+        assert!(!headers.contains("INTERP"), "{headers}");
+        let root = root().display().to_string();
+        assert!(
+            !bytes.windows(root.len()).any(|part| part == root.as_bytes()),
+            "no path of this machine"
+        );
+        if cpu == std::env::consts::ARCH {
+            let version = run(text(&command), &["--version"]);
+            assert_eq!(version.trim(), format!("headgate {VERSION}"));
+            let policy = folder.join("policy.yaml");
+            std::fs::write(&policy, "limits: [{name: all, rate: 10/s}]").expect("a policy");
+            run(text(&command), &["check", text(&policy)]);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs make build-commands"]
+fn the_released_manifests_are_those_of_the_tree() {
+    let dir = release();
+    let to = new_dir("manifests");
+    for (name, file, of) in [
+        ("manifests", "envoy/envoy.yaml", "envoy/envoy.yaml"),
+        (
+            "manifests",
+            "envoy/istio/gateway-filter.yaml",
+            "envoy/istio/gateway-filter.yaml",
+        ),
+        ("dashboards", "headgate.json", "dashboards/headgate.json"),
+        ("dashboards", "rules.yaml", "dashboards/rules.yaml"),
+    ] {
+        let name = format!("headgate-{name}-{VERSION}");
+        run(
+            "tar",
+            &["-xf", text(&dir.join(format!("{name}.tar.gz"))), "-C", text(&to)],
+        );
+        assert_eq!(read(&to.join(name), file), read(root(), of), "{file}");
+    }
+    let schema = read(&dir, &format!("headgate-policy-{VERSION}.schema.json"));
+    assert_eq!(schema, read(root(), "docs/policy.schema.json"));
+}
+
+#[test]
+#[ignore = "needs make build-commands"]
 fn the_bill_of_materials_lists_exactly_what_is_linked() {
     let dir = release();
     for name in ["headgate", "headgate-higress"] {
@@ -80,7 +154,7 @@ fn the_bill_of_materials_lists_exactly_what_is_linked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs cargo-cyclonedx"]
+#[ignore = "needs make build-commands"]
 async fn envoy_loads_the_release_by_path_by_layer_and_by_checksum() {
     let dir = release();
     let file = format!("headgate-{VERSION}.wasm");

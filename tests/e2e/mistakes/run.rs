@@ -113,7 +113,9 @@ fn check(mistake: &Mistake, text: &str) {
 fn doctor(envoy: &Envoy, mistake: &Mistake) {
     let reason = mistake.field("doctor");
     let is_expected = |shown: &str| match reason {
-        Some(reason) => shown.contains(&format!(" {reason} ")),
+        Some(reason) => [' ', ':']
+            .iter()
+            .any(|end| shown.contains(&format!(" {reason}{end}"))),
         None => {
             let is_finding = |line: &str| {
                 ["error ", "warning "]

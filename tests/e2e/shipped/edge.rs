@@ -80,7 +80,7 @@ fn every_connection_manager_normalises_and_bounds() {
         }
     }
     // Each variant, and both of the base for Kubernetes.
-    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!(names.len(), 9, "{names:?}");
 }
 
 #[test]

@@ -1,28 +1,22 @@
 #!/bin/sh
-# Builds the clients in Go and Java into .tools/mesh/clients: tests/mesh/clients/build.sh. Their libraries are those of
-# go/go.sum and java/dependencies.lock, whose checksums are compared. Seconds where all is there.
+# Builds the clients in Go and Java into .tools/mesh/clients: tests/mesh/clients/build.sh [--check]. Their libraries
+# are those of go/go.sum and java/dependencies.lock, whose checksums are compared. Seconds where all is there. --check only
+# looks whether it could.
 set -eu
 cd "$(dirname "$0")/../../.."
-. tests/mesh/versions.env
+. tests/mesh/go.sh
 here=$PWD/tests/mesh/clients
-tools=$PWD/.tools/mesh
 to=$tools/clients
 
-say() { echo "meshes: $*" >&2; }
-fail() { say "$*"; exit 1; }
-left_out="SKIP_MESHES=1 leaves the meshes out of test-all."
-
-command -v go >/dev/null 2>&1 || fail "missing: Go $GO_MINIMUM or later (go.dev), for clients in Go. $left_out"
-has=$(go env GOVERSION | sed 's/^go//')
-[ "$(printf '%s\n%s\n' "$GO_MINIMUM" "$has" | sort -V | head -n 1)" = "$GO_MINIMUM" ] ||
-    fail "Go $has is too old: the clients need $GO_MINIMUM or later."
+go_is_there
 for program in java javac mvn; do
     command -v $program >/dev/null 2>&1 ||
         fail "missing: $program (Debian: apt-get install default-jdk-headless maven), for clients in Java. $left_out"
 done
 
-export GOPATH="$tools/go" GOCACHE="$tools/cache" GOMODCACHE="$tools/go/pkg/mod"
-export GOFLAGS="-mod=readonly -buildvcs=false" CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off
+[ "${1:-}" != --check ] || exit 0
+
+export GOFLAGS="-mod=readonly -buildvcs=false"
 mkdir -p "$to"
 (cd "$here/go" && go build -p 2 -ldflags "-s -w" -o "$to/go-clients" .) || fail "the clients in Go could not be built."
 

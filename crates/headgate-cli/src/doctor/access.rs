@@ -15,15 +15,15 @@ pub struct Access {
     pub password: EnvoyPassword,
 }
 
-/// A password as far as it can be known here. `/config_dump` shows neither a password nor where it is from.
+/// A password, as far as doctor can know it. `/config_dump` shows neither a password nor its source.
 #[derive(Default, PartialEq, Eq)]
 pub enum EnvoyPassword {
     /// Envoy sends none.
     #[default]
     None,
-    /// What it is, by an option of the command line.
+    /// Known, from the environment variable that the command line names.
     Known(String),
-    /// Envoy sends one, from there.
+    /// Envoy sends one, from this source.
     Hidden(&'static str),
 }
 
@@ -44,7 +44,7 @@ pub struct EnvoyTls {
     pub sni: Option<String>,
     /// The authority whose certificates Envoy trusts; `None`: it checks nothing.
     pub ca: Option<Ca>,
-    /// Of which the certificate must have one; empty: any name will do.
+    /// The certificate must have one of these names; empty: any name is accepted.
     pub names: Vec<NameMatcher>,
     /// The files of Envoy's own certificate and its key; `None`: it has none, or not in files.
     pub own: Option<(String, String)>,
@@ -54,7 +54,7 @@ pub struct EnvoyTls {
 /// A trusted authority.
 #[derive(Debug)]
 pub struct Ca {
-    /// Where it is from.
+    /// The source, such as a file.
     pub source: String,
     /// PEM, or why it cannot be read here.
     pub pem: Result<Vec<u8>, String>,
@@ -69,7 +69,7 @@ pub struct NameMatcher {
 }
 
 impl NameMatcher {
-    /// `None`: it is not known here, as for a regex.
+    /// `None`: doctor cannot decide, as for a regex.
     pub fn fits(&self, name: &str) -> Option<bool> {
         let fold = |text: &str| match self.ignore_case {
             true => text.to_ascii_lowercase(),
@@ -92,19 +92,20 @@ impl fmt::Display for NameMatcher {
     }
 }
 
-/// The login with which doctor asks Redis: `/config_dump` hides Envoy's.
+/// The login that doctor uses at Redis, because `/config_dump` hides Envoy's login.
 #[derive(clap::Args, Default)]
 pub struct LoginArgs {
-    /// The user with which doctor logs in at Redis, where Envoy logs in: the admin interface hides Envoy's login
+    /// The user for doctor's login to Redis, used only if Envoy logs in too: the admin interface hides Envoy's own
+    /// login
     #[arg(long, env = "HEADGATE_REDIS_USER", value_name = "NAME")]
     redis_user: Option<String>,
-    /// The environment variable with the password for it
+    /// The environment variable that contains the password of this user
     #[arg(long, value_name = "VARIABLE", default_value = "HEADGATE_REDIS_PASSWORD")]
     redis_password_env: String,
 }
 
 impl Access {
-    /// Of this cluster.
+    /// Reads how Envoy connects to this cluster.
     pub fn read(config: &Config, cluster: &Value, login: &LoginArgs) -> Access {
         let options = at(cluster, &["typed_extension_protocol_options"])
             .and_then(|options| options.get("envoy.filters.network.redis_proxy"));
@@ -130,7 +131,7 @@ impl Access {
     }
 }
 
-/// Where an `envoy.config.core.v3.DataSource` that is hidden has its content from; `None`: it is empty.
+/// The source of a hidden `envoy.config.core.v3.DataSource`; `None`: it is empty.
 fn hidden(source: &Value) -> Option<&'static str> {
     let kinds = [
         ("environment_variable", "Envoy's environment"),
@@ -192,8 +193,8 @@ fn matcher(value: &Value) -> Option<NameMatcher> {
     fields.next()
 }
 
-/// The content of an `envoy.config.core.v3.DataSource` that is no secret. Files and variables are Envoy's: here they may
-/// be missing.
+/// The content of an `envoy.config.core.v3.DataSource` that is not a secret. Files and variables are those of Envoy's
+/// host, so they may be missing where doctor runs.
 fn data(source: &Value) -> Result<Vec<u8>, String> {
     let field = |name: &str| source.get(name).and_then(Value::as_str);
     if let Some(name) = field("environment_variable") {

@@ -1,4 +1,4 @@
-//! Reads Envoy's admin interface over HTTP. Draws no conclusions.
+//! Reads Envoy's admin interface over HTTP, and does not interpret it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ const LONGEST: u64 = 512 << 20;
 pub enum ReadError {
     /// Nothing answers there.
     Unreachable(String),
-    /// Something answers, and it is no HTTP.
+    /// Something answers, but not with HTTP.
     NotHttp(String),
     /// It is HTTP, but not of Envoy's admin interface.
     NotEnvoy(String),
@@ -88,7 +88,7 @@ pub struct Admin {
 /// An answer.
 pub struct Page {
     pub body: String,
-    /// Envoy's clock, in unix ms, to the second; the own clock where the answer has no date.
+    /// Envoy's clock, in unix ms, exact to the second; the clock of this host if the answer has no date.
     pub unix_ms: u64,
 }
 
@@ -173,7 +173,7 @@ fn failed(error: &ureq::Error) -> ReadError {
     }
 }
 
-/// The connection was made, and what came over it was of no use.
+/// Whether the connection was made, but the answer was incomplete or invalid.
 fn is_about_content(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
     matches!(error.kind(), ConnectionReset | InvalidData | UnexpectedEof)

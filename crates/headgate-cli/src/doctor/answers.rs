@@ -43,7 +43,7 @@ impl RedisCluster<'_> {
                 return seen(self.no_address(), "CLUSTER SLOTS has an empty address");
             }
             if slots.ranges == 0 {
-                let message = "the Redis Cluster serves no slot: it was not created yet";
+                let message = "the Redis Cluster serves no slot: it has not been created yet";
                 let remedy = "create it: redis-cli --cluster create HOST:PORT …";
                 return seen(
                     Diagnosis::error("no-slots", message, remedy),
@@ -61,7 +61,7 @@ impl RedisCluster<'_> {
     pub fn no_password(&self) -> Diagnosis {
         Diagnosis::error(
             "noauth",
-            "Redis wants a password, and Envoy sends none (NOAUTH)",
+            "Redis requires a password, and Envoy sends none (NOAUTH)",
             format!("give the cluster {:?} auth_username and auth_password in RedisProtocolOptions, as in envoy/tls-auth.yaml", self.name),
         )
     }
@@ -92,7 +92,7 @@ impl RedisCluster<'_> {
          SLOTS (NOPERM)"
             .clone_into(&mut finding.message);
         finding.remedy = format!(
-            "{}. To tell which, run doctor with that login: --redis-user, and the password in HEADGATE_REDIS_PASSWORD (or \
+            "{}. To find out which, run doctor with this login: --redis-user, and the password in HEADGATE_REDIS_PASSWORD (or \
              --redis-password-env)",
             finding.remedy
         );

@@ -1,4 +1,5 @@
-//! Why an instance's calls to Redis fail: follows the way to Redis, asks Redis, and reads the replies that the filter got.
+//! Finds out why an instance's calls to Redis fail: follows the path to Redis, connects to Redis, and reads the replies
+//! that the filter got.
 
 use super::access::EnvoyPassword;
 use super::answers::{no_right, redis_error};
@@ -42,7 +43,7 @@ pub fn errors(instance: &Instance) -> String {
     }
 }
 
-/// The way to Redis, if requests are not counted or it is not known.
+/// Examines the path to Redis, if requests are not counted or this is unknown.
 pub fn calls(
     site: &Site<'_>,
     filter: &RunningFilter,
@@ -143,13 +144,13 @@ fn guard_refuses(way: &Way<'_>, filter: &RunningFilter) -> Diagnosis {
         .guards
         .first()
         .map_or("", |guard| guard.module.as_str());
-    let message = "the guard refuses the filter's calls: it is of another release, and does not know the filter's script";
+    let message = "the guard refuses the filter's calls: it is from another release, and does not know the filter's script";
     let remedy = "update the listener of the guard (redis_call) first: give both the same headgate.wasm";
     Diagnosis::error("guard-refuses", message, remedy)
         .seen(format!("modules: filter {}, guard {guard}", filter.module))
 }
 
-/// MOVED or ASK came back to the filter.
+/// The filter got MOVED or ASK as a reply.
 fn redirections(way: &Way<'_>) -> Diagnosis {
     let setting = |name: &str| way.proxy.get("settings").and_then(|settings| settings.get(name));
     let (message, remedy) = match (setting("enable_redirection"), setting("dns_cache_config")) {
@@ -174,7 +175,7 @@ fn streams(filter: &RunningFilter, instance: &Instance) -> Option<Diagnosis> {
     let count = |outcome: &str| instance.called(outcome);
     let (finding, outcomes) = if count("unavailable") + count("lost") > 0 {
         let message = format!(
-            "Envoy opens no stream to the cluster {:?}, or it breaks",
+            "Envoy opens no stream to the cluster {:?}, or the stream breaks",
             filter.policy.redis.cluster
         );
         let remedy = "see this cluster, its listener and the guard: /clusters, /listeners, and errors in Envoy's log. An \

@@ -1,4 +1,4 @@
-//! Compares several Envoys: those with the same instance are to count together.
+//! Compares several Envoys. Those with the same instance should count together.
 
 use super::finding::Diagnosis;
 use super::instance::Instance;

@@ -1,4 +1,4 @@
-//! What Envoy's `/config_dump` has of Headgate and of the way to Redis. Reads it, and judges nothing.
+//! Reads what Envoy's `/config_dump` contains about Headgate and the path to Redis, and does not judge it.
 
 use crate::find::{self, FilterKind};
 use headgate_core::config::{Plugin, Policy};
@@ -13,7 +13,7 @@ pub struct Config {
     pub filters: Vec<RunningFilter>,
     /// By name.
     pub clusters: BTreeMap<String, Value>,
-    /// Endpoints that came from a control plane, by cluster.
+    /// Endpoints that a control plane has sent, by cluster.
     pub endpoints: BTreeMap<String, Value>,
     /// Validation contexts of certificates, by the name of their secret.
     pub secrets: BTreeMap<String, Value>,
@@ -43,16 +43,16 @@ pub struct RunningFilter {
     pub policy: Box<Policy>,
     /// Its name in the statistics of wasm.
     pub plugin: String,
-    /// Its listener; empty where it came by itself (ECDS).
+    /// Its listener; empty if the filter was sent without a listener (ECDS).
     pub listener: String,
-    /// `stat_prefix` of its HTTP connection manager, where that is known.
+    /// `stat_prefix` of its HTTP connection manager, if that is known.
     pub stat_prefix: Option<String>,
-    /// Whether Envoy passes the variable of the hash key on; in clear: the key itself is in the configuration.
+    /// Where the hash key comes from.
     pub hash_key: HashKeySource,
     pub module: String,
 }
 
-/// Where the plugin's environment has the hash key from.
+/// The source of the hash key in the plugin's environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashKeySource {
     Missing,
@@ -137,11 +137,11 @@ impl Config {
         });
     }
 
-    /// Takes Headgate's filters out of a part of the configuration, and returns the guards in it.
+    /// Collects Headgate's filters from a part of the configuration, and returns the guards in it.
     fn plugins(&mut self, part: &Value, listener: &str) -> Vec<RunningGuard> {
         let mut guards = Vec::new();
         let text = part.to_string();
-        // What has no wasm needs no second look: an Envoy of a mesh has many listeners.
+        // A part without wasm is not parsed, because an Envoy in a mesh has many listeners.
         let file = match text.contains("wasm.v3.Wasm") {
             true => find::find(&text, true).ok(),
             false => None,
@@ -211,7 +211,7 @@ impl Config {
         }
     }
 
-    /// The clusters on the way to Redis: those that filters call, and those that Redis proxies send to.
+    /// The clusters on the path to Redis: those that filters call, and those that Redis proxies send to.
     pub fn redis_clusters(&self) -> Vec<&str> {
         let called = self
             .filters
@@ -258,7 +258,7 @@ pub fn proxy_clusters(proxy: &Value) -> Vec<&str> {
     names
 }
 
-/// Where a cluster leads to.
+/// The address of an endpoint of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     Socket {
@@ -305,7 +305,7 @@ impl Listener {
         Endpoint::read(self.node.get("address")?)
     }
 
-    /// The filters of its connections whose type ends like this.
+    /// Its network filters whose type ends with `url`.
     pub fn network_filters(&self, url: &str) -> Vec<&Value> {
         let chains = list(&self.node, &["filter_chains"]).iter();
         let chains = chains.chain(self.node.get("default_filter_chain"));

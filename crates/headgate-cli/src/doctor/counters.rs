@@ -1,4 +1,4 @@
-//! What Envoy's counters show of a cluster of Redis, where its nodes cannot be asked from here.
+//! Findings from Envoy's counters about a cluster of Redis, if its nodes cannot be reached from here.
 
 use super::config::Endpoint;
 use super::finding::Diagnosis;
@@ -22,7 +22,9 @@ impl RedisCluster<'_> {
                 "give the cluster {:?} endpoints: the addresses of Redis",
                 self.name
             ),
-            false => "the next findings say why; without one, see Envoy's own warnings in its log".to_owned(),
+            false => {
+                "the next findings have the cause; without one, see Envoy's warnings in its log".to_owned()
+            }
         };
         Diagnosis::error("no-hosts", message, remedy)
             .seen(format!(
@@ -33,7 +35,7 @@ impl RedisCluster<'_> {
             .seen(self.counters(site, &["update_attempt", "update_success", "update_failure"]))
     }
 
-    /// Counters as evidence, those that are not 0.
+    /// The counters that are not 0, as evidence.
     pub fn counters(&self, site: &Site<'_>, names: &[&str]) -> String {
         let moved = names.iter().filter_map(|name| {
             let value = self.stat(site, name);
@@ -71,7 +73,7 @@ impl RedisCluster<'_> {
         } else if counts("upstream_cx_connect_timeout") {
             Diagnosis::error(
                 "connection-timeout",
-                "Envoy's connections to Redis time out: packets are dropped, or TLS meets a port without it",
+                "Envoy's connections to Redis time out: packets are dropped, or Envoy uses TLS on a port without TLS",
                 "look for a firewall between Envoy and Redis, and compare the cluster's transport_socket with Redis's ports",
             )
         } else if counts("upstream_cx_connect_fail") {

@@ -6,12 +6,12 @@ use super::stats::{self, Stats};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was read of an Envoy.
+/// What was read from an Envoy.
 #[derive(Default)]
 pub struct Envoy {
     /// `1.40.0`.
     pub version: String,
-    /// `LIVE`, or what it is about to be.
+    /// The server's state: `LIVE`, `DRAINING` or another.
     pub state: String,
     pub uptime: String,
     /// Worker threads; 0: unknown.
@@ -22,18 +22,18 @@ pub struct Envoy {
     /// The nodes of each cluster.
     pub hosts: BTreeMap<String, Vec<Endpoint>>,
     pub stats: Stats,
-    /// Those of a moment before, where they were read twice.
+    /// The earlier ones, if the counters were read twice.
     pub before: Option<Stats>,
 }
 
 impl Envoy {
-    /// Asks for everything.
+    /// Reads all pages.
     ///
     /// # Errors
     /// An interface that cannot be reached, or is not Envoy's.
     pub fn read(admin: &Admin) -> Result<Envoy, ReadError> {
         let server = admin.get("/server_info")?.body;
-        // Another server has no other page either.
+        // Read this page first: a server that is not Envoy does not have the other pages either.
         Envoy::default().server(&server)?;
         let page = |path: &str| match admin.get(path) {
             Err(ReadError::NotEnvoy(why)) => Err(ReadError::NoPage(why)),

@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiagnosisLevel {
-    /// As intended, and worth knowing.
+    /// The state is intended, and worth knowing.
     Note,
     /// Requests are counted; something else is not as it should be.
     Warning,
@@ -82,7 +82,7 @@ impl Diagnosis {
         Diagnosis::new(id, DiagnosisLevel::Unreadable, message, remedy)
     }
 
-    /// Adds what was seen; nothing if it is empty.
+    /// Adds evidence. Empty evidence is ignored.
     pub fn seen(mut self, evidence: impl Into<String>) -> Diagnosis {
         let evidence = evidence.into();
         if !evidence.is_empty() {

@@ -1,4 +1,4 @@
-//! Whether one instance of Headgate in an Envoy counts requests, from its series. Knows no causes.
+//! Decides from its series whether one instance of Headgate in an Envoy counts requests. It does not look for causes.
 
 use super::stats::Stats;
 
@@ -97,14 +97,14 @@ impl Instance {
         Some(instance)
     }
 
-    /// `is_local`: it is to count in Envoy's memory. `now_ms`: Envoy's clock.
+    /// `is_local`: the policy counts in Envoy's memory. `now_ms`: Envoy's clock.
     pub fn counting(&self, is_local: bool, now_ms: u64) -> Counting {
         let (counted, uncounted) = match is_local {
             true => (self.by_local, self.failed),
             false => (self.by_redis, self.by_local + self.failed),
         };
         if !self.has_times {
-            // Which of them is newer is unknown.
+            // Without times it is unknown which of them came last.
             return match (counted, uncounted) {
                 (0, 0) if self.by_none == 0 => Counting::NoTraffic,
                 (0, 0) => Counting::NothingToCount,

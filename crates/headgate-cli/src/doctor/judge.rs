@@ -1,4 +1,4 @@
-//! Judges one Envoy: whether each instance of Headgate in it counts requests, and what is to be said of it.
+//! Examines one Envoy: decides whether each instance of Headgate in it counts requests, and collects findings.
 
 use super::calls::{calls, errors};
 use super::config::{Config, HashKeySource, RunningFilter};
@@ -43,7 +43,7 @@ pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Diagnosis>) {
     }
     if site.envoy.state != "LIVE" {
         let message = format!(
-            "Envoy is {}: it does not take requests, or soon no more",
+            "Envoy is {}: it does not accept requests yet, or will soon stop accepting them",
             site.envoy.state
         );
         let remedy =
@@ -57,7 +57,7 @@ pub fn judge(site: &Site<'_>) -> (Vec<Judged>, Vec<Diagnosis>) {
 /// What Envoy or the module refused.
 fn refused(config: &Config, findings: &mut Vec<Diagnosis>) {
     for (name, why) in &config.refused {
-        let message = format!("Envoy refused an update of the listener {name:?} and keeps what it had");
+        let message = format!("Envoy refused an update of the listener {name:?} and keeps the previous one");
         let remedy = "correct what the evidence names; search Envoy's log for \"configuration refused\", which has the path, \
                       the value and the remedy; headgate check FILE finds the same";
         let finding = match config.listeners.iter().any(|listener| listener.name == *name) {
@@ -79,7 +79,7 @@ fn nothing(config: &Config) -> Diagnosis {
         .iter()
         .map(|listener| listener.name.as_str())
         .collect();
-    let message = "nothing of Headgate is in this Envoy's configuration";
+    let message = "this Envoy's configuration does not contain Headgate";
     let remedy = "is this the right Envoy, and did its configuration arrive? headgate patch adds Headgate to an envoy.yaml";
     Diagnosis::error("no-headgate", message, remedy)
         .seen(format!("/config_dump: listeners {}", listeners.join(", ")))
@@ -170,7 +170,7 @@ fn silent(site: &Site<'_>, filter: &RunningFilter) -> Diagnosis {
         return Diagnosis::unreadable("metrics-hidden", message, remedy);
     }
     let message =
-        "the configuration names Headgate, and its module is not loaded: it has no series in /stats";
+        "the configuration contains Headgate, but its module is not loaded: it has no series in /stats";
     let remedy = format!(
         "see Envoy's log for wasm: the module comes from {}; is it there, is it headgate.wasm, and does its sha256 fit?",
         filter.module
@@ -178,7 +178,7 @@ fn silent(site: &Site<'_>, filter: &RunningFilter) -> Diagnosis {
     Diagnosis::error("module-not-loaded", message, remedy).seen(evidence)
 }
 
-/// What the policy itself means for the answer.
+/// Findings about the policy itself.
 fn policy_findings(policy: &Policy, findings: &mut Vec<Diagnosis>) {
     let in_shadow = policy
         .limits
@@ -232,7 +232,7 @@ fn traffic(
             match http > 0 {
                 true => Diagnosis::error(
                     "filter-not-reached",
-                    format!("requests come to {address}, and none has reached Headgate's filter"),
+                    format!("requests come to {address}, but none has reached Headgate's filter"),
                     "is the filter disabled, or does a filter before it answer every request? Headgate belongs before \
                      authentication, or right behind the filter whose metadata it reads",
                 )
@@ -252,8 +252,8 @@ fn traffic(
         Counting::Counted => return,
         Counting::CountedAgain => Diagnosis::warning(
             "counted-again",
-            "requests are counted again; others were not counted a moment ago",
-            "nothing to do if it stays so; Envoy's log says why (search for \"did not count\")",
+            "requests are counted again; a moment ago others were not counted",
+            "nothing to do if this does not change; Envoy's log has the reason (search for \"did not count\")",
         )
         .seen(errors(instance)),
         Counting::Partly => Diagnosis::error(
@@ -284,7 +284,7 @@ fn hash_key(filter: &RunningFilter, instance: &Instance, findings: &mut Vec<Diag
         .map_or(filter.hash_key == HashKeySource::Missing, |print| print == 0);
     if is_missing {
         let message =
-            "HEADGATE_HASH_KEY is not set: API keys that can be guessed can be found out from their hashes";
+            "HEADGATE_HASH_KEY is not set: API keys that are easy to guess can be found from their hashes";
         let remedy = match filter.hash_key {
             HashKeySource::Missing => {
                 "pass it to the plugin (vm_config.environment_variables: {host_env_keys: [HEADGATE_HASH_KEY]}) and set it for \
@@ -327,7 +327,7 @@ fn clock(instance: &Instance, findings: &mut Vec<Diagnosis>) {
         if ahead > 0 { "ahead of" } else { "behind" },
     );
     let message = format!(
-        "Redis's clock is {seconds} s {side} Envoy's: windows and the end of overrides are by Redis's clock"
+        "Redis's clock is {seconds} s {side} Envoy's: windows, and the expiry of overrides, follow Redis's clock"
     );
     let remedy = "synchronise the clocks of both hosts (NTP)";
     findings.push(Diagnosis::warning("redis-clock", message, remedy));
@@ -342,15 +342,15 @@ fn http_requests(envoy: &Envoy, filter: &RunningFilter) -> u64 {
         .unwrap_or(0)
 }
 
-/// Whether a second look is needed: requests are counted, and others were not a moment ago; or the first one has just
-/// come.
+/// Whether the counters must be read again: requests are counted, but a moment ago others were not; or the first
+/// request has just come.
 pub fn is_undecided(envoy: &Envoy) -> bool {
     envoy.config.filters.iter().any(|filter| {
         let is_local = filter.policy.store == Store::Local;
         let read = Instance::read(&envoy.stats, &filter.policy.instance);
         match read.map(|read| read.counting(is_local, envoy.now_ms)) {
             Some(Counting::CountedAgain) => true,
-            // The module hands its counters to Envoy four times a second.
+            // The module passes its counters to Envoy four times a second.
             Some(Counting::NoTraffic) => http_requests(envoy, filter) > 0,
             _ => false,
         }

@@ -1,13 +1,14 @@
-//! `headgate doctor`: whether requests are counted, and if not, why. Reads Envoy's admin interface, and connects to Redis
-//! where Envoy cannot.
+//! `headgate doctor` reports whether requests are counted, and if not, why. It reads Envoy's admin interface, and
+//! connects to Redis itself if requests are not counted.
 //!
 //! It changes nothing, sends no request through Envoy, and prints no secret.
 //!
 //! # Layout
-//! - `admin` and `envoy` read the admin interface; `config`, `stats` and `instance` are what is in it.
-//! - `judge` says whether each instance counts, and collects findings; `calls` says why its calls fail; `transport` follows
-//!   the way to Redis in the configuration; `redis`, with `access`, `probe` and `tls`, connects to Redis, `answers` is what
-//!   it answers, `counters` what Envoy's counters show; `compare` is about several Envoys.
+//! - `admin` and `envoy` read the admin interface; `config`, `stats` and `instance` contain what was read.
+//! - `judge` decides whether each instance counts, and collects findings. `calls` finds out why its calls fail.
+//!   `transport` follows the path to Redis in the configuration. `redis`, with `access`, `probe` and `tls`, connects to
+//!   Redis. `answers` interprets the answers of Redis, and `counters` Envoy's counters. `compare` compares several
+//!   Envoys.
 //! - `finding` and `show` are the report.
 
 mod access;
@@ -36,7 +37,7 @@ use self::judge::{judge, Judged};
 use super::{Failure, Output};
 use std::time::Duration;
 
-/// How long to wait for a second look at requests that were not counted a moment ago.
+/// How long to wait before the counters are read again, if requests were not counted a moment ago.
 const SECOND_LOOK: Duration = Duration::from_millis(1_200);
 
 #[derive(clap::Args)]
@@ -54,14 +55,14 @@ pub struct DoctorArgs {
     login: LoginArgs,
 }
 
-/// What is looked at, and how.
+/// The Envoy to examine, and the options.
 struct Site<'s> {
     envoy: &'s Envoy,
     login: &'s LoginArgs,
     connects: bool,
 }
 
-/// What was read of one Envoy.
+/// What was read from one Envoy.
 struct Read {
     version: String,
     state: String,

@@ -1,5 +1,5 @@
-//! Connects to one address of Redis as Envoy does, and asks it what changes nothing: PING, AUTH, CLUSTER SLOTS, and a
-//! script that does not exist.
+//! Connects to one address of Redis as Envoy does, and sends commands that change nothing: PING, AUTH, CLUSTER SLOTS,
+//! and a call of a script that does not exist.
 
 use super::access::{Access, EnvoyPassword};
 use super::tls::{self, TlsError};
@@ -24,9 +24,9 @@ pub enum Probe {
     Unreachable(String),
     /// A connection, and no answer.
     NoReply,
-    /// It was closed without an answer.
+    /// The connection was closed without an answer.
     Closed,
-    /// It answers what Redis does not.
+    /// It sends an answer that Redis never sends.
     NotRedis,
     /// It speaks TLS, and Envoy does not.
     WantsTls,
@@ -62,7 +62,7 @@ pub struct Slots {
 /// What to ask.
 pub struct Question<'q> {
     pub access: &'q Access,
-    /// Envoy takes it for a Redis Cluster.
+    /// Envoy treats it as a Redis Cluster.
     pub is_cluster: bool,
     pub key_prefix: &'q str,
 }
@@ -168,7 +168,7 @@ fn ask(mut stream: impl Read + Write, question: &Question<'_>, logs_in: bool) ->
     if question.is_cluster {
         answers.slots = Some(call(&mut stream, &["CLUSTER", "SLOTS"])?.map(|value| slots(&value)));
     }
-    // No script runs, and the key is not touched: Redis answers NOSCRIPT, or what the user lacks.
+    // No script runs, and the key is not read: Redis answers NOSCRIPT, or which right the user lacks.
     let key = format!("{}:doctor", question.key_prefix);
     answers.script = call(&mut stream, &["EVALSHA", UNKNOWN_SCRIPT, "1", &key])?.err();
     Ok(answers)

@@ -1,5 +1,5 @@
-//! Why a cluster of Redis does not count: connects to its nodes, and turns what happens into findings. What a Redis
-//! answers is in `answers`, and what Envoy's counters show in `counters`.
+//! Finds out why a cluster of Redis does not count: connects to its nodes, and reports the results as findings.
+//! `answers` interprets the answers of Redis, and `counters` Envoy's counters.
 
 use super::access::{Access, EnvoyTls};
 use super::config::{text, Endpoint};
@@ -92,7 +92,7 @@ impl<'s> RedisCluster<'s> {
         })
     }
 
-    /// Whether Envoy itself has trouble to connect. From here an address may lead elsewhere.
+    /// Whether Envoy itself fails to connect. From the host of doctor an address may lead to another server.
     fn is_disconnected(&self, site: &Site<'_>) -> bool {
         let failed = ["upstream_cx_connect_fail", "upstream_cx_connect_timeout"];
         self.hosts.is_empty()
@@ -130,14 +130,14 @@ impl<'s> RedisCluster<'s> {
             .map(|finding| finding.seen(format!("{endpoint}: {why}"))),
             Probe::NoReply => error(
                 "no-reply",
-                "Redis takes connections and does not answer",
-                "is Redis frozen, in a long command, or something else than Redis? See `redis-cli -h HOST info`, SLOWLOG and \
+                "Redis accepts connections, but does not answer",
+                "is Redis frozen, does it execute a long command, or is this another server? See `redis-cli -h HOST info`, SLOWLOG and \
                  its CPU",
             ),
             Probe::Closed => error(
                 "connection-closed",
                 "the connection is closed without an answer",
-                "is this a Redis? Its log says why it closes connections: maxclients, protected-mode, TLS",
+                "is this Redis? Its log has the reason why it closes connections: maxclients, protected-mode, TLS",
             ),
             Probe::NotRedis => error(
                 "not-redis",
@@ -146,12 +146,12 @@ impl<'s> RedisCluster<'s> {
             ),
             Probe::WantsTls => error(
                 "tls-missing",
-                "Redis wants TLS, and Envoy speaks without: Redis's side refuses",
+                "Redis requires TLS, and Envoy does not use it: Redis's side refuses",
                 "give the cluster a transport_socket with UpstreamTlsContext, as in envoy/tls-auth.yaml",
             ),
             Probe::WantsPlain => error(
                 "tls-unexpected",
-                "Envoy speaks TLS, and Redis without: Envoy's side gets no handshake",
+                "Envoy uses TLS, and Redis does not: Envoy's side gets no handshake",
                 "remove transport_socket from the cluster, or use the port on which Redis speaks TLS (tls-port)",
             ),
             Probe::Tls(problem) => self.tls(problem, endpoint),
@@ -207,7 +207,7 @@ impl<'s> RedisCluster<'s> {
                 "client-certificate",
                 match tls.has_own {
                     true => "Redis's side refuses Envoy's certificate",
-                    false => "Redis's side wants a certificate of Envoy, and Envoy has none",
+                    false => "Redis's side requires a certificate of Envoy, and Envoy has none",
                 },
                 "give the cluster tls_certificates that are signed by Redis's tls-ca-cert-file, or set tls-auth-clients no",
             )
@@ -215,7 +215,7 @@ impl<'s> RedisCluster<'s> {
             other => Diagnosis::error(
                 "tls-failed",
                 "the TLS handshake with Redis fails",
-                "compare the TLS versions and ciphers of both sides; Redis's log has its side",
+                "compare the TLS versions and ciphers of both sides; Redis's log has the error of its side",
             )
             .seen(format!("{endpoint}: {other:?}")),
         })

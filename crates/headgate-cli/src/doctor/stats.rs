@@ -3,8 +3,8 @@
 use percent_encoding::{percent_decode_str, utf8_percent_encode, NON_ALPHANUMERIC};
 use std::collections::BTreeMap;
 
-/// The path of the statistics that are needed: Headgate's own, and those of these clusters, of wasm and of HTTP. An Envoy of
-/// a mesh has hundreds of thousands.
+/// The path of the statistics that are needed: Headgate's own, and those of these clusters, of wasm and of HTTP. An
+/// Envoy in a mesh has hundreds of thousands of statistics.
 pub fn path(clusters: &[&str]) -> String {
     let names: Vec<String> = clusters.iter().map(|name| escaped(&stat_name(name))).collect();
     let filter = format!(

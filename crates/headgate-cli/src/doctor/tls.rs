@@ -1,7 +1,7 @@
 //! A TLS connection to Redis as Envoy makes it, to find out which side refuses and why.
 //!
 //! The handshake accepts any certificate, and the certificate is checked afterwards as Envoy checks it: against the
-//! configured authority, and against `match_typed_subject_alt_names`. Envoy checks no name otherwise.
+//! configured authority, and against `match_typed_subject_alt_names`. Without this list Envoy checks no name.
 
 use super::access::EnvoyTls;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -26,9 +26,9 @@ pub type Stream = StreamOwned<ClientConnection, TcpStream>;
 /// Why there is no TLS connection, or none that Envoy would take.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TlsError {
-    /// What came back is no TLS.
+    /// The answer is not TLS.
     NotTls,
-    /// Nothing came back in time.
+    /// There was no answer in time.
     NoReply,
     /// The connection was closed in the handshake.
     Closed,
@@ -42,7 +42,7 @@ pub enum TlsError {
     WrongName {
         presented: Vec<String>,
     },
-    /// Redis wants a certificate of the client, or another one.
+    /// Redis requires a certificate of the client, or another certificate.
     ClientCertificate(String),
     Other(String),
 }
@@ -50,7 +50,7 @@ pub enum TlsError {
 /// Connects as Envoy does.
 ///
 /// # Errors
-/// Why Envoy would not be connected.
+/// The reason why Envoy would fail to connect.
 pub fn connect(socket: TcpStream, host: &str, tls: &EnvoyTls) -> Result<Stream, TlsError> {
     let presented = Arc::new(Presented::default());
     let stream = handshake(socket, host, tls, &presented)?;
@@ -59,7 +59,7 @@ pub fn connect(socket: TcpStream, host: &str, tls: &EnvoyTls) -> Result<Stream, 
     Ok(stream)
 }
 
-/// Whether it speaks TLS at all.
+/// Whether the server at the other end supports TLS.
 pub fn speaks_tls(socket: TcpStream, host: &str) -> bool {
     let presented = Arc::new(Presented::default());
     let made = handshake(socket, host, &EnvoyTls::default(), &presented);
@@ -127,7 +127,7 @@ fn own(chain: &str, key: &str) -> Option<(Vec<CertificateDer<'static>>, PrivateK
     Some((chain, PrivateKeyDer::from_pem_file(key).ok()?))
 }
 
-/// Checks a certificate as Envoy does; nothing where the authority cannot be read here.
+/// Checks a certificate as Envoy does. The signature is not checked if the authority cannot be read here.
 fn check(chain: &[CertificateDer<'static>], tls: &EnvoyTls) -> Result<(), TlsError> {
     let Some((leaf, rest)) = chain.split_first() else {
         return Ok(());

@@ -1,18 +1,18 @@
-//! The way of a call through Envoy's configuration: the cluster that the filter calls, the listener behind it, the guard
-//! and `redis_proxy` there, and the cluster of Redis. Finds what is missing on it.
+//! The path of a call through Envoy's configuration: the cluster that the filter calls, the listener behind it, the
+//! guard and `redis_proxy` there, and the cluster of Redis. Finds what is missing on it.
 
 use super::config::{proxy_clusters, text, Config, Endpoint, Listener, RunningFilter, REDIS_PROXY};
 use super::finding::Diagnosis;
 use serde_json::Value;
 
-/// The end of the way: a cluster of Redis, and the proxy in front of it.
+/// The end of the path: the clusters of Redis, and the proxy in front of them.
 pub struct Way<'c> {
     pub proxy: &'c Value,
     pub listener: &'c Listener,
     pub clusters: Vec<&'c Value>,
 }
 
-/// Follows the way of a filter's calls.
+/// Follows the path of a filter's calls.
 ///
 /// # Errors
 /// What is missing on it.
@@ -29,7 +29,7 @@ pub fn follow<'c>(config: &'c Config, filter: &RunningFilter) -> Result<Way<'c>,
     let pool = text(cluster, &["upstream_config", "typed_config", "@type"]).unwrap_or_default();
     if !pool.ends_with("TcpConnectionPoolProto") {
         let message = format!(
-            "the cluster {name:?} has no upstream_config: Envoy sends HTTP where the guard expects the calls themselves"
+            "the cluster {name:?} has no upstream_config: Envoy sends HTTP to the guard, which expects the calls without HTTP"
         );
         let remedy = "write upstream_config: {name: envoy.upstreams.http.tcp, typed_config: {\"@type\": \
                       type.googleapis.com/envoy.extensions.upstreams.http.tcp.v3.TcpConnectionPoolProto}}";
@@ -37,7 +37,7 @@ pub fn follow<'c>(config: &'c Config, filter: &RunningFilter) -> Result<Way<'c>,
     }
     let Some(guard) = listener.guards.first() else {
         let message = format!(
-            "the listener {:?} has no guard: nothing unwraps the filter's calls there",
+            "the listener {:?} has no guard: nothing removes the gRPC frames of the filter's calls",
             listener.name
         );
         let remedy = "put headgate.wasm with role: redis_call before redis_proxy, as in envoy/envoy.yaml";
@@ -55,7 +55,7 @@ pub fn follow<'c>(config: &'c Config, filter: &RunningFilter) -> Result<Way<'c>,
     let proxies = listener.network_filters(REDIS_PROXY);
     let Some(proxy) = proxies.first().copied() else {
         let message = format!(
-            "the listener {:?} has no redis_proxy: nothing leads to Redis",
+            "the listener {:?} has no redis_proxy: nothing sends the calls to Redis",
             listener.name
         );
         let remedy = "put envoy.filters.network.redis_proxy behind the guard, as in envoy/envoy.yaml";
@@ -126,7 +126,7 @@ pub fn order(config: &Config, filter: &RunningFilter, guard: &Listener) -> Optio
     is_after.then(|| {
         let message = format!(
             "the listener {:?} comes after {:?}: Envoy takes over new listeners in this order, so during an update the new \
-             filter meets the old guard",
+             filter calls the old guard",
             guard.name, filter.name
         );
         let remedy = format!("write the listener {:?} before the others", guard.name);

@@ -52,7 +52,7 @@ impl Part {
                 .all(|c| c.is_ascii_alphanumeric() || "-._/+@".contains(c));
         let means_itself = [Reader::Envoy, Reader::Kubernetes]
             .into_iter()
-            .all(|reader| document::plain(text, reader) == *text);
+            .all(|reader| document::plain(text, reader).as_str() == Some(text));
         Part::Scalar {
             text: text.to_owned(),
             style: match is_word && means_itself {
@@ -203,7 +203,7 @@ impl Part {
     }
 
     /// In one line, as YAML with few quotes.
-    fn flow(&self) -> String {
+    pub fn flow(&self) -> String {
         match self {
             Part::Scalar { text, style } => match style {
                 ScalarStyle::Plain => text.clone(),

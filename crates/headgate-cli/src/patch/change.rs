@@ -4,9 +4,9 @@
 //! the edited text can be compared with it.
 
 use super::marks;
-use super::path::{At, Path, Step};
+use super::path::{At, Path};
 use super::source::{Edit, Source};
-use crate::document::{plain, Kind, Node, Reader};
+use crate::document::{Kind, Node, Reader};
 use crate::parts::{Part, Style};
 use saphyr_parser::ScalarStyle;
 use serde_json::Value;
@@ -367,72 +367,4 @@ impl Editor<'_> {
 
 fn is_null(node: &Node) -> bool {
     node.value(Reader::Envoy).is_null()
-}
-
-/// The tree after the changes.
-pub fn changed(node: &Node, changes: &[Change]) -> Value {
-    rebuild(node, &Path::default(), changes)
-}
-
-fn rebuild(node: &Node, path: &Path, changes: &[Change]) -> Value {
-    let mut value = match &node.kind {
-        Kind::Scalar { .. } => node.value(Reader::Envoy),
-        Kind::List(items) => {
-            let items = items.iter().enumerate();
-            items
-                .map(|(index, item)| rebuild(item, &path.index(index), changes))
-                .collect()
-        }
-        Kind::Map(entries) => {
-            let fields = entries.iter().map(|entry| {
-                let value = rebuild(&entry.value, &path.key(&entry.key), changes);
-                (entry.key.clone(), value)
-            });
-            Value::Object(fields.collect())
-        }
-    };
-    // From the back, so that the indices hold.
-    let here = changes.iter().filter(|change| change.path == *path);
-    let mut here: Vec<&Change> = here.collect();
-    here.sort_by_key(|change| match &change.kind {
-        ChangeKind::Items { index, .. } => std::cmp::Reverse(*index),
-        _ => std::cmp::Reverse(0),
-    });
-    for change in here {
-        match (&change.kind, &mut value) {
-            (ChangeKind::Items { index, parts }, Value::Array(items)) => {
-                let at = (*index).min(items.len());
-                items.splice(at..at, parts.iter().map(Part::value));
-            }
-            (ChangeKind::Items { parts, .. }, Value::Null) => {
-                value = parts.iter().map(Part::value).collect();
-            }
-            (ChangeKind::Fields { fields, .. }, Value::Object(object)) => {
-                object.extend(fields.iter().map(|(key, part)| (key.clone(), part.value())));
-            }
-            (ChangeKind::Scalar(text), value) => *value = plain(text, Reader::Envoy),
-            (ChangeKind::Figures(figures), Value::String(text)) => {
-                let body = text.trim_end_matches('\n');
-                let tail = text.get(body.len()..).unwrap_or_default();
-                *text = format!("{body} {figures}{tail}");
-            }
-            _ => {}
-        }
-    }
-    value
-}
-
-/// Whether a value on the way to a path is an alias, or has an anchor that others use: the steps to it.
-pub fn alias_on_the_way(root: &Node, path: &Path) -> Option<At> {
-    let mut node = root;
-    for step in &path.0 {
-        node = match step {
-            Step::Key(key) => node.get(key)?,
-            Step::Index(index) => node.items().get(*index)?,
-        };
-        if let Some((from, _)) = node.extent.alias {
-            return Some(from);
-        }
-    }
-    None
 }

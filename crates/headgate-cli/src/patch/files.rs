@@ -1,6 +1,7 @@
 //! What a file is to Envoy, and where its listeners, connection managers and clusters are.
 
 use super::path::{Path, Spot};
+use super::source::Source;
 use crate::document::Node;
 use crate::parts::Style;
 
@@ -151,9 +152,9 @@ pub fn managers<'n>(listener: &Spot<'n>) -> (Vec<Manager<'n>>, Vec<(Path, String
 }
 
 /// How the file is indented: by most of its objects, and by most of its lists in blocks.
-pub fn style(root: &Node) -> Style {
+pub fn style(root: &Node, source: &Source) -> Style {
     let (mut indents, mut dashes) = (Vec::new(), Vec::new());
-    measure(root, &mut indents, &mut dashes);
+    measure(root, source, &mut indents, &mut dashes);
     let most = |list: &[usize]| {
         let count = |width: usize| list.iter().filter(|one| **one == width).count();
         (0..=8)
@@ -170,7 +171,7 @@ pub fn style(root: &Node) -> Style {
     }
 }
 
-fn measure(node: &Node, indents: &mut Vec<usize>, dashes: &mut Vec<usize>) {
+fn measure(node: &Node, source: &Source, indents: &mut Vec<usize>, dashes: &mut Vec<usize>) {
     for entry in node.entries().iter().filter(|_| !node.extent.is_flow) {
         let value = &entry.value;
         let column = entry.key_place.column;
@@ -178,15 +179,15 @@ fn measure(node: &Node, indents: &mut Vec<usize>, dashes: &mut Vec<usize>) {
         if let Some(first) = value.entries().first().filter(|_| is_below) {
             indents.push(first.key_place.column.saturating_sub(column));
         }
-        if is_below && value.extent.from > 0 {
-            if let Some(item) = value.items().first().filter(|item| item.place.column > 2) {
-                // `- name: x`: the dash is two columns before.
-                dashes.push((item.place.column - 2).saturating_sub(column));
+        if let Some(item) = value.items().first().filter(|_| is_below) {
+            let line = item.place.line.saturating_sub(1);
+            if source.line_text(line).trim_start().starts_with("- ") {
+                dashes.push((source.indent(line) + 1).saturating_sub(column));
             }
         }
     }
     let values = node.entries().iter().map(|entry| &entry.value);
     for value in values.chain(node.items()) {
-        measure(value, indents, dashes);
+        measure(value, source, indents, dashes);
     }
 }

@@ -3,7 +3,8 @@
 //! The text is edited in place: comments, order and formatting of everything else stay. A second run first takes out
 //! what the first one wrote, so that it gives the same file, or the parts of another policy or Redis.
 //!
-//! - `source`, `path`: the text, and paths in its tree. `change`, `marks`: edits, and the comments around them.
+//! - `source`, `path`: the text, and paths in its tree. `change`, `marks`, `tree`: edits, the comments
+//!   around them, and what they do to the tree.
 //! - `files`, `present`, `order`: what is in the files. `plan`, `redis`, `bootstrap`, `settings`, `access_log`: what they get.
 //! - `unpatch`, `rewrite`, `output`: out again; from text to text; what is printed and written.
 
@@ -21,6 +22,7 @@ mod redis;
 mod rewrite;
 mod settings;
 mod source;
+mod tree;
 mod unpatch;
 
 use super::document::{self, Node};
@@ -181,6 +183,11 @@ fn hints(args: &PatchArgs, policy: &Policy, redis: Option<&Redis>) {
             args.policy
         );
     }
+    eprintln!(
+        "{}: hint: set {} in Envoy's environment, the same secret for all Envoys: secrets such as API keys are hashed with it",
+        args.policy,
+        find::HASH_KEY
+    );
     if !std::path::Path::new(&args.module).exists() {
         eprintln!(
             "{}: hint: not here; the module must be at this path where Envoy runs (`make build` writes target/headgate.wasm)",
@@ -213,7 +220,7 @@ fn at(name: &str) -> impl Fn((usize, String)) -> Failure + '_ {
 }
 
 /// The policy, and its text as a part; `None` if it has errors, which are printed.
-fn policy(name: &str) -> Result<Option<(Policy, parts::Part)>, Failure> {
+pub(crate) fn policy(name: &str) -> Result<Option<(Policy, parts::Part)>, Failure> {
     let text = input::read(name)?;
     let (report, plugins) = check::check(&text, false);
     if !report.findings.is_empty() {
@@ -240,7 +247,7 @@ fn policy(name: &str) -> Result<Option<(Policy, parts::Part)>, Failure> {
     };
     match plugin {
         Plugin::Filter(policy) if policy.redis.native.is_some() => {
-            fail("redis.native is for Higress, and not for an Envoy that can be patched; remove it")
+            fail("redis.native is for Higress alone; remove it")
         }
         Plugin::Filter(policy) => Ok(Some((*policy, parts::written(&text, node)))),
         Plugin::RedisCall { .. } => fail("the configuration of role redis_call, which `headgate patch` writes by itself; give a policy with limits"),

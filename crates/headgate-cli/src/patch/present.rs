@@ -10,6 +10,7 @@ use headgate_core::config::{Plugin, Policy, Store};
 /// The guard's listener.
 pub struct Guard {
     pub file: usize,
+    pub line: usize,
     /// The listener's name.
     pub listener: String,
     /// The cluster that its `redis_proxy` sends to.
@@ -60,6 +61,7 @@ fn guard(file: usize, found: &Found) -> Option<Guard> {
     let text = |node: &Node, keys: &[&str]| node.envoy(keys).and_then(Node::text).map(str::to_owned);
     Some(Guard {
         file,
+        line: found.place.line,
         listener: text(&listener.node, &["name"]).unwrap_or_default(),
         redis: proxied(&listener.node),
     })

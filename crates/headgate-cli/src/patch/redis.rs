@@ -27,19 +27,24 @@ pub fn plan(plan: &mut Plan<'_>) -> Result<(), Mistake> {
         .copied()
         .find(is_bootstrap)
         .or(with_filter.first().copied());
-    if plan.present.guard.is_none() {
-        if let Some(index) = place {
-            let code = parts::module_file(plan.wish.module);
-            let guard = parts::guard_listener(&names, &policy.redis.key_prefix, code);
-            let report = format!(
-                "internal listener {}, the guard in front of Redis",
-                names.listener
-            );
-            plan.change(
-                index,
-                added(all, index, "listeners", LISTENER, vec![guard], &report, "guard"),
-            );
-        }
+    if let Some(guard) = &plan.present.guard {
+        let message = format!(
+            "the guard is there already, in the listener {}: left as it is",
+            guard.listener
+        );
+        let (file, line) = (guard.file, guard.line);
+        plan.note(file, line, message);
+    } else if let Some(index) = place {
+        let code = parts::module_file(plan.wish.module);
+        let guard = parts::guard_listener(&names, &policy.redis.key_prefix, code);
+        let report = format!(
+            "internal listener {}, the guard in front of Redis",
+            names.listener
+        );
+        plan.change(
+            index,
+            added(all, index, "listeners", LISTENER, vec![guard], &report, "guard"),
+        );
     }
     clusters(plan, &names, place)
 }
@@ -55,6 +60,15 @@ fn clusters(plan: &mut Plan<'_>, names: &Names, guard: Option<usize>) -> Result<
     let has = |name: &str| named(all, name, files::clusters).is_some();
     let mut new = Vec::new();
     let mut called = Vec::new();
+    for name in [&names.redis_call, &names.redis] {
+        if let Some((index, spot)) = named(all, name, files::clusters) {
+            plan.note(
+                index,
+                spot.node.place.line,
+                format!("the cluster {name} is there already: left as it is"),
+            );
+        }
+    }
     if !has(&names.redis_call) {
         new.push(parts::redis_call_cluster(names));
         called.push(format!("{} to the guard", names.redis_call));

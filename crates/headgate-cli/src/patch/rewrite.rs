@@ -1,22 +1,24 @@
 //! From the texts of the files to their new texts. Nothing is read or written here.
 
-use super::change::{self, Change, Editor};
+use super::change::{Change, Editor};
 use super::files;
 use super::path::At;
 use super::plan::{self, FilePlan, Wish};
 use super::settings::Settings;
 use super::source::{Edit, Source};
-use super::{output, unpatch, File};
+use super::{output, tree, unpatch, File};
 use crate::document::{self, Node, Reader};
 use crate::parts::Part;
 use crate::redis_options::Redis;
 use crate::report::Severity;
 use crate::{check, find, Failure};
 use headgate_core::config::Policy;
-use serde_json::Value;
 
 /// The byte order mark, which is no part of the text.
 pub const MARK: &str = "\u{feff}";
+
+/// Before what `headgate check` says about the result.
+const BY_CHECK: &str = "error by `headgate check`: ";
 
 /// What is asked for; see [`Wish`].
 pub struct Request<'r> {
@@ -32,7 +34,7 @@ pub struct Request<'r> {
 
 pub struct Rewritten {
     pub results: Vec<output::Result>,
-    /// 3 if callers choose their address.
+    /// 3 if callers choose their address, or the result has errors.
     pub status: u8,
 }
 
@@ -74,9 +76,13 @@ pub fn rewrite(texts: Vec<(String, String)>, request: Request<'_>) -> Result<Rew
             .map(|text| (1, format!("still needed {text}")));
         first.lines.extend(lines);
     }
+    let has_errors = results.iter().any(|result| {
+        let mut lines = result.lines.iter();
+        lines.any(|(_, line)| line.starts_with(BY_CHECK))
+    });
     Ok(Rewritten {
         results,
-        status: if plan.is_unsafe { 3 } else { 0 },
+        status: if plan.is_unsafe || has_errors { 3 } else { 0 },
     })
 }
 
@@ -172,7 +178,7 @@ fn edited(file: &File, plan: &FilePlan) -> Result<output::Result, (usize, String
         let editor = Editor {
             source: &source,
             root,
-            style: files::style(root),
+            style: files::style(root, &source),
         };
         for change in &plan.changes {
             let new = editor.edits(change).map_err(|obstacle| {
@@ -250,12 +256,7 @@ fn findings(old: &str, new: &str, plan: &FilePlan) -> Vec<(usize, String)> {
         .filter(|finding| {
             !before.contains(&finding.message) && !finding.message.contains("use_remote_address")
         })
-        .map(|finding| {
-            (
-                finding.place.line,
-                format!("error by `headgate check`: {}", finding.message),
-            )
-        })
+        .map(|finding| (finding.place.line, format!("{BY_CHECK}{}", finding.message)))
         .collect()
 }
 
@@ -269,12 +270,12 @@ fn verify(file: &File, changes: &[Change], text: &str) -> Result<(), (usize, Str
     })?;
     let Some(root) = file.root() else { return Ok(()) };
     let value = |node: &Node| node.value(Reader::Envoy);
-    let wanted = change::changed(root, changes);
+    let wanted = tree::changed(root, changes);
     let result = new.first().map(value).unwrap_or_default();
     if result != wanted {
         let alias = changes
             .iter()
-            .find_map(|change| change::alias_on_the_way(root, &change.path));
+            .find_map(|change| tree::alias_on_the_way(root, &change.path));
         if let Some(at) = alias {
             let line = Source::new(&file.clean).line(at) + 1;
             let message = "an alias: what it stands for is used elsewhere as well, where nothing may change; write it out here";
@@ -285,7 +286,7 @@ fn verify(file: &File, changes: &[Change], text: &str) -> Result<(), (usize, Str
                 "an anchor, which is used elsewhere as well, where nothing may change; write it out there";
             return Err((line, message.to_owned()));
         }
-        let at = difference(&result, &wanted);
+        let at = tree::difference(&result, &wanted);
         return Err(internal(&format!(
             "the result does not have the values that it should have at {at}"
         )));
@@ -294,37 +295,6 @@ fn verify(file: &File, changes: &[Change], text: &str) -> Result<(), (usize, Str
     match rest(&file.documents) == rest(&new) {
         true => Ok(()),
         false => Err(internal("another document of the file would change")),
-    }
-}
-
-/// The path of the first difference.
-fn difference(one: &Value, other: &Value) -> String {
-    match (one, other) {
-        (Value::Object(one), Value::Object(other)) => {
-            let keys = one.keys().chain(other.keys());
-            let differs = |key: &&String| one.get(*key) != other.get(*key);
-            let Some(key) = keys.into_iter().find(differs) else {
-                return String::new();
-            };
-            let inner = one
-                .get(key)
-                .zip(other.get(key))
-                .map(|(one, other)| difference(one, other));
-            format!("{key}.{}", inner.unwrap_or_default())
-        }
-        (Value::Array(one), Value::Array(other)) => {
-            let Some(index) =
-                (0..one.len().max(other.len())).find(|index| one.get(*index) != other.get(*index))
-            else {
-                return String::new();
-            };
-            let inner = one
-                .get(index)
-                .zip(other.get(index))
-                .map(|(one, other)| difference(one, other));
-            format!("{index}.{}", inner.unwrap_or_default())
-        }
-        _ => String::new(),
     }
 }
 

@@ -6,6 +6,7 @@ mod hash;
 mod import;
 mod patch;
 mod redis_proxy;
+mod schema;
 mod simulate;
 mod surroundings;
 mod top;

@@ -1,6 +1,7 @@
 //! How a limit counts: `algorithm` with its fields, `cost` and `lease`, and which of them go together.
 
 use crate::config::node::{Fields, Node};
+use crate::config::shape::{Object, Rule, Shape, TOKEN};
 use crate::limit::{Algorithm, Align, Cost, CostRange, Override, Percent, Quota, MAX_LIMIT};
 use crate::model::Store;
 
@@ -10,6 +11,49 @@ const AUTO_LOG: u64 = 100;
 const LONGEST_LOG: u64 = 10_000;
 /// Burst × period in ms stays exact in Lua's doubles up to here.
 const MAX_PRODUCT: u128 = 1 << 53;
+
+/// A number of requests, or of units of cost.
+pub(super) const UNITS: Shape = Shape::Integer {
+    least: 1,
+    most: MAX_LIMIT,
+};
+/// At most N or the burst, which its reader knows.
+pub(super) const FIXED_COST: Shape = Shape::Integer {
+    least: 0,
+    most: MAX_LIMIT,
+};
+
+/// A cost that is in a header.
+pub(super) static COST: Object = Object {
+    fields: &[
+        ("header", TOKEN),
+        ("response_header", TOKEN),
+        ("min", FIXED_COST),
+        ("max", UNITS),
+    ],
+    rules: &[
+        Rule::ExactlyOne(&["header", "response_header"]),
+        Rule::Required("max"),
+    ],
+};
+
+/// `None`: by the largest N.
+pub(super) const ALGORITHMS: [(&str, Option<Algorithm>); 5] = {
+    let [fixed_window, log, counter, gcra] = Algorithm::NAMED;
+    [
+        ("auto", None),
+        (fixed_window.0, Some(fixed_window.1)),
+        (log.0, Some(log.1)),
+        (counter.0, Some(counter.1)),
+        (gcra.0, Some(gcra.1)),
+    ]
+};
+
+pub(super) const ALIGN: [(&str, Align); 3] = [
+    ("epoch", Align::Epoch),
+    ("first_call", Align::FirstCall),
+    ("client", Align::Client),
+];
 
 /// The values of `algorithm`, `burst`, `align`, `cost` and `lease`.
 pub(super) struct CountingRules {
@@ -69,10 +113,7 @@ fn largest_limit(quota: Quota, overrides: &[Override]) -> Option<u64> {
 
 fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: bool) -> Algorithm {
     let node = fields.get("algorithm");
-    // `None` with a name: auto.
-    let names = Algorithm::NAMED.map(|(name, algorithm)| (name, Some(algorithm)));
-    let names: Vec<_> = [("auto", None)].into_iter().chain(names).collect();
-    let written = node.as_ref().map(|node| node.choice(&names));
+    let written = node.as_ref().map(|node| node.choice(&ALGORITHMS));
     let choice = written.flatten().flatten();
     // If `algorithm` itself is invalid, it is unknown which of these it uses.
     if written != Some(None) {
@@ -101,7 +142,7 @@ fn read_algorithm(fields: &Fields, quota: Quota, largest: Option<u64>, is_live: 
         Some(Algorithm::FixedWindow { align }) => Algorithm::FixedWindow {
             align: fields
                 .get("align")
-                .and_then(|node| read_align(&node))
+                .and_then(|node| node.choice(&ALIGN))
                 .unwrap_or(align),
         },
         Some(Algorithm::Gcra { .. }) => Algorithm::Gcra {
@@ -129,21 +170,10 @@ fn check_log(node: &Node, largest: Option<u64>, is_live: bool) {
     }
 }
 
-fn read_align(node: &Node) -> Option<Align> {
-    node.choice(&[
-        ("epoch", Align::Epoch),
-        ("first_call", Align::FirstCall),
-        ("client", Align::Client),
-    ])
-}
-
 /// 0 by default: equal to the current N.
 fn read_burst(fields: &Fields, quota: Quota) -> u64 {
     let node = fields.get("burst");
-    let burst = node
-        .as_ref()
-        .and_then(|node| node.integer(1..=MAX_LIMIT))
-        .unwrap_or(0);
+    let burst = fields.integer("burst").unwrap_or(0);
     if let (Quota::Limited(rate), Some(node)) = (quota, &node) {
         if u128::from(burst) * u128::from(rate.period.as_millis()) > MAX_PRODUCT {
             node.fail("burst times the period in ms is above 2^53; lower it or shorten the period");
@@ -159,7 +189,7 @@ fn read_cost(node: &Node, most: u64) -> Option<Cost> {
     if !node.value().is_object() {
         return node.integer(range(0)).map(Cost::Fixed);
     }
-    let fields = node.fields(&["header", "response_header", "min", "max"])?;
+    let fields = node.fields(&COST)?;
     let (place, header) = fields.exactly_one(&["header", "response_header"])?;
     let max = fields.required("max", "write the most that one call may cost");
     let max = max.and_then(|node| node.integer(range(1)));

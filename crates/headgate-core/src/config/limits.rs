@@ -4,6 +4,9 @@ use crate::config::matching::ConditionUse;
 use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
 use crate::config::scalar::NAME_REMEDY;
+use crate::config::shape::{
+    distinct, list, words, Form, Object, Rule, Shape, Test, ANY, ENFORCE, NAME, RATE, SHARE,
+};
 use crate::config::shown::quoted;
 use crate::config::{counting, key, matching, overrides, replaces};
 use crate::identify::Source;
@@ -12,25 +15,87 @@ use crate::model::Store;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-const FIELDS: &[&str] = &[
-    "name",
-    "rate",
-    "algorithm",
-    "burst",
-    "align",
-    "match",
-    "ignore_case",
-    "key",
-    "overrides",
-    "on_error",
-    "replaces",
-    "expose",
-    "enforce",
-    "cost",
-    "lease",
-];
+pub(super) static LIMIT: Object = Object {
+    fields: &[
+        ("name", NAME),
+        ("rate", RATE),
+        ("algorithm", Shape::Words(&words(&counting::ALGORITHMS))),
+        ("burst", counting::UNITS),
+        ("align", Shape::Words(&words(&counting::ALIGN))),
+        ("match", Shape::Either(&CONDITION, &list(&CONDITION, 1))),
+        ("ignore_case", Shape::Flag),
+        ("key", distinct(&Shape::Text(Form::KeyPart), 1)),
+        ("overrides", distinct(&Shape::Object(&overrides::OVERRIDE), 0)),
+        ("on_error", Shape::Words(&words(&ON_ERROR))),
+        ("replaces", Shape::Either(&ANY, &distinct(&ANY, 0))),
+        ("expose", Shape::Flag),
+        ("enforce", ENFORCE),
+        (
+            "cost",
+            Shape::Either(&counting::FIXED_COST, &Shape::Object(&counting::COST)),
+        ),
+        ("lease", SHARE),
+    ],
+    rules: &[
+        Rule::Required("rate"),
+        Rule::Never(
+            &[("ignore_case", Test::Present), ("match", Test::Absent)],
+            "ignore_case is about the paths of match: write match, or leave it out",
+        ),
+        Rule::Never(
+            &[("burst", Test::Present), ("algorithm", Test::IsNot("gcra"))],
+            "only gcra has a burst: remove it, or write algorithm: gcra",
+        ),
+        Rule::Never(
+            &[
+                ("align", Test::Present),
+                ("algorithm", Test::IsNot("fixed_window")),
+            ],
+            "only fixed_window is aligned: remove align, or write algorithm: fixed_window",
+        ),
+        Rule::Never(
+            &[("cost", Test::With("response_header")), ("algorithm", LOG)],
+            "a cost from the response is not for a log: write algorithm: sliding_window_counter",
+        ),
+        Rule::Never(
+            &[("algorithm", LOG), ("overrides", LIVE)],
+            "a live override may raise N above what a log keeps: write algorithm: sliding_window_counter",
+        ),
+        Rule::Never(
+            &[("lease", Test::Positive), ("cost", Test::Object)],
+            "a lease needs a cost that is known in advance: remove it, or write a fixed cost",
+        ),
+        Rule::Never(
+            &[("lease", Test::Positive), ("overrides", LIVE)],
+            "a lease would outlive a live override: remove one of the two",
+        ),
+        Rule::Never(
+            &[("overrides", LIVE), ("key", NO_CLIENT)],
+            "a live override is kept by client: add client to key",
+        ),
+        Rule::Never(
+            &[
+                ("overrides", Test::Some(&[("source", Test::Present)])),
+                ("key", NO_CLIENT),
+            ],
+            "an override by source needs the client: add client to key, or write cidr",
+        ),
+        Rule::Never(
+            &[
+                ("match", Test::Some(&[("source", Test::Present)])),
+                ("key", NO_CLIENT),
+            ],
+            "source needs the client: add client to key",
+        ),
+    ],
+};
 
-pub(super) const ON_ERROR: &[(&str, OnError)] = &[
+const CONDITION: Shape = Shape::Object(&matching::CONDITION);
+const LOG: Test = Test::Is("sliding_window_log");
+const LIVE: Test = Test::Some(&[("from", Test::Present)]);
+const NO_CLIENT: Test = Test::Lacks("client");
+
+pub(super) const ON_ERROR: [(&str, OnError); 3] = [
     ("local", OnError::Local),
     ("allow", OnError::Allow),
     ("deny", OnError::Deny),
@@ -49,7 +114,7 @@ pub(super) struct LimitContext<'c> {
 /// The limits in their order. Invalid ones are left out, so indices are only correct without errors.
 pub(super) fn read(node: Option<Node>, context: &LimitContext) -> Vec<Limit> {
     let items = node.and_then(|node| node.items()).unwrap_or_default();
-    let entries: Vec<Option<Fields>> = items.iter().map(|item| item.fields(FIELDS)).collect();
+    let entries: Vec<Option<Fields>> = items.iter().map(|item| item.fields(&LIMIT)).collect();
     let mut indices = BTreeMap::new();
     let names: Vec<String> = entries
         .iter()
@@ -121,7 +186,7 @@ fn read_limit(fields: &Fields, context: &LimitContext) -> Option<Limit> {
         .unwrap_or_default();
     let of = overrides::OverrideContext { quota, has_client };
     let overrides = overrides::read(get("overrides").as_ref(), &of, context);
-    let on_error = get("on_error").and_then(|node| node.choice(ON_ERROR));
+    let on_error = get("on_error").and_then(|node| node.choice(&ON_ERROR));
     let enforce = get("enforce").and_then(|node| read_enforce(&node));
     let expose = get("expose").and_then(|node| node.flag());
     // With an invalid rate, the other fields are still checked, as if the limit were unlimited.

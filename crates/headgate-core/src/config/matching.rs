@@ -2,21 +2,57 @@
 
 use crate::config::node::Node;
 use crate::config::scalar::{is_token, HEADER_REMEDY};
+use crate::config::shape::{distinct, Form, Object, Rule, Shape, Test, ANY, SHORT, TOKEN};
 use crate::config::sources;
 use crate::identify::{Source, SourceKind};
 use crate::limit::{Case, HostPattern, Match, PathPattern, PatternError, ValuePattern};
 use serde_json::Value;
 
-const FIELDS: &[&str] = &[
-    "methods",
-    "path",
-    "ignore_case",
-    "hosts",
-    "headers",
-    "route",
-    "source",
-    "not",
-];
+macro_rules! condition {
+    (ignore_case: $ignore_case:expr, not: $not:ident) => {
+        Object {
+            fields: &[
+                ("methods", distinct(&TOKEN, 1)),
+                ("path", Shape::Either(&Shape::Text(Form::Path), &BY_REGEX)),
+                ("ignore_case", $ignore_case),
+                ("hosts", distinct(&Shape::Text(Form::Host), 1)),
+                (
+                    "headers",
+                    Shape::Map {
+                        keys: Form::Token,
+                        of: &Shape::Either(&Shape::Text(Form::Value), &BY_REGEX),
+                        least: 1,
+                    },
+                ),
+                ("route", SHORT),
+                ("source", distinct(&ANY, 1)),
+                ("not", Shape::Object(&$not)),
+            ],
+            rules: &[
+                Rule::NotEmpty,
+                Rule::Never(
+                    &[("ignore_case", Test::Present), ("path", Test::Absent)],
+                    "ignore_case is about a path: write path, or leave it out",
+                ),
+                Rule::Never(
+                    &[("ignore_case", Test::Present), ("path", Test::Object)],
+                    "a regex is compared as it is written: begin it with (?i), and leave ignore_case out",
+                ),
+            ],
+        }
+    };
+}
+
+/// A condition by which a limit applies.
+pub(super) static CONDITION: Object = condition!(ignore_case: Shape::Flag, not: FREEING);
+/// A condition by which requests are free: of `exempt`, or within `not`. Paths are compared exactly.
+pub(super) static FREEING: Object = condition!(ignore_case: Shape::False, not: CONDITION);
+
+const BY_REGEX: Shape = Shape::Object(&REGEX);
+static REGEX: Object = Object {
+    fields: &[("regex", Shape::Text(Form::Regex))],
+    rules: &[Rule::Required("regex")],
+};
 
 /// What a fitting condition does, with the settings of its limit.
 #[derive(Clone, Copy)]
@@ -38,7 +74,7 @@ impl ConditionUse {
 
 /// Reads a condition; `None` if an error leaves nothing to compare with.
 pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Option<Match> {
-    let fields = node.fields(FIELDS)?;
+    let fields = node.fields(&CONDITION)?;
     if fields.is_empty() {
         node.fail("has no condition; leave it out, or write one of methods, path, hosts, headers, route, source, not");
         return None;
@@ -56,10 +92,10 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
             ConditionUse::Frees => Case::default(),
         });
     let condition = Match {
-        methods: distinct(&list("methods", "a method"), read_method),
+        methods: each_once(&list("methods", "a method"), read_method),
         path: fields.get("path").and_then(|node| read_path(&node)),
         case,
-        hosts: distinct(&list("hosts", "a host"), |node| {
+        hosts: each_once(&list("hosts", "a host"), |node| {
             compiled(node, HostPattern::parse(node.text("a host")?))
         }),
         headers: fields
@@ -70,7 +106,7 @@ pub(super) fn read(node: &Node, known: &[Source], effect: ConditionUse) -> Optio
             .get("route")
             .and_then(|node| node.short_text("a route's name"))
             .map(str::to_owned),
-        sources: distinct(&list("source", "a source's name"), |node| {
+        sources: each_once(&list("source", "a source's name"), |node| {
             sources::known(node, known).map(|source| source.name.clone())
         }),
         not: fields
@@ -118,7 +154,7 @@ fn read_list<'a>(node: &Node<'a>, what: &str) -> Vec<Node<'a>> {
 }
 
 /// Reads each element, and reports duplicates.
-fn distinct<T: PartialEq>(nodes: &[Node], read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
+fn each_once<T: PartialEq>(nodes: &[Node], read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
     let mut list = Vec::new();
     for node in nodes {
         let Some(item) = read(node) else { continue };
@@ -177,7 +213,7 @@ fn read_value(node: &Node) -> Option<ValuePattern> {
 /// `{regex: …}`: `None` if the value has another form, `Some(None)` if it is invalid.
 fn read_regex<'a>(node: &Node<'a>) -> Option<Option<&'a str>> {
     matches!(node.value(), Value::Object(_)).then(|| {
-        let fields = node.fields(&["regex"])?;
+        let fields = node.fields(&REGEX)?;
         fields.required("regex", "write {regex: …}")?.text("a regex")
     })
 }

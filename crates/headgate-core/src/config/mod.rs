@@ -18,6 +18,7 @@ mod reach;
 mod replaces;
 mod scalar;
 mod settings;
+mod shape;
 mod shown;
 mod sources;
 #[cfg(test)]
@@ -26,6 +27,8 @@ mod tests;
 pub use crate::model::policy::*;
 pub use error::{ConfigError, ConfigErrors};
 pub use native::Transport;
+pub use scalar::show_millis;
+pub use shape::{Check, Form, Object, Rule, Shape, Test};
 
 use crate::identify::Hasher;
 use error::Errors;
@@ -75,6 +78,18 @@ pub fn parse_for(transport: Transport, bytes: &[u8]) -> Result<Plugin, ConfigErr
 /// As [`parse`].
 pub fn parse_value(value: &Value) -> Result<Plugin, ConfigErrors> {
     read(Transport::Either, value)
+}
+
+/// What a configuration looks like, as far as a table can say it.
+///
+/// ```
+/// use headgate_core::config::{shape, Shape};
+///
+/// let Some(Shape::Words(words)) = shape().shape("store") else { panic!() };
+/// assert_eq!(*words, ["redis", "local"]);
+/// ```
+pub fn shape() -> &'static Object {
+    &plugin::POLICY
 }
 
 fn read(transport: Transport, value: &Value) -> Result<Plugin, ConfigErrors> {

@@ -4,6 +4,7 @@
 //! the password's environment variable; [`NativeSettings::credentials`] reads it.
 
 use crate::config::node::Node;
+use crate::config::shape::{Form, Object, Rule, Shape, Test, SHORT};
 use crate::config::ConfigErrors;
 use crate::model::{NativeSettings, Store};
 
@@ -17,6 +18,32 @@ pub enum Transport {
     /// The native command: it accepts both.
     Either,
 }
+
+pub(super) static NATIVE: Object = Object {
+    fields: &[
+        ("service", Shape::Text(Form::Service)),
+        ("username", SHORT),
+        ("password", Shape::Object(&PASSWORD)),
+        (
+            "database",
+            Shape::Integer {
+                least: 0,
+                most: 9_999,
+            },
+        ),
+    ],
+    rules: &[
+        Rule::Required("service"),
+        Rule::Never(
+            &[("username", Test::Present), ("password", Test::Absent)],
+            "a username needs a password: write password: {env: REDIS_PASSWORD}",
+        ),
+    ],
+};
+static PASSWORD: Object = Object {
+    fields: &[("env", SHORT)],
+    rules: &[Rule::Required("env")],
+};
 
 const WITHOUT: &str =
     "native is missing, which headgate-higress.wasm needs; write native: {service: redis.dns:6379}, \
@@ -45,7 +72,7 @@ pub(super) fn read(
     if let Some(node) = redis.and_then(|node| node.get("cluster")) {
         node.fail("has no effect with redis.native; leave it out");
     }
-    let fields = native.fields(&["service", "username", "password", "database"])?;
+    let fields = native.fields(&NATIVE)?;
     let service = fields
         .required("service", "write the Redis service with its port: redis.dns:6379")
         .and_then(|node| cluster(&node));
@@ -53,7 +80,7 @@ pub(super) fn read(
         .get("username")
         .and_then(|node| node.short_text("the name of a Redis user"));
     let password_env = fields.get("password").and_then(|node| password(&node));
-    let database = fields.get("database").and_then(|node| node.integer(0..=9_999));
+    let database = fields.integer("database");
     if username.is_some() && fields.get("password").is_none() {
         native.fail_bare("a username needs a password; write password: {env: REDIS_PASSWORD}");
     }
@@ -97,7 +124,7 @@ fn password<'a>(node: &Node<'a>) -> Option<&'a str> {
         );
         return None;
     }
-    let fields = node.fields(&["env"])?;
+    let fields = node.fields(&PASSWORD)?;
     let name = fields
         .required("env", "write the name of an environment variable")
         .and_then(|node| node.short_text("the name of an environment variable"))?;

@@ -4,9 +4,11 @@
 //! configuration with errors never becomes a policy.
 
 use crate::config::error::{nearest, suggestion, Errors};
+use crate::config::shape::{Object, Shape};
 use crate::config::shown::quoted;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// A value and its path.
 #[derive(Clone, Copy)]
@@ -164,19 +166,20 @@ impl<'a> Node<'a> {
     }
 
     /// An object whose fields are known; the others are reported.
-    pub fn fields(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
+    pub fn fields(&self, object: &'static Object) -> Option<Fields<'a>> {
+        let known = || object.names().collect::<Vec<_>>();
         let Value::Object(map) = self.value else {
-            self.fail_type(&format!("an object with {}", known.join(", ")));
+            self.fail_type(&format!("an object with {}", known().join(", ")));
             return None;
         };
-        for (key, value) in map.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-            let message = format!("unknown field{}", suggestion(key, known));
+        for (key, value) in map.iter().filter(|(key, _)| object.shape(key).is_none()) {
+            let message = format!("unknown field{}", suggestion(key, &known()));
             self.child(key, value).fail_bare(&message);
         }
         Some(Fields {
             node: *self,
             map,
-            known,
+            object,
         })
     }
 
@@ -204,12 +207,30 @@ pub(super) fn step_to(key: &str) -> String {
 pub(super) struct Fields<'a> {
     pub node: Node<'a>,
     map: &'a Map<String, Value>,
-    known: &'static [&'static str],
+    object: &'static Object,
 }
 
 impl<'a> Fields<'a> {
     pub fn get(&self, name: &str) -> Option<Node<'a>> {
         self.node.get(name)
+    }
+
+    /// A field with a whole number, in the range of its shape.
+    pub fn integer(&self, name: &str) -> Option<u64> {
+        let range = match self.object.shape(name) {
+            Some(Shape::Integer { least, most }) => *least..=*most,
+            _ => 0..=u64::MAX,
+        };
+        self.get(name)?.integer(range)
+    }
+
+    /// A field with a duration, in the range of its shape.
+    pub fn duration(&self, name: &str) -> Option<Duration> {
+        let range = match self.object.shape(name) {
+            Some(Shape::Duration { least, most }) => *least..=*most,
+            _ => 0..=u64::MAX,
+        };
+        self.get(name)?.duration(range)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -232,10 +253,9 @@ impl<'a> Fields<'a> {
 
     /// Whether an unknown field is probably a misspelling of this one; that it is missing is not a second error then.
     fn is_mistyped(&self, name: &str) -> bool {
-        let unknown = self.map.keys().filter(|key| !self.known.contains(&key.as_str()));
-        unknown
-            .into_iter()
-            .any(|key| nearest(key, self.known) == Some(name))
+        let unknown = self.map.keys().filter(|key| self.object.shape(key).is_none());
+        let known: Vec<&str> = self.object.names().collect();
+        unknown.into_iter().any(|key| nearest(key, &known) == Some(name))
     }
 
     /// Reports each of `names` that is present; `why` is the reason.

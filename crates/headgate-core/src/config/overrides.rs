@@ -2,6 +2,7 @@
 
 use crate::config::limits::LimitContext;
 use crate::config::node::{Fields, Node};
+use crate::config::shape::{words, Form, Object, Rule, Shape, Test, ANY, CLIENT_VALUE, HASH, RATE};
 use crate::config::sources;
 use crate::identify::network;
 use crate::limit::{Override, Period, Quota};
@@ -9,6 +10,43 @@ use crate::model::{NamedClientValue, Store};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+const FROM: [(&str, ()); 1] = [("redis", ())];
+
+pub(super) static OVERRIDE: Object = Object {
+    fields: &[
+        ("from", Shape::Words(&words(&FROM))),
+        ("source", ANY),
+        ("value", CLIENT_VALUE),
+        ("hash", HASH),
+        ("cidr", Shape::Text(Form::Network)),
+        ("rate", RATE),
+    ],
+    rules: &[
+        Rule::ExactlyOne(&["from", "source", "cidr"]),
+        Rule::Never(&[("from", Test::Absent), ("rate", Test::Absent)], NO_RATE),
+        Rule::Never(&[("rate", Test::Present), ("from", Test::Present)], LIVE),
+        Rule::Never(&[("value", Test::Present), ("from", Test::Present)], LIVE),
+        Rule::Never(&[("hash", Test::Present), ("from", Test::Present)], LIVE),
+        Rule::Never(&[("value", Test::Present), ("cidr", Test::Present)], CIDR),
+        Rule::Never(&[("hash", Test::Present), ("cidr", Test::Present)], CIDR),
+        Rule::Never(
+            &[("value", Test::Present), ("hash", Test::Present)],
+            "has both value and hash: write one of them",
+        ),
+        Rule::Never(
+            &[
+                ("source", Test::Present),
+                ("value", Test::Absent),
+                ("hash", Test::Absent),
+            ],
+            "source needs one of value, hash",
+        ),
+    ],
+};
+const NO_RATE: &str = "rate is missing: write the rate of these clients, or unlimited";
+const LIVE: &str = "a live override is in Redis: write from alone";
+const CIDR: &str = "cidr says which clients: remove value and hash";
 
 /// The limit of the overrides.
 pub(super) struct OverrideContext {
@@ -67,10 +105,10 @@ fn check_period(item: &Node, quota: Quota, period: &mut Option<Period>) {
 }
 
 fn read_override(node: &Node, of: &OverrideContext, context: &LimitContext) -> Option<Override> {
-    let fields = node.fields(&["from", "source", "value", "hash", "cidr", "rate"])?;
+    let fields = node.fields(&OVERRIDE)?;
     match fields.exactly_one(&["from", "source", "cidr"])? {
         ("from", from) => {
-            from.choice(&[("redis", ())])?;
+            from.choice(&FROM)?;
             fields.refuse(
                 &["value", "hash", "rate"],
                 "cannot be used here: a live override is stored in Redis",

@@ -8,32 +8,72 @@ use crate::config::matching::ConditionUse;
 use crate::config::native::{self, Transport};
 use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
+use crate::config::shape::{distinct, list, words, Form, Object, Rule, Shape, Test, ENFORCE, NAME};
 use crate::config::{input, limits::ON_ERROR, matching, reach, settings, sources};
 use crate::limit::{Enforce, Match, OnError};
 use crate::model::{OnAmbiguousClient, OnNoClient, Plugin, Policy, Store};
 use serde_json::Value;
 
-const FIELDS: &[&str] = &[
-    "role",
-    "enabled",
-    "instance",
-    "enforce",
-    "store",
-    "redis",
-    "on_error",
-    "local",
-    "identify",
-    "on_no_client",
-    "on_ambiguous_client",
-    "exempt",
-    "rates",
-    "limits",
-    "response",
-    "verdict_cache",
-    "log",
-    "metrics",
-    "filter_state",
+const ROLES: [(&str, Role); 2] = [("filter", Role::Filter), ("redis_call", Role::RedisCall)];
+const STORES: [(&str, Store); 2] = [("redis", Store::Redis), ("local", Store::Local)];
+const ON_NO_CLIENT: [(&str, OnNoClient); 2] = [("allow", OnNoClient::Allow), ("deny", OnNoClient::Deny)];
+const ON_AMBIGUOUS_CLIENT: [(&str, OnAmbiguousClient); 2] = [
+    ("next", OnAmbiguousClient::Next),
+    ("deny", OnAmbiguousClient::Deny),
 ];
+
+/// The whole configuration.
+pub(super) static POLICY: Object = Object {
+    fields: &[
+        ("role", Shape::Words(&words(&ROLES))),
+        ("enabled", Shape::Flag),
+        ("instance", NAME),
+        ("enforce", ENFORCE),
+        ("store", Shape::Words(&words(&STORES))),
+        ("redis", Shape::Object(&settings::REDIS)),
+        ("on_error", Shape::Words(&words(&ON_ERROR))),
+        ("local", Shape::Object(&settings::LOCAL)),
+        ("identify", distinct(&Shape::Object(&sources::SOURCE), 1)),
+        ("on_no_client", Shape::Words(&words(&ON_NO_CLIENT))),
+        ("on_ambiguous_client", Shape::Words(&words(&ON_AMBIGUOUS_CLIENT))),
+        ("exempt", list(&Shape::Object(&matching::FREEING), 0)),
+        (
+            "rates",
+            Shape::Map {
+                keys: Form::RateName,
+                of: &Shape::Text(Form::PlainRate),
+                least: 0,
+            },
+        ),
+        ("limits", distinct(&Shape::Object(&limits::LIMIT), 1)),
+        ("response", Shape::Object(&settings::RESPONSE)),
+        ("verdict_cache", Shape::Object(&settings::VERDICT_CACHE)),
+        ("log", Shape::Object(&settings::LOG)),
+        ("metrics", Shape::Object(&settings::METRICS)),
+        ("filter_state", settings::FILTER_STATE),
+    ],
+    rules: &[
+        Rule::NotEmpty,
+        Rule::UnlessGuard(&["limits"]),
+        Rule::Never(
+            &[
+                ("limits", Test::Some(&[("lease", Test::Positive)])),
+                ("store", Test::Is("local")),
+            ],
+            "a lease needs store: redis",
+        ),
+        Rule::Never(
+            &[
+                (
+                    "limits",
+                    Test::Some(&[("overrides", Test::Some(&[("from", Test::Present)]))]),
+                ),
+                ("store", Test::Is("local")),
+            ],
+            "a live override needs store: redis",
+        ),
+    ],
+};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Role {
@@ -46,16 +86,14 @@ pub(super) fn read(root: &Node, transport: Transport) -> Plugin {
     let nothing = Plugin::RedisCall {
         key_prefix: String::new(),
     };
-    let Some(fields) = root.fields(FIELDS) else {
+    let Some(fields) = root.fields(&POLICY) else {
         return nothing;
     };
     if fields.is_empty() {
         root.fail_bare(input::EMPTY);
         return nothing;
     }
-    let role = fields
-        .get("role")
-        .and_then(|node| node.choice(&[("filter", Role::Filter), ("redis_call", Role::RedisCall)]));
+    let role = fields.get("role").and_then(|node| node.choice(&ROLES));
     if role == Some(Role::RedisCall) || is_key_prefix_alone(root.value()) {
         return read_redis_call(&fields);
     }
@@ -90,13 +128,13 @@ fn refuse_without_limits(fields: &Fields) {
 
 fn read_redis_call(fields: &Fields) -> Plugin {
     const WHY: &str = "role redis_call takes redis.key_prefix and nothing else; leave this out";
-    for name in FIELDS.iter().filter(|name| !["role", "redis"].contains(name)) {
+    for name in POLICY.names().filter(|name| !["role", "redis"].contains(name)) {
         if let Some(node) = fields.get(name) {
             node.fail_bare(WHY);
         }
     }
     let redis = fields.get("redis");
-    for name in ["cluster", "timeout", "max_in_flight", "native"] {
+    for name in settings::REDIS.names().filter(|name| *name != "key_prefix") {
         if let Some(node) = redis.as_ref().and_then(|node| node.get(name)) {
             node.fail_bare(WHY);
         }
@@ -108,16 +146,9 @@ fn read_redis_call(fields: &Fields) -> Plugin {
 
 fn read_policy(fields: &Fields, transport: Transport) -> Policy {
     let get = |name| fields.get(name);
-    let store =
-        get("store").and_then(|node| node.choice(&[("redis", Store::Redis), ("local", Store::Local)]));
-    let on_no_client = get("on_no_client")
-        .and_then(|node| node.choice(&[("allow", OnNoClient::Allow), ("deny", OnNoClient::Deny)]));
-    let on_ambiguous_client = get("on_ambiguous_client").and_then(|node| {
-        node.choice(&[
-            ("next", OnAmbiguousClient::Next),
-            ("deny", OnAmbiguousClient::Deny),
-        ])
-    });
+    let store = get("store").and_then(|node| node.choice(&STORES));
+    let on_no_client = get("on_no_client").and_then(|node| node.choice(&ON_NO_CLIENT));
+    let on_ambiguous_client = get("on_ambiguous_client").and_then(|node| node.choice(&ON_AMBIGUOUS_CLIENT));
     let sources = sources::read(get("identify"));
     let rates = Rates::read(get("rates"));
     let context = LimitContext {
@@ -125,7 +156,7 @@ fn read_policy(fields: &Fields, transport: Transport) -> Policy {
         rates: &rates,
         store: store.unwrap_or(Store::Redis),
         on_error: get("on_error")
-            .and_then(|node| node.choice(ON_ERROR))
+            .and_then(|node| node.choice(&ON_ERROR))
             .unwrap_or(OnError::Local),
         enforce: get("enforce")
             .and_then(|node| limits::read_enforce(&node))

@@ -109,7 +109,8 @@ fn parse_millis(text: &str) -> Option<u64> {
     (millis % 1_000 == 0).then_some(millis / 1_000)
 }
 
-fn show_millis(millis: u64) -> String {
+/// A duration as a policy writes it.
+pub fn show_millis(millis: u64) -> String {
     match millis {
         0 => "0s".to_owned(),
         _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),

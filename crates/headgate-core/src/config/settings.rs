@@ -3,29 +3,159 @@
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
 use crate::config::scalar::is_token;
-use crate::config::sources;
+use crate::config::shape::{
+    distinct, words, Form, Object, Rule, Shape, Test, ANY, CLIENT_VALUE, HASH, NAME, SHARE, SHORT,
+};
+use crate::config::{native, sources};
 use crate::identify::Source;
 use crate::limit::Percent;
 use crate::model::{
     BodyFormat, FilterState, LocalSettings, LogSettings, MetricsSettings, NamedClient, NamedClientValue,
     RedisSettings, ResetForm, ResponseSettings, StateName, UpstreamHeaders, VerdictCacheSettings,
 };
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-const REDIS_FIELDS: &[&str] = &["cluster", "key_prefix", "timeout", "max_in_flight", "native"];
-
-/// Entries of a table in memory.
-const TABLE: RangeInclusive<u64> = 1..=10_000_000;
+/// The most entries of a table in memory.
+const TABLE: u64 = 10_000_000;
 const LONGEST_BODY: usize = 64 << 10;
 const LONGEST_CONTENT_TYPE: usize = 256;
+
+pub(super) static REDIS: Object = Object {
+    fields: &[
+        ("cluster", SHORT),
+        ("key_prefix", Shape::Text(Form::KeyPrefix)),
+        (
+            "timeout",
+            Shape::Duration {
+                least: 1,
+                most: 10_000,
+            },
+        ),
+        (
+            "max_in_flight",
+            Shape::Integer {
+                least: 1,
+                most: 1_000_000,
+            },
+        ),
+        ("native", Shape::Object(&native::NATIVE)),
+    ],
+    rules: &[Rule::Never(
+        &[("native", Test::Present), ("cluster", Test::Present)],
+        "cluster leads nowhere beside redis.native: leave it out",
+    )],
+};
+pub(super) static LOCAL: Object = Object {
+    fields: &[
+        ("share", Shape::Text(Form::PositiveShare)),
+        (
+            "max_counters",
+            Shape::Integer {
+                least: 1,
+                most: TABLE,
+            },
+        ),
+    ],
+    rules: &[],
+};
+const STATUS: Shape = Shape::Integer {
+    least: 400,
+    most: 599,
+};
+const FORMATS: [(&str, BodyFormat); 2] = [
+    ("text", BodyFormat::Text),
+    ("problem_json", BodyFormat::ProblemJson),
+];
+/// Whether it is `ietf`.
+const HEADER_FAMILIES: [(&str, bool); 2] = [("x-ratelimit", false), ("ietf", true)];
+const RESETS: [(&str, ResetForm); 2] = [("unix", ResetForm::Unix), ("delta", ResetForm::Delta)];
+const UPSTREAM_HEADERS: [(&str, UpstreamHeaders); 2] = [
+    ("replace", UpstreamHeaders::Replace),
+    ("keep", UpstreamHeaders::Keep),
+];
+pub(super) static RESPONSE: Object = Object {
+    fields: &[
+        ("status", STATUS),
+        ("error_status", STATUS),
+        ("body", Shape::Text(Form::Body)),
+        ("format", Shape::Words(&words(&FORMATS))),
+        ("headers", distinct(&Shape::Words(&words(&HEADER_FAMILIES)), 0)),
+        ("reset", Shape::Words(&words(&RESETS))),
+        ("retry_after_jitter", SHARE),
+        ("upstream_headers", Shape::Words(&words(&UPSTREAM_HEADERS))),
+        ("content_type", Shape::Text(Form::MediaType)),
+    ],
+    rules: &[],
+};
+pub(super) static VERDICT_CACHE: Object = Object {
+    fields: &[
+        (
+            "max_age",
+            Shape::Duration {
+                least: 0,
+                most: 3_600_000,
+            },
+        ),
+        (
+            "entries",
+            Shape::Integer {
+                least: 0,
+                most: TABLE,
+            },
+        ),
+    ],
+    rules: &[],
+};
+pub(super) static LOG: Object = Object {
+    fields: &[(
+        "denials_per_second",
+        Shape::Integer {
+            least: 0,
+            most: 1_000_000,
+        },
+    )],
+    rules: &[],
+};
+pub(super) static METRICS: Object = Object {
+    fields: &[
+        ("enabled", Shape::Flag),
+        ("clients", distinct(&Shape::Object(&NAMED_CLIENT), 0)),
+    ],
+    rules: &[],
+};
+static NAMED_CLIENT: Object = Object {
+    fields: &[
+        ("name", NAME),
+        ("source", ANY),
+        ("value", CLIENT_VALUE),
+        ("hash", HASH),
+    ],
+    rules: &[
+        Rule::Required("name"),
+        Rule::Required("source"),
+        Rule::ExactlyOne(&["value", "hash"]),
+        Rule::Never(
+            &[("name", Test::Is(OTHER))],
+            "other is what everyone else is called: choose another name",
+        ),
+    ],
+};
+/// The series of all clients without one of their own.
+const OTHER: &str = "other";
+
+const STATE_NAMES: [(&str, StateName); StateName::ALL.len()] = StateName::NAMED;
+const ALL: &str = "all";
+pub(super) const FILTER_STATE: Shape = Shape::Either(
+    &Shape::Words(&[ALL]),
+    &distinct(&Shape::Words(&words(&STATE_NAMES)), 0),
+);
 
 /// A section's fields; no fields if it is missing or not an object.
 struct Section<'a>(Option<Fields<'a>>);
 
 impl<'a> Section<'a> {
-    fn read(node: Option<Node<'a>>, known: &'static [&'static str]) -> Section<'a> {
-        Section(node.and_then(|node| node.fields(known)))
+    fn read(node: Option<Node<'a>>, object: &'static Object) -> Section<'a> {
+        Section(node.and_then(|node| node.fields(object)))
     }
 
     fn get<T>(&self, name: &str, read: impl FnOnce(&Node<'a>) -> Option<T>) -> Option<T> {
@@ -35,13 +165,17 @@ impl<'a> Section<'a> {
             .and_then(|node| read(&node))
     }
 
-    fn integer(&self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        self.get(name, |node| node.integer(range))
+    fn integer(&self, name: &str) -> Option<u64> {
+        self.0.as_ref().and_then(|fields| fields.integer(name))
+    }
+
+    fn duration(&self, name: &str) -> Option<Duration> {
+        self.0.as_ref().and_then(|fields| fields.duration(name))
     }
 }
 
 pub(super) fn redis(node: Option<Node>) -> RedisSettings {
-    let section = Section::read(node, REDIS_FIELDS);
+    let section = Section::read(node, &REDIS);
     let cluster = section.get("cluster", |node| node.short_text("the name of an Envoy cluster"));
     RedisSettings {
         cluster: cluster.unwrap_or("redis_call").to_owned(),
@@ -49,10 +183,8 @@ pub(super) fn redis(node: Option<Node>) -> RedisSettings {
             .get("key_prefix", key_prefix)
             .unwrap_or("ratelimit")
             .to_owned(),
-        timeout: section
-            .get("timeout", |node| node.duration(1..=10_000))
-            .unwrap_or(Duration::from_millis(100)),
-        max_in_flight: section.integer("max_in_flight", 1..=1_000_000).unwrap_or(4_096) as usize,
+        timeout: section.duration("timeout").unwrap_or(Duration::from_millis(100)),
+        max_in_flight: section.integer("max_in_flight").unwrap_or(4_096) as usize,
         native: None,
     }
 }
@@ -69,7 +201,7 @@ fn key_prefix<'a>(node: &Node<'a>) -> Option<&'a str> {
 }
 
 pub(super) fn local(node: Option<Node>) -> LocalSettings {
-    let section = Section::read(node, &["share", "max_counters"]);
+    let section = Section::read(node, &LOCAL);
     let share = section.get("share", |node| {
         let share = node.percent()?;
         if share.basis_points() == 0 {
@@ -79,43 +211,16 @@ pub(super) fn local(node: Option<Node>) -> LocalSettings {
     });
     LocalSettings {
         share: share.unwrap_or(Percent::FULL),
-        max_counters: section.integer("max_counters", TABLE).unwrap_or(65_536) as usize,
+        max_counters: section.integer("max_counters").unwrap_or(65_536) as usize,
     }
 }
 
 pub(super) fn response(node: Option<Node>) -> ResponseSettings {
-    const FIELDS: &[&str] = &[
-        "status",
-        "error_status",
-        "body",
-        "format",
-        "headers",
-        "reset",
-        "retry_after_jitter",
-        "upstream_headers",
-        "content_type",
-    ];
-    let section = Section::read(node, FIELDS);
-    let status = |name, default| {
-        section
-            .integer(name, 400..=599)
-            .map_or(default, |status| status as u16)
-    };
-    let format = section.get("format", |node| {
-        node.choice(&[
-            ("text", BodyFormat::Text),
-            ("problem_json", BodyFormat::ProblemJson),
-        ])
-    });
-    let reset = section.get("reset", |node| {
-        node.choice(&[("unix", ResetForm::Unix), ("delta", ResetForm::Delta)])
-    });
-    let upstream_headers = section.get("upstream_headers", |node| {
-        node.choice(&[
-            ("replace", UpstreamHeaders::Replace),
-            ("keep", UpstreamHeaders::Keep),
-        ])
-    });
+    let section = Section::read(node, &RESPONSE);
+    let status = |name, default| section.integer(name).map_or(default, |status| status as u16);
+    let format = section.get("format", |node| node.choice(&FORMATS));
+    let reset = section.get("reset", |node| node.choice(&RESETS));
+    let upstream_headers = section.get("upstream_headers", |node| node.choice(&UPSTREAM_HEADERS));
     let (x_ratelimit, ietf) = section.get("headers", header_families).unwrap_or((true, false));
     ResponseSettings {
         status: status("status", 429),
@@ -156,7 +261,7 @@ fn content_type<'a>(node: &Node<'a>) -> Option<&'a str> {
 fn header_families(node: &Node) -> Option<(bool, bool)> {
     let (mut x_ratelimit, mut ietf) = (false, false);
     for item in node.items()? {
-        let Some(is_ietf) = item.choice(&[("x-ratelimit", false), ("ietf", true)]) else {
+        let Some(is_ietf) = item.choice(&HEADER_FAMILIES) else {
             continue;
         };
         let family = if is_ietf { &mut ietf } else { &mut x_ratelimit };
@@ -193,23 +298,23 @@ fn body<'a>(node: &Node<'a>) -> Option<&'a str> {
 }
 
 pub(super) fn verdict_cache(node: Option<Node>) -> VerdictCacheSettings {
-    let section = Section::read(node, &["max_age", "entries"]);
-    let max_age = section.get("max_age", |node| node.duration(0..=3_600_000));
+    let section = Section::read(node, &VERDICT_CACHE);
+    let max_age = section.duration("max_age");
     VerdictCacheSettings {
         max_age: max_age.unwrap_or(Duration::from_secs(1)),
-        entries: section.integer("entries", 0..=*TABLE.end()).unwrap_or(65_536) as usize,
+        entries: section.integer("entries").unwrap_or(65_536) as usize,
     }
 }
 
 pub(super) fn log(node: Option<Node>) -> LogSettings {
-    let section = Section::read(node, &["denials_per_second"]);
+    let section = Section::read(node, &LOG);
     LogSettings {
-        denials_per_second: section.integer("denials_per_second", 0..=1_000_000).unwrap_or(10) as u32,
+        denials_per_second: section.integer("denials_per_second").unwrap_or(10) as u32,
     }
 }
 
 pub(super) fn metrics(node: Option<Node>, known: &[Source]) -> MetricsSettings {
-    let section = Section::read(node, &["enabled", "clients"]);
+    let section = Section::read(node, &METRICS);
     let mut clients: Vec<NamedClient> = Vec::new();
     for item in section.get("clients", |node| node.items()).unwrap_or_default() {
         let Some(client) = named_client(&item, known) else {
@@ -230,10 +335,10 @@ pub(super) fn metrics(node: Option<Node>, known: &[Source]) -> MetricsSettings {
 }
 
 fn named_client(node: &Node, known: &[Source]) -> Option<NamedClient> {
-    let fields = node.fields(&["name", "source", "value", "hash"])?;
+    let fields = node.fields(&NAMED_CLIENT)?;
     let name_node = fields.required("name", "write the name of its series");
     let name = name_node.as_ref().and_then(|node| node.name());
-    if let (Some(node), Some("other")) = (&name_node, name) {
+    if let (Some(node), Some(OTHER)) = (&name_node, name) {
         node.fail("is the name for all other clients; choose another name");
     }
     let source = fields.required("source", "write the name of a source of identify");
@@ -251,10 +356,9 @@ pub(super) fn filter_state(node: Option<Node>) -> FilterState {
     let Some(node) = node else {
         return FilterState::ALL;
     };
-    let known = StateName::ALL.map(|name| (name.as_str(), name));
-    let is_name = |text: &str| known.iter().any(|(name, _)| *name == text);
+    let is_name = |text: &str| STATE_NAMES.iter().any(|(name, _)| *name == text);
     match node.value().as_str() {
-        Some("all") => return FilterState::ALL,
+        Some(ALL) => return FilterState::ALL,
         Some(text) if !is_name(text) => {
             node.fail("unknown; write all, or a list of names such as [ratelimit_decision, ratelimit_by]");
             return FilterState::ALL;
@@ -263,7 +367,7 @@ pub(super) fn filter_state(node: Option<Node>) -> FilterState {
     }
     let mut names = Vec::new();
     for item in node.items().unwrap_or_default() {
-        let Some(name) = item.choice(&known) else {
+        let Some(name) = item.choice(&STATE_NAMES) else {
             continue;
         };
         if names.contains(&name) {

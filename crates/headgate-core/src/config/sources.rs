@@ -3,14 +3,66 @@
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
 use crate::config::scalar::{is_name, is_token};
+use crate::config::shape::{distinct, list, words, Form, Object, Rule, Shape, Test, NAME, SHORT, TOKEN};
 use crate::identify::{network, Digest, DigestError, Extract, Source, SourceKind, TlsField};
 use crate::model::NamedClientValue;
 use std::net::IpAddr;
 
 const KINDS: [&str; 7] = ["header", "cookie", "query", "metadata", "tls", "all", "address"];
-const FIELDS: &[&str] = &[
-    "name", "header", "cookie", "query", "metadata", "tls", "all", "address", "extract", "as",
+
+macro_rules! source {
+    ($($rule:expr),* $(,)?) => {
+        Object {
+            fields: &[
+                ("name", NAME),
+                ("header", TOKEN),
+                ("cookie", TOKEN),
+                ("query", SHORT),
+                ("metadata", list(&SHORT, 2)),
+                ("tls", Shape::Words(&words(&TLS))),
+                ("all", distinct(&Shape::Object(&PART), 2)),
+                ("address", Shape::Object(&ADDRESS_PREFIXES)),
+                ("extract", Shape::Text(Form::Extract)),
+                ("as", Shape::Words(&words(&AS))),
+            ],
+            rules: &[
+                Rule::ExactlyOne(&KINDS),
+                Rule::Never(
+                    &[("extract", Test::Present), ("address", Test::Present)],
+                    "only text can be extracted from: remove extract",
+                ),
+                $($rule),*
+            ],
+        }
+    };
+}
+
+pub(super) static SOURCE: Object = source!(
+    Rule::Never(
+        &[("extract", Test::Present), ("all", Test::Present)],
+        "only text can be extracted from: write extract in a part",
+    ),
+    Rule::Never(
+        &[("name", Test::Is(ADDRESS)), ("address", Test::Absent)],
+        "the name address belongs to address sources: choose another",
+    ),
+);
+/// A part of a composite.
+static PART: Object = source!(Rule::Without(&["name", "as", "all"]));
+static ADDRESS_PREFIXES: Object = Object {
+    fields: &[
+        ("ipv4_prefix", Shape::Integer { least: 1, most: 32 }),
+        ("ipv6_prefix", Shape::Integer { least: 1, most: 128 }),
+    ],
+    rules: &[],
+};
+
+const TLS: [(&str, TlsField); 3] = [
+    ("uri_san", TlsField::UriSan),
+    ("dns_san", TlsField::DnsSan),
+    ("subject", TlsField::Subject),
 ];
+const AS: [(&str, bool); 1] = [("plain", true)];
 const ADDRESS: &str = "address";
 
 /// The sources in their order; by default the API key, else the address.
@@ -86,7 +138,7 @@ struct Read {
 /// One source, or one part of a composite. An invalid kind becomes a placeholder, so that references to the source's
 /// name stay valid.
 fn read_source(node: &Node, is_part: bool) -> Option<Read> {
-    let fields = node.fields(FIELDS)?;
+    let fields = node.fields(if is_part { &PART } else { &SOURCE })?;
     let Some((kind_name, kind_node)) = fields.exactly_one(&KINDS) else {
         let name = fields.get("name").and_then(|node| node.name())?;
         return Some(Read {
@@ -101,7 +153,7 @@ fn read_source(node: &Node, is_part: bool) -> Option<Read> {
     }
     let is_plain = fields
         .get("as")
-        .and_then(|node| node.choice(&[("plain", true)]))
+        .and_then(|node| node.choice(&AS))
         .unwrap_or(false);
     let kind = read_kind(kind_name, &kind_node, is_plain, is_part);
     if kind_name == "all" || kind_name == ADDRESS {
@@ -153,14 +205,7 @@ fn read_kind(word: &str, node: &Node, is_plain: bool, is_part: bool) -> Option<S
             .short_text("a query parameter's name")
             .map(|name| SourceKind::Query(name.to_owned())),
         "metadata" => read_metadata(node),
-        "tls" => {
-            let choices = [
-                ("uri_san", TlsField::UriSan),
-                ("dns_san", TlsField::DnsSan),
-                ("subject", TlsField::Subject),
-            ];
-            node.choice(&choices).map(SourceKind::Tls)
-        }
+        "tls" => node.choice(&TLS).map(SourceKind::Tls),
         "all" if is_part => {
             node.fail_bare("a composite within a composite; list all parts in one");
             None
@@ -183,12 +228,12 @@ fn read_metadata(node: &Node) -> Option<SourceKind> {
 }
 
 fn read_address(node: &Node) -> Option<SourceKind> {
-    let fields = node.fields(&["ipv4_prefix", "ipv6_prefix"])?;
-    let prefix = |name, longest: u8| match fields.get(name) {
-        Some(node) => node.integer(1..=u64::from(longest)).map(|prefix| prefix as u8),
-        None => Some(if longest == 32 { 32 } else { 64 }),
+    let fields = node.fields(&ADDRESS_PREFIXES)?;
+    let prefix = |name, default: u8| match fields.get(name) {
+        Some(_) => fields.integer(name).map(|prefix| prefix as u8),
+        None => Some(default),
     };
-    let (ipv4_prefix, ipv6_prefix) = (prefix("ipv4_prefix", 32), prefix("ipv6_prefix", 128));
+    let (ipv4_prefix, ipv6_prefix) = (prefix("ipv4_prefix", 32), prefix("ipv6_prefix", 64));
     Some(SourceKind::Address {
         ipv4_prefix: ipv4_prefix?,
         ipv6_prefix: ipv6_prefix?,

@@ -1,4 +1,4 @@
-//! From the verdicts of the counters to one decision on the request: allowed or denied, and which figures to show.
+//! Combines the verdicts of all counters of a request into one decision: allowed or denied, and which figures to show.
 //!
 //! Does not count (the script and the local store do) and does not write headers ([`headers`](crate::headers) does).
 
@@ -94,14 +94,14 @@ pub struct Decision {
     /// The limit in the caller's headers: the one that admits the fewest further calls like this one, or the denying
     /// one with the longest wait.
     pub shown: Option<Figures>,
-    /// The same for operators, including hidden limits.
+    /// Like `shown`, but for operators: limits that are hidden from callers are included.
     pub reported: Option<Figures>,
     /// For a denial, in ms: the longest wait of all limits that deny; rounded up to whole minutes if only hidden limits
     /// deny.
     pub retry_after_ms: u64,
     /// For a denial: such a call can never pass, because its cost is above N.
     pub never: bool,
-    /// Indices of the limits in shadow that would have denied.
+    /// Indices of the limits in shadow mode that would have denied the request.
     pub shadow: Vec<usize>,
     /// Every enforced limit that was counted and is exposed to callers, in the policy's order.
     pub applied: Vec<Figures>,
@@ -135,8 +135,8 @@ impl Decision {
         }
     }
 
-    /// The decision on a request that no source identifies, if the key of a limit has the client; `counted`: whether
-    /// other limits apply. `None`: the other limits decide.
+    /// The decision on a request that no source identifies, if the key of a limit contains the client. `counted`:
+    /// whether other limits apply. `None`: the other limits decide.
     pub fn no_client(policy: &Policy, why: NoClient, counted: bool) -> Option<Decision> {
         let outcome = match (why, policy.on_no_client) {
             (NoClient::Ambiguous, _) => Outcome::AmbiguousClient,
@@ -149,7 +149,7 @@ impl Decision {
 
     /// Decides from every counter of the request. A denial wins over a failure. Otherwise the strictest `on_error` of
     /// the enforced limits that failed applies: deny, local, allow. A limit that was counted locally has applied its
-    /// `on_error` already, so it outweighs a failed limit with `allow`. A limit in shadow never refuses.
+    /// `on_error` already, so it outweighs a failed limit with `allow`. A limit in shadow mode never refuses a request.
     pub fn from_counted<'a>(
         limits: &[Limit],
         counted: impl IntoIterator<Item = CounterResult<'a>>,
@@ -223,8 +223,8 @@ impl Decision {
         decision
     }
 
-    /// Whether to count locally what Redis did not count. Not if a limit denies already, and not if a failed limit has
-    /// `on_error: deny`.
+    /// Whether to count locally what Redis did not count. It is `false` if a limit already denies the request, or if a
+    /// failed limit has `on_error: deny`.
     pub fn asks_locally<'a>(limits: &[Limit], counted: impl IntoIterator<Item = CounterResult<'a>>) -> bool {
         let mut asks = false;
         for CounterResult { charge, verdict, .. } in counted {
@@ -282,8 +282,8 @@ impl Figures {
     }
 }
 
-/// Whether a call like this one costs more than the whole quota. A local quota may be only a share of it, so the
-/// limit's own N is used.
+/// Whether a call like this one costs more than the whole quota. A local quota may be only a share of the whole quota,
+/// so the limit's own N is used.
 fn is_out_of_reach(charge: &Charge, figures: &Figures, by: CountedBy) -> bool {
     let quota = match (by, charge.algorithm) {
         (CountedBy::Local, Algorithm::Gcra { burst: burst @ 1.. }) if charge.rate.limit > 0 => burst,

@@ -43,7 +43,7 @@ fn spent(wait_ms: u64) -> Option<Verdict> {
 /// A change to the limit, whether it is enforced, and its verdict.
 type Counter = (fn(&mut Limit), bool, Option<Verdict>);
 
-/// Decides over limits that are called by their index.
+/// Decides over limits whose names are their indices.
 fn decide(counters: &[Counter]) -> Decision {
     let mut limits: Vec<Limit> = (0..counters.len()).map(|n| limit(&n.to_string())).collect();
     for (limit, (change, _, _)) in limits.iter_mut().zip(counters) {

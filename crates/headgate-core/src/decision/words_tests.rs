@@ -1,4 +1,4 @@
-//! How a decision reads: figures in headers, and the replies.
+//! How a decision is presented to a client: figures in headers, and the replies.
 
 use super::*;
 use crate::config::{self, BodyFormat, Plugin, Policy, ResponseSettings, UpstreamHeaders};

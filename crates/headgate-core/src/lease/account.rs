@@ -1,4 +1,4 @@
-//! The permits in hand of one counter, and how busy it is. Independent of what the counter limits.
+//! The unspent permits of one counter, and how busy the counter is. It is independent of what the counter limits.
 
 use super::{LeaseEvent, LEAST};
 use crate::limit::Verdict;
@@ -34,19 +34,19 @@ pub(super) struct Account {
     limit: usize,
     /// The cost of one request.
     cost: u64,
-    /// In the order in which they were taken; never empty ones.
+    /// In the order in which they were taken. None of them is empty.
     batches: VecDeque<Batch>,
     /// The size of the last lease, in requests; 0: no recent lease.
     last: u64,
     /// The last verdict from Redis, and when the call was sent.
     last_verdict: Option<(Instant, Verdict)>,
-    /// Requests since then.
+    /// Requests since `since`.
     calls: u64,
     since: Instant,
     /// A lease request is in flight.
     taking: bool,
     not_before: Instant,
-    /// Permits left in Redis, and until when that figure is used.
+    /// The permits that are left in Redis, and the time until which this figure is used.
     left: Option<(u64, Instant)>,
 }
 
@@ -82,7 +82,7 @@ impl Account {
         !self.batches.is_empty()
     }
 
-    /// Spends the oldest permits in hand on one request.
+    /// Spends the oldest permits on one request.
     pub fn spend(&mut self, now: Instant) -> Option<Verdict> {
         let batch = self.batches.front_mut()?;
         batch.calls = batch.calls.saturating_sub(1);
@@ -111,9 +111,9 @@ impl Account {
         self.calls += 1;
     }
 
-    /// The size of the lease to request now, in requests; 0: none. A lease covers half of its life, and the next is
-    /// requested when half of it is spent: so it arrives in time, and few permits expire unspent. Leases start small,
-    /// as a new client may not stay.
+    /// The size of the lease to request now, in requests; 0: none. A lease has permits for half of its life, and the
+    /// next lease is requested when half of the permits are spent. So the next lease arrives in time, and few permits
+    /// expire unspent. The first leases are small, because a new client may send only a few requests.
     pub fn take(&mut self, now: Instant, bounds: &Bounds) -> u64 {
         let in_hand = self.in_hand();
         let fresh = self.last == 0;
@@ -134,7 +134,7 @@ impl Account {
         calls
     }
 
-    /// Adds the permits for `calls` requests, which a call that was sent at `sent` took.
+    /// Adds the permits for `calls` requests, which were taken by the call that was sent at `sent`.
     pub fn taken(
         &mut self,
         sent: Instant,
@@ -165,7 +165,7 @@ impl Account {
         }
     }
 
-    /// The lease request failed. What it may have taken is not spent.
+    /// The lease request failed. Permits that it may have taken are not used.
     pub fn failed(&mut self, not_before: Instant) {
         self.taking = false;
         self.not_before = not_before;

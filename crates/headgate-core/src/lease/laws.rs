@@ -1,5 +1,5 @@
-//! The laws of the algorithms hold with leases too: some workers, each with its book, one counter, random traffic and
-//! delays. A request counts when it is answered from a lease, or when Redis admits it.
+//! The laws of the algorithms hold with leases too: several workers, each with its own `LeaseBook`, use one counter,
+//! with random traffic and delays. A request counts when it is answered from a lease, or when Redis admits it.
 
 use super::tests::{book, leased, reply, request};
 use super::*;
@@ -202,7 +202,7 @@ proptest! {
     ) {
         let world = run(&leased(Algorithm::Gcra { burst }, n, 1_000), 0, &traffic, delays);
         let burst = if burst == 0 { n } else { burst };
-        // Like a bucket that is filled as requests pass.
+        // Check against a bucket that each admitted request fills.
         let (mut level, mut last) = (0_u64, 0);
         for at in world.admitted.iter().map(|at| at / 1_000) {
             level = level.saturating_sub((at - last) * n) + 1_000;
@@ -216,7 +216,7 @@ const ALL: [(Algorithm, u64); 4] = [
     (Algorithm::FixedWindow { align: Align::Epoch }, 6),
     (Algorithm::SlidingWindowCounter, 6),
     (Algorithm::SlidingWindowLog, 6),
-    (Algorithm::Gcra { burst: 0 }, 7), // and a full bucket
+    (Algorithm::Gcra { burst: 0 }, 7), // 6 periods, and a full bucket
 ];
 
 /// This many requests in 6 s.

@@ -1,9 +1,9 @@
 //! Permits that a worker takes in advance for busy counters, and spends on requests without asking Redis.
 //!
-//! Decides which counters are busy, when to take permits and how many, and whether a request is answered from permits
-//! in hand: only if each of its counters has one. Permits are charged when they are taken, so spending them in time
-//! keeps the law of each algorithm; [`crate::limit::algorithm`]'s `lease` has the proof. Unspent permits are not
-//! refunded.
+//! Decides which counters are busy, when to take permits and how many, and whether a request is answered from such
+//! permits: only if each of its counters has a permit. Permits are charged when they are taken, so the law of each
+//! algorithm holds if they are spent in time; the module `lease` of [`crate::limit::algorithm`] has the proof. Unspent
+//! permits are not refunded.
 
 mod account;
 #[cfg(test)]
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// The smallest lease, in requests. A smaller one is not worth its call.
 pub const LEAST: u64 = 4;
 
-/// The largest number of counters that are watched at a time.
+/// The largest number of counters that are watched at the same time.
 const MAX_ACCOUNTS: usize = 4_096;
 
 /// How often idle counters are dropped.
@@ -34,7 +34,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How long no lease is requested after a failed call.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What metrics count.
+/// An event that metrics count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseEvent {
     /// A call took this many permits of the limit with this index.
@@ -70,7 +70,7 @@ pub struct LeaseBook {
     accounts: ByFingerprint<Account>,
     /// The counters of the last request, in the order of its charges.
     looked_at: Vec<Fingerprint>,
-    /// Calls in flight, by the number that the caller chose, with the time before they were sent.
+    /// Calls in flight, by the number that the caller chose, with the time at which they were sent, or an earlier one.
     under_way: ByNumber<(Instant, LeaseRequest)>,
     events: Vec<LeaseEvent>,
     sweep_at: Option<Instant>,
@@ -91,8 +91,8 @@ impl LeaseBook {
         }
     }
 
-    /// Answers a request from permits in hand: a verdict for each charge, in their order. `None`: some counter has no
-    /// permit, and nothing was spent.
+    /// Answers a request from unspent permits: returns a verdict for each charge, in their order. `None`: a counter has
+    /// no permit, and nothing was spent.
     pub fn spend(&mut self, now: Instant, groups: &[Group]) -> Option<Vec<Verdict>> {
         if self.accounts.is_empty() {
             return None;
@@ -207,7 +207,7 @@ impl LeaseBook {
         self.accounts.len()
     }
 
-    /// Whether there is no lease.
+    /// Whether no counter is watched.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
@@ -240,7 +240,7 @@ impl LeaseBook {
         self.events.drain(..)
     }
 
-    /// The bounds of a lease for the charge's counter; `None`: leases do not answer it.
+    /// The bounds of a lease for the charge's counter; `None`: leases are not used for it.
     fn bounds(&self, charge: &Charge) -> Option<Bounds> {
         let (share, _) = (*self.limits.get(charge.limit)?)?;
         let capacity = match charge.algorithm {
@@ -272,11 +272,12 @@ fn charges(groups: &[Group]) -> impl Iterator<Item = (&Group, &Charge)> {
         .flat_map(|group| group.charges.iter().map(move |charge| (group, charge)))
 }
 
-/// How long the window lasts in which a lease was taken, down to whole ms; `None`: the algorithm has no such window.
+/// The remaining time of the window in which a lease was taken, rounded down to whole ms; `None`: the algorithm has no
+/// such window.
 fn window_left(charge: &Charge, verdict: &Verdict) -> Option<Duration> {
     let ms = match charge.algorithm {
         Algorithm::FixedWindow { .. } => verdict.reset_ms,
-        // the whole quota is back when the next window has ended
+        // The whole quota is available again when the next window has ended.
         Algorithm::SlidingWindowCounter => verdict.reset_ms.saturating_sub(charge.rate.period.as_millis()),
         Algorithm::SlidingWindowLog | Algorithm::Gcra { .. } => return None,
     };

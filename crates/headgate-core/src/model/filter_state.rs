@@ -62,6 +62,23 @@ impl StateName {
         }
     }
 
+    /// Each with its name.
+    pub const NAMED: [(&'static str, StateName); StateName::ALL.len()] = {
+        let mut named = [("", StateName::Decision); StateName::ALL.len()];
+        let mut index = 0;
+        while index < named.len() {
+            // Only evaluated at compile time.
+            #[allow(clippy::indexing_slicing)]
+            let name = StateName::ALL[index];
+            #[allow(clippy::indexing_slicing)]
+            {
+                named[index] = (name.as_str(), name);
+            }
+            index += 1;
+        }
+        named
+    };
+
     const fn bit(self) -> u16 {
         1 << self as u16
     }

@@ -3,15 +3,15 @@
 -- KEYS     hashes (a field for each counter, and fields with live overrides) and logs (rings of times in strings)
 -- ARGV[1]  the plan, packed as in arguments.rs beside this file
 -- ARGV[2…] the names of the hash fields to read, in the order of KEYS
--- reply    packed: 1 if the call was charged, else 0; then for each charge its state (0 denied, 1 allowed, 2
---          unlimited) in a byte, and in 7 bytes each: N (for gcra the burst), what is left, ms until the whole quota is
---          available again, ms until such a call can pass, and the mark of the charge, which a refund needs. A refund
---          replies 1 alone.
+-- reply    packed. First a byte: 1 if the call was charged, else 0. Then for each charge a byte with its state (0
+--          denied, 1 allowed, 2 unlimited), and five numbers of 7 bytes: N (for gcra the burst), what is left, ms until
+--          the whole quota is available again, ms until such a call can pass, and the mark of the charge, which a refund
+--          needs. The reply to a refund is only the first byte, 1.
 --
 -- Redis's Lua has no rollback. So everything is read before the first write, and the first write of an admission is
--- one that Redis refuses if memory runs out. Every number is an integer up to 2^53 and exact as a double, as long
--- as N * period in ms is no larger. Stored values and the reply are packed: text would take a fifth of the script's
--- time, a list of integers a tenth, and more in the proxy.
+-- one that Redis refuses if memory runs out. Every number is an integer up to 2^53, which a double holds exactly, as
+-- long as N * period in ms is no larger. Stored values and the reply are packed: text would take a fifth of the
+-- script's time, a list of integers a tenth, and more time in the proxy.
 
 local COUNT, GIVE_BACK, CHARGE = 0, 1, 2
 local FIXED, COUNTER, GCRA, LOG = 1, 2, 3, 4
@@ -40,13 +40,13 @@ end
 local admitted = true
 local held -- by key: a live override is in the hash
 local reply, filled
-local hsets, rings, ends -- what to write: by key for HSET, for each log, by key the least PTTL
+local hsets, rings, ends -- what to write: for HSET by key, one entry for each log, and the PTTL that each key needs
 
--- Check the charges as if all will pass. If one denies after others were booked, check again and book nothing.
+-- Check the charges as if all of them pass. If one is denied after others were booked, check again and book nothing.
 repeat
   local booked = false
   hsets, rings, ends = nil, nil, nil
-  reply, filled = {'\1', '', ''}, 1 -- room for two charges from the start
+  reply, filled = {'\1', '', ''}, 1 -- space for two charges, so that the table grows less often
   local pos = begin
   while pos <= size do
     local form, shadow, later, key, field, name, live_key, live_field, limit, period, cost, extra
@@ -70,8 +70,8 @@ repeat
       end
     end
 
-    -- The laws are in ../limit/algorithm/, one file each; this is their arithmetic. Each form computes what is left
-    -- before the call and its waits, and, if the call may be booked, what to write and how long that has an effect.
+    -- The laws are in ../model/algorithm/, one file each; this is their arithmetic. Each form computes what is left
+    -- before the call, and the waits; and if the call may be booked, what to write and how long that has an effect.
     -- A stored time ahead of the clock is used; one that is more than a period ahead is ignored.
     local stored, value, stop = field > 0 and values[key][field], nil, nil
     local need = later == 0 and cost or later == 1 and 1 or 4 * cost
@@ -85,8 +85,8 @@ repeat
       state, reset, wait, books = DENIED, period, period, false
 
     elseif form == LOG then
-      -- A ring: 29 bytes (the oldest and the newest time in µs, the least life of the key in ms, the capacity, the
-      -- index of the oldest time, the number of times), then the times, of 7 bytes each.
+      -- A ring: 29 bytes (the oldest and the newest time in µs, the time in ms until which the key lives at least, the
+      -- capacity, the index of the oldest time, the number of times), then the times, of 7 bytes each.
       local oldest, last, lives, room, head, count = 0, 0, 0, 0, 0, 0
       local header = call('GETRANGE', KEYS[key], 0, 28)
       if #header == 29 then
@@ -94,9 +94,9 @@ repeat
         if head >= room or count > room then oldest, last, lives, room, head, count = 0, 0, 0, 0, 0, 0 end
       end
 
-      -- How many are not later than a bound? In growing steps from the oldest on, then by bisection. Counting: first,
-      -- if some times are ignored, all others; then the expired ones. Refund: those before the mark, then those up to
-      -- and with it.
+      -- Find how many times are not later than a bound: in growing steps from the oldest on, then by bisection. A count
+      -- finds first, if some times are ignored, the number of all others; then that of the expired ones. A refund finds
+      -- the number of times before the mark, then that of the times up to and including the mark.
       local span, low, lower, newest, block, base = period * 1000, 0, nil, 0, '', 0
       local bound = mode == GIVE_BACK and extra - 1 or us + span
       repeat
@@ -139,7 +139,7 @@ repeat
         if mode == COUNT and need > left then
           state, wait = DENIED, period
           if need <= limit then
-            local time = oldest -- of the last time to remove
+            local time = oldest -- the last time that must expire first
             if need > left + 1 then
               local at = (head + low + need - left - 1) % room * 7
               time = read('<I7', call('GETRANGE', KEYS[key], at + 29, at + 35))
@@ -157,7 +157,7 @@ repeat
       if books and state == ALLOWED then
         local from, ttl = (head + live) % room * 7, nil
         if anew then
-          -- Longer, much shorter, or without the refunded times.
+          -- Write a new ring: longer, much shorter, or without the refunded times.
           if live > 0 then
             local old = call('GETRANGE', KEYS[key], head * 7 + 29, (head + live) * 7 + 28)
             if head + live > room then old = old .. call('GETRANGE', KEYS[key], 29, from + 28) end
@@ -175,7 +175,7 @@ repeat
         end
         local till = ceil((last + span) / 1000)
         if till >= lives then
-          -- A little longer than needed, so that not every call has to write it.
+          -- A little later than needed, so that not every call has to set the expiry.
           lives = till + floor(period / 16)
           ttl = lives - ms
         end
@@ -183,14 +183,14 @@ repeat
         if anew then
           rings[#rings + 1] = {key, ttl, nil, header .. bytes}
         else
-          -- What does not fit before the end continues after the header.
+          -- The times that do not fit before the end of the ring are written after the header.
           local fits = room * 7 - from
           rings[#rings + 1] = {key, ttl, from + 29, header .. string.sub(bytes, fits + 1), string.sub(bytes, 1, fits)}
         end
       end
 
     elseif mode == GIVE_BACK then
-      -- Refunds what is left of the charge with this mark; `extra` is the mark.
+      -- Refund what is left of the charge with this mark; `extra` is the mark.
       if not books or not stored then
         books = false
       elseif form == FIXED and #stored == 12 then
@@ -204,8 +204,8 @@ repeat
           value = pack('<I6I6I6', window, current, previous > cost and previous - cost or 0)
         end
       elseif form == GCRA and #stored == 13 then
-        -- The mark: the time of the charge, modulo 2^39 ms, and in 14 bits how many ms the level before it takes to
-        -- drain.
+        -- The mark contains the time of the charge, modulo 2^39 ms, and in 14 bits the number of ms in which the level
+        -- before the charge drains.
         local time, level = read('<I6I7', stored)
         local since = (time - floor(extra / 16384)) % 549755813888
         if since < 274877906944 and time <= ms + period then
@@ -277,14 +277,14 @@ repeat
           now = time > ms and time or ms
           local undrained = before - (now - time) * limit
           if undrained > 0 then
-            -- More than a full bucket was stored under a larger N or burst: skip some ms of drain.
+            -- If more than a full bucket was stored under a larger N or burst, skip some ms of the drain.
             if before > most then skipped = ceil((before - most) / limit) end
             level = undrained - skipped * limit
             if level < 0 then level, skipped = 0, ceil(undrained / limit) end
           end
         end
       end
-      if later == 2 and cost > 0 then -- what drains during the life of the lease may still be spent
+      if later == 2 and cost > 0 then -- at least what drains during the life of the lease counts as used
         level = math.max(level, math.min(1000, floor(math.min(burst, limit) * period / (20 * limit))) * limit)
       end
       left = floor((full - level) / period)
@@ -299,7 +299,7 @@ repeat
         if skipped > 0 then
           if now == ms then back = floor((most - level) / limit) end
           total = math.min(level + (skipped + back) * limit, 9007199254740992)
-          -- As the next call reads it.
+          -- The level as the next call will compute it.
           skipped = total > most and ceil((total - most) / limit) or 0
           level = math.max(total - (skipped + back) * limit, 0)
           left = floor((full - level) / period) + cost
@@ -341,7 +341,7 @@ until admitted or not booked
 if not admitted then reply[1] = '\0' end
 if mode == GIVE_BACK then filled = 1 end
 
--- Expiry: never shortened; none while a live override is in the hash, even of a limit that this call does not charge.
+-- Never shorten an expiry. Set none while a live override is in the hash, even one of a limit that this call omits.
 local persist
 if held or ends then
   for key = 1, #KEYS do
@@ -369,7 +369,7 @@ if held or ends then
   end
 end
 
--- Only writes from here on. Nothing is booked if the call is denied.
+-- From here on there are only writes. If the call is denied, nothing is booked.
 if hsets then
   for key = 1, #KEYS do
     if hsets[key] then call('HSET', KEYS[key], unpack(hsets[key])) end

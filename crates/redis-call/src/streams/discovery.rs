@@ -10,10 +10,11 @@ use crate::resp::{self, Decoder};
 use fastrand::Rng;
 use std::time::{Duration, Instant};
 
-/// The pause between two questions without a hint of a change; a random part of up to a half is added.
+/// The pause between two requests for the slot map if no hint of a change comes. A random part of up to a half is
+/// added.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// The shortest pause between two questions.
+/// The shortest pause between two requests for the slot map.
 const SOON: Duration = Duration::from_millis(500);
 
 /// How long to wait for an answer.
@@ -22,7 +23,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Discovery {
     stream: Option<StreamId>,
     decoder: Decoder,
-    /// When the question was sent whose answer has not come yet.
+    /// When the request was sent that has not been answered yet.
     asked: Option<Instant>,
     latest: Option<Instant>,
     /// When to ask next; `None`: no call has been made yet.
@@ -106,7 +107,7 @@ impl Discovery {
                     self.retry_later(now);
                 } else {
                     self.backoff.succeeded();
-                    // A hint that came meanwhile may concern a change after this answer.
+                    // A hint that came after the request may be about a change that this answer does not contain yet.
                     let pause = match self.wanted {
                         true => SOON,
                         false => self.backoff.spread(SLOW, SLOW / 2),
@@ -116,7 +117,7 @@ impl Discovery {
                 Some(answer)
             }
             Ok(None) => None,
-            // Too large, or not an answer.
+            // The answer is too large, or is not an answer to the request.
             _ => {
                 self.give_up(now, host);
                 Some(Err(SlotMapError::Unsupported))
@@ -136,7 +137,7 @@ impl Discovery {
         self.retry_later(now);
     }
 
-    /// The question failed: asks again after a pause that grows with each failure.
+    /// The request failed: it is sent again after a pause that grows with each failure.
     fn retry_later(&mut self, now: Instant) {
         if self.stream.is_none() {
             self.decoder = Decoder::default();

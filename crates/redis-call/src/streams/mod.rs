@@ -20,11 +20,12 @@ use slot_map::{SlotMap, SlotMapError};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Ranges of slots until the slot map is known, so that the first calls need not wait for it.
+/// The number of ranges of slots that are used until the slot map is known, so that the first calls need not wait for
+/// the map.
 const RANGES_AT_START: u16 = 8;
 
-/// Ranges of slots if `CLUSTER SLOTS` is not answered (Envoy 1.36). With three shards, 2 of 128 ranges contain slots of two
-/// shards.
+/// The number of ranges of slots that are used if `CLUSTER SLOTS` is not answered (Envoy 1.36). With three shards, 2 of
+/// 128 ranges contain slots of two shards.
 const RANGES_WITHOUT_MAP: u16 = 128;
 
 /// A stream is stuck if its oldest call has had no reply for the timeout and this time.
@@ -69,7 +70,7 @@ pub struct Streams<H, Id> {
 }
 
 impl<H: StreamHost, Id> Streams<H, Id> {
-    /// Opens no stream yet; the first tick after a call does.
+    /// Does not open a stream: the first tick after a call opens one.
     pub fn new(now: Instant, mut rng: Rng, host: H, settings: Settings) -> Self {
         let mut streams = Streams {
             host,
@@ -157,7 +158,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.warn_of_refusals(now, completed.get(before..).unwrap_or_default());
     }
 
-    /// Queues a notice if the guard refused calls until their deadline.
+    /// Queues a notice if the guard refused a call until the deadline of the call.
     fn warn_of_refusals(&mut self, now: Instant, completed: &[Completed<Id>]) {
         let is_refused = |done: &Completed<Id>| done.reply.as_ref().is_ok_and(is_refusal);
         let is_due = self.warned.is_none_or(|at| at + BETWEEN_WARNINGS <= now);
@@ -167,7 +168,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         }
     }
 
-    /// Plans the next tick after an event of one shard.
+    /// Plans the next tick after an event that concerns one shard.
     fn wake(&mut self, now: Instant, hint: bool, wakeup: Option<Instant>) {
         if hint {
             self.discovery.hint(now);
@@ -204,8 +205,8 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         }
     }
 
-    /// Creates the shards of the slot map. Shards that exist already keep their streams; those that are not in the map any
-    /// more retire.
+    /// Creates the shards of the slot map. Shards that already exist keep their streams. Shards that are no longer in
+    /// the map are retired.
     fn assign_shards(&mut self, now: Instant) {
         let mut old = std::mem::take(&mut self.shards);
         for name in &self.slot_map.shards {
@@ -221,7 +222,7 @@ impl<H: StreamHost, Id> Streams<H, Id> {
         self.retired.append(&mut old);
     }
 
-    /// Plans the next tick after an event of all shards.
+    /// Plans the next tick after an event that concerns all shards.
     fn plan_ticks(&mut self) {
         let all = self.shards.iter().chain(&self.retired);
         let shards = all.filter_map(|shard| shard.wakeup(self.settings.timeout));

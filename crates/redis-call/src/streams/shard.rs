@@ -17,7 +17,7 @@ pub(super) struct Shard<Id> {
     pub name: ShardName,
     pub stream: Stream<Id>,
     health: Health,
-    /// Calls that were made earlier did not belong to this shard.
+    /// When the shard was created. Calls that were made earlier belonged to another shard.
     created: Instant,
     /// It is no longer in the slot map; its stream ends after its last reply.
     pub retired: bool,
@@ -104,7 +104,8 @@ impl<Id> Shard<Id> {
         self.health.notices()
     }
 
-    /// When the next tick is needed. A retired shard needs one at once after its last reply, which ends it.
+    /// When the next tick is needed. A retired shard needs a tick at once after its last reply: this tick ends its
+    /// stream.
     pub fn wakeup(&self, timeout: Duration) -> Option<Instant> {
         let stream = self.stream.wakeup(timeout + STUCK);
         match self.retired {

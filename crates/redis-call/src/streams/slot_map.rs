@@ -1,19 +1,19 @@
-//! Maps hash slots to shards: by master, from the reply to `CLUSTER SLOTS`, or in fixed ranges if it is not answered. It
-//! holds no streams and no state of a shard.
+//! Maps hash slots to shards: by master, from the reply to `CLUSTER SLOTS`, or in fixed ranges if it is not answered.
+//! It contains no streams and no state of a shard.
 
 use crate::resp::Value;
 use crate::HashSlot;
 
-/// Most masters that are accepted; Redis Cluster is designed for up to 1,000 nodes.
+/// The largest number of masters that is accepted; Redis Cluster is designed for up to 1,000 nodes.
 const MAX_SHARDS: usize = 1_000;
 
 /// The index of slots that no node serves, while a reply is read.
 const UNSERVED: u16 = u16::MAX;
 
-/// The identity of one shard. Two are equal if their ids are.
+/// The identity of one shard. Two names are equal if their ids are equal.
 #[derive(Debug, Clone)]
 pub(super) struct ShardName {
-    /// The master's node id: after a failover, the new master is another shard. Its address if there is no node id.
+    /// The master's node id, or its address if it has no node id. So after a failover, the new master is another shard.
     id: String,
     /// The name in log lines.
     pub shown: String,

@@ -111,7 +111,7 @@ impl<Id> Stream<Id> {
             }
             self.bodies -= usize::from(pending.with_body && self.bodies > 0);
             if pending.is_to_be_sent_elsewhere(now, &reply) {
-                // However many calls the guard refuses, it is one failure of the stream.
+                // All calls that the guard refuses on one stream count as one failure of the stream.
                 if !std::mem::replace(&mut self.leaving, true) {
                     self.backoff.failed(now);
                 }
@@ -128,7 +128,8 @@ impl<Id> Stream<Id> {
                 return self.give_up(CallError::Lost, finished);
             }
         }
-        // The bytes are not a reply to these calls: later replies on this stream cannot be assigned either.
+        // The bytes are not a reply to one of these calls, so later replies on this stream cannot be assigned to calls
+        // either.
         self.abandon(now, CallError::Unintelligible, link, finished);
     }
 
