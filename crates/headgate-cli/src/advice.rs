@@ -228,7 +228,7 @@ impl Advice<'_> {
         let requests = capacity * u64::from(share.basis_points()) / 10_000 / (*cost).max(1);
         if requests < lease::LEAST || *cost == 0 {
             let message = format!(
-                "never used: it is for {requests} requests, and the minimum is {}",
+                "never used: it would be for {requests} requests, and the minimum is {}",
                 lease::LEAST
             );
             self.warn(&path, message);

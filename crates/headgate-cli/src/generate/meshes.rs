@@ -1,7 +1,7 @@
 //! Which manifests a mesh has, and what is changed in each.
 
 use super::template::Template;
-use super::{Mesh, Wish};
+use super::{ManifestSettings, Mesh};
 use crate::redis_options::{Password, Redis};
 use crate::Failure;
 
@@ -20,7 +20,7 @@ mod shipped {
 }
 
 /// All documents, one after the other.
-pub(super) fn manifests(wish: &Wish) -> Result<String, Failure> {
+pub(super) fn manifests(wish: &ManifestSettings) -> Result<String, Failure> {
     let texts = match wish.mesh {
         Mesh::Istio => istio(wish)?,
         Mesh::Gateway => gateway(wish)?,
@@ -29,7 +29,7 @@ pub(super) fn manifests(wish: &Wish) -> Result<String, Failure> {
     Ok(texts.join("---\n"))
 }
 
-fn istio(wish: &Wish) -> Result<Vec<String>, Failure> {
+fn istio(wish: &ManifestSettings) -> Result<Vec<String>, Failure> {
     let mut bootstrap = Template::new("bootstrap.yaml", shipped::BOOTSTRAP);
     if let Some(namespace) = &wish.namespace {
         bootstrap.replace(
@@ -55,7 +55,7 @@ fn istio(wish: &Wish) -> Result<Vec<String>, Failure> {
     Ok(texts)
 }
 
-fn gateway(wish: &Wish) -> Result<Vec<String>, Failure> {
+fn gateway(wish: &ManifestSettings) -> Result<Vec<String>, Failure> {
     let mut gateway = Template::new("gateway.yaml", shipped::GATEWAY);
     pods_of_gateway(&mut gateway, wish.redis.as_ref())?;
     let mut filter = Template::new("policy-filter.yaml", shipped::POLICY_FILTER);
@@ -102,7 +102,7 @@ fn gateway(wish: &Wish) -> Result<Vec<String>, Failure> {
     Ok(texts)
 }
 
-fn kubernetes(wish: &Wish) -> Result<Vec<String>, Failure> {
+fn kubernetes(wish: &ManifestSettings) -> Result<Vec<String>, Failure> {
     let mut envoy = Template::new("envoy.yaml", shipped::ENVOY);
     envoy.policy(&wish.written)?;
     match &wish.redis {
@@ -153,7 +153,7 @@ fn config_map(envoy: &str) -> String {
 }
 
 /// The manifest with the guard and the clusters; none without a Redis.
-fn redis_call(wish: &Wish, name: &'static str, text: &str) -> Result<Option<Template>, Failure> {
+fn redis_call(wish: &ManifestSettings, name: &'static str, text: &str) -> Result<Option<Template>, Failure> {
     let Some(redis) = &wish.redis else { return Ok(None) };
     let mut template = Template::new(name, text);
     template.redis(redis)?;

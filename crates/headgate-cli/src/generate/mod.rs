@@ -56,8 +56,8 @@ pub(crate) struct GenerateArgs {
     admission: bool,
 }
 
-/// What the manifests are to have.
-pub(crate) struct Wish {
+/// The contents of the manifests.
+pub(crate) struct ManifestSettings {
     pub mesh: Mesh,
     pub policy: Policy,
     pub written: Part,
@@ -89,7 +89,12 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<Output, Failure> {
     Ok(Output::text(text))
 }
 
-fn wish(args: &GenerateArgs, policy: Policy, written: Part, redis: Option<Redis>) -> Result<Wish, Failure> {
+fn wish(
+    args: &GenerateArgs,
+    policy: Policy,
+    written: Part,
+    redis: Option<Redis>,
+) -> Result<ManifestSettings, Failure> {
     let only_for = |is_given: bool, option: &str, mesh: Mesh, what: &str| match is_given && args.mesh != mesh
     {
         true => Err(Failure::new(format!("{option} is for {what}; remove it"))),
@@ -140,7 +145,7 @@ fn wish(args: &GenerateArgs, policy: Policy, written: Part, redis: Option<Redis>
             )));
         }
     }
-    Ok(Wish {
+    Ok(ManifestSettings {
         mesh: args.mesh,
         policy,
         written,

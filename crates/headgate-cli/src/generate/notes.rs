@@ -1,9 +1,9 @@
 //! What the manifests cannot do by themselves, as lines for standard error: the module, the Secret, the pods.
 
-use super::{Mesh, Wish};
+use super::{ManifestSettings, Mesh};
 use crate::redis_options::Password;
 
-pub(super) fn notes(wish: &Wish) -> Vec<String> {
+pub(super) fn notes(wish: &ManifestSettings) -> Vec<String> {
     let mut notes = Vec::new();
     let namespace = match wish.mesh {
         Mesh::Istio => wish.namespace.as_deref().unwrap_or("NAMESPACE"),

@@ -6,7 +6,7 @@ use clap::Parser;
 use headgate_core::config::Plugin;
 
 #[derive(Parser)]
-struct Command {
+struct GenerateCommand {
     #[command(flatten)]
     args: super::GenerateArgs,
 }
@@ -14,7 +14,7 @@ struct Command {
 /// What is generated with these options, for a policy.
 fn generated(policy: &str, options: &[&str]) -> String {
     let options = [&["generate"], options, &["--policy", "policy.yaml"]].concat();
-    let args = Command::try_parse_from(options)
+    let args = GenerateCommand::try_parse_from(options)
         .map_err(|error| error.to_string())
         .unwrap()
         .args;

@@ -3,7 +3,7 @@
 //! The expressions are of the subset that JSON Schema (ECMA-262), Kubernetes (RE2) and Rust read in the same way. An
 //! expression may fit more than the reader takes, never less.
 
-use headgate_core::config::{show_millis, Form};
+use headgate_core::config::{show_millis, TextForm};
 use headgate_core::limit::{Period, MAX_LIMIT};
 
 /// What a text has to look like.
@@ -44,33 +44,33 @@ impl Pattern {
     }
 
     /// `None`: every text fits, as far as an expression can say.
-    pub fn of(form: Form) -> Option<Pattern> {
+    pub fn of(form: TextForm) -> Option<Pattern> {
         Some(match form {
-            Form::Any | Form::Regex => return None,
-            Form::NotEmpty => Pattern::new(r"[\s\S]", "", "write a text that is not empty"),
-            Form::Short => Pattern::new(format!("^[^{CONTROL}]{{1,256}}$"), "", "write 1 to 256 bytes without control characters"),
-            Form::Name => Pattern::new(format!("^{NAME}$"), "a b", NAME_REMEDY),
-            Form::RateName => {
+            TextForm::Any | TextForm::Regex => return None,
+            TextForm::NotEmpty => Pattern::new(r"[\s\S]", "", "write a text that is not empty"),
+            TextForm::Short => Pattern::new(format!("^[^{CONTROL}]{{1,256}}$"), "", "write 1 to 256 bytes without control characters"),
+            TextForm::Name => Pattern::new(format!("^{NAME}$"), "a b", NAME_REMEDY),
+            TextForm::RateName => {
                 let remedy = format!("{NAME_REMEDY}, and not unlimited");
                 Pattern::new(format!("^{NAME}$"), "unlimited", &remedy).except("^unlimited$")
             }
-            Form::Token => Pattern::new(format!("^{TOKEN}$"), "a b", "use letters, digits and -"),
-            Form::Rate => {
+            TextForm::Token => Pattern::new(format!("^{TOKEN}$"), "a b", "use letters, digits and -"),
+            TextForm::Rate => {
                 // Another name of letters and digits may be one of `rates`.
                 let name = "[0-9]*[A-Za-z._-][A-Za-z0-9._-]*";
                 Pattern::new(format!("^ *({}|{name}) *$", rate()), "5/x", RATE_REMEDY)
             }
-            Form::PlainRate => Pattern::new(format!("^ *({}|unlimited) *$", rate()), "5/x", RATE_REMEDY),
-            Form::Share => Pattern::new(share(), "101%", "write 0% to 100%, with at most two decimals"),
-            Form::PositiveShare => {
+            TextForm::PlainRate => Pattern::new(format!("^ *({}|unlimited) *$", rate()), "5/x", RATE_REMEDY),
+            TextForm::Share => Pattern::new(share(), "101%", "write 0% to 100%, with at most two decimals"),
+            TextForm::PositiveShare => {
                 Pattern::new(share(), "0%", "write 0.01% to 100%").except(zero("%"))
             }
-            Form::KeyPrefix => Pattern::new(
+            TextForm::KeyPrefix => Pattern::new(
                 "^[A-Za-z0-9._:/-]{1,64}$",
                 "a{b}",
                 "use 1 to 64 letters, digits and . _ - : /",
             ),
-            Form::Service => {
+            TextForm::Service => {
                 let port = number(1, u64::from(u16::MAX));
                 Pattern::new(
                     format!(r"^[!-~]*(\|[!-~]*|[!-~]:\+?{port})$"),
@@ -79,28 +79,28 @@ impl Pattern {
                 )
                 .except(r#"[?&=#"']"#)
             }
-            Form::Body => Pattern::new(body(), "{client}", "placeholders are {limit}, {remaining}, {retry_after} and {name}"),
-            Form::MediaType => Pattern::new(
+            TextForm::Body => Pattern::new(body(), "{client}", "placeholders are {limit}, {remaining}, {retry_after} and {name}"),
+            TextForm::MediaType => Pattern::new(
                 format!("^{TOKEN}/{TOKEN} *(;[ -~]*)?$"),
                 "json",
                 "write one such as application/json",
             ),
-            Form::Path => Pattern::new("^/[^?#]*$", "login", "a path begins with /, and has no query and fragment"),
-            Form::Host => Pattern::new(
+            TextForm::Path => Pattern::new("^/[^?#]*$", "login", "a path begins with /, and has no query and fragment"),
+            TextForm::Host => Pattern::new(
                 r"^(\*\.)?[^*/ ]*[^*/ .]$",
                 "example.com:80",
                 "write a host (api.example.com) or a host with *. in front (*.example.com)",
             )
             .except(r"^(\*\.)?[^:]*:[0-9]*$|\]:[0-9]*$"),
-            Form::Value => Pattern::new(r"^[\s\S]*$", " web", "leave out the white space around it")
+            TextForm::Value => Pattern::new(r"^[\s\S]*$", " web", "leave out the white space around it")
                 .except(r"^[\x09-\x0d\x20]|[\x09-\x0d\x20]$"),
-            Form::Extract => Pattern::new(r"\(", ".+", "put ( ) around the part that names the client"),
-            Form::KeyPart => Pattern::new(
+            TextForm::Extract => Pattern::new(r"\(", ".+", "put ( ) around the part that names the client"),
+            TextForm::KeyPart => Pattern::new(
                 format!("^(client|address|path|method|host|route|(header|cookie):{TOKEN}|query:[^{CONTROL}]+)$"),
                 "ip",
                 "write one of client, address, path, method, host, route, header:NAME, query:NAME, cookie:NAME",
             ),
-            Form::Network => {
+            TextForm::Network => {
                 let (octet, ipv4, ipv6) = (number(0, 255), number(0, 32), number(0, 128));
                 let hex = "[0-9A-Fa-f:.]*";
                 Pattern::new(
@@ -109,7 +109,7 @@ impl Pattern {
                     "write one such as 10.0.0.0/8 or 2001:db8::/32",
                 )
             }
-            Form::Hash => Pattern::new("^[0-9A-Fa-f]{32}$", "9f86", "write 32 hex digits, as headgate hash prints them"),
+            TextForm::Hash => Pattern::new("^[0-9A-Fa-f]{32}$", "9f86", "write 32 hex digits, as headgate hash prints them"),
         })
     }
 }

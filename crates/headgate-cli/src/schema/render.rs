@@ -2,7 +2,7 @@
 
 use super::description::{self, Row};
 use super::form::{self, Pattern};
-use headgate_core::config::{shape, Check, Form, Object, Rule, Shape, Test};
+use headgate_core::config::{shape, Check, Object, Rule, Shape, Test, TextForm};
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub(super) fn schema() -> Result<Value, String> {
 }
 
 /// Where an object is in a policy.
-struct Place {
+struct ObjectPlace {
     object: &'static Object,
     /// Its paths, in the order in which they are found.
     paths: Vec<String>,
@@ -43,7 +43,7 @@ struct Place {
 
 struct Renderer {
     rows: BTreeMap<String, Row>,
-    places: Vec<Place>,
+    places: Vec<ObjectPlace>,
     definitions: Map<String, Value>,
     undescribed: Vec<String>,
 }
@@ -57,7 +57,7 @@ impl Renderer {
             .find(|place| std::ptr::eq(place.object, object))
         {
             Some(place) => place.paths.push(path.to_owned()),
-            None => self.places.push(Place {
+            None => self.places.push(ObjectPlace {
                 object,
                 paths: vec![path.to_owned()],
             }),
@@ -87,7 +87,7 @@ impl Renderer {
 
     /// The path under which the reference describes a field of this object, or of one with the same fields.
     fn row(&mut self, object: &'static Object, name: &str) -> Option<Row> {
-        let same = |place: &&Place| place.object.names().eq(object.names());
+        let same = |place: &&ObjectPlace| place.object.names().eq(object.names());
         let paths = self.places.iter().filter(same).flat_map(|place| &place.paths);
         let rows = paths.map(|path| description::join(path, name));
         let found = rows.filter_map(|path| self.rows.get(&path)).next().cloned();
@@ -289,7 +289,7 @@ fn condition(name: &str, test: &Test) -> Value {
         Test::Is(word) => is(json!({"const": word})),
         Test::IsNot(word) => json!({"not": is(json!({"const": word}))}),
         Test::Positive => {
-            let zero = Pattern::of(Form::PositiveShare).and_then(|pattern| pattern.except);
+            let zero = Pattern::of(TextForm::PositiveShare).and_then(|pattern| pattern.except);
             is(json!({"type": "string", "not": {"pattern": zero}}))
         }
         Test::Object => is(json!({"type": "object"})),

@@ -1,7 +1,7 @@
 //! Forms against the readers: what does not fit is refused, and what fits may be.
 
 use super::{duration, Pattern};
-use headgate_core::config::{parse_value, Form};
+use headgate_core::config::{parse_value, TextForm};
 use regex_lite::Regex;
 use serde_json::{json, Value};
 
@@ -14,7 +14,7 @@ fn fits(pattern: &Pattern, text: &str) -> bool {
 }
 
 /// A policy with a text of each form.
-fn with(form: Form, text: &str) -> Value {
+fn with(form: TextForm, text: &str) -> Value {
     let limit = |fields: Value| {
         let mut limit = json!({"rate": "1/s"});
         limit
@@ -26,51 +26,53 @@ fn with(form: Form, text: &str) -> Value {
     let setting = |section: &str, field: &str| json!({"limits": [{"rate": "1/s"}], section: {field: text}});
     let source = |fields: Value| json!({"limits": [{"rate": "1/s"}], "identify": [fields]});
     match form {
-        Form::Any => limit(json!({"replaces": [], "name": text})),
-        Form::NotEmpty => limit(json!({"overrides": [{"source": "api_key", "value": text, "rate": "2/s"}]})),
-        Form::Short => setting("redis", "cluster"),
-        Form::Name => json!({"limits": [{"rate": "1/s"}], "instance": text}),
-        Form::RateName => json!({"limits": [{"rate": "1/s"}], "rates": {text: "1/s"}}),
-        Form::Token => source(json!({"name": "a", "header": text})),
-        Form::Rate => json!({"limits": [{"rate": text, "name": "a"}], "rates": {"a-name": "5/s"}}),
-        Form::PlainRate => setting("rates", "a"),
-        Form::Share => setting("response", "retry_after_jitter"),
-        Form::PositiveShare => setting("local", "share"),
-        Form::KeyPrefix => setting("redis", "key_prefix"),
-        Form::Service => json!({"limits": [{"rate": "1/s"}], "redis": {"native": {"service": text}}}),
-        Form::Body => setting("response", "body"),
-        Form::MediaType => setting("response", "content_type"),
-        Form::Path => limit(json!({"match": {"path": text}})),
-        Form::Host => limit(json!({"match": {"hosts": [text]}})),
-        Form::Value => limit(json!({"match": {"headers": {"x-a": text}}})),
-        Form::Regex => limit(json!({"match": {"path": {"regex": text}}})),
-        Form::Extract => source(json!({"header": "a", "extract": text})),
-        Form::KeyPart => limit(json!({"key": [text]})),
-        Form::Network => limit(json!({"overrides": [{"cidr": text, "rate": "2/s"}]})),
-        Form::Hash => limit(json!({"overrides": [{"source": "api_key", "hash": text, "rate": "2/s"}]})),
+        TextForm::Any => limit(json!({"replaces": [], "name": text})),
+        TextForm::NotEmpty => {
+            limit(json!({"overrides": [{"source": "api_key", "value": text, "rate": "2/s"}]}))
+        }
+        TextForm::Short => setting("redis", "cluster"),
+        TextForm::Name => json!({"limits": [{"rate": "1/s"}], "instance": text}),
+        TextForm::RateName => json!({"limits": [{"rate": "1/s"}], "rates": {text: "1/s"}}),
+        TextForm::Token => source(json!({"name": "a", "header": text})),
+        TextForm::Rate => json!({"limits": [{"rate": text, "name": "a"}], "rates": {"a-name": "5/s"}}),
+        TextForm::PlainRate => setting("rates", "a"),
+        TextForm::Share => setting("response", "retry_after_jitter"),
+        TextForm::PositiveShare => setting("local", "share"),
+        TextForm::KeyPrefix => setting("redis", "key_prefix"),
+        TextForm::Service => json!({"limits": [{"rate": "1/s"}], "redis": {"native": {"service": text}}}),
+        TextForm::Body => setting("response", "body"),
+        TextForm::MediaType => setting("response", "content_type"),
+        TextForm::Path => limit(json!({"match": {"path": text}})),
+        TextForm::Host => limit(json!({"match": {"hosts": [text]}})),
+        TextForm::Value => limit(json!({"match": {"headers": {"x-a": text}}})),
+        TextForm::Regex => limit(json!({"match": {"path": {"regex": text}}})),
+        TextForm::Extract => source(json!({"header": "a", "extract": text})),
+        TextForm::KeyPart => limit(json!({"key": [text]})),
+        TextForm::Network => limit(json!({"overrides": [{"cidr": text, "rate": "2/s"}]})),
+        TextForm::Hash => limit(json!({"overrides": [{"source": "api_key", "hash": text, "rate": "2/s"}]})),
     }
 }
 
-const FORMS: [Form; 19] = [
-    Form::NotEmpty,
-    Form::Short,
-    Form::Name,
-    Form::RateName,
-    Form::Token,
-    Form::Rate,
-    Form::PlainRate,
-    Form::Share,
-    Form::PositiveShare,
-    Form::KeyPrefix,
-    Form::Service,
-    Form::Body,
-    Form::MediaType,
-    Form::Path,
-    Form::Host,
-    Form::Value,
-    Form::Extract,
-    Form::KeyPart,
-    Form::Network,
+const FORMS: [TextForm; 19] = [
+    TextForm::NotEmpty,
+    TextForm::Short,
+    TextForm::Name,
+    TextForm::RateName,
+    TextForm::Token,
+    TextForm::Rate,
+    TextForm::PlainRate,
+    TextForm::Share,
+    TextForm::PositiveShare,
+    TextForm::KeyPrefix,
+    TextForm::Service,
+    TextForm::Body,
+    TextForm::MediaType,
+    TextForm::Path,
+    TextForm::Host,
+    TextForm::Value,
+    TextForm::Extract,
+    TextForm::KeyPart,
+    TextForm::Network,
 ];
 
 /// Texts at the borders of all forms, and beyond them.

@@ -5,7 +5,7 @@ use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
 use crate::config::scalar::NAME_REMEDY;
 use crate::config::shape::{
-    distinct, list, words, Form, Object, Rule, Shape, Test, ANY, ENFORCE, NAME, RATE, SHARE,
+    distinct, list, words, Object, Rule, Shape, Test, TextForm, ANY, ENFORCE, NAME, RATE, SHARE,
 };
 use crate::config::shown::quoted;
 use crate::config::{counting, key, matching, overrides, replaces};
@@ -24,7 +24,7 @@ pub(super) static LIMIT: Object = Object {
         ("align", Shape::Words(&words(&counting::ALIGN))),
         ("match", Shape::Either(&CONDITION, &list(&CONDITION, 1))),
         ("ignore_case", Shape::Flag),
-        ("key", distinct(&Shape::Text(Form::KeyPart), 1)),
+        ("key", distinct(&Shape::Text(TextForm::KeyPart), 1)),
         ("overrides", distinct(&Shape::Object(&overrides::OVERRIDE), 0)),
         ("on_error", Shape::Words(&words(&ON_ERROR))),
         ("replaces", Shape::Either(&ANY, &distinct(&ANY, 0))),

@@ -2,7 +2,7 @@
 
 use crate::config::node::Node;
 use crate::config::scalar::{is_token, HEADER_REMEDY};
-use crate::config::shape::{distinct, Form, Object, Rule, Shape, Test, ANY, SHORT, TOKEN};
+use crate::config::shape::{distinct, Object, Rule, Shape, Test, TextForm, ANY, SHORT, TOKEN};
 use crate::config::sources;
 use crate::identify::{Source, SourceKind};
 use crate::limit::{Case, HostPattern, Match, PathPattern, PatternError, ValuePattern};
@@ -13,14 +13,14 @@ macro_rules! condition {
         Object {
             fields: &[
                 ("methods", distinct(&TOKEN, 1)),
-                ("path", Shape::Either(&Shape::Text(Form::Path), &BY_REGEX)),
+                ("path", Shape::Either(&Shape::Text(TextForm::Path), &BY_REGEX)),
                 ("ignore_case", $ignore_case),
-                ("hosts", distinct(&Shape::Text(Form::Host), 1)),
+                ("hosts", distinct(&Shape::Text(TextForm::Host), 1)),
                 (
                     "headers",
                     Shape::Map {
-                        keys: Form::Token,
-                        of: &Shape::Either(&Shape::Text(Form::Value), &BY_REGEX),
+                        keys: TextForm::Token,
+                        of: &Shape::Either(&Shape::Text(TextForm::Value), &BY_REGEX),
                         least: 1,
                     },
                 ),
@@ -50,7 +50,7 @@ pub(super) static FREEING: Object = condition!(ignore_case: Shape::False, not: C
 
 const BY_REGEX: Shape = Shape::Object(&REGEX);
 static REGEX: Object = Object {
-    fields: &[("regex", Shape::Text(Form::Regex))],
+    fields: &[("regex", Shape::Text(TextForm::Regex))],
     rules: &[Rule::Required("regex")],
 };
 

@@ -28,7 +28,7 @@ pub use crate::model::policy::*;
 pub use error::{ConfigError, ConfigErrors};
 pub use native::Transport;
 pub use scalar::show_millis;
-pub use shape::{Check, Form, Object, Rule, Shape, Test};
+pub use shape::{Check, Object, Rule, Shape, Test, TextForm};
 
 use crate::identify::Hasher;
 use error::Errors;

@@ -4,7 +4,7 @@
 //! the password's environment variable; [`NativeSettings::credentials`] reads it.
 
 use crate::config::node::Node;
-use crate::config::shape::{Form, Object, Rule, Shape, Test, SHORT};
+use crate::config::shape::{Object, Rule, Shape, Test, TextForm, SHORT};
 use crate::config::ConfigErrors;
 use crate::model::{NativeSettings, Store};
 
@@ -21,7 +21,7 @@ pub enum Transport {
 
 pub(super) static NATIVE: Object = Object {
     fields: &[
-        ("service", Shape::Text(Form::Service)),
+        ("service", Shape::Text(TextForm::Service)),
         ("username", SHORT),
         ("password", Shape::Object(&PASSWORD)),
         (

@@ -2,7 +2,7 @@
 
 use crate::config::limits::LimitContext;
 use crate::config::node::{Fields, Node};
-use crate::config::shape::{words, Form, Object, Rule, Shape, Test, ANY, CLIENT_VALUE, HASH, RATE};
+use crate::config::shape::{words, Object, Rule, Shape, Test, TextForm, ANY, CLIENT_VALUE, HASH, RATE};
 use crate::config::sources;
 use crate::identify::network;
 use crate::limit::{Override, Period, Quota};
@@ -19,7 +19,7 @@ pub(super) static OVERRIDE: Object = Object {
         ("source", ANY),
         ("value", CLIENT_VALUE),
         ("hash", HASH),
-        ("cidr", Shape::Text(Form::Network)),
+        ("cidr", Shape::Text(TextForm::Network)),
         ("rate", RATE),
     ],
     rules: &[

@@ -8,7 +8,7 @@ use crate::config::matching::ConditionUse;
 use crate::config::native::{self, Transport};
 use crate::config::node::{Fields, Node};
 use crate::config::rates::Rates;
-use crate::config::shape::{distinct, list, words, Form, Object, Rule, Shape, Test, ENFORCE, NAME};
+use crate::config::shape::{distinct, list, words, Object, Rule, Shape, Test, TextForm, ENFORCE, NAME};
 use crate::config::{input, limits::ON_ERROR, matching, reach, settings, sources};
 use crate::limit::{Enforce, Match, OnError};
 use crate::model::{OnAmbiguousClient, OnNoClient, Plugin, Policy, Store};
@@ -40,8 +40,8 @@ pub(super) static POLICY: Object = Object {
         (
             "rates",
             Shape::Map {
-                keys: Form::RateName,
-                of: &Shape::Text(Form::PlainRate),
+                keys: TextForm::RateName,
+                of: &Shape::Text(TextForm::PlainRate),
                 least: 0,
             },
         ),

@@ -4,7 +4,7 @@ use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
 use crate::config::scalar::is_token;
 use crate::config::shape::{
-    distinct, words, Form, Object, Rule, Shape, Test, ANY, CLIENT_VALUE, HASH, NAME, SHARE, SHORT,
+    distinct, words, Object, Rule, Shape, Test, TextForm, ANY, CLIENT_VALUE, HASH, NAME, SHARE, SHORT,
 };
 use crate::config::{native, sources};
 use crate::identify::Source;
@@ -23,7 +23,7 @@ const LONGEST_CONTENT_TYPE: usize = 256;
 pub(super) static REDIS: Object = Object {
     fields: &[
         ("cluster", SHORT),
-        ("key_prefix", Shape::Text(Form::KeyPrefix)),
+        ("key_prefix", Shape::Text(TextForm::KeyPrefix)),
         (
             "timeout",
             Shape::Duration {
@@ -47,7 +47,7 @@ pub(super) static REDIS: Object = Object {
 };
 pub(super) static LOCAL: Object = Object {
     fields: &[
-        ("share", Shape::Text(Form::PositiveShare)),
+        ("share", Shape::Text(TextForm::PositiveShare)),
         (
             "max_counters",
             Shape::Integer {
@@ -77,13 +77,13 @@ pub(super) static RESPONSE: Object = Object {
     fields: &[
         ("status", STATUS),
         ("error_status", STATUS),
-        ("body", Shape::Text(Form::Body)),
+        ("body", Shape::Text(TextForm::Body)),
         ("format", Shape::Words(&words(&FORMATS))),
         ("headers", distinct(&Shape::Words(&words(&HEADER_FAMILIES)), 0)),
         ("reset", Shape::Words(&words(&RESETS))),
         ("retry_after_jitter", SHARE),
         ("upstream_headers", Shape::Words(&words(&UPSTREAM_HEADERS))),
-        ("content_type", Shape::Text(Form::MediaType)),
+        ("content_type", Shape::Text(TextForm::MediaType)),
     ],
     rules: &[],
 };

@@ -29,7 +29,7 @@ pub enum Shape {
     /// One of these words.
     Words(&'static [&'static str]),
     /// A text of this form.
-    Text(Form),
+    Text(TextForm),
     /// A list.
     List {
         /// The form of its elements.
@@ -42,7 +42,7 @@ pub enum Shape {
     /// An object whose keys are free.
     Map {
         /// The form of its keys.
-        keys: Form,
+        keys: TextForm,
         /// The form of its values.
         of: &'static Shape,
         /// The minimum number of keys.
@@ -56,7 +56,7 @@ pub enum Shape {
 
 /// The form of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum TextForm {
     /// Any text.
     Any,
     /// At least one byte.
@@ -194,14 +194,14 @@ pub(super) const fn words<T, const N: usize>(choices: &[(&'static str, T); N]) -
 }
 
 // What several tables share.
-pub(super) const NAME: Shape = Shape::Text(Form::Name);
-pub(super) const SHORT: Shape = Shape::Text(Form::Short);
-pub(super) const ANY: Shape = Shape::Text(Form::Any);
-pub(super) const TOKEN: Shape = Shape::Text(Form::Token);
-pub(super) const SHARE: Shape = Shape::Text(Form::Share);
-pub(super) const RATE: Shape = Shape::Text(Form::Rate);
-pub(super) const HASH: Shape = Shape::Text(Form::Hash);
-pub(super) const CLIENT_VALUE: Shape = Shape::Text(Form::NotEmpty);
+pub(super) const NAME: Shape = Shape::Text(TextForm::Name);
+pub(super) const SHORT: Shape = Shape::Text(TextForm::Short);
+pub(super) const ANY: Shape = Shape::Text(TextForm::Any);
+pub(super) const TOKEN: Shape = Shape::Text(TextForm::Token);
+pub(super) const SHARE: Shape = Shape::Text(TextForm::Share);
+pub(super) const RATE: Shape = Shape::Text(TextForm::Rate);
+pub(super) const HASH: Shape = Shape::Text(TextForm::Hash);
+pub(super) const CLIENT_VALUE: Shape = Shape::Text(TextForm::NotEmpty);
 /// `enforce`, of all limits and of one.
 pub(super) const ENFORCE: Shape = Shape::Either(&Shape::Flag, &SHARE);
 

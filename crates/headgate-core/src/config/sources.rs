@@ -3,7 +3,7 @@
 use crate::config::error::suggestion;
 use crate::config::node::{Fields, Node};
 use crate::config::scalar::{is_name, is_token};
-use crate::config::shape::{distinct, list, words, Form, Object, Rule, Shape, Test, NAME, SHORT, TOKEN};
+use crate::config::shape::{distinct, list, words, Object, Rule, Shape, Test, TextForm, NAME, SHORT, TOKEN};
 use crate::identify::{network, Digest, DigestError, Extract, Source, SourceKind, TlsField};
 use crate::model::NamedClientValue;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ macro_rules! source {
                 ("tls", Shape::Words(&words(&TLS))),
                 ("all", distinct(&Shape::Object(&PART), 2)),
                 ("address", Shape::Object(&ADDRESS_PREFIXES)),
-                ("extract", Shape::Text(Form::Extract)),
+                ("extract", Shape::Text(TextForm::Extract)),
                 ("as", Shape::Words(&words(&AS))),
             ],
             rules: &[

@@ -1,11 +1,11 @@
-//! Shapes as CEL: expressions that yield the faults of a value as one text, empty if there is none.
+//! Shapes as CEL: expressions that yield the faults of a value as one text, which is empty without faults.
 //!
 //! Each fault is `path: value: remedy; `. The expressions hold for values of every type: what they select they have
 //! asked for before. They use what Kubernetes 1.30 has. Not checked: conditions deeper than a `not` within a `not`.
 
-use super::part::{is_here, Part, Step};
+use super::part::{is_here, Part, PartStep};
 use crate::schema::{self, Pattern};
-use headgate_core::config::{Check, Form, Object, Rule, Shape, Test};
+use headgate_core::config::{Check, Object, Rule, Shape, Test, TextForm};
 
 /// A text of CEL.
 pub(super) fn quoted(text: &str) -> String {
@@ -99,8 +99,8 @@ impl Writer {
         let rest = part.get(1..).unwrap_or_default();
         let is_meant = |name: &str| match part.first() {
             None => true,
-            Some(Step::Rules) => false,
-            Some(Step::Fields(names)) => names.contains(&name),
+            Some(PartStep::Rules) => false,
+            Some(PartStep::Fields(names)) => names.contains(&name),
         };
         self.around.push(object);
         for (name, shape) in object
@@ -149,7 +149,7 @@ impl Writer {
                 };
                 format!("({holds} ? {} : \"\")", at.fault(remedy))
             }
-            // The guard's configuration is told from a filter's before.
+            // An earlier rule separates the guard's configuration from a filter's.
             Rule::UnlessGuard(names) => {
                 return names.first().map(|name| {
                     format!(
@@ -176,7 +176,7 @@ impl Writer {
             Test::IsNot(word) => return format!("!({present} && {field} == {})", quoted(word)),
             Test::Is(word) => format!("{field} == {}", quoted(word)),
             Test::Positive => {
-                let zero = Pattern::of(Form::PositiveShare).and_then(|pattern| pattern.except);
+                let zero = Pattern::of(TextForm::PositiveShare).and_then(|pattern| pattern.except);
                 let zero = quoted(&zero.unwrap_or_default());
                 format!("type({field}) == string && !{field}.matches({zero})")
             }
@@ -308,7 +308,7 @@ impl Writer {
         format!("((size({list}) >= {least} ? \"\" : {remedy})\n+ {inner})")
     }
 
-    fn map(&mut self, keys: Form, of: &'static Shape, least: usize, at: &Value) -> String {
+    fn map(&mut self, keys: TextForm, of: &'static Shape, least: usize, at: &Value) -> String {
         let map = &at.of;
         let key = self.variable();
         let inner = Value {

@@ -9,7 +9,7 @@ mod part;
 
 use cel::{Value, Writer};
 use headgate_core::config::{shape, Object, Shape};
-use part::Step;
+use part::PartStep;
 use std::fmt::Write as _;
 
 /// The policies in an object of any of the four kinds, as CEL. A plugin is Headgate's if its name begins so. A text may be
@@ -140,7 +140,7 @@ fn guard(root: &'static Object) -> String {
                 of: "p[\"redis\"]".to_owned(),
                 path: "\"redis\"".to_owned(),
             };
-            Writer::default().object(redis, &at, &[Step::Fields(vec!["key_prefix"])])
+            Writer::default().object(redis, &at, &[PartStep::Fields(vec!["key_prefix"])])
         }
         _ => "\"\"".to_owned(),
     };
