@@ -74,10 +74,16 @@ fn check(seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn a_file_comes_back_as_it_was(seed in any::<u64>()) {
         check(seed);
     }
+}
+
+#[test]
+#[ignore = "slow"]
+fn a_thousand_files_come_back_as_they_were() {
+    (0..1000).for_each(check);
 }
