@@ -4,9 +4,9 @@
 //! the result. [`main`] runs the command line of the process, [`run`] any other.
 //!
 //! # Layout
-//! - `check`, with `report`: errors and warnings with line and path. `document` and `find` read the file; `advice`
-//!   checks the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` check the Envoy
-//!   configuration around it.
+//! - `check`, with `report`: errors and warnings with line and path. `document` and `find` read the file; `advice` is
+//!   about the policy. `envoy`, `envoy_addresses`, `envoy_filter_state` and `envoy_redis_call` are about the Envoy
+//!   around it.
 //! - `explain`, with `request`, `reasons` and `charges`: which limits apply to one request.
 //! - `simulate`: `traffic` or `replay` make the requests, `fault` reads faults, `headgate-sim` runs them, `tally` and
 //!   `plot` show the outcomes.
@@ -14,7 +14,7 @@
 //! - `top`: the most rejected clients, from Envoy's log.
 //! - `hash`: the digest of a secret.
 //! - `doctor`: whether an Envoy counts requests, and if not, why.
-//! - `import`: converts other limiters' configurations.
+//! - `import`: other limiters' configurations.
 //! - `input`, `policies` and `table`: what several subcommands share.
 //!
 //! # Example
