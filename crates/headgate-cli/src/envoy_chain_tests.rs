@@ -105,7 +105,7 @@ fn metadata_of_other_filters_is_looked_for_as_well() {
         found.len() == 1 && found[0].contains("written by a filter behind this one"),
         "{found:?}"
     );
-    let composite = "{identify: [{name: pair, all: [{header: x-a}, {name: tier, metadata: [my.tiers, tier]}]}], limits: [{rate: 9/m}]}";
+    let composite = "{identify: [{name: pair, all: [{header: x-a}, {metadata: [my.tiers, tier]}]}], limits: [{rate: 9/m}]}";
     let cors = "{name: cors, typed_config: {'@type': x/a.v3.Cors}}";
     let found = findings(&[cors, "HEADGATE", ROUTER], composite);
     assert!(

@@ -214,7 +214,7 @@ fn depth_is_bounded_in_a_struct() {
     let error = |depth| parse(&nested_struct(depth)).unwrap_err().to_string();
     assert!(error(62).starts_with("limits[0]: "), "{}", error(62));
     for depth in [70, 10_000] {
-        assert!(error(depth).ends_with("nested too deeply"), "{}", error(depth));
+        assert!(error(depth).contains("nested too deeply"), "{}", error(depth));
     }
 }
 
