@@ -86,7 +86,7 @@ fn each_unwise_policy_draws_its_own_advice_and_no_other() {
         (
             "{limits: [{name: p, rate: 39/m, lease: 10%}, {name: top, rate: 3000/m, key: [address], lease: 1%}]}".to_owned(),
             "limits[0].lease",
-            "it is for 3 requests, and the minimum is 4",
+            "it would be for 3 requests, and the minimum is 4",
         ),
     ] {
         let advice = advice(&text);

@@ -91,13 +91,13 @@ pub fn stats(root: &Spot<'_>, notes: &mut Vec<(usize, String)>) -> Vec<Change> {
             ("histogram_bucket_settings", list(vec![buckets])),
         ];
         return vec![match root.field("stats_config") {
-            Some(spot) if spot.node.extent.is_flow => fields(
+            Some(spot) => fields(
                 &spot.path,
                 config,
                 "stats labels and buckets of Headgate's metrics",
                 MARK,
             ),
-            _ => field(
+            None => field(
                 "stats_config",
                 map(config),
                 "stats labels and buckets of Headgate's metrics",

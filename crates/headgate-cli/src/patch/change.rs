@@ -76,7 +76,12 @@ impl Editor<'_> {
     fn items(&self, change: &Change, list: &Node, index: usize, parts: &[Part]) -> Result<Edit, Obstacle> {
         let before = list.items().get(index);
         if is_null(list) {
-            return self.fill(change, list, parts);
+            let null = list;
+            let list = Part::List {
+                items: parts.to_vec(),
+                is_flow: false,
+            };
+            return self.fill(change, null, self.style.dash, "[]", &list);
         }
         if list.extent.is_flow {
             let texts: Vec<String> = parts.iter().map(Part::json).collect();
@@ -117,6 +122,13 @@ impl Editor<'_> {
         before: Option<&str>,
         fields: &[(String, Part)],
     ) -> Result<Edit, Obstacle> {
+        if is_null(map) {
+            let part = Part::Map {
+                fields: fields.to_vec(),
+                is_flow: false,
+            };
+            return self.fill(change, map, self.style.indent, "{}", &part);
+        }
         let entries = map.entries();
         let wanted = entries
             .iter()
@@ -217,20 +229,23 @@ impl Editor<'_> {
         )
     }
 
-    /// The list that follows a key without a value.
-    fn fill(&self, change: &Change, null: &Node, parts: &[Part]) -> Result<Edit, Obstacle> {
+    /// The value of a key without one, so many columns to the right of the key. `empty` could be written in its place.
+    fn fill(
+        &self,
+        change: &Change,
+        null: &Node,
+        columns: usize,
+        empty: &str,
+        part: &Part,
+    ) -> Result<Edit, Obstacle> {
         let at = null.extent.from;
         if null.extent.to > at || null.extent.alias.is_some() {
-            let message = format!("{} is null; write [] or remove the field", change.path);
+            let message = format!("{} is null; write {empty} or remove the field", change.path);
             return Err(self.obstacle(at, message));
         }
         let line = self.source.line(at);
-        let column = self.source.indent(line) + self.style.dash;
-        let list = Part::List {
-            items: parts.to_vec(),
-            is_flow: false,
-        };
-        Ok(self.below(change, line, column, &list))
+        let column = self.source.indent(line) + columns;
+        Ok(self.below(change, line, column, part))
     }
 
     /// Whole lines below a line, which come before what others put in front of the next one.

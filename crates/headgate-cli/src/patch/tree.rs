@@ -47,6 +47,10 @@ fn rebuild(node: &Node, path: &Path, changes: &[Change]) -> Value {
             (ChangeKind::Fields { fields, .. }, Value::Object(object)) => {
                 object.extend(fields.iter().map(|(key, part)| (key.clone(), part.value())));
             }
+            (ChangeKind::Fields { fields, .. }, Value::Null) => {
+                let fields = fields.iter().map(|(key, part)| (key.clone(), part.value()));
+                value = Value::Object(fields.collect());
+            }
             (ChangeKind::Scalar(text), value) => *value = plain(text, Reader::Envoy),
             (ChangeKind::Figures(figures), Value::String(text)) => {
                 let body = text.trim_end_matches('\n');
