@@ -100,4 +100,5 @@ def one_gateway(report, istio):
         istio.remove("redis-call.yaml")
         result = load.result()
         expect(set(result["kinds"]) == {"passed", "uncounted"}, f"while the manifests are deleted: {result['kinds']} {result['statuses']}")
+    istio.remove("gateway.yaml", "gateway-filter.yaml", "redis-call.yaml")
     return pod

@@ -27,9 +27,9 @@ def lost(result):
 
 
 def counted(caller, service, seconds=30):
-    """Waits until calls are counted, on each connection: the first response on one that was open before the filter was
-    put in comes by the old chain."""
-    wait("counted calls", lambda: not set(call(caller, service, 4)["kinds"]) - {"passed", "denied"}, seconds, log=service.log)
+    """Waits until calls are counted, on each connection of the caller's workers: the first response on one that was open
+    before the filter was put in comes by the old chain."""
+    wait("counted calls", lambda: not set(call(caller, service, 16)["kinds"]) - {"passed", "denied"}, seconds, log=service.log)
 
 
 def run(report, istio):
@@ -91,7 +91,7 @@ def run(report, istio):
         kinds = call(batch, orders, 110)["kinds"]
         expect(set(kinds) == {"passed", "denied"} and kinds["denied"] >= 10, f"110 calls of batch: {kinds}")
         equal(call(orders, web, 10)["kinds"], {"uncounted": 10}, "outbound calls")
-        istio.remove("sidecar-filter.yaml")
+    istio.remove("sidecar.yaml", "sidecar-filter.yaml")
     with report.test("istio_sidecars_refuse_nothing_of_the_manifests"):
         equal(istio.rejects(), 0, "updates that proxies refused")
     for pod in (orders, web, batch):
