@@ -32,6 +32,7 @@ mod overrides;
 mod parity;
 mod patch;
 mod policy_updates;
+mod quickstart;
 mod reading;
 mod redirections;
 mod refusals;

@@ -33,7 +33,10 @@ fn steps(page: &str) -> Vec<Step> {
             .map(|line| format!("{line}\n"))
             .collect();
         match language {
-            "sh" => steps.push(Step { command: block, prints: None }),
+            "sh" => steps.push(Step {
+                command: block,
+                prints: None,
+            }),
             "text" => {
                 let step = steps.last_mut().expect("a command before what it prints");
                 assert!(step.prints.is_none(), "two outputs of {}", step.command);
@@ -71,9 +74,9 @@ fn fits(pattern: &[&str], lines: &[&str]) -> bool {
     match pattern.split_first() {
         None => lines.is_empty(),
         Some((&"…", rest)) => (0..=lines.len()).any(|skipped| fits(rest, &lines[skipped..])),
-        Some((first, rest)) => {
-            lines.split_first().is_some_and(|(line, others)| line_fits(first, line) && fits(rest, others))
-        }
+        Some((first, rest)) => lines
+            .split_first()
+            .is_some_and(|(line, others)| line_fits(first, line) && fits(rest, others)),
     }
 }
 
@@ -148,7 +151,11 @@ fn every_command_of_the_quick_start_does_what_it_says() {
         std::thread::sleep(Duration::from_millis(50));
     };
     let printed = std::fs::read_to_string(&output).expect("UTF-8");
-    assert!(ended.is_some_and(|status| status.success()), "{ended:?} in {}: {printed}", dir.display());
+    assert!(
+        ended.is_some_and(|status| status.success()),
+        "{ended:?} in {}: {printed}",
+        dir.display()
+    );
     let mut parts = printed.split("@@ ").skip(1);
     for step in &steps {
         let part = parts.next().expect("each command was run");
@@ -156,7 +163,11 @@ fn every_command_of_the_quick_start_does_what_it_says() {
         if let Some(prints) = &step.prints {
             let pattern: Vec<&str> = prints.lines().collect();
             let shown = lines.join("\n");
-            assert!(fits(&pattern, &lines), "{}prints\n{shown}\nand not\n{prints}", step.command);
+            assert!(
+                fits(&pattern, &lines),
+                "{}prints\n{shown}\nand not\n{prints}",
+                step.command
+            );
         }
     }
 }
