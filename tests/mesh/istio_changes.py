@@ -70,7 +70,7 @@ class Service(Place):
         """Calls until each caller's connections are with the new filter: the first response on one that was open when the
         filter was put in comes by the old chain."""
         for caller in self.pods():
-            wait(f"counted calls of {caller.name}", lambda: set(self.ask(caller, 20)["kinds"]) == {"passed"}, log=self.pod.log)
+            wait(f"counted calls of {caller.name}", lambda: not set(self.ask(caller, 20)["kinds"]) - {"passed", "denied"}, log=self.pod.log)
             caller.called = time.monotonic() - AGAIN   # that was another instance of the limit
 
     def load(self, seconds):
@@ -115,7 +115,7 @@ class IstioChanges(Changes):
 def changes(report, istio, form, on_places, prometheus):
     on, name, fails_well = IstioChanges(report, istio, form, on_places), form.lower(), form == "EnvoyFilter"
     on.call()
-    on.policy(rate("97/s"), lambda text: text.replace("instance: sidecar", "instance: warm"))
+    on.policy(rate("97/minute"), lambda text: text.replace("instance: sidecar", "instance: warm"))
     on.settle("97")
     on.each(lambda place: place.warm())
     on.policy()
