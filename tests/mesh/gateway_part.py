@@ -1,4 +1,5 @@
 """The part `gateway`: Envoy Gateway with the shipped manifests, unchanged, with Redis Cluster behind TLS and a password."""
+import doctor
 import os
 import re
 
@@ -50,6 +51,8 @@ def run(report):
         text = wait("metrics", lambda: get(f"http://{pod.address}:19001/stats/prometheus")[2])
         for decision in ("allowed", "denied"):
             expect(re.search(rf'^headgate_requests_total\{{[^}}]*decision="{decision}"', text, re.M), f"{decision} in the metrics")
+    with report.test("gateway_is_counted_by_what_doctor_says"):
+        doctor.says_counted(pod, ADMIN)
     (cluster.dir / "config-of-gateway.json").write_text(pod.admin("config_dump", ADMIN))
     # Its names are on the command line; the upstream's address is one of the test's own.
     shapes.compare(report, cluster.dir, "envoy-gateway", "config-of-gateway.json", [

@@ -1,5 +1,6 @@
 """`headgate generate` with one plain Redis, as a user runs it: what it prints is applied, and requests are counted in that
 Redis. With a cluster, TLS and a password its output is the shipped manifests, which the other tests run."""
+import doctor
 import envoy_gateway
 import istio_gateway
 from cluster import HOST, run, wait
@@ -54,6 +55,7 @@ def istio(report, mesh):
         pod = istio_gateway.up(mesh)
         pod.must_be_ready()
         counted(istio_gateway.ask, pod)
+        doctor.says_counted(pod)
         equal(mesh.rejects(), 0, "updates that proxies refused")
         pod.end()
     cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=text, check=False)
@@ -75,6 +77,7 @@ def gateway(report, mesh):
         pod = mesh.envoy()
         expect(envoy_gateway.ready(pod), f"ready: {pod.log.read_text()[-2000:]}")
         counted(envoy_gateway.ask, pod)
+        doctor.says_counted(pod, envoy_gateway.ADMIN)
         equal(mesh.nacks(), 0, "updates that Envoys refused")
         pod.end()
     cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=text, check=False)

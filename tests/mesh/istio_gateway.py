@@ -1,5 +1,6 @@
 """Istio's ingress gateway: the shipped gateway.yaml and redis-call.yaml, unchanged, with Redis Cluster behind TLS and a
 password. What callers, the upstream, Redis, metrics and the access log get."""
+import doctor
 import re
 import time
 
@@ -68,6 +69,8 @@ def one_gateway(report, istio):
                re.search(r'^headgate_requests_total\{.*decision="allowed".*by="redis".*\} [1-9]', text, re.M),
                "headgate_requests_total by decision: " + "\n".join(x for x in text.splitlines() if "headgate_requests" in x)[:800])
         expect(re.search(r'^headgate_requests_total\{[^}]*decision="denied"', text, re.M), "denials in the metrics")
+    with report.test("istio_gateway_is_counted_by_what_doctor_says"):
+        doctor.says_counted(pod)
     with report.test("istio_gateway_has_an_access_log"):
         wait("the access log", lambda: re.search(r"access 429 headgate_denied denied (redis|cache)", pod.log.read_text()), 20)
         expect("access 200 via_upstream allowed redis" in pod.log.read_text(), "a request that passed")

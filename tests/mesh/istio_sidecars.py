@@ -1,5 +1,6 @@
 """Istio's sidecars: pods in network namespaces with captured traffic and mutual TLS; the shipped sidecar.yaml and
 redis-call.yaml, unchanged. Callers are identified by their SPIFFE identity."""
+import doctor
 import re
 
 from cluster import Failed, wait
@@ -57,6 +58,8 @@ def run(report, istio):
         expect(any("ns/shop/sa/web" in key for key in keys), f"the peer's identity is the client: {keys}")
         logged = re.compile(r"access 200 via_upstream allowed redis peer:spiffe(:|%3A)//cluster\.local/ns/shop/sa/web$", re.M)
         wait("the peer in the access log", lambda: logged.search(orders.log.read_text()), 20, log=orders.log)
+    with report.test("istio_sidecar_is_counted_by_what_doctor_says"):
+        doctor.says_counted(orders)
     with report.test("istio_sidecar_limits_no_outbound_calls"):
         result = call(orders, web, 130)
         equal(result["kinds"], {"uncounted": 130}, f"130 calls of orders to web: {result['statuses']} {lost(result)}")
