@@ -13,4 +13,4 @@ def says_counted(pod, port=15000):
     equal([one["message"] for one in findings if one["severity"] in ("error", "unreadable")], [], f"errors that doctor finds: {text}")
     equal(found["status"], 0, f"doctor's status: {text}")
     states = {instance["state"] for envoy in found["envoys"] for instance in envoy["instances"]}
-    expect(states and states <= {"counted", "counted-again"}, f"what doctor says of the instances: {text}")
+    expect(states and states <= {"counted", "counted_again"}, f"what doctor says of the instances: {text}")

@@ -32,6 +32,7 @@ pub struct Listener {
 }
 
 /// A plugin in the role `redis_call`.
+#[derive(Clone)]
 pub struct RunningGuard {
     pub key_prefix: String,
     /// Where its module comes from.
@@ -86,6 +87,8 @@ impl Config {
         let dump: Value = serde_json::from_str(dump).map_err(|error| error.to_string())?;
         let parts = dump.get("configs").and_then(Value::as_array);
         let mut config = Config::default();
+        // Guards that Envoy got without their listener (ECDS), by the name of the filter.
+        let mut sent = BTreeMap::new();
         for part in parts.ok_or("it has no \"configs\"")? {
             match text(part, &["@type"]).and_then(|url| url.rsplit('.').next()) {
                 Some("BootstrapConfigDump") => {
@@ -98,11 +101,20 @@ impl Config {
                 Some("SecretsConfigDump") => config.secrets(part),
                 Some("EcdsConfigDump") => {
                     for filter in list(part, &["ecds_filters"]) {
-                        config.plugins(filter, "");
+                        let guards = config.plugins(filter, "");
+                        let name = text(filter, &["ecds_filter", "name"]).unwrap_or_default();
+                        sent.extend(guards.into_iter().map(|guard| (name.to_owned(), guard)));
                     }
                 }
                 _ => {}
             }
+        }
+        for listener in &mut config.listeners {
+            let guards: Vec<RunningGuard> = listener
+                .discovered_filters()
+                .filter_map(|name| sent.get(name).cloned())
+                .collect();
+            listener.guards.extend(guards);
         }
         Ok(config)
     }
@@ -307,12 +319,22 @@ impl Listener {
 
     /// Its network filters whose type ends with `url`.
     pub fn network_filters(&self, url: &str) -> Vec<&Value> {
-        let chains = list(&self.node, &["filter_chains"]).iter();
-        let chains = chains.chain(self.node.get("default_filter_chain"));
-        let filters = chains.flat_map(|chain| list(chain, &["filters"]));
-        filters
+        self.filters()
             .filter_map(|filter| filter.get("typed_config"))
             .filter(|config| text(config, &["@type"]).is_some_and(|named| named.ends_with(url)))
             .collect()
+    }
+
+    /// The names of the network filters whose configuration comes by discovery.
+    fn discovered_filters(&self) -> impl Iterator<Item = &str> {
+        self.filters()
+            .filter(|filter| filter.get("config_discovery").is_some())
+            .filter_map(|filter| text(filter, &["name"]))
+    }
+
+    fn filters(&self) -> impl Iterator<Item = &Value> {
+        let chains = list(&self.node, &["filter_chains"]).iter();
+        let chains = chains.chain(self.node.get("default_filter_chain"));
+        chains.flat_map(|chain| list(chain, &["filters"]))
     }
 }

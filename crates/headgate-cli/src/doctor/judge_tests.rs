@@ -96,3 +96,46 @@ fn a_module_of_an_older_release_is_judged_by_its_totals() {
         );
     }
 }
+
+/// As Istio sends it: the guard's configuration comes apart from the listener.
+#[test]
+fn a_guard_that_comes_by_discovery_is_found() {
+    for recorded in &ALL {
+        let mut dump: serde_json::Value = serde_json::from_str(recorded.dump).unwrap();
+        let configs = dump["configs"].as_array_mut().unwrap();
+        let listeners = configs
+            .iter_mut()
+            .find_map(|part| part.get_mut("static_listeners"));
+        let listeners = listeners.unwrap().as_array_mut().unwrap();
+        let filter = listeners
+            .iter_mut()
+            .flat_map(|state| {
+                state["listener"]["filter_chains"][0]["filters"]
+                    .as_array_mut()
+                    .unwrap()
+            })
+            .find(|filter| filter["name"] == "headgate-redis-call")
+            .unwrap();
+        let guard = filter.clone();
+        *filter = serde_json::json!({"name": "sent", "config_discovery": {"type_urls": ["x"]}});
+        let with = |name: &str| {
+            let mut dump = dump.clone();
+            let sent = serde_json::json!({
+                "@type": "type.googleapis.com/envoy.admin.v3.EcdsConfigDump",
+                "ecds_filters": [{"ecds_filter": {
+                    "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+                    "name": name,
+                    "typed_config": guard["typed_config"],
+                }}],
+            });
+            dump["configs"].as_array_mut().unwrap().push(sent);
+            let dump = dump.to_string();
+            ids(&envoy(&Recorded {
+                dump: Box::leak(dump.into_boxed_str()),
+                ..*recorded
+            }))
+        };
+        assert_eq!(with("sent"), ids(&envoy(recorded)), "{}", recorded.version);
+        assert!(with("another").contains(&"guard-missing"), "{}", recorded.version);
+    }
+}
