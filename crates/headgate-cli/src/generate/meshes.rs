@@ -140,8 +140,7 @@ fn kubernetes(wish: &ManifestSettings) -> Result<Vec<String>, Failure> {
     Ok(vec![config_map(&envoy.text), deployment.text])
 }
 
-/// Envoy's configuration in the ConfigMap that the Deployment mounts. The annotation changes with the configuration, so
-/// that the pods are replaced.
+/// The ConfigMap with Envoy's configuration, which the Deployment mounts.
 fn config_map(envoy: &str) -> String {
     let indented = envoy.lines().map(|line| match line.is_empty() {
         true => "\n".to_owned(),

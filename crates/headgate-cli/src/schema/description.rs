@@ -83,8 +83,7 @@ fn row(default: &str, range: &str, meaning: &str) -> Row {
         }
     };
     add("Range", range);
-    // `required` is part of the schema itself, and values that are described below the table have their own
-    // descriptions.
+    // `required` is part of the schema itself, and `see …` refers to fields with their own descriptions.
     if value.is_none() && default != "required" && !default.starts_with("see ") {
         add("Default", default);
     }
