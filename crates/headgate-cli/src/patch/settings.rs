@@ -1,6 +1,6 @@
 //! The settings of a connection manager on which Headgate depends: the source of a request's address, normalised paths,
-//! and header names with underscores. They change how an existing Envoy handles requests. So they are changed only on
-//! request.
+//! and header names with underscores. They change how an existing Envoy handles requests. So they are changed only with
+//! `--edge` or `--trusted-proxies`.
 
 use super::change::{Change, ChangeKind};
 use super::path::Spot;

@@ -143,7 +143,7 @@ impl Renderer {
         let path = place.paths.iter().find(described).or(place.paths.first());
         let name = path.map_or_else(String::new, |path| path.replace("[]", "").replace(".*", ""));
         if !self.definitions.contains_key(&name) {
-            // Prevents that a recursive object is rendered within itself.
+            // Prevents a recursive object from being rendered within itself.
             self.definitions.insert(name.clone(), Value::Null);
             let schema = self.object(object);
             self.definitions.insert(name.clone(), Value::Object(schema));
