@@ -1,4 +1,4 @@
-//! `headgate check`: everything that is wrong with a file's configurations, and what is unwise about them.
+//! `headgate check` reports the mistakes in a file's configurations, and settings that are valid but risky.
 
 use super::document::Place;
 use super::find::{find, FilterKind, Found};
@@ -10,14 +10,15 @@ use std::fmt::Write as _;
 
 #[derive(clap::Args)]
 pub struct CheckArgs {
-    /// envoy.yaml, a file for LDS, CDS or ECDS, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy or a plain policy, as YAML
-    /// or JSON; - is standard input. Of several files, those without Headgate are passed over and named
+    /// envoy.yaml, a file for LDS, CDS or ECDS, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy or a plain policy, as
+    /// YAML or JSON; - is standard input. Of several files, those without Headgate are skipped, and their names are
+    /// printed
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
-    /// Warnings are errors
+    /// Report warnings as errors
     #[arg(long)]
     strict: bool,
-    /// Findings as a JSON list
+    /// Print the findings as a JSON list
     #[arg(long)]
     json: bool,
 }
@@ -81,9 +82,9 @@ const NOT_FOUND: &str = "no Headgate configuration found";
 
 /// The result for one file.
 enum Checked {
-    /// Its findings and its valid configurations.
+    /// The findings and the valid configurations of the file.
     Whole(Report, Vec<Plugin>),
-    /// It has none, and among others needs none; a note says so.
+    /// The file has no configuration of Headgate, and needs none because other files are given; a note reports this.
     PassedOver(Report),
 }
 
@@ -95,7 +96,7 @@ pub fn check(text: &str, json: bool) -> (Report, Vec<Plugin>) {
     }
 }
 
-/// Checks a file's text. Of several files some `may_be_foreign`: no configuration of Headgate's.
+/// Checks a file's text. If several files are given, a file `may_be_foreign`: without a configuration of Headgate.
 fn check_file(text: &str, json: bool, may_be_foreign: bool) -> Checked {
     let mut report = Report::default();
     let start = Place { line: 1, column: 1 };
@@ -135,7 +136,7 @@ fn check_file(text: &str, json: bool, may_be_foreign: bool) -> Checked {
         repeated(found, &mut report);
         match found.parse() {
             Ok(plugin) => {
-                // A network filter's role is another: that is reported, and its limits do not matter.
+                // A network filter has the other role. This is reported, and its limits are not checked.
                 let policy = match &plugin {
                     Plugin::Filter(policy) if found.filter != Some(FilterKind::Network) => Some(policy),
                     _ => None,

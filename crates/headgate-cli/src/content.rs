@@ -1,7 +1,8 @@
-//! How a configuration is handed to the plugin: the message that it is wrapped in, its text, its values.
+//! Reads the message in which the plugin gets its configuration: its type, its text, its values.
 //!
-//! Envoy passes on the text of a StringValue, the bytes of a BytesValue, and of every other message its encoding, of which
-//! the plugin reads a Struct alone. This module does not know what the fields mean.
+//! Envoy gives the plugin the text of a StringValue, the bytes of a BytesValue, and the binary encoding of every other
+//! message. Of these other messages the plugin reads only a Struct. This module does not know the meaning of the
+//! fields.
 
 use super::document::{self, Kind, Node, Place};
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -11,24 +12,24 @@ use saphyr_parser::ScalarStyle;
 
 const REMEDY: &str = "write \"@type\": type.googleapis.com/google.protobuf.Struct, and the policy as value";
 
-/// A configuration as it is handed to the plugin.
+/// A configuration in the form in which the plugin gets it.
 pub enum Content {
-    /// YAML in place.
+    /// Plain YAML.
     Tree(Node),
-    /// A text, and its values where it is JSON.
+    /// A text, and its values if it is JSON.
     Bytes { bytes: Vec<u8>, tree: Option<Node> },
-    /// Nothing that the plugin can read: why, and what was meant.
+    /// A message that the plugin cannot read: the reason, and the values that were probably meant.
     Unreadable { why: String, meant: Option<Node> },
 }
 
 impl Content {
-    /// An Istio-like configuration: YAML in place, or a text.
+    /// A configuration as in Istio's resources: plain YAML, or a text.
     pub fn of(node: &Node) -> Content {
         let Kind::Scalar { text, style } = &node.kind else {
             return Content::Tree(node.clone());
         };
         let mut tree = tree_of(text);
-        // A block's place is its first line, below the bar.
+        // The place of a block scalar is its first line, below the `|`.
         if let Some(tree) = &mut tree {
             match style {
                 ScalarStyle::Literal | ScalarStyle::Folded => shift(tree, node.place.line.saturating_sub(1)),
@@ -48,7 +49,7 @@ impl Content {
         Content::Tree(Node { place, extent, kind })
     }
 
-    /// What an Envoy's `configuration`, a `google.protobuf.Any`, holds.
+    /// The content of Envoy's `configuration`, which is a `google.protobuf.Any`.
     pub fn of_any(any: &Node) -> Content {
         let value = any.get("value");
         let refused = |why: String| Content::Unreadable {
@@ -88,7 +89,7 @@ impl Content {
         }
     }
 
-    /// As the plugin reads it.
+    /// Parses the configuration as the plugin does.
     pub fn parse(&self, reader: document::Reader) -> Result<Plugin, ConfigErrors> {
         match self {
             Content::Tree(tree) => config::parse_value(&tree.value(reader)),
@@ -98,7 +99,7 @@ impl Content {
     }
 }
 
-/// A BytesValue: base64, which protobuf's JSON takes in either alphabet, with or without padding.
+/// A BytesValue: base64. Protobuf's JSON accepts both alphabets, with or without padding.
 fn of_base64(value: &Node) -> Content {
     let written = value.text().unwrap_or_default().trim_end_matches('=');
     let Ok(bytes) = STANDARD_NO_PAD.decode(written.replace('-', "+").replace('_', "/")) else {
@@ -120,12 +121,12 @@ fn tree_of(text: &str) -> Option<Node> {
         .and_then(|documents| documents.into_iter().next())
 }
 
-/// Moves a tree down by so many lines.
+/// Moves all places in a tree down by `lines`.
 fn shift(node: &mut Node, lines: usize) {
     place_all(node, &mut |place| place.line += lines);
 }
 
-/// A tree whose own places mean nothing in the file: all of it is where the text is.
+/// Sets all places in a tree to `at`: the places within the decoded text do not exist in the file.
 fn pin(node: &mut Node, at: Place) {
     place_all(node, &mut |place| *place = at);
 }

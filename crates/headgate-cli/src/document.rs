@@ -1,14 +1,14 @@
 //! YAML and JSON files as trees. Every value has its line and column, so that an error can point at it.
 //!
-//! This module knows how Envoy and Kubernetes read a plain scalar. It knows no fields of configurations.
+//! This module knows how Envoy and Kubernetes read a plain scalar. It does not know the fields of configurations.
 
 pub use super::document_plain::plain;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// The most values that a file may have, including those that aliases repeat: nested anchors must not grow without
-/// bound.
+/// The maximum number of values in a file. Values that aliases repeat are included, so that nested anchors cannot use
+/// unlimited memory.
 const MOST_VALUES: usize = 1_000_000;
 /// The maximum nesting depth.
 const DEEPEST: usize = 200;
@@ -28,18 +28,18 @@ pub struct Node {
     pub kind: Kind,
 }
 
-/// Which part of the text a value is. An alias has the extent of its anchor's value.
+/// The range of the text that a value has. An alias has the extent of its anchor's value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// The first character, counted from the file's begin. Of a list in a block it may be behind the first dash; of a
-    /// block scalar it is below the key's line.
+    /// The position of the first character, from the beginning of the file. For a list in block style it may be after
+    /// the first dash; for a block scalar it is below the key's line.
     pub from: usize,
-    /// Behind the last character. Of a block collection or a block scalar it is where the parser noticed the end,
-    /// which may be behind blank lines and comments.
+    /// The position after the last character. For a block collection or a block scalar it is where the parser detected
+    /// the end, which may be after blank lines and comments.
     pub to: usize,
     /// For a collection: whether it is written with brackets or braces.
     pub is_flow: bool,
-    /// Of an alias: the first and the last character of its name.
+    /// For an alias: the first and the last character of its name.
     pub alias: Option<(usize, usize)>,
 }
 
@@ -70,7 +70,7 @@ pub enum Reader {
     Kubernetes,
 }
 
-/// The file is not YAML.
+/// The error for a file that is not YAML.
 #[derive(Debug)]
 pub struct DocumentError {
     pub place: Place,
@@ -111,7 +111,7 @@ fn place(span: Span) -> Place {
 /// A list or an object that is still open.
 struct Open {
     node: Node,
-    /// The first character of its event.
+    /// The position of the first character of its event.
     start: usize,
     anchor: usize,
     /// The key that waits for its value.
@@ -159,7 +159,7 @@ impl Loader {
             Event::MappingStart(anchor, _) => self.begin(place, extent, Kind::Map(Vec::new()), anchor),
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(mut open) = self.open.pop() {
-                    // The end of a block has no character of its own. What is before a bracket is an anchor or a tag.
+                    // The end of a block has no character of its own. The text before a bracket is an anchor or a tag.
                     let own = &mut open.node.extent;
                     own.is_flow = extent.to > extent.from;
                     own.to = extent.from + usize::from(own.is_flow);
@@ -183,8 +183,8 @@ impl Loader {
         Ok(())
     }
 
-    /// Behind a scalar's last character. The parser's end of one in quotes is behind the white space and the comment
-    /// that follow it.
+    /// The position after a scalar's last character. For a scalar in quotes, the parser's end is after the white space
+    /// and the comment that follow it.
     fn end(&self, extent: Extent, style: ScalarStyle) -> usize {
         let quote = match style {
             ScalarStyle::SingleQuoted => '\'',
@@ -220,7 +220,7 @@ impl Loader {
         });
     }
 
-    /// Puts a complete value where it belongs.
+    /// Adds a complete value to the open list or object, or to the documents.
     fn close(&mut self, node: Node, anchor: usize) {
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
@@ -272,7 +272,7 @@ impl Node {
         }
     }
 
-    /// The field's value; of two with one name the last, as for Envoy.
+    /// The field's value. If the field is duplicated, the last one, as in Envoy.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entries()
             .iter()
@@ -281,12 +281,12 @@ impl Node {
             .map(|entry| &entry.value)
     }
 
-    /// The value at the end of such fields.
+    /// The value at the end of a path of fields.
     pub fn at(&self, keys: &[&str]) -> Option<&Node> {
         keys.iter().try_fold(self, |node, key| node.get(key))
     }
 
-    /// The same for fields of Envoy's, which its YAML may name in snake case or in camel case.
+    /// The same for Envoy's fields, whose names may be in snake case or in camel case.
     pub fn envoy(&self, keys: &[&str]) -> Option<&Node> {
         keys.iter().try_fold(self, |node, key| {
             node.get(key).or_else(|| node.get(&camel_case(key)))
@@ -311,7 +311,7 @@ impl Node {
         found
     }
 
-    /// As JSON, plain scalars read as that reader does.
+    /// The value as JSON, with plain scalars read as the reader does.
     pub fn value(&self, reader: Reader) -> Value {
         match &self.kind {
             Kind::Scalar { text, style } if *style != ScalarStyle::Plain => Value::from(text.as_str()),
@@ -326,8 +326,8 @@ impl Node {
         }
     }
 
-    /// Where a path such as `limits[2].rate` or `redis["odd name"]` leads, or as far as it leads: a field's key, an
-    /// element's begin.
+    /// The place of a path such as `limits[2].rate` or `redis["odd name"]`: a field's key or an element's beginning. If
+    /// the path does not exist completely, the place of the part that exists.
     pub fn locate(&self, path: &str) -> Place {
         let mut place = self.place;
         let mut here = self;

@@ -1,9 +1,9 @@
-//! What plain scalars of YAML mean to Envoy and to Kubernetes.
+//! Reads plain scalars of YAML as Envoy and Kubernetes do.
 
 use super::document::Reader;
 use serde_json::{Number, Value};
 
-/// What a scalar without quotes means. Envoy's rules are those of its `parseYamlNode` on yaml-cpp.
+/// The value of a scalar without quotes. Envoy's rules are those of its `parseYamlNode` with yaml-cpp.
 pub fn plain(text: &str, reader: Reader) -> Value {
     if ["", "~", "null", "Null", "NULL"].contains(&text) {
         return Value::Null;

@@ -1,8 +1,8 @@
-//! Whether the address that a policy relies on is the caller's, or one that the caller chooses.
+//! Checks whether a policy uses an address that the client can choose.
 //!
 //! That depends on the HTTP connection manager around the filter. Without `use_remote_address: true` Envoy believes
-//! X-Forwarded-For, which any caller can send. Policies that do not use addresses are not checked, nor are files
-//! without a connection manager: the filter's surroundings are unknown there.
+//! X-Forwarded-For, which any caller can send. Policies that do not use addresses are not checked. Files without a
+//! connection manager are not checked either, because the settings around the filter are unknown.
 
 use super::document::{Node, Reader};
 use super::envoy::Parsed;
@@ -34,7 +34,7 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
         if is_new(manager) {
             trusted(&trust, manager, &reliance, report);
         }
-        // With the others the address comes from a header, whatever the connection is.
+        // With the other kinds, the address comes from a header and does not depend on the connection.
         let by_connection = matches!(trust, Trust::Peer | Trust::Anyone);
         let listener = found.listener.as_ref().filter(|_| by_connection);
         if let Some(listener) = listener.filter(|listener| is_new(listener)) {
@@ -43,7 +43,7 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
     }
 }
 
-/// Where Envoy takes a caller's address from.
+/// The source from which Envoy takes a client's address.
 pub enum Trust {
     /// The connection.
     Peer,
@@ -82,7 +82,7 @@ impl Trust {
     }
 }
 
-/// What in a policy relies on addresses, for a person; the first such thing.
+/// The first part of a policy that uses addresses, as text for the message.
 fn reliance(policy: &Policy) -> Option<String> {
     let counts_clients = policy
         .limits
@@ -135,7 +135,7 @@ fn trusted(trust: &Trust, manager: &EnclosingPart, reliance: &str, report: &mut 
     report.outside(severity, manager.node.place, &manager.at, message);
 }
 
-/// A connection over a Unix socket has no address, unless the PROXY protocol names one.
+/// A connection over a Unix socket has no address, unless the PROXY protocol provides one.
 fn unix_sockets(listener: &EnclosingPart, report: &mut Report) {
     let filters = listener.node.envoy(&["listener_filters"]);
     let type_of = |filter: &Node| {

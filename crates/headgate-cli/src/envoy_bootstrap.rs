@@ -1,4 +1,5 @@
-//! What Headgate needs of Envoy's bootstrap, where the file has it; and the module's file.
+//! Checks the settings of Envoy's bootstrap that Headgate needs, if the file has a bootstrap, and the path of the
+//! module.
 
 use super::envoy::Parsed;
 use super::envoy_parts::{Address, Parts};
@@ -46,7 +47,8 @@ fn internal_listeners(parts: &Parts<'_>, report: &mut Report) {
     }
 }
 
-/// A module that is not there. Where its folder is not there either, the file is for another machine.
+/// Reports a module file that does not exist. If its directory does not exist either, the configuration is probably for
+/// another machine, and nothing is reported.
 fn module(found: &Found, report: &mut Report) {
     let Some(file) = &found.vm.file else { return };
     let path = Path::new(file.text().unwrap_or_default());

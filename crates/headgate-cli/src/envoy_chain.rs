@@ -1,8 +1,9 @@
-//! Whether the filter is where it belongs among the HTTP filters: in front of the router, and behind the filters whose
+//! Checks the filter's position among the HTTP filters: it must be before the router, and after the filters whose
 //! metadata its policy reads.
 //!
-//! Checked where the file has the whole HTTP connection manager. Filters whose configuration comes by discovery, and those
-//! that may write any metadata (Lua, ext_proc, wasm and others), are given the benefit of the doubt.
+//! This is checked only if the file has the complete HTTP connection manager. Filters whose configuration comes by
+//! discovery, and filters that may write any metadata (Lua, ext_proc, wasm and others), are assumed to write the
+//! metadata.
 
 use super::document::{Kind, Node};
 use super::envoy::Parsed;
@@ -12,10 +13,10 @@ use super::report::{Report, Severity};
 use headgate_core::config::{Plugin, Policy};
 use headgate_core::identify::{Source, SourceKind};
 
-/// The namespace of jwt_authn, and of what the policy calls `jwt`.
+/// The metadata namespace of jwt_authn, which the source `jwt` of a policy reads.
 const JWT: &str = "envoy.filters.http.jwt_authn";
 
-/// Filters of Envoy's own that write no metadata, or only under their own name.
+/// Envoy's built-in filters that write no metadata, or write it only under their own name.
 const WRITE_NO_OTHER: [&str; 20] = [
     "BasicAuth",
     "Buffer",
@@ -52,7 +53,7 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
     }
 }
 
-/// The filters around Headgate's, which is at `own`.
+/// The HTTP filters of a chain; Headgate's is at the index `own`.
 struct Chain<'f> {
     filters: &'f [Node],
     own: usize,
@@ -99,7 +100,7 @@ impl<'f> Chain<'f> {
         report.outside(Severity::Error, found.place, &found.at, message);
     }
 
-    /// A filter that only routes turn on.
+    /// Reports a filter that is active only on routes that enable it.
     fn disabled(&self, found: &Found, report: &mut Report) {
         let own = self
             .filters
@@ -112,7 +113,7 @@ impl<'f> Chain<'f> {
         }
     }
 
-    /// Whether a filter in front of Headgate's writes this metadata.
+    /// Checks that a filter before Headgate's writes this metadata.
     fn writer(&self, found: &Found, path: &str, metadata: &[String], report: &mut Report) {
         let Some(namespace) = metadata.first() else { return };
         let writes = |filter: &&Node| is_writer(filter, namespace);
@@ -141,7 +142,7 @@ impl<'f> Chain<'f> {
     }
 }
 
-/// Whether a filter has this namespace by its type, its name, or somewhere in its configuration.
+/// Whether the type, the name or the configuration of a filter contains this namespace.
 fn is_writer(filter: &Node, namespace: &str) -> bool {
     let by_type = match type_of(filter) {
         "JwtAuthentication" => namespace == JWT,
@@ -205,7 +206,7 @@ fn phase(found: &Found, policy: &Policy, report: &mut Report) {
     }
 }
 
-/// Every piece of metadata that the policy reads: where it is written, and its path, the namespace first.
+/// All metadata that the policy reads: the path in the policy, and the metadata path, which begins with the namespace.
 fn metadata(policy: &Policy) -> Vec<(String, &[String])> {
     fn of_source<'p>(source: &'p Source, path: String, all: &mut Vec<(String, &'p [String])>) {
         match &source.kind {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::find::find;
 
-/// What is found about a connection manager with these filters; `headgate` among them is Headgate with this policy.
+/// The findings for a connection manager with these filters. The filter `headgate` has this policy.
 fn findings(filters: &[&str], policy: &str) -> Vec<String> {
     let own = format!(
         "{{name: headgate, typed_config: {{'@type': x/envoy.extensions.filters.http.wasm.v3.Wasm, config: {{name: \

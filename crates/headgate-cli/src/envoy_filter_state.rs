@@ -1,5 +1,5 @@
-//! Whether what the HTTP connection manager prints of filter state (access log, spans, headers) is written by the
-//! policies in it, by their `filter_state`. Only an Envoy with a connection manager in the same file is checked.
+//! Checks that the values of filter state which an HTTP connection manager prints (access log, spans, headers) are in
+//! the `filter_state` of its policies. Only a connection manager in the same file is checked.
 
 use super::document::{Kind, Node};
 use super::envoy::Parsed;
@@ -38,7 +38,7 @@ pub fn check(plugins: &[Parsed<'_>], report: &mut Report) {
     }
 }
 
-/// Whether a text in it prints this value, as in `%FILTER_STATE(wasm.ratelimit_by:PLAIN)%`.
+/// Whether a text in the node prints this value, as in `%FILTER_STATE(wasm.ratelimit_by:PLAIN)%`.
 fn prints(node: &Node, name: StateName) -> bool {
     match &node.kind {
         Kind::Scalar { text, .. } => {

@@ -1,5 +1,6 @@
-//! The parts of an Envoy's configuration on which Headgate depends: listeners and clusters, wherever a file has them (a
-//! bootstrap, files for LDS and CDS, patches of a mesh), and the addresses that connect them. Judges nothing.
+//! Finds the parts of Envoy's configuration on which Headgate depends: listeners and clusters, in any kind of file (a
+//! bootstrap, files for LDS and CDS, patches of a mesh), and the addresses that connect them. This module reports no
+//! mistakes.
 
 use super::document::{Node, Reader};
 use super::find::File;
@@ -14,19 +15,19 @@ pub struct Resource<'f> {
     pub document: usize,
 }
 
-/// What a file has of an Envoy.
+/// The parts of Envoy's configuration in a file.
 pub struct Parts<'f> {
     pub listeners: Vec<Resource<'f>>,
     pub clusters: Vec<Resource<'f>>,
     /// The bootstrap, if the file has one.
     pub bootstrap: Option<&'f Node>,
-    /// Whether this Envoy has no other listeners, as none come by discovery.
+    /// Whether the file has all listeners of this Envoy, because none come by discovery.
     pub has_all_listeners: bool,
-    /// The same of clusters.
+    /// The same for clusters.
     pub has_all_clusters: bool,
 }
 
-/// Where a listener listens, or a cluster leads.
+/// The address of a listener, or of an endpoint of a cluster.
 #[derive(Debug, PartialEq)]
 pub enum Address<'f> {
     Internal(&'f str),
@@ -56,7 +57,7 @@ impl<'f> Parts<'f> {
     }
 
     fn collect(&mut self, node: &'f Node, path: &str, document: usize) {
-        // What a patch is merged into is elsewhere.
+        // The configuration into which a patch is merged is in another place.
         if node.get("operation").and_then(Node::text) == Some("MERGE") {
             return;
         }
@@ -94,13 +95,13 @@ impl<'f> Parts<'f> {
         self.clusters.iter().find(|cluster| cluster.name == name)
     }
 
-    /// The listeners to which an address leads. One that is not in the file may be elsewhere.
+    /// The listeners in the file that have this address. Other files may have further listeners.
     pub fn listeners_at<'p>(&'p self, address: &'p Address<'_>) -> impl Iterator<Item = &'p Resource<'f>> {
         self.listeners.iter().filter(move |listener| {
             let own = listener.node.get("address").and_then(Address::of);
             match (address, own) {
                 (Address::Internal(name), _) => listener.name == *name,
-                // Which of its addresses a machine is reached by, no file says.
+                // Only the port is compared, because a machine can have several addresses.
                 (Address::Socket { port, .. }, Some(Address::Socket { port: own, .. })) => *port == own,
                 (address, own) => own.as_ref() == Some(address),
             }
@@ -133,7 +134,7 @@ impl<'f> Address<'f> {
         })
     }
 
-    /// Those of a cluster's endpoints.
+    /// The addresses of a cluster's endpoints.
     pub fn of_cluster(cluster: &'f Node) -> Vec<Address<'f>> {
         let list = |node: Option<&'f Node>| node.map(Node::items).unwrap_or_default();
         let localities = list(cluster.envoy(&["load_assignment", "endpoints"])).iter();

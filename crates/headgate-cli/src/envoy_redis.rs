@@ -1,5 +1,5 @@
-//! Whether `redis_proxy` and the clusters of Redis behind it are set up for Headgate's calls. Other uses of `redis_proxy`
-//! in the same Envoy are left alone.
+//! Checks that `redis_proxy` and its Redis clusters are set up for Headgate's calls. Other uses of `redis_proxy` in the
+//! same Envoy are not checked.
 
 use super::document::Node;
 use super::envoy::Parsed;
@@ -39,7 +39,7 @@ pub fn check(parts: &Parts<'_>, plugins: &[Parsed<'_>], report: &mut Report) {
     }
 }
 
-/// Those behind a guard, or where calls of the filter arrive.
+/// Each `redis_proxy` that is after a guard, or that receives calls of the filter.
 fn own_proxies<'f>(parts: &Parts<'f>, plugins: &[Parsed<'_>]) -> Vec<Proxy<'f>> {
     let policies = plugins.iter().filter_map(|(_, plugin)| match plugin {
         Plugin::Filter(policy) => Some(policy.as_ref()),
@@ -97,7 +97,7 @@ fn settings(proxy: &Node, at: &str, report: &mut Report) {
     }
 }
 
-/// A password for those who connect to redis_proxy is one that the filter does not send.
+/// Reports a password that clients of redis_proxy must send: the filter sends none.
 fn passwords(proxy: &Node, at: &str, report: &mut Report) {
     let names = [
         "downstream_auth_password",

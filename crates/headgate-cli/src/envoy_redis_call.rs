@@ -1,8 +1,8 @@
-//! Whether callers can reach the cluster that leads to Redis.
+//! Checks whether clients can reach the cluster `redis_call`.
 //!
-//! Any part of Envoy that sends a caller's bytes to that cluster gives the caller the guard's end of the connection:
-//! the guard allows the counting script, on any client's counters. Not checked: clusters of other names that lead to
-//! the same listener, and clusters that extensions choose (Lua, ext_proc, cluster specifier plugins).
+//! If any part of Envoy sends a client's bytes to this cluster, the client talks to the guard directly. The guard
+//! allows the counting script, on the counters of any client. Two cases are not checked: clusters with other names and
+//! the same endpoint, and clusters that extensions choose (Lua, ext_proc, cluster specifier plugins).
 
 use super::document::Node;
 use super::envoy::Parsed;
@@ -23,7 +23,7 @@ pub fn check(file: &File, plugins: &[Parsed<'_>], report: &mut Report) {
         return;
     }
     for (index, document) in file.documents.iter().enumerate() {
-        // Invalid configurations name the cluster as well.
+        // Invalid configurations have the cluster's name as well.
         let mut walk = ClusterWalk {
             clusters: &clusters,
             own: file
@@ -46,7 +46,7 @@ fn cluster(policy: &Policy) -> Option<&str> {
 
 struct ClusterWalk<'w> {
     clusters: &'w [&'w str],
-    /// Where Headgate's own configurations are, which name the cluster.
+    /// The places of Headgate's own configurations, which contain the cluster's name.
     own: Vec<&'w str>,
     report: &'w mut Report,
 }

@@ -1,8 +1,9 @@
-//! Whether the way from the filter to Redis is whole: the cluster that the policy names, the listener to which it leads,
-//! the guard and `redis_proxy` in that listener, the clusters of Redis behind it.
+//! Checks that the transport from the filter to Redis is complete: the cluster in the policy, the listener that is its
+//! endpoint, the guard and `redis_proxy` in that listener, and the Redis clusters of `redis_proxy`.
 //!
-//! Each of these may be elsewhere: in another file, in a mesh's own configuration. So what is missing is reported only of
-//! an Envoy whose bootstrap is in the file, and only of what does not come by discovery; what is there is always checked.
+//! Each part may be in another file or in a mesh's own configuration. So a missing part is reported only if the file
+//! has the bootstrap, and if parts of this kind do not come by discovery. Parts that are in the file are always
+//! checked.
 
 use super::document::Node;
 use super::envoy::Parsed;
@@ -60,7 +61,7 @@ impl<'w> TransportWalk<'w> {
         }
     }
 
-    /// Whether a cluster is Redis itself.
+    /// Whether a cluster has the Redis servers as endpoints.
     fn is_redis(&self, cluster: &Resource<'_>, addresses: &[Address<'_>]) -> Option<&'static str> {
         if is_redis_cluster(cluster.node) {
             return Some("is Redis itself");
@@ -89,7 +90,7 @@ impl<'w> TransportWalk<'w> {
         proxies.filter_map(|filter| filter.envoy(&["typed_config"]))
     }
 
-    /// What the cluster needs so that Envoy opens a raw connection for each stream.
+    /// Checks the settings with which Envoy opens a raw connection for each stream.
     fn transport_cluster(&mut self, cluster: &Resource<'_>) {
         let name = cluster.name;
         let upstream = cluster.node.envoy(&["upstream_config"]);
@@ -166,7 +167,7 @@ impl<'w> TransportWalk<'w> {
         self.order(found, listener);
     }
 
-    /// The guard must be in front of redis_proxy. Filters that come by discovery may be it.
+    /// The guard must be before redis_proxy. A filter that comes by discovery may be the guard.
     fn guarded(&mut self, listener: &Resource<'_>) {
         for chain in chains(listener.node) {
             let filters = chain.items();
@@ -188,7 +189,7 @@ impl<'w> TransportWalk<'w> {
         }
     }
 
-    /// Envoy takes over new listeners in the order in which they are written.
+    /// Envoy updates listeners in the order in which they are written.
     fn order(&mut self, found: &Found, guard: &Resource<'_>) {
         let Some(own) = &found.listener else { return };
         let index = |at: &str| {
@@ -213,7 +214,7 @@ impl<'w> TransportWalk<'w> {
         }
     }
 
-    /// What is behind the guard.
+    /// Checks the order of the guard and redis_proxy.
     fn guard_side(&mut self, found: &Found) {
         if found.filter != Some(FilterKind::Network) {
             return;

@@ -1,6 +1,6 @@
-//! The Redis that an Envoy is to count in, as options of the subcommands that write Envoy's configuration.
+//! The options that describe the Redis in which Envoy counts, for the subcommands that write Envoy's configuration.
 //!
-//! A password is never part of it: Envoy reads it from its environment or from a file. Nothing is connected to.
+//! A password is never an option: Envoy reads it from its environment or from a file. This module opens no connections.
 
 use super::Failure;
 use percent_encoding::percent_decode_str;
@@ -14,10 +14,10 @@ pub struct RedisOptions {
     /// The Redis that counts, as redis://[USER@]HOST[:PORT], or rediss:// for TLS; with --cluster one or several nodes
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     redis: Vec<String>,
-    /// It is a Redis Cluster: the other nodes are found from those of --redis
+    /// Redis is a Redis Cluster: Envoy finds the other nodes through those in --redis
     #[arg(long, requires = "redis")]
     cluster: bool,
-    /// The Redis user, in place of the URL's
+    /// The Redis user; overrides the user in the URL
     #[arg(long, value_name = "NAME", requires = "redis")]
     redis_user: Option<String>,
     /// The variable in Envoy's environment that holds the password
@@ -28,10 +28,11 @@ pub struct RedisOptions {
         conflicts_with = "redis_password_file"
     )]
     redis_password_env: Option<String>,
-    /// The file that holds the password, as Envoy sees it; without a line feed at its end
+    /// The path of the password file on the machine where Envoy runs; the file must not end with a line feed
     #[arg(long, value_name = "PATH", requires = "redis")]
     redis_password_file: Option<String>,
-    /// For rediss://: the certificate authority that signed Redis's certificate (PEM), as Envoy sees it
+    /// For rediss://: the path of the certificate authority (PEM) that signed Redis's certificate, on the machine where
+    /// Envoy runs
     #[arg(long, value_name = "PATH", requires = "redis")]
     ca: Option<String>,
     /// For rediss://: the name in Redis's certificate [default: the URL's host]
@@ -39,10 +40,10 @@ pub struct RedisOptions {
     redis_server_name: Option<String>,
 }
 
-/// A Redis, or the nodes from which a Redis Cluster is found.
+/// A Redis, or nodes of a Redis Cluster through which Envoy finds the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redis {
-    /// Never empty; one unless it is a cluster.
+    /// Never empty; exactly one node, unless it is a Redis Cluster.
     pub hosts: Vec<(String, u16)>,
     pub is_cluster: bool,
     pub tls: Option<Tls>,
@@ -54,7 +55,7 @@ pub struct Redis {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     pub ca: String,
-    /// The names of which the certificate must have one: DNS names or IP addresses. Never empty.
+    /// The certificate must have one of these names: DNS names or IP addresses. Never empty.
     pub names: Vec<String>,
 }
 
@@ -73,10 +74,10 @@ struct ParsedAddress {
 }
 
 impl RedisOptions {
-    /// The Redis that is meant; `None` without `--redis`.
+    /// The Redis that the options describe; `None` without `--redis`.
     ///
     /// # Errors
-    /// A URL that Envoy has no setting for, a password in it, and options that contradict each other.
+    /// If Envoy has no setting for a part of the URL, if the URL has a password, or if options contradict each other.
     pub fn read(&self) -> Result<Option<Redis>, Failure> {
         let addresses: Vec<ParsedAddress> = self
             .redis
@@ -146,7 +147,7 @@ impl RedisOptions {
     }
 }
 
-/// A name that a program can have in its environment.
+/// Whether a text is a valid name of an environment variable.
 fn variable(name: &str) -> Result<String, Failure> {
     let is_name = !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
@@ -161,7 +162,7 @@ fn variable(name: &str) -> Result<String, Failure> {
     }
 }
 
-/// Reads a URL. No message shows what may be a password.
+/// Reads a URL. Error messages never show a part that may be a password.
 fn address(url: &str) -> Result<ParsedAddress, String> {
     const FORM: &str = "write redis://HOST:PORT or rediss://HOST:PORT";
     let Some((scheme, rest)) = url.split_once("://") else {

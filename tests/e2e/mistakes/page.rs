@@ -1,4 +1,4 @@
-//! docs/mistakes.md, made of the mistakes. `UPDATE_DOCS=1 cargo test … mistakes::page` writes it.
+//! Generates docs/mistakes.md from the mistakes. `UPDATE_DOCS=1 cargo test … mistakes::page` writes it.
 
 use super::{parse, Mistake, Outcome, FILES};
 use crate::harness::root;
@@ -6,12 +6,14 @@ use crate::harness::root;
 const INTRODUCTION: &str = "\
 # Mistakes, and who reports them
 
-Made by `tests/e2e/mistakes`, which makes each of these mistakes in a shipped configuration, runs `headgate check` on it,
-starts Envoy with it, and compares. The texts are pieces of what you see. `headgate check` reads a file, before anything
-runs; `headgate doctor` asks an Envoy that runs; the log is Envoy's.
+`tests/e2e/mistakes` generates this page. Its tests make each of these mistakes in a shipped configuration, run
+`headgate check` on the file, start Envoy with it, and compare the output with the texts below. Each text is a part of the
+full message. `headgate check` reads a file before Envoy starts. `headgate doctor` asks a running Envoy. *Envoy's log* is
+the log of Envoy itself.
 
-Where the log says nothing, requests are answered as if all were well: only the other two see it. *Does not start* is
-Envoy at its start; a running Envoy refuses the update and keeps its configuration.
+If the column *Envoy's log* has *nothing*, Envoy answers requests normally and logs no error: only `headgate check` or
+`headgate doctor` reports the mistake. *Does not start* applies to an Envoy that starts. An Envoy that already runs refuses
+such an update and keeps its configuration.
 ";
 
 fn page() -> String {
@@ -42,7 +44,7 @@ fn row(mistake: &Mistake) -> String {
     let doctor = match mistake.field("doctor") {
         Some(text) => code(text),
         None if runs => "nothing".to_owned(),
-        None => "no Envoy to ask".to_owned(),
+        None => "Envoy is not running".to_owned(),
     };
     let cells = [
         mistake.text("mistake"),

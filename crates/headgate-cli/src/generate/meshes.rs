@@ -1,4 +1,4 @@
-//! Which manifests a mesh has, and what is changed in each.
+//! Decides which manifests a mesh has, and what is changed in each.
 
 use super::template::Template;
 use super::{ManifestSettings, Mesh};
@@ -19,7 +19,7 @@ mod shipped {
     pub const DEPLOYMENT: &str = include_str!("../../../../envoy/kubernetes/envoy-deployment.yaml");
 }
 
-/// All documents, one after the other.
+/// All documents, in order, as one text.
 pub(super) fn manifests(wish: &ManifestSettings) -> Result<String, Failure> {
     let texts = match wish.mesh {
         Mesh::Istio => istio(wish)?,
@@ -87,7 +87,7 @@ fn gateway(wish: &ManifestSettings) -> Result<Vec<String>, Failure> {
             template
                 .replace("namespace: default}", &format!("namespace: {namespace}}}"))
                 .or_else(|error| {
-                    // Where the Gateway's own line was the only one.
+                    // The namespace in the Gateway's own line was the only one.
                     if template.text.contains(&format!("namespace: {namespace}}}")) {
                         Ok(())
                     } else {
@@ -110,7 +110,7 @@ fn kubernetes(wish: &ManifestSettings) -> Result<Vec<String>, Failure> {
             envoy.redis(redis)?;
             envoy.key_prefix(&wish.policy.redis.key_prefix)?;
         }
-        // The listener and the cluster of one name.
+        // The listener and the cluster have the same name.
         None => {
             envoy.remove_paragraph("  - name: redis_call")?;
             envoy.remove_paragraph("  - name: redis")?;
@@ -140,7 +140,7 @@ fn kubernetes(wish: &ManifestSettings) -> Result<Vec<String>, Failure> {
     Ok(vec![config_map(&envoy.text), deployment.text])
 }
 
-/// Envoy's configuration in the ConfigMap that the Deployment mounts. The annotation gives its pods a reason to start again.
+/// The ConfigMap with Envoy's configuration, which the Deployment mounts.
 fn config_map(envoy: &str) -> String {
     let indented = envoy.lines().map(|line| match line.is_empty() {
         true => "\n".to_owned(),
@@ -152,7 +152,7 @@ fn config_map(envoy: &str) -> String {
     )
 }
 
-/// The manifest with the guard and the clusters; none without a Redis.
+/// The manifest with the guard and the clusters; `None` without Redis.
 fn redis_call(wish: &ManifestSettings, name: &'static str, text: &str) -> Result<Option<Template>, Failure> {
     let Some(redis) = &wish.redis else { return Ok(None) };
     let mut template = Template::new(name, text);
@@ -165,7 +165,8 @@ fn password(variable: &str) -> String {
     format!("- {{name: {variable}, valueFrom: {{secretKeyRef: {{name: headgate, key: redis-password}}}}}}")
 }
 
-/// What the pods of the gateway get of the Secret: no more than is used, since a missing key stops a pod.
+/// The keys of the Secret that the pods of the gateway use. Unused keys are left out, because a pod does not start if a
+/// key is missing.
 fn pods_of_gateway(gateway: &mut Template, redis: Option<&Redis>) -> Result<(), Failure> {
     match redis.and_then(|redis| redis.password.as_ref()) {
         Some(Password::Env(variable)) => {
@@ -180,7 +181,7 @@ fn pods_of_gateway(gateway: &mut Template, redis: Option<&Redis>) -> Result<(), 
         gateway.remove_lines("secret: {secretName: headgate")?;
         gateway.replace("          - name: headgate\n", "")?;
     }
-    // The command in the comment.
+    // The command in the manifest's comment.
     let first = "--from-literal=hash-key=\"$(openssl rand -hex 32)\"";
     let rest = [
         (has_password, "--from-literal=redis-password=change-me"),

@@ -1,8 +1,10 @@
-//! `headgate generate`: manifests for Istio, Envoy Gateway and plain Kubernetes from one policy, on standard output.
+//! `headgate generate` writes manifests for Istio, Envoy Gateway and plain Kubernetes from one policy to standard
+//! output.
 //!
-//! The shipped manifests are the templates, and what comes out with the options that they are written for: `template` puts
-//! another policy, Redis, image or name in their place, and leaves all else, comments included. `meshes` says which files
-//! a mesh has, `notes` what remains to be done by hand, `admission` is the policy for `kubectl apply`.
+//! The shipped manifests are the templates. With the options for which they were written, the output equals them.
+//! `template` replaces the policy, the Redis, the image or a name, and keeps everything else, comments included.
+//! `meshes` decides which files a mesh has. `notes` has the remaining manual steps. `admission` is the policy for
+//! `kubectl apply`.
 
 mod admission;
 mod meshes;
@@ -17,7 +19,7 @@ use crate::{patch, Failure, Output};
 use clap::{Args, ValueEnum};
 use headgate_core::config::{Policy, Store};
 
-/// What the manifests are for.
+/// The target of the manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mesh {
     /// Istio: EnvoyFilters for an ingress gateway, or with --sidecar for services
@@ -36,13 +38,13 @@ pub(crate) struct GenerateArgs {
     policy: String,
     #[command(flatten)]
     redis: RedisOptions,
-    /// For Istio: a filter in the sidecars of services, in place of the gateway
+    /// For Istio: the filter is in the sidecars of services, and not in the gateway
     #[arg(long)]
     sidecar: bool,
-    /// For Istio: the image with the module, as `make image` says how to push it
+    /// For Istio: the image with the module; `make image` prints how to push it
     #[arg(long, value_name = "URL")]
     image: Option<String>,
-    /// For Envoy Gateway and Kubernetes: the module, as the proxy sees it
+    /// For Envoy Gateway and Kubernetes: the path of the module in the pods of the proxy
     #[arg(long, value_name = "PATH")]
     module: Option<String>,
     /// For Istio: the namespace of the proxies, for the ConfigMap of their bootstrap
@@ -158,7 +160,7 @@ fn wish(
     })
 }
 
-/// What needs no quotes in YAML.
+/// Whether a text needs no quotes in YAML.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text

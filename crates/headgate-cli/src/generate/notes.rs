@@ -1,4 +1,5 @@
-//! What the manifests cannot do by themselves, as lines for standard error: the module, the Secret, the pods.
+//! The steps that the manifests do not include, as lines for standard error: the module, the Secret, the settings of
+//! the pods.
 
 use super::{ManifestSettings, Mesh};
 use crate::redis_options::Password;

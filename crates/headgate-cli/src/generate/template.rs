@@ -1,4 +1,5 @@
-//! A shipped manifest in which parts are replaced. The text is edited by lines; all else stays, comments included.
+//! A shipped manifest in which parts are replaced. The text is edited by lines; everything else is kept, comments
+//! included.
 
 use crate::document::{self, Node, Reader};
 use crate::find::{self, FilterKind};
@@ -6,7 +7,7 @@ use crate::parts::{self, Names, Part, Style};
 use crate::redis_options::Redis;
 use crate::Failure;
 
-/// The cluster that leads to the guard, in all manifests.
+/// The name of the cluster whose endpoint is the guard, in all manifests.
 pub(super) const REDIS_CALL: &str = "redis_call";
 
 pub(super) struct Template {
@@ -27,7 +28,7 @@ impl Template {
         Failure::new(format!("internal error: {} has no {what}", self.name))
     }
 
-    /// Another text in place of one that is there.
+    /// Replaces a text that must be in the manifest.
     pub fn replace(&mut self, from: &str, to: &str) -> Result<(), Failure> {
         if !self.text.contains(from) {
             return Err(self.fail(from));
@@ -49,7 +50,7 @@ impl Template {
         Ok(())
     }
 
-    /// Removes a paragraph: the lines from this one to the next empty line.
+    /// Removes a paragraph: the lines from the one with this text to the next empty line.
     pub fn remove_paragraph(&mut self, first: &str) -> Result<(), Failure> {
         let paragraphs: Vec<&str> = self.text.split("\n\n").collect();
         let is_it = |text: &&str| text.lines().next() == Some(first);
@@ -68,7 +69,7 @@ impl Template {
         Ok(())
     }
 
-    /// Adds a line below that with this text, with the same white space before it.
+    /// Adds a line below the line with this text, with the same indentation.
     pub fn add_below(&mut self, with: &str, line: &str) -> Result<(), Failure> {
         let found = self
             .text
@@ -82,7 +83,7 @@ impl Template {
         self.replace(&format!("{found}\n"), &format!("{found}\n{space}{line}\n"))
     }
 
-    /// The policy of the filter.
+    /// Replaces the policy of the filter.
     pub fn policy(&mut self, policy: &Part) -> Result<(), Failure> {
         let file = find::find(&self.text, false).map_err(|error| self.fail(&error.message))?;
         let filter = file
@@ -95,7 +96,7 @@ impl Template {
         Ok(())
     }
 
-    /// The prefix of the keys that the guard lets through.
+    /// Replaces the key prefix that the guard allows.
     pub fn key_prefix(&mut self, prefix: &str) -> Result<(), Failure> {
         let to = format!("redis: {{key_prefix: {}}}}}", Part::text(prefix).flow());
         self.replace("redis: {key_prefix: ratelimit}}", &to)
@@ -115,14 +116,14 @@ impl Template {
             .cloned();
         let node = node.ok_or_else(|| self.fail("cluster of Redis"))?;
         let part = parts::redis_cluster(&names, redis);
-        // The same one stays as it is, with its comments.
+        // If the cluster is already the same, it is kept with its comments.
         if part.value() != node.value(Reader::Envoy) {
             self.block(&node, &part);
         }
         Ok(())
     }
 
-    /// Another block in place of a node's.
+    /// Replaces the block of a node.
     fn block(&mut self, node: &Node, part: &Part) {
         let (first, column) = (
             node.place.line.saturating_sub(1),
@@ -136,7 +137,7 @@ impl Template {
         let rest = lines.get(first + 1..).unwrap_or_default();
         let length = 1 + rest.iter().position(is_outside).unwrap_or(rest.len());
         let mut block = part.block(Style::default(), column);
-        // What is before the block in its first line, as the dash of a list.
+        // The text before the block in its first line, such as the dash of a list.
         let start = lines
             .get(first)
             .and_then(|line| line.get(..column))
@@ -150,7 +151,7 @@ impl Template {
     }
 }
 
-/// The first node for which this holds, from the root.
+/// The first node, in document order, that meets the condition.
 fn search<'n>(node: &'n Node, is: &impl Fn(&Node) -> bool) -> Option<&'n Node> {
     if is(node) {
         return Some(node);

@@ -1,4 +1,4 @@
-//! The shipped manifests are what is generated with the options that they are written for.
+//! With the options for which the shipped manifests were written, the output equals them.
 
 use crate::find;
 use crate::parts;
@@ -11,7 +11,7 @@ struct GenerateCommand {
     args: super::GenerateArgs,
 }
 
-/// What is generated with these options, for a policy.
+/// The output for these options and a policy.
 fn generated(policy: &str, options: &[&str]) -> String {
     let options = [&["generate"], options, &["--policy", "policy.yaml"]].concat();
     let args = GenerateCommand::try_parse_from(options)
@@ -103,7 +103,7 @@ fn the_base_for_kubernetes_is_generated_as_it_is_shipped() {
 
 const POLICY: &str = "# Mine.\nredis: {key_prefix: shop}\nlimits:\n- {name: a, rate: 5/minute}   # few\n";
 
-/// Each mesh with each Redis: what is read back is what was asked for.
+/// For each mesh and each Redis, the manifests contain the policy and the Redis that were given.
 #[test]
 fn a_policy_and_a_redis_are_in_every_manifest() {
     let redis = [

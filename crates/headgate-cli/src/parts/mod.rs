@@ -1,7 +1,7 @@
-//! Headgate's pieces of an Envoy configuration, as the shipped `envoy/*.yaml` have them.
+//! The parts of an Envoy configuration that Headgate needs, with the same values as in the shipped `envoy/*.yaml`.
 //!
-//! Each function returns one piece as a [`Part`], which is written in blocks or as JSON. Where a piece belongs is not
-//! decided here.
+//! Each function returns one [`Part`], which can be written in block style or as JSON. This module does not decide
+//! where a part belongs.
 
 mod part;
 mod redis_cluster;
@@ -11,10 +11,10 @@ pub use part::{Part, Style};
 pub use redis_cluster::redis_cluster;
 pub use written::written;
 
-/// The names that the pieces call each other by.
+/// The names by which the parts refer to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// The cluster that leads to the guard: the policy's `redis.cluster`.
+    /// The cluster whose endpoint is the guard: the policy's `redis.cluster`.
     pub redis_call: String,
     /// The guard's listener.
     pub listener: String,
@@ -61,7 +61,7 @@ typed_config:
       environment_variables: {host_env_keys: [HEADGATE_HASH_KEY]}
 "#;
 
-/// The guard's network filter, in front of `redis_proxy`.
+/// The guard's network filter, which belongs before `redis_proxy`.
 pub fn guard_filter(key_prefix: &str, code: Part) -> Part {
     let prefix = Part::text(key_prefix);
     Part::template(GUARD_FILTER, &[("key_prefix", prefix), ("code", code)])
@@ -124,7 +124,7 @@ filter_chains:
   - $redis_proxy
 ";
 
-/// The cluster that leads from the filter to the guard.
+/// The cluster through which the filter reaches the guard.
 pub fn redis_call_cluster(names: &Names) -> Part {
     let address = "{envoy_internal_address: {server_listener_name: $listener}}";
     let address = Part::template(address, &[("listener", Part::text(&names.listener))]);
@@ -181,7 +181,7 @@ pub fn stats_tag(label: &str) -> Part {
     Part::template("{tag_name: $label, regex: $regex}", &fills)
 }
 
-/// The prefix of the histogram that [`histogram_buckets`] is about.
+/// The prefix of the histogram for [`histogram_buckets`].
 pub const HISTOGRAM: &str = "wasmcustom.headgate_redis_wait";
 
 /// An element of `stats_config.histogram_bucket_settings`.
@@ -193,7 +193,7 @@ buckets: [100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 
     )
 }
 
-/// The runtime setting that [`runtime_layer`] has.
+/// The runtime setting in [`runtime_layer`].
 pub const RUNTIME_KEY: &str = "redis.drain_close_enabled";
 
 /// A layer of `layered_runtime`, without which `redis_proxy` closes the connection after every reply while Envoy
@@ -205,7 +205,7 @@ pub fn runtime_layer() -> Part {
     )
 }
 
-/// The fields of the access log in JSON: Headgate's figures.
+/// The fields with Headgate's values for an access log in JSON.
 pub fn log_fields() -> Vec<(String, Part)> {
     LOG_NAMES
         .iter()
@@ -247,7 +247,7 @@ pub fn log_figures() -> String {
     figures.join(" ")
 }
 
-/// The begin and the end of [`log_figures`].
+/// The beginning and the end of [`log_figures`].
 pub fn log_figures_ends() -> (String, String) {
     let command = |name: Option<&&str>| {
         let name = name.copied().unwrap_or_default();
@@ -256,7 +256,7 @@ pub fn log_figures_ends() -> (String, String) {
     (command(LOG_NAMES.first()), command(LOG_NAMES.last()))
 }
 
-/// An element of `access_log`: JSON with Headgate's figures, on Envoy's standard output.
+/// An element of `access_log`: JSON with Headgate's values, written to Envoy's standard output.
 pub fn access_logger() -> Part {
     let mut format = Part::template(LOG_REQUEST, &[]);
     if let Part::Map { fields, .. } = &mut format {

@@ -1,4 +1,5 @@
-//! A piece of configuration as a tree, and its text: in blocks, in the style of a file, or in one line of JSON.
+//! A part of a configuration as a tree, and its text: in block style with the indentation of a file, or as one line of
+//! JSON.
 
 use crate::document::{self, Kind, Node, Reader};
 use saphyr_parser::ScalarStyle;
@@ -20,7 +21,7 @@ pub enum Part {
         fields: Vec<(String, Part)>,
         is_flow: bool,
     },
-    /// A text that a person wrote, with its comments.
+    /// Text that a person wrote, with its comments.
     Written {
         lines: Vec<String>,
         node: Node,
@@ -32,19 +33,19 @@ pub enum Part {
 pub struct Style {
     /// Columns of a nested object.
     pub indent: usize,
-    /// Columns of a list's dashes, from its key's.
+    /// The columns from a list's key to its dashes.
     pub dash: usize,
 }
 
 impl Default for Style {
-    /// That of the configurations that are shipped.
+    /// The indentation of the shipped configurations.
     fn default() -> Style {
         Style { indent: 2, dash: 0 }
     }
 }
 
 impl Part {
-    /// A text as a scalar, with quotes where it needs them.
+    /// A text as a scalar, with quotes if it needs them.
     pub fn text(text: &str) -> Part {
         let is_word = text.starts_with(|c: char| c.is_ascii_alphanumeric() || "/.".contains(c))
             && text
@@ -69,7 +70,7 @@ impl Part {
         }
     }
 
-    /// The tree of a YAML text, in which scalars such as `$name` are replaced by these parts.
+    /// The tree of a YAML text. Scalars such as `$name` are replaced by the given parts.
     pub fn template(text: &str, fills: &[(&str, Part)]) -> Part {
         let node = document::parse(text)
             .ok()
@@ -122,7 +123,7 @@ impl Part {
         }
     }
 
-    /// One line of JSON, which is YAML as well.
+    /// One line of JSON, which is also valid YAML.
     pub fn json(&self) -> String {
         match self {
             Part::List { items, .. } => {
@@ -140,7 +141,7 @@ impl Part {
         }
     }
 
-    /// Lines of an object's fields, or of a list's elements, of which the first begins at `column`; with the line feeds.
+    /// The lines of an object's fields or of a list's elements, indented to `column`, with line feeds.
     pub fn block(&self, style: Style, column: usize) -> String {
         let mut lines = Vec::new();
         self.write(style, column, &mut lines);
@@ -202,7 +203,7 @@ impl Part {
         self.write(style, inner, lines);
     }
 
-    /// In one line, as YAML with few quotes.
+    /// The part on one line, in flow style, with quotes only if they are needed.
     pub fn flow(&self) -> String {
         match self {
             Part::Scalar { text, style } => match style {

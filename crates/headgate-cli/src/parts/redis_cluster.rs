@@ -4,14 +4,14 @@ use super::{Names, Part};
 use crate::redis_options::{Password, Redis, Tls};
 use std::net::IpAddr;
 
-/// A cluster for one Redis or for a Redis Cluster, with TLS and a login where there are.
+/// A cluster for one Redis or for a Redis Cluster, with TLS, user and password if they are given.
 pub fn redis_cluster(names: &Names, redis: &Redis) -> Part {
     let mut fields = vec![("name", Part::text(&names.redis))];
     fields.push(match redis.is_cluster {
         true => ("lb_policy", Part::text("CLUSTER_PROVIDED")),
         false => ("type", Part::text("STRICT_DNS")),
     });
-    // With TLS longer than Envoy takes to load the filter: it cannot shake hands meanwhile.
+    // With TLS, the timeout is longer than Envoy takes to load the filter: Envoy cannot do the TLS handshake meanwhile.
     let connect_timeout = if redis.tls.is_some() { "2s" } else { "0.5s" };
     fields.push(("dns_lookup_family", Part::text("V4_PREFERRED")));
     fields.push(("connect_timeout", Part::text(connect_timeout)));
@@ -54,7 +54,7 @@ typed_config:
   host_degraded_refresh_threshold: 1
 "#;
 
-/// `auth_username` and `auth_password`. The password is read by Envoy, and is not in the configuration.
+/// `auth_username` and `auth_password`. Envoy reads the password, so it is not in the configuration.
 fn login(user: Option<&str>, password: &Password) -> Part {
     let source = match password {
         Password::Env(name) => ("{environment_variable: $it}", name),
@@ -73,7 +73,8 @@ fn login(user: Option<&str>, password: &Password) -> Part {
 const PROTOCOL_OPTIONS: &str =
     "type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions";
 
-/// TLS to Redis, with its certificate checked. All nodes of a cluster show the same names: they come and go by address.
+/// TLS to Redis, with its certificate checked. All nodes of a Redis Cluster have the same names in their certificates,
+/// because nodes are added and removed by address.
 fn transport_socket(tls: &Tls) -> Part {
     let is_address = |name: &str| name.parse::<IpAddr>().is_ok();
     let one = |name: &String| {

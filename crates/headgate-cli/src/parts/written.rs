@@ -1,11 +1,11 @@
-//! A policy as a person wrote it, to be embedded with its comments.
+//! The text of a policy as a person wrote it, to embed it with its comments.
 
 use super::part::Part;
 use crate::document::{self, Kind, Node, Reader};
 use saphyr_parser::{Event, Parser};
 
-/// The text of a plain policy as a part of a configuration. Comments are kept, unless the text has anchors, which could
-/// have the names of others.
+/// The text of a plain policy as a part of a configuration. Comments are kept, unless the text has anchors: their names
+/// could be in use in the target document.
 pub fn written(text: &str, node: &Node) -> Part {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let has_anchors = Parser::new_from_str(text).any(|event| match event {
@@ -19,7 +19,7 @@ pub fn written(text: &str, node: &Node) -> Part {
         Err(_) => true,
     });
     let lines = trimmed(body(text).lines().map(str::to_owned).collect());
-    // A text that ends in empty lines may need them.
+    // A block scalar at the end may need its empty lines.
     let is_same = document::parse(&lines.join("\n"))
         .ok()
         .and_then(|documents| documents.into_iter().next())
@@ -60,7 +60,7 @@ fn plain(node: &Node) -> Part {
     part(node)
 }
 
-/// Without directives and the marks of the document's begin and end.
+/// The text without directives, and without the marks of the document's beginning and end.
 fn body(text: &str) -> &str {
     let mut from = 0;
     let mut offset = 0;
@@ -77,7 +77,7 @@ fn body(text: &str) -> &str {
     text.get(from..).unwrap_or_default()
 }
 
-/// Without empty lines at the ends.
+/// The text without empty lines at both ends.
 fn trimmed(mut lines: Vec<String>) -> Vec<String> {
     while lines.last().is_some_and(|line| line.trim().is_empty()) {
         lines.pop();

@@ -1,14 +1,15 @@
-//! Headgate's figures in the access logs of a connection manager.
+//! Adds Headgate's values to the access logs of a connection manager.
 //!
-//! What is logged stays: JSON gets more fields, a text more at its end. A logger without a format gets Envoy's own with
-//! the figures behind it. A connection manager without a logger gets one in JSON.
+//! Existing formats are kept: a JSON format gets more fields, a text format more text at its end. A logger without a
+//! format gets Envoy's default format with the values after it. A connection manager without a logger gets a logger in
+//! JSON.
 
 use super::change::{Change, ChangeKind};
 use super::path::Spot;
 use crate::document::{Kind, Node};
 use crate::parts::{self, Part};
 
-/// Envoy's format where none is written.
+/// Envoy's default format.
 const DEFAULT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% \
                        %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \
                        \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \
@@ -59,7 +60,7 @@ pub fn changes(manager: &Spot<'_>, notes: &mut Vec<(usize, String)>) -> Vec<Chan
     changes
 }
 
-/// Whether Headgate's decision is in it already.
+/// Whether the format already has Headgate's decision.
 fn prints_figures(node: &Node) -> bool {
     match &node.kind {
         Kind::Scalar { text, .. } => text.contains("FILTER_STATE(wasm.ratelimit_"),

@@ -1,4 +1,4 @@
-//! What belongs to Envoy's bootstrap: internal listeners, labels of metrics, a runtime setting.
+//! The parts that belong in Envoy's bootstrap: internal listeners, labels of metrics, a runtime setting.
 
 use super::change::{Change, ChangeKind};
 use super::path::{Path, Spot};
@@ -70,7 +70,7 @@ pub fn extension(root: &Spot<'_>) -> Option<Change> {
     }
 }
 
-/// Labels and buckets of the metrics; notes go to `notes`.
+/// Labels and buckets of the metrics; notes are added to `notes`.
 pub fn stats(root: &Spot<'_>, notes: &mut Vec<(usize, String)>) -> Vec<Change> {
     const MARK: &str = "metrics";
     const LABELS: &str = "stats labels of Headgate's metrics";
@@ -154,12 +154,13 @@ pub fn stats(root: &Spot<'_>, notes: &mut Vec<(usize, String)>) -> Vec<Change> {
     changes
 }
 
-/// The runtime setting that keeps `redis_proxy`'s connections open while Envoy drains. The user's layers win over it.
+/// The runtime setting that keeps `redis_proxy`'s connections open while Envoy drains. The user's layers have priority
+/// over it.
 pub fn runtime(root: &Spot<'_>) -> Option<Change> {
     const MARK: &str = "runtime";
     let report = format!("runtime setting {}: 0", parts::RUNTIME_KEY);
     let layer = parts::runtime_layer();
-    // Without any layer Envoy has one for its admin interface.
+    // Without any layer, Envoy has a default layer for its admin interface.
     let admin = Part::template("{name: admin, admin_layer: {}}", &[]);
     match root.field("layered_runtime") {
         None => Some(field(

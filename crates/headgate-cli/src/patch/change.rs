@@ -1,7 +1,7 @@
-//! What is to change in a document: as an edit of its text, and as a change of its tree.
+//! The changes of a document: each as an edit of its text and as a change of its tree.
 //!
-//! The text is edited at positions from the parser and never written anew. The tree is changed apart from that, so that
-//! the edited text can be compared with it.
+//! The text is edited at positions that the parser reports; it is never written anew from the tree. The tree is changed
+//! separately, so that the parsed new text can be compared with it.
 
 use super::marks;
 use super::path::{At, Path};
@@ -11,7 +11,7 @@ use crate::parts::{Part, Style};
 use saphyr_parser::ScalarStyle;
 use serde_json::Value;
 
-/// One change of a document, which is reported in one line.
+/// One change of a document; the report has one line for it.
 #[derive(Debug, Clone)]
 pub struct Change {
     pub path: Path,
@@ -24,16 +24,16 @@ pub struct Change {
 
 #[derive(Debug, Clone)]
 pub enum ChangeKind {
-    /// New elements of the list, before the one with this index.
+    /// New elements of the list, before the element with this index.
     Items { index: usize, parts: Vec<Part> },
-    /// New fields of the object, before that field if it is there.
+    /// New fields of the object, before this field if it exists.
     Fields {
         before: Option<String>,
         fields: Vec<(String, Part)>,
     },
-    /// Another scalar, written plain.
+    /// A different scalar, written without quotes.
     Scalar(String),
-    /// More at the end of a text.
+    /// Text that is added at the end of a text.
     Figures(String),
 }
 
@@ -43,7 +43,7 @@ pub struct Obstacle {
     pub message: String,
 }
 
-/// A text and the tree that it is edited by.
+/// A text, and the tree whose positions are used to edit it.
 pub struct Editor<'s> {
     pub source: &'s Source,
     pub root: &'s Node,
@@ -85,7 +85,7 @@ impl Editor<'_> {
         }
         if list.extent.is_flow {
             let texts: Vec<String> = parts.iter().map(Part::json).collect();
-            // An alias is where its name is.
+            // The position of an alias is the position of its name.
             let at = before.map(|node| {
                 self.before_properties(node.extent.alias.map_or(node.extent.from, |alias| alias.0))
             });
@@ -133,7 +133,7 @@ impl Editor<'_> {
         let wanted = entries
             .iter()
             .position(|entry| Some(entry.key.as_str()) == before);
-        // Behind the type, which people write first.
+        // After `@type`, which is usually the first field.
         let is_typed = entries.first().is_some_and(|entry| entry.key == "@type");
         let index = wanted.unwrap_or(usize::from(is_typed && entries.len() > 1));
         let entry = entries.get(index);
@@ -164,7 +164,7 @@ impl Editor<'_> {
         if is_typed && index == 0 && is_short {
             return Ok(self.below(change, line, column, &part));
         }
-        // What is above the first field is about the whole object.
+        // Comments above the first field describe the whole object.
         let line = if index == 0 {
             line
         } else {
@@ -173,7 +173,7 @@ impl Editor<'_> {
         Ok(self.block(change, line, column, &part))
     }
 
-    /// An anchor or a tag before a value belongs to it.
+    /// The position before the anchor or the tag of a value.
     fn before_properties(&self, at: At) -> At {
         let line = self.source.start(self.source.line(at));
         let before = self.source.slice(line, at);
@@ -207,7 +207,7 @@ impl Editor<'_> {
         }
     }
 
-    /// The first of the lines with comments directly above, which belong to what follows.
+    /// The first line of the comments directly above a line: they belong to what follows.
     fn above_comments(&self, mut line: usize, column: usize) -> usize {
         while let Some(above) = line.checked_sub(1) {
             let text = self.source.line_text(above);
@@ -220,7 +220,7 @@ impl Editor<'_> {
         line
     }
 
-    /// Whole lines before a line.
+    /// Inserts whole lines before a line.
     fn block(&self, change: &Change, line: usize, column: usize, part: &Part) -> Edit {
         let lines = part.block(self.style, column);
         Edit::insert(
@@ -229,7 +229,8 @@ impl Editor<'_> {
         )
     }
 
-    /// The value of a key without one, so many columns to the right of the key. `empty` could be written in its place.
+    /// Adds a value to a key that has none, indented by `columns` from the key. `empty` is for the error: the value
+    /// that a person could write.
     fn fill(
         &self,
         change: &Change,
@@ -248,14 +249,14 @@ impl Editor<'_> {
         Ok(self.below(change, line, column, part))
     }
 
-    /// Whole lines below a line, which come before what others put in front of the next one.
+    /// Inserts whole lines below a line. They come before lines that other changes insert before the next line.
     fn below(&self, change: &Change, line: usize, column: usize, part: &Part) -> Edit {
         let text = marks::region(&change.mark, column, &part.block(self.style, column));
         let text = format!("\n{}", text.trim_end_matches('\n'));
         Edit::insert(self.source.end(line), self.feeds(&text))
     }
 
-    /// JSON within brackets or braces, before the element or field there, or as the only one.
+    /// Inserts JSON within brackets or braces: before an element or a field, or as the only one.
     fn flow(&self, change: &Change, around: &Node, before: Option<At>, texts: &[String]) -> Edit {
         let comma = if before.is_some() { "," } else { "" };
         let at = before.unwrap_or(around.extent.from + 1);
@@ -316,7 +317,8 @@ impl Editor<'_> {
         let body = match style {
             ScalarStyle::DoubleQuoted => {
                 let mut inner = raw.strip_suffix('"').unwrap_or(&raw);
-                // A line feed at the end stays there. After an even number of backslashes it is none.
+                // A line feed (`\n`) stays at the end of the text. If the backslash is itself escaped, it is not a line
+                // feed.
                 while let Some(rest) = inner.strip_suffix("\\n") {
                     let slashes = rest.chars().rev().take_while(|c| *c == '\\').count();
                     if slashes % 2 == 1 {
@@ -360,7 +362,8 @@ impl Editor<'_> {
         ])
     }
 
-    /// A column for new lines within brackets that are open in a line: more than its keys have, behind their dashes.
+    /// The column for new lines within brackets that are opened in a line: larger than the column of the line's keys,
+    /// which may follow dashes.
     fn inner_column(&self, line: usize) -> usize {
         let text = self.source.line_text(line);
         let keys = text.trim_start_matches([' ', '-']);

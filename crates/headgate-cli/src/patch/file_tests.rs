@@ -1,4 +1,5 @@
-//! What is in the files: several of them, parts that are there already, names in use, shared lists, files of others.
+//! Contents of the files: several files, existing parts, names in use, shared lists, files that are not Envoy
+//! configuration.
 
 use super::super::unpatch;
 use super::{manager, out, patched, Try, ROUTER, TYPE};

@@ -1,19 +1,19 @@
-//! What a file is to Envoy, and where its listeners, connection managers and clusters are.
+//! The kind of a file, and the positions of its listeners, connection managers and clusters.
 
 use super::path::{Path, Spot};
 use super::source::Source;
 use crate::document::Node;
 use crate::parts::Style;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// What `envoy -c` takes.
+    /// The file for `envoy -c`.
     Bootstrap,
     /// Resources that Envoy reads from a file: listeners, clusters, or others.
     Listeners,
     Clusters,
-    /// Resources that Headgate has no part in, such as routes, and lists without any.
+    /// Resources that `patch` does not change, such as routes, and empty lists.
     Others,
 }
 
@@ -37,7 +37,7 @@ const BOOTSTRAP_FIELDS: [&str; 16] = [
 ];
 
 /// # Errors
-/// Files of other kinds: what to do with them.
+/// For files of other kinds; the message explains what to do.
 pub fn kind(root: &Node) -> Result<FileKind, String> {
     let spot = Spot::root(root);
     if root.get("apiVersion").is_some() && root.get("kind").is_some() {
@@ -76,7 +76,7 @@ pub fn kind(root: &Node) -> Result<FileKind, String> {
     })
 }
 
-/// The resource itself where it is in an `envoy.service.discovery.v3.Resource`.
+/// The resource itself, also if it is wrapped in an `envoy.service.discovery.v3.Resource`.
 fn resource<'n>(spot: &Spot<'n>) -> Spot<'n> {
     match spot.type_url().ends_with("service.discovery.v3.Resource") {
         true => spot.field("resource").unwrap_or_else(|| spot.clone()),
@@ -84,7 +84,7 @@ fn resource<'n>(spot: &Spot<'n>) -> Spot<'n> {
     }
 }
 
-/// The list of listeners or clusters, where it is there, and its path.
+/// The list of listeners or clusters, if it exists, and its path.
 pub fn list<'n>(root: &'n Node, kind: FileKind, name: &str) -> Option<Spot<'n>> {
     let root = Spot::root(root);
     match kind {
@@ -151,7 +151,7 @@ pub fn managers<'n>(listener: &Spot<'n>) -> (Vec<Manager<'n>>, Vec<(Path, String
     (found, unreadable)
 }
 
-/// How the file is indented: by most of its objects, and by most of its lists in blocks.
+/// The indentation of the file: the most frequent one of its objects, and of its lists in block style.
 pub fn style(root: &Node, source: &Source) -> Style {
     let (mut indents, mut dashes) = (Vec::new(), Vec::new());
     measure(root, source, &mut indents, &mut dashes);

@@ -1,7 +1,7 @@
-//! The comments around what `headgate patch` writes, by which `headgate unpatch` finds it again.
+//! The comments around the text that `headgate patch` writes. `headgate unpatch` finds the text by these comments.
 //!
-//! New lines are between two comments. Within brackets in one line the comments need line feeds, which belong to the
-//! region: it is called inline. A replaced value is in a comment behind the new one.
+//! New lines are between two comments. Such lines are a region. Within brackets on one line, the comments need line
+//! feeds, which belong to the region: it is called inline. A replaced value is in a comment after the new value.
 
 const PREFIX: &str = "# headgate patch: ";
 const BEGIN: &str = "# headgate patch: begin ";
@@ -9,29 +9,30 @@ const INLINE: &str = "# headgate patch: inline ";
 const END: &str = "# headgate patch: end";
 const WAS: &str = "# headgate patch: was ";
 const FIGURES: &str = "# headgate patch: figures added";
-/// Before an old value in an inline region.
+/// Is written before an old value in an inline region.
 const INLINE_WAS: &str = " was ";
 
-/// What a line says.
+/// The mark in a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mark<'l> {
-    /// What follows, up to the end, is new.
+    /// The lines that follow, up to the end mark, are new.
     Begin {
         what: &'l str,
     },
-    /// The same from the line feed before it, and for a replaced value what it was.
+    /// The same for an inline region, which begins with the line feed before the mark; `was` is the old value, if a
+    /// value was replaced.
     Inline {
         what: &'l str,
         was: Option<&'l str>,
     },
     End,
-    /// The value before the comment was another; where the comment begins, in bytes.
+    /// The value before the comment replaced another value. `at` is the byte position of the comment.
     Was {
         at: usize,
         what: &'l str,
         was: &'l str,
     },
-    /// The text has more at its end; where the comment begins, in bytes.
+    /// Text was added at the end of the value. `at` is the byte position of the comment.
     Figures {
         at: usize,
     },
@@ -49,7 +50,7 @@ pub fn inline(what: &str, column: usize, text: &str) -> String {
     format!("\n{space}{INLINE}{what}\n{space}{text}\n{space}{END}\n{space}")
 }
 
-/// The same in place of another text.
+/// The same, for a text that replaces another one.
 pub fn inline_was(what: &str, column: usize, text: &str, old: &str) -> String {
     inline(&format!("{what}{INLINE_WAS}{old}"), column, text)
 }

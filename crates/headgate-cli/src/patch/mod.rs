@@ -1,12 +1,14 @@
-//! `headgate patch`: Headgate in an Envoy configuration that is there, and `headgate unpatch`: out of it again.
+//! `headgate patch` adds Headgate to an existing Envoy configuration, and `headgate unpatch` removes it.
 //!
-//! The text is edited in place: comments, order and formatting of everything else stay. A second run first takes out
-//! what the first one wrote, so that it gives the same file, or the parts of another policy or Redis.
+//! The text is edited in place: comments, order and formatting of everything else are kept. A second run first removes
+//! what the first run wrote. With the same options it gives the same file, otherwise the parts for the new policy or
+//! Redis.
 //!
 //! - `source`, `path`: the text, and paths in its tree. `change`, `marks`, `tree`: edits, the comments
 //!   around them, and what they do to the tree.
-//! - `files`, `present`, `order`: what is in the files. `plan`, `redis`, `bootstrap`, `settings`, `access_log`: what they get.
-//! - `unpatch`, `rewrite`, `output`: out again; from text to text; what is printed and written.
+//! - `files`, `present`, `order`: what the files contain. `plan`, `redis`, `bootstrap`, `settings`, `access_log`: what
+//!   is added.
+//! - `unpatch` removes the parts, `rewrite` makes the new texts from the old ones, `output` prints and writes them.
 
 mod access_log;
 mod bootstrap;
@@ -44,17 +46,17 @@ pub struct PatchArgs {
     policy: String,
     #[command(flatten)]
     redis: RedisOptions,
-    /// The module, as Envoy sees it
+    /// The path of the module on the machine where Envoy runs
     #[arg(long, value_name = "FILE", default_value = "target/headgate.wasm")]
     module: String,
     /// Only this listener; may be repeated [default: all with an HTTP connection manager]
     #[arg(long, value_name = "NAME")]
     listener: Vec<String>,
-    /// Envoy faces the callers: addresses are those of connections, paths are normalised, underscores in header names
-    /// refused
+    /// Clients connect to Envoy directly: use the address of the connection, normalise paths, refuse header names with
+    /// underscores
     #[arg(long, conflicts_with = "trusted_proxies")]
     edge: bool,
-    /// The same behind so many proxies of your own, which append to X-Forwarded-For
+    /// The same behind N of your own proxies, which append to X-Forwarded-For
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
     trusted_proxies: Option<u32>,
     /// With --edge or --trusted-proxies: leave the settings of paths as they are
@@ -79,22 +81,22 @@ pub struct UnpatchArgs {
     output: output::OutputArgs,
 }
 
-/// A file without what an earlier run wrote.
+/// A file, and its text without what an earlier run wrote.
 pub struct File {
     pub name: String,
-    /// As it was read, without a byte order mark.
+    /// The text as it was read, without a byte order mark.
     pub text: String,
     pub has_mark: bool,
-    /// Without the parts of the earlier run.
+    /// The text without the parts of the earlier run.
     pub clean: String,
     pub kind: FileKind,
     pub documents: Vec<Node>,
-    /// Headgate's configurations in it.
+    /// Headgate's configurations in the file.
     pub found: Vec<Found>,
 }
 
 impl File {
-    /// The document that Envoy reads: the first.
+    /// The document that Envoy reads: the first one.
     fn root(&self) -> Option<&Node> {
         self.documents.first()
     }
@@ -175,7 +177,7 @@ pub fn patch(args: &PatchArgs) -> Result<Output, Failure> {
     args.output.deliver(&rewritten.results, rewritten.status)
 }
 
-/// What is unwise about the options, as far as it can be seen here.
+/// Warnings about the options.
 fn hints(args: &PatchArgs, policy: &Policy, redis: Option<&Redis>) {
     if policy.store == Store::Local && redis.is_some() {
         eprintln!(

@@ -1,9 +1,10 @@
-//! Where in `http_filters` Headgate belongs.
+//! Decides the position of Headgate in `http_filters`.
 //!
-//! Denied requests are to cost no work: Headgate is before authentication and all else that costs work. It is behind
-//! what must see its answers (`cors`, so that a page may read a 429) and what answers by itself for the platform
-//! (`health_check`, whose probes are no callers). Where the policy identifies callers by metadata, Headgate is directly
-//! behind the filter that writes it: the metadata is not there before.
+//! Denied requests should cost as little work as possible, so Headgate is before authentication and other expensive
+//! filters. It is after filters that must see its responses (`cors`, so that a web page may read a 429), and after
+//! filters that answer requests of the platform (`health_check`, whose probes are not counted). If the policy
+//! identifies clients by metadata, Headgate is directly after the filter that writes the metadata, because the metadata
+//! does not exist before.
 
 use super::path::Spot;
 use headgate_core::config::Policy;
@@ -12,7 +13,7 @@ use headgate_core::identify::{Source, SourceKind};
 /// Filters that belong in front of Headgate.
 const IN_FRONT: [&str; 3] = ["cors", "health_check", "original_src"];
 
-/// Filters that authenticate, or that run a program which may.
+/// Filters that authenticate, or that run a program which may authenticate.
 const AUTHENTICATION: [&str; 13] = [
     "jwt_authn",
     "ext_authz",
@@ -29,7 +30,7 @@ const AUTHENTICATION: [&str; 13] = [
     "match_delegate",
 ];
 
-/// The place, and what is to be said about it.
+/// The position, its reason, and warnings about it.
 pub struct Position {
     pub index: usize,
     /// For the report.
@@ -120,7 +121,7 @@ fn kind(filter: &Spot<'_>) -> String {
     by_type.or(by_name).unwrap_or(name).to_owned()
 }
 
-/// Whether a filter writes metadata of that name: its own, or one that its configuration names.
+/// Whether a filter writes metadata with this namespace: its own name, or one that its configuration contains.
 fn writes(filter: &Spot<'_>, namespace: &str) -> bool {
     let own = filter.text(&["name"]) == Some(namespace);
     let canonical = namespace.strip_prefix("envoy.filters.http.");

@@ -1,5 +1,5 @@
-//! What `patch` and `unpatch` print and write: the file, its difference, or the file in its place; the report on
-//! standard error.
+//! The output of `patch` and `unpatch`: they print the file or the difference, or write the file in place. The report
+//! is written to standard error.
 
 use crate::{Failure, Output};
 use similar::TextDiff;
@@ -8,15 +8,15 @@ use std::path::Path;
 
 #[derive(clap::Args)]
 pub struct OutputArgs {
-    /// Write the files themselves in place of printing
+    /// Write the files in place, and do not print them
     #[arg(long)]
     in_place: bool,
-    /// Print the difference in place of the file
+    /// Print the difference, and not the file
     #[arg(long)]
     diff: bool,
 }
 
-/// What became of a file.
+/// The result for one file.
 pub struct Result {
     pub name: String,
     pub old: String,
@@ -27,7 +27,7 @@ pub struct Result {
 
 impl OutputArgs {
     /// # Errors
-    /// Several files to print, standard input to write, and files that cannot be written.
+    /// If several files would be printed, if standard input would be written, and if a file cannot be written.
     pub fn deliver(&self, results: &[Result], status: u8) -> std::result::Result<Output, Failure> {
         if results.len() > 1 && !self.in_place && !self.diff {
             return Err(Failure::new(
@@ -70,7 +70,7 @@ fn diff(result: &Result) -> String {
         .to_string()
 }
 
-/// Replaces the file at once, so that no reader finds half of it; links stay links.
+/// Replaces the file atomically, so that no reader sees a part of it. Symbolic links are kept.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let path = std::fs::canonicalize(path)?;
     let permissions = std::fs::metadata(&path)?.permissions();
@@ -85,7 +85,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
         std::fs::rename(&draft, &path)
     };
     replace().or_else(|_| {
-        // A file that is mounted by itself, or a directory without the right to write.
+        // The file is a mount point, or the directory is not writable.
         let _ = std::fs::remove_file(&draft);
         std::fs::write(&path, text)
     })

@@ -12,7 +12,7 @@ pub enum Step {
     Index(usize),
 }
 
-/// From a document's root; keys as the file writes them.
+/// The steps from a document's root; keys as they are in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Path(pub Vec<Step>);
 
@@ -37,7 +37,7 @@ impl Path {
     }
 }
 
-/// As `headgate check` writes them.
+/// The path as `headgate check` writes it.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, step) in self.0.iter().enumerate() {
@@ -80,7 +80,7 @@ impl<'n> Spot<'n> {
         names.iter().try_fold(self.clone(), |spot, name| spot.field(name))
     }
 
-    /// The elements of a list. Envoy takes one object for a list of one.
+    /// The elements of a list. Envoy reads a single object as a list with one element.
     pub fn items(&self) -> Vec<Spot<'n>> {
         if !self.node.entries().is_empty() {
             return vec![self.clone()];
@@ -103,7 +103,7 @@ impl<'n> Spot<'n> {
         self.fields(names).and_then(|spot| spot.node.text())
     }
 
-    /// The message of a `typed_config`, without the package's prefix of the type's URL.
+    /// The message type of a `typed_config`: its type URL without the prefix.
     pub fn type_url(&self) -> &'n str {
         self.node.get("@type").and_then(Node::text).unwrap_or_default()
     }

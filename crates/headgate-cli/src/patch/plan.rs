@@ -1,8 +1,8 @@
-//! What each file gets.
+//! Decides which parts are added to each file.
 //!
-//! Every connection manager of a chosen listener gets the filter. The guard is in the file with the first of them, in
-//! front of its listeners, because Envoy takes over new modules in this order. The clusters are beside the guard, or
-//! in the file with the clusters. The rest belongs to the bootstrap.
+//! Every connection manager of a chosen listener gets the filter. The guard is added to the file with the first of
+//! these connection managers, before the listeners, because Envoy updates listeners in the order of the file. The
+//! clusters are added to the same file, or to the file with the clusters. All other parts are added to the bootstrap.
 
 use super::change::Change;
 use super::files::{self, FileKind};
@@ -15,27 +15,27 @@ use crate::parts::{self, Part};
 use crate::redis_options::Redis;
 use headgate_core::config::Policy;
 
-/// What is asked for.
+/// What the user asked for.
 pub struct Wish<'w> {
     pub policy: &'w Policy,
     /// The policy as it was written.
     pub written: Part,
     pub redis: Option<&'w Redis>,
     pub module: &'w str,
-    /// None: all of them.
+    /// Empty: all listeners.
     pub listeners: &'w [String],
     pub settings: Option<Settings>,
     pub keeps_access_log: bool,
 }
 
-/// A mistake in a file: its number, the line from 1, and the message.
+/// A mistake in a file: the file's index, the line (from 1) and the message.
 pub type Mistake = (usize, usize, String);
 
 /// What happens to one file.
 #[derive(Default)]
 pub struct FilePlan {
     pub changes: Vec<Change>,
-    /// What was seen and left, by line.
+    /// Notes about parts that are not changed, by line.
     pub notes: Vec<(usize, String)>,
 }
 
@@ -44,18 +44,18 @@ pub struct Plan<'w> {
     pub wish: &'w Wish<'w>,
     pub present: Present,
     pub files: Vec<FilePlan>,
-    /// What no given file has a place for.
+    /// Parts that belong in files that were not given.
     pub elsewhere: Vec<String>,
-    /// Callers choose their address.
+    /// Clients can choose their address.
     pub is_unsafe: bool,
-    /// The files with connection managers that have the filter, or get it.
+    /// The files whose connection managers have the filter or get it.
     pub with_filter: Vec<usize>,
-    /// A filter is new.
+    /// At least one filter is added.
     pub is_new: bool,
 }
 
 /// # Errors
-/// Files without a place for Headgate, and names that are in use for something else.
+/// If Headgate does not belong in any file, and if a name is in use for something else.
 pub fn plan<'w>(all: &'w [File], wish: &'w Wish<'w>) -> Result<Plan<'w>, Mistake> {
     let mut plan = Plan {
         all,
@@ -77,7 +77,7 @@ pub fn plan<'w>(all: &'w [File], wish: &'w Wish<'w>) -> Result<Plan<'w>, Mistake
 }
 
 impl Plan<'_> {
-    /// The policy that decides the way to Redis: the given one, unless only filters that were there are left.
+    /// The policy that decides the transport to Redis: the given one, unless all filters existed before.
     pub fn policy(&self) -> Policy {
         let mut policies = self
             .present
@@ -120,7 +120,7 @@ impl Plan<'_> {
         self.nothing()
     }
 
-    /// Without a connection manager, only files that need none are of use.
+    /// Without a connection manager, only files that need none can be changed.
     fn nothing(&self) -> Result<(), Mistake> {
         if !self.with_filter.is_empty() {
             return Ok(());

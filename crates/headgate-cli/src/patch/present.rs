@@ -1,4 +1,5 @@
-//! What of Headgate is in the files already, written by hand or by an earlier run for another listener.
+//! Finds the parts of Headgate that the files already contain, written by hand or by an earlier run for another
+//! listener.
 
 use super::files;
 use super::path::Spot;
@@ -78,7 +79,7 @@ fn proxied(node: &Node) -> Option<String> {
     values.chain(node.items()).find_map(proxied)
 }
 
-/// A cluster or a listener of that name, and its file.
+/// A cluster or a listener with this name, and its file.
 pub fn named<'f>(
     all: &'f [File],
     name: &str,
@@ -91,14 +92,14 @@ pub fn named<'f>(
     })
 }
 
-/// Whether a cluster leads to the listener of that name in the same Envoy.
+/// Whether an endpoint of the cluster is the internal listener with this name.
 pub fn leads_to(cluster: &Node, listener: &str) -> bool {
     let own = cluster.envoy(&["server_listener_name"]).and_then(Node::text);
     let values = cluster.entries().iter().map(|entry| &entry.value);
     own == Some(listener) || values.chain(cluster.items()).any(|node| leads_to(node, listener))
 }
 
-/// Whether a policy needs a way to Redis in this Envoy.
+/// Whether a policy needs the transport to Redis in this Envoy.
 pub fn needs_redis(policy: &Policy) -> bool {
     policy.store == Store::Redis && policy.redis.native.is_none()
 }

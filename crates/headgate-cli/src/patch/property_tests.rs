@@ -7,7 +7,7 @@ use crate::document::{self, Reader};
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// The values without what is new in them.
+/// The values without the added parts.
 fn less(new: &Value, old: &Value) -> Value {
     match (new, old) {
         (Value::Object(new), Value::Object(old)) => {

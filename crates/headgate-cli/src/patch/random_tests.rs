@@ -3,7 +3,7 @@
 use super::TYPE;
 use fastrand::Rng;
 
-/// What is written, before it has a form.
+/// A value before its formatting is chosen.
 enum Tree {
     /// As it is written.
     Word(String),

@@ -1,4 +1,4 @@
-//! The way to Redis: the guard's listener and the two clusters, their files and their names.
+//! The transport to Redis: the guard's listener and the two clusters, their files and their names.
 
 use super::bootstrap::{self, items};
 use super::change::Change;
@@ -11,12 +11,12 @@ use crate::parts::{self, Names, Part};
 use headgate_core::config::Policy;
 
 /// # Errors
-/// Names that are in use for something else, and no Redis where one is needed.
+/// If a name is in use for something else, and if no Redis is given but one is needed.
 pub fn plan(plan: &mut Plan<'_>) -> Result<(), Mistake> {
     let all = plan.all;
     let policy = plan.policy();
     let names = names(plan, &policy)?;
-    // Beside the first filter, the bootstrap's before others.
+    // In the file with the first filter; a bootstrap has priority over other files.
     let is_bootstrap = |index: &usize| {
         all.get(*index)
             .is_some_and(|file| file.kind == FileKind::Bootstrap)
@@ -49,7 +49,8 @@ pub fn plan(plan: &mut Plan<'_>) -> Result<(), Mistake> {
     clusters(plan, &names, place)
 }
 
-/// The cluster that leads to Redis. People often have one of their own called redis, in a file that is not given.
+/// The cluster that leads to Redis. The name is not `redis`, because users often have their own cluster with that name
+/// in a file that is not given.
 const REDIS: &str = "headgate_redis";
 
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -102,7 +103,7 @@ fn clusters(plan: &mut Plan<'_>, names: &Names, guard: Option<usize>) -> Result<
     Ok(())
 }
 
-/// New elements in front of a file's listeners or clusters.
+/// A change that adds elements before a file's listeners or clusters.
 fn added(
     all: &[File],
     index: usize,
@@ -160,7 +161,7 @@ fn typed(url: &str, part: Part) -> Part {
     }
 }
 
-/// The names that the parts call each other by. A cluster of the user's own is never taken for Headgate's.
+/// The names by which the parts refer to each other. The user's own clusters are never used as Headgate's.
 fn names(plan: &Plan<'_>, policy: &Policy) -> Result<Names, Mistake> {
     let all = plan.all;
     let default = Names::default();
@@ -169,7 +170,7 @@ fn names(plan: &Plan<'_>, policy: &Policy) -> Result<Names, Mistake> {
     let listener = match guard {
         Some(guard) => guard.listener.clone(),
         None => {
-            // A cluster that is there may lead to the guard that another file has.
+            // The endpoint of an existing cluster may be the guard in another file.
             let taken = |name: &str| named(all, name, files::listeners).is_some();
             match taken(&default.listener) {
                 true => format!("headgate_{}", default.listener),

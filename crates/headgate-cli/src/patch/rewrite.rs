@@ -1,4 +1,4 @@
-//! From the texts of the files to their new texts. Nothing is read or written here.
+//! Makes the new texts of the files from the old ones. This module does no I/O.
 
 use super::change::{Change, Editor};
 use super::files;
@@ -14,32 +14,32 @@ use crate::report::Severity;
 use crate::{check, find, Failure};
 use headgate_core::config::Policy;
 
-/// The byte order mark, which is no part of the text.
+/// The byte order mark, which is not part of the text.
 pub const MARK: &str = "\u{feff}";
 
-/// Before what `headgate check` says about the result.
+/// The prefix for findings of `headgate check` in the result.
 const BY_CHECK: &str = "error by `headgate check`: ";
 
-/// What is asked for; see [`Wish`].
+/// What the user asked for; see [`Wish`].
 pub struct Request<'r> {
     pub policy: &'r Policy,
     pub written: Part,
     pub redis: Option<&'r Redis>,
     pub module: &'r str,
     pub listeners: &'r [String],
-    /// `None`: as an earlier run was told.
+    /// `None`: the settings of an earlier run are kept.
     pub told: Option<Settings>,
     pub keeps_access_log: bool,
 }
 
 pub struct Rewritten {
     pub results: Vec<output::Result>,
-    /// 3 if callers choose their address, or the result has errors.
+    /// The exit status: 3 if clients can choose their address, or if the result has errors.
     pub status: u8,
 }
 
 /// # Errors
-/// Files that are not Envoy's or have no place for Headgate, and places that cannot be edited.
+/// If a file is not Envoy configuration or Headgate does not belong in it, and if a place cannot be edited.
 pub fn rewrite(texts: Vec<(String, String)>, request: Request<'_>) -> Result<Rewritten, Failure> {
     let mut files = Vec::new();
     let mut earlier = Vec::new();
@@ -86,7 +86,7 @@ pub fn rewrite(texts: Vec<(String, String)>, request: Request<'_>) -> Result<Rew
     })
 }
 
-/// Reads a file, and takes out what an earlier run wrote for the chosen listeners and for all.
+/// Reads a file, and removes what an earlier run wrote, except in listeners that are not chosen.
 fn open(name: String, text: String, chosen: &[String], earlier: &mut Vec<Settings>) -> Result<File, Failure> {
     let fail = |line: usize, message: String| Failure::new(format!("{name}:{line}: {message}"));
     let parse = |text: &str| document::parse(text).map_err(|error| fail(error.place.line, error.message));
@@ -142,7 +142,7 @@ fn others(documents: &[Node], chosen: &[String]) -> Vec<(At, At)> {
         .collect()
 }
 
-/// Envoy does not know merge keys.
+/// Refuses merge keys, which Envoy does not support.
 fn merge_key(node: &Node) -> Option<(usize, String)> {
     let entries = node.entries().iter();
     let own = entries.clone().find(|entry| entry.key == "<<").map(|entry| {
@@ -169,7 +169,7 @@ fn as_before(earlier: &[Settings]) -> Result<Option<Settings>, Failure> {
     }
 }
 
-/// The new text, which is compared with the tree that it should have.
+/// The new text. Its tree is compared with the tree that the changes should give.
 fn edited(file: &File, plan: &FilePlan) -> Result<output::Result, (usize, String)> {
     let source = Source::new(&file.clean);
     let mut edits: Vec<Edit> = Vec::new();
@@ -199,7 +199,7 @@ fn edited(file: &File, plan: &FilePlan) -> Result<output::Result, (usize, String
         .into_iter()
         .map(|(edit, report)| (lines.get(edit).copied().unwrap_or(1), report.clone()))
         .collect();
-    // Notes are about lines of the text before.
+    // Notes have line numbers of the old text.
     let moved = |line: usize| {
         let start = source.start(line.saturating_sub(1));
         let before = edits.iter().zip(&lines).filter(|(edit, _)| edit.from <= start);
@@ -247,12 +247,12 @@ fn findings(old: &str, new: &str, plan: &FilePlan) -> Vec<(usize, String)> {
             .filter(|finding| finding.severity == Severity::Error)
     };
     let before: Vec<String> = errors(old).map(|finding| finding.message).collect();
-    // A file without a filter is not judged by itself.
+    // The result is not checked if the file has no filter.
     let is_judged =
         find::find(new, false).is_ok_and(|file| file.found.iter().any(|one| one.filter.is_some()));
     errors(new)
         .filter(|_| is_judged)
-        // What is missing for addresses has been said.
+        // The report already has the findings about addresses.
         .filter(|finding| {
             !before.contains(&finding.message) && !finding.message.contains("use_remote_address")
         })
@@ -298,7 +298,7 @@ fn verify(file: &File, changes: &[Change], text: &str) -> Result<(), (usize, Str
     }
 }
 
-/// The line of an alias that leads into what the changes edit.
+/// The line of an alias whose anchor's value the changes edit.
 fn shared(root: &Node, changes: &[Change]) -> Option<usize> {
     let targets: Vec<At> = changes
         .iter()

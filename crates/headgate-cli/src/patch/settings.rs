@@ -1,5 +1,6 @@
-//! The settings of a connection manager that Headgate depends on: whose address a request has, one path for all, and
-//! header names with underscores. They change the meaning of an Envoy that already runs, and are set only when told.
+//! The settings of a connection manager on which Headgate depends: the source of a request's address, normalised paths,
+//! and header names with underscores. They change how an existing Envoy handles requests. So they are changed only with
+//! `--edge` or `--trusted-proxies`.
 
 use super::change::{Change, ChangeKind};
 use super::path::Spot;
@@ -8,17 +9,17 @@ use crate::envoy_addresses::Trust;
 use crate::parts::Part;
 use serde_json::Value;
 
-/// What the user has told.
+/// The options that the user gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Proxies of the user's own in front of this Envoy; 0: it faces the callers.
+    /// The number of the user's own proxies in front of this Envoy; 0: clients connect to it directly.
     pub proxies: u32,
     pub keeps_paths: bool,
     pub keeps_underscores: bool,
 }
 
 impl Settings {
-    /// As options, for the comments in the file.
+    /// The settings as options, for the comments in the file.
     pub fn options(self) -> String {
         let mut text = match self.proxies {
             0 => "--edge".to_owned(),
@@ -58,12 +59,12 @@ const PROTOCOL: &str = "common_http_protocol_options";
 const UNDERSCORES: &str = "headers_with_underscores_action";
 const BY_EXTENSION: &str = "original_ip_detection_extensions";
 
-/// A setting: its name, the value that is written, and further values that are as good.
+/// A setting: its name, the value that is written, and other values that are also accepted.
 struct Wanted {
     name: &'static str,
     value: String,
     as_good: &'static [&'static str],
-    /// It is the default and not added.
+    /// The value is Envoy's default, so it is not added.
     is_default: bool,
 }
 
@@ -93,7 +94,7 @@ fn wanted(settings: Settings, has_extension: bool) -> Vec<Wanted> {
     list
 }
 
-/// The changes of one connection manager; notes go to `notes`.
+/// The changes of one connection manager; notes are added to `notes`.
 pub fn changes(manager: &Spot<'_>, settings: Settings, notes: &mut Vec<(usize, String)>) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut fields = Vec::new();
@@ -175,7 +176,7 @@ fn plain(text: &str) -> Part {
     Part::template(text, &[])
 }
 
-/// Whether a scalar has this value, also as a text: protobuf's JSON takes both.
+/// Whether a scalar has this value, also as a string: protobuf's JSON accepts both.
 fn is(node: &Node, value: &str) -> bool {
     match node.value(Reader::Envoy) {
         Value::Bool(flag) => flag.to_string() == value,
@@ -185,14 +186,14 @@ fn is(node: &Node, value: &str) -> bool {
     }
 }
 
-/// What is not set.
+/// The missing settings.
 pub struct Missing {
-    /// Callers choose their address.
+    /// Clients can choose their address.
     pub address: bool,
     pub messages: Vec<String>,
 }
 
-/// What a connection manager lacks, told nothing.
+/// The settings that a connection manager lacks, if no options were given.
 pub fn missing(manager: &Spot<'_>) -> Missing {
     let mut messages = Vec::new();
     let address = matches!(Trust::of(manager.node), Trust::Anyone);

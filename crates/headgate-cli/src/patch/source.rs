@@ -1,4 +1,4 @@
-//! A file's text, by characters and lines, and edits of it.
+//! A file's text with positions by character and line, and edits of this text.
 
 use super::path::At;
 use crate::document::Place;
@@ -11,7 +11,7 @@ pub struct Source {
     pub newline: &'static str,
 }
 
-/// Characters that are replaced by a text.
+/// An edit: replaces a range of characters with a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     pub from: usize,
@@ -69,7 +69,7 @@ impl Source {
         self.lines.get(line).copied().unwrap_or(self.chars.len())
     }
 
-    /// Behind the last character of a line, before its line feed.
+    /// The position after the last character of a line, before its line feed.
     pub fn end(&self, line: usize) -> At {
         let next = self.start(line + 1);
         let text = self.chars.get(self.start(line)..next).unwrap_or_default();
@@ -81,7 +81,7 @@ impl Source {
         self.slice(self.start(line), self.end(line))
     }
 
-    /// Columns of white space at the begin of a line.
+    /// The number of white space columns at the beginning of a line.
     pub fn indent(&self, line: usize) -> usize {
         let text = self
             .chars
@@ -94,7 +94,7 @@ impl Source {
         at - self.start(self.line(at))
     }
 
-    /// Whether nothing but white space is before it in its line.
+    /// Whether only white space is before the position in its line.
     pub fn is_first(&self, at: At) -> bool {
         self.indent(self.line(at)) == self.column(at)
     }
@@ -103,10 +103,10 @@ impl Source {
         self.start(place.line.saturating_sub(1)) + place.column.saturating_sub(1)
     }
 
-    /// The text after the edits, and for each edit the line of its first character in it, from 1.
+    /// The text after the edits, and for each edit the line of its first character in the new text, from 1.
     ///
-    /// Edits of one position are made in their order; equal edits are one, since aliases lead to one place. `None` if
-    /// two overlap.
+    /// Edits at the same position are made in their order. Equal edits are made once, because several aliases can refer
+    /// to the same place. Returns `None` if two edits overlap.
     pub fn apply(&self, edits: &[Edit]) -> Option<(String, Vec<usize>)> {
         let mut order: Vec<usize> = (0..edits.len()).collect();
         order.sort_by_key(|index| edits.get(*index).map(|edit| (edit.from, edit.to)));

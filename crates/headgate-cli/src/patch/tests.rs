@@ -1,4 +1,4 @@
-//! From text to text: configurations that show one thing each. Random ones are in `property`.
+//! Tests of the new text: each configuration shows one behaviour. Random ones are in `property`.
 
 use super::*;
 use rewrite::{rewrite, Request};
@@ -226,7 +226,7 @@ fn every_chain_of_every_listener_is_patched() {
         error.contains("no such listener; there are a, b, inner"),
         "{error}"
     );
-    // A second listener does not take the first one out again.
+    // A run for a second listener does not remove the parts of the first one.
     let both = one("b").text(&one("a").text(&text));
     assert_eq!(both.matches("filters.http.wasm.v3.Wasm").count(), 4);
     assert_eq!(out(&both), text);

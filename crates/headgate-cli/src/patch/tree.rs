@@ -1,4 +1,4 @@
-//! A document's tree after the changes, made apart from the text, so that the two can be compared.
+//! Applies the changes to a document's tree, independently of the text, so that both results can be compared.
 
 use super::change::{Change, ChangeKind};
 use super::path::{At, Path, Step};
@@ -28,7 +28,7 @@ fn rebuild(node: &Node, path: &Path, changes: &[Change]) -> Value {
             Value::Object(fields.collect())
         }
     };
-    // From the back, so that the indices hold.
+    // From the last to the first, so that the indices stay valid.
     let here = changes.iter().filter(|change| change.path == *path);
     let mut here: Vec<&Change> = here.collect();
     here.sort_by_key(|change| match &change.kind {
@@ -63,7 +63,7 @@ fn rebuild(node: &Node, path: &Path, changes: &[Change]) -> Value {
     value
 }
 
-/// Whether a value on the way to a path is an alias, or has an anchor that others use: the steps to it.
+/// The position of the first alias on a path, if there is one.
 pub fn alias_on_the_way(root: &Node, path: &Path) -> Option<At> {
     let mut node = root;
     for step in &path.0 {

@@ -1,4 +1,4 @@
-//! Takes out what `headgate patch` has written, and nothing else.
+//! Removes what `headgate patch` has written, and nothing else.
 
 use super::marks::{self, Mark};
 use super::path::At;
@@ -8,16 +8,16 @@ use crate::document::{self, Kind, Node, Place};
 use crate::parts;
 use saphyr_parser::ScalarStyle;
 
-/// A text without the parts, and what was taken out.
+/// A text without the parts, and the removed parts.
 pub struct Unpatched {
     pub text: String,
     pub removed: Vec<Removed>,
 }
 
-/// Something that was taken out.
+/// A removed part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removed {
-    /// In the text that had it, from 1.
+    /// The line in the old text, from 1.
     pub line: usize,
     pub at: At,
     pub what: String,
@@ -25,13 +25,13 @@ pub struct Removed {
     pub report: String,
 }
 
-/// What is wrong, and its line from 1.
+/// The line (from 1) and the message.
 pub type Wrong = (usize, String);
 
-/// Without the parts at positions that `takes` accepts.
+/// Removes the parts at positions that `takes` accepts.
 ///
 /// # Errors
-/// Comments that are not in pairs, or that belong to no value: someone has edited them.
+/// If comments are not in pairs or do not belong to a value, because someone has edited them.
 pub fn unpatch(text: &str, takes: &dyn Fn(At) -> bool) -> Result<Unpatched, Wrong> {
     if let Some(rest) = text.strip_prefix(MARK) {
         let mut unpatched = unpatch(rest, takes)?;
@@ -121,7 +121,8 @@ fn end_of(source: &Source, begin: usize) -> Result<usize, Wrong> {
 
 fn region(source: &Source, begin: usize, end: usize, mark: &Mark<'_>) -> Edit {
     let is_last = end + 1 >= source.lines();
-    // A region at the end of a text without a last line feed has the one before it, an inline one has both.
+    // If the text does not end with a line feed, a region at its end includes the line feed before it. An inline region
+    // includes both line feeds.
     let (from, to) = match mark {
         Mark::Inline { .. } => {
             let from = source.end(begin.saturating_sub(1));
@@ -152,7 +153,7 @@ fn comment_in(source: &Source, line: usize, written: &str, at: usize) -> Edit {
     }
 }
 
-/// Calls `see` with each value of an object that is in a block, and with its key's place.
+/// Calls `see` with each value of an object in block style, and with the position of its key.
 fn values<'n>(node: &'n Node, see: &mut dyn FnMut(&'n Node, Place)) {
     for entry in node.entries() {
         see(&entry.value, entry.key_place);
@@ -178,7 +179,8 @@ fn value_in(documents: &[Node], source: &Source, line: usize) -> Option<(At, At)
     found
 }
 
-/// The edit that removes Headgate's figures from the text that ends in a line, or, of a block, that is below it.
+/// The edit that removes Headgate's values from the text that ends in a line or, for a block scalar, from the text
+/// below it.
 fn figures_in(documents: &[Node], source: &Source, line: usize) -> Option<Edit> {
     let mut found = None;
     let (first, last) = parts::log_figures_ends();
@@ -208,7 +210,7 @@ fn figures_in(documents: &[Node], source: &Source, line: usize) -> Option<Edit> 
     found
 }
 
-/// Whether a line is part of a text of several lines, in which a comment is none.
+/// Whether a line is inside a scalar of several lines, where `#` does not begin a comment.
 fn is_in_scalar(documents: &[Node], source: &Source, line: usize) -> bool {
     let start = source.start(line);
     let end = source.end(line);
@@ -218,7 +220,8 @@ fn is_in_scalar(documents: &[Node], source: &Source, line: usize) -> bool {
             let is_block = matches!(&value.kind, Kind::Scalar { style, .. } if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded));
             let is_quoted = matches!(&value.kind, Kind::Scalar { style, .. } if !matches!(style, ScalarStyle::Literal | ScalarStyle::Folded | ScalarStyle::Plain));
             let (from, to) = (value.extent.from, value.extent.to);
-            // The end of a block is where the next value begins: comments of its list are behind it.
+            // The end of a block scalar is where the next value begins, so comments after the block can be before this
+            // end.
             let column = source.column(from);
             found |= is_block && from <= end && end < to && source.indent(line) >= column;
             found |= is_quoted && from < start && end < to;

@@ -1,4 +1,4 @@
-//! The description and the default of each field, out of the tables of `docs/configuration.md`.
+//! Reads the description and the default of each field from the tables of `docs/configuration.md`.
 
 use crate::document::{self, Reader};
 use serde_json::Value;
@@ -14,7 +14,8 @@ pub(super) struct Row {
     pub default: Option<Value>,
 }
 
-/// The rows by the field's path, as in `limits[].rate`: a table's first cell is the object, each row's first its field.
+/// The rows by the field's path, such as `limits[].rate`. The first cell of a table's header is the object, and the
+/// first cell of each row is the field.
 pub(super) fn rows() -> BTreeMap<String, Row> {
     let mut rows = BTreeMap::new();
     let mut object: Option<String> = None;
@@ -82,7 +83,7 @@ fn row(default: &str, range: &str, meaning: &str) -> Row {
         }
     };
     add("Range", range);
-    // `required` is in the schema itself, and what is written below has descriptions of its own.
+    // `required` is part of the schema itself, and `see …` refers to fields with their own descriptions.
     if value.is_none() && default != "required" && !default.starts_with("see ") {
         add("Default", default);
     }

@@ -1,28 +1,29 @@
-//! The forms of texts as regular expressions, and what to write instead of what does not fit.
+//! The forms of texts as regular expressions, and what to write if a text does not match.
 //!
-//! The expressions are of the subset that JSON Schema (ECMA-262), Kubernetes (RE2) and Rust read in the same way. An
-//! expression may fit more than the reader takes, never less.
+//! The expressions use only syntax that JSON Schema (ECMA-262), Kubernetes (RE2) and Rust read in the same way. An
+//! expression may match texts that the reader refuses, but it must match every text that the reader accepts.
 
 use headgate_core::config::{show_millis, TextForm};
 use headgate_core::limit::{Period, MAX_LIMIT};
 
-/// What a text has to look like.
+/// The form that a text must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pattern {
-    /// A fitting text has a match of this.
+    /// A valid text matches this expression.
     pub fits: String,
-    /// But none of this.
+    /// A valid text does not match this expression.
     pub except: Option<String>,
-    /// What to write.
+    /// What a person should write.
     pub remedy: String,
-    /// A text that does not fit, for tests.
+    /// An invalid text, for tests.
     #[cfg_attr(not(test), allow(dead_code))]
     pub wrong: &'static str,
 }
 
 const NAME: &str = "[A-Za-z0-9._-]{1,64}";
 const TOKEN: &str = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}";
-/// What the reader trims at the end of a number: everything that is not a visible ASCII character may be white space.
+/// The characters that the reader trims at the end of a number: any character that is not visible ASCII may be white
+/// space.
 const GAP: &str = "[^!-~]*";
 const CONTROL: &str = r"\x00-\x1f\x7f-\x9f";
 
@@ -43,7 +44,7 @@ impl Pattern {
         }
     }
 
-    /// `None`: every text fits, as far as an expression can say.
+    /// `None`: every text is valid, as far as an expression can decide.
     pub fn of(form: TextForm) -> Option<Pattern> {
         Some(match form {
             TextForm::Any | TextForm::Regex => return None,
@@ -56,7 +57,7 @@ impl Pattern {
             }
             TextForm::Token => Pattern::new(format!("^{TOKEN}$"), "a b", "use letters, digits and -"),
             TextForm::Rate => {
-                // Another name of letters and digits may be one of `rates`.
+                // Any other name may be a name in `rates`.
                 let name = "[0-9]*[A-Za-z._-][A-Za-z0-9._-]*";
                 Pattern::new(format!("^ *({}|{name}) *$", rate()), "5/x", RATE_REMEDY)
             }
@@ -117,7 +118,7 @@ impl Pattern {
 const NAME_REMEDY: &str = "use 1 to 64 letters, digits and . _ -";
 const RATE_REMEDY: &str = "write N/period, such as 100/minute or 10/30s; periods are in s, m, h or d";
 
-/// A whole number in this range in decimal digits, of which the first may be zeros; `least` is 0 or 1.
+/// A whole number in this range, in decimal digits. Leading zeros are allowed; `least` is 0 or 1.
 fn number(least: u64, most: u64) -> String {
     let digits = most.to_string();
     let length = digits.len();
@@ -205,7 +206,7 @@ pub(crate) fn duration(least: u64, most: u64) -> Pattern {
     }
 }
 
-/// Text with placeholders: a word in braces is one of four, other braces are text.
+/// Text with placeholders: a word in braces must be one of four; other braces are plain text.
 fn body() -> String {
     let known = "limit|remaining|retry_after|name";
     format!(r"^[^{{]*(\{{(({known})?\}}[^{{]*|[A-Za-z_]*[^A-Za-z_{{}}][^{{]*|[A-Za-z_]*))*$")

@@ -1,8 +1,9 @@
-//! `headgate schema`: the JSON Schema of a policy, with which editors complete and check it.
+//! `headgate schema` prints the JSON Schema of a policy. Editors use it to complete and check a policy.
 //!
-//! Fields, words and ranges are those of the configuration's readers ([`headgate_core::config::shape`]), descriptions and
-//! defaults those of the reference in `docs/configuration.md`. The schema refuses nothing that the filter accepts. What it
-//! cannot express, such as a name that is used twice, only `headgate check` reports.
+//! Fields, words and ranges come from the tables of the configuration's readers ([`headgate_core::config::shape`]).
+//! Descriptions and defaults come from the reference in `docs/configuration.md`. The schema accepts everything that the
+//! filter accepts. Mistakes that it cannot express, such as a name that is used twice, are reported only by
+//! `headgate check`.
 
 mod description;
 mod form;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// The schema of a whole policy.
 ///
 /// # Errors
-/// A field that the reference does not describe.
+/// If the reference does not describe a field.
 pub(super) fn schema() -> Result<Value, String> {
     let root = shape();
     let mut renderer = Renderer {
@@ -37,7 +37,7 @@ pub(super) fn schema() -> Result<Value, String> {
 /// Where an object is in a policy.
 struct ObjectPlace {
     object: &'static Object,
-    /// Its paths, in the order in which they are found.
+    /// The paths of the object, in the order in which they are found.
     paths: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ struct Renderer {
 }
 
 impl Renderer {
-    /// Notes where each object is; one that is in several places becomes a definition.
+    /// Collects the places of each object. An object with several places becomes a definition.
     fn visit(&mut self, object: &'static Object, path: &str, around: &[&'static Object]) {
         match self
             .places
@@ -62,7 +62,7 @@ impl Renderer {
                 paths: vec![path.to_owned()],
             }),
         }
-        // A condition has a condition in it.
+        // A condition can contain a condition, so the objects are recursive.
         if around.iter().any(|outer| std::ptr::eq(*outer, object)) {
             return;
         }
@@ -125,7 +125,7 @@ impl Renderer {
         schema
     }
 
-    /// An object where it is used: as a reference if it is in several places.
+    /// The schema of an object where it is used: a reference if the object has several places.
     fn object_here(&mut self, object: &'static Object) -> Map<String, Value> {
         let places = self
             .places
@@ -134,7 +134,7 @@ impl Renderer {
         let Some(place) = places.filter(|place| place.paths.len() > 1) else {
             return self.object(object);
         };
-        // Where the reference has it, else where it is found first.
+        // The path that the reference describes, or else the first path.
         let described = |path: &&String| {
             object
                 .names()
@@ -143,7 +143,7 @@ impl Renderer {
         let path = place.paths.iter().find(described).or(place.paths.first());
         let name = path.map_or_else(String::new, |path| path.replace("[]", "").replace(".*", ""));
         if !self.definitions.contains_key(&name) {
-            // So that it is not rendered again within itself.
+            // Prevents a recursive object from being rendered within itself.
             self.definitions.insert(name.clone(), Value::Null);
             let schema = self.object(object);
             self.definitions.insert(name.clone(), Value::Object(schema));
@@ -192,8 +192,8 @@ impl Renderer {
     }
 }
 
-/// Two schemas of different types in one: editors explain its errors better than those of `anyOf`. What is not of one type
-/// alone (a word, a reference) cannot be merged.
+/// Merges two schemas of different types into one, because editors explain its errors better than those of `anyOf`. A
+/// schema that does not have exactly one type (words, a reference) cannot be merged.
 fn either(a: Map<String, Value>, b: Map<String, Value>) -> Map<String, Value> {
     let of_all_types = ["enum", "oneOf", "allOf"];
     let is_typed = |schema: &Map<String, Value>| {
@@ -220,11 +220,11 @@ fn text(pattern: Option<Pattern>) -> Map<String, Value> {
     let Some(pattern) = pattern else { return schema };
     schema.insert("pattern".into(), json!(pattern.fits));
     if let Some(except) = pattern.except {
-        // The type too: of another one the negation would hold.
+        // With the type: without it, a value that is not a string would match the pattern, and be refused.
         schema.insert("not".into(), json!({"type": "string", "pattern": except}));
     }
     let remedy = pattern.remedy.trim_end();
-    // Read by the language servers for YAML and JSON in place of the expression.
+    // The language servers for YAML and JSON show this text instead of the expression.
     schema.insert("patternErrorMessage".into(), json!(remedy));
     schema
 }
@@ -258,7 +258,7 @@ fn add_rules(schema: &mut Map<String, Value>, rules: &[Rule], refused: &[&str]) 
     }
 }
 
-/// The guard's configuration has a role of its own, or `redis.key_prefix` and nothing else.
+/// These fields are required, unless the configuration is the guard's: it has `role`, or only `redis.key_prefix`.
 fn unless_guard(names: &[&str]) -> Value {
     let alone = json!({
         "required": ["redis"],

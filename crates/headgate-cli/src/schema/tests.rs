@@ -1,4 +1,5 @@
-//! Forms against the readers: what does not fit is refused, and what fits may be.
+//! Compares the forms with the readers: a reader refuses every text that does not match, and may refuse one that
+//! matches.
 
 use super::{duration, Pattern};
 use headgate_core::config::{parse_value, TextForm};
@@ -75,7 +76,7 @@ const FORMS: [TextForm; 19] = [
     TextForm::Network,
 ];
 
-/// Texts at the borders of all forms, and beyond them.
+/// Texts at the limits of all forms, and beyond them.
 const TEXTS: [&str; 110] = [
     "",
     " ",

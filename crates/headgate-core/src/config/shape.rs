@@ -1,16 +1,18 @@
-//! What a configuration looks like: which fields an object has, of which form each is, and which of them go together.
+//! The structure of a configuration: which fields an object has, the form of each field, and which fields may be
+//! combined.
 //!
-//! The readers take the names, words and ranges of their fields from these tables; the JSON Schema of a policy and the
-//! admission policy for Kubernetes are made of the same ones (`headgate schema`, `headgate generate --admission`). Tests
-//! hold both against the readers. A table has what can be said of a value alone or of the fields of one object. What
-//! needs more, such as a name that another part of the policy defines, is in the readers alone.
+//! The readers take the names, words and ranges of their fields from these tables. The JSON Schema of a policy and the
+//! admission policy for Kubernetes are generated from the same tables (`headgate schema`,
+//! `headgate generate --admission`). Tests compare both with the readers. A table has the rules for one value or for
+//! the fields of one object. Only the readers have rules that need more, such as a name that another part of the policy
+//! defines.
 
 /// The form of a value.
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
     /// `true` or `false`.
     Flag,
-    /// `false` alone: `true` would have no effect here.
+    /// Only `false`: `true` would have no effect here.
     False,
     /// A whole number.
     Integer {
@@ -39,7 +41,7 @@ pub enum Shape {
         /// Whether two equal elements are an error.
         distinct: bool,
     },
-    /// An object whose keys are free.
+    /// An object with arbitrary keys.
     Map {
         /// The form of its keys.
         keys: TextForm,
@@ -112,7 +114,7 @@ pub struct Object {
     pub rules: &'static [Rule],
 }
 
-/// What must hold between the fields of an object.
+/// A rule for the fields of an object.
 #[derive(Debug)]
 pub enum Rule {
     /// The field is required.
@@ -121,42 +123,44 @@ pub enum Rule {
     ExactlyOne(&'static [&'static str]),
     /// At least one field is present.
     NotEmpty,
-    /// These fields belong to the same object elsewhere, and are refused here.
+    /// The object has these fields in other places, but they are refused here.
     Without(&'static [&'static str]),
-    /// These do not hold together. The first is of the field to change, unless that is absent; the text is the remedy.
+    /// These conditions must not all be met. The first one is for the field that a person should change, unless this
+    /// field is absent. The text is the remedy.
     Never(&'static [Check], &'static str),
-    /// The guard's configuration has `role` and `redis.key_prefix` alone; any other has these fields.
+    /// These fields are required, unless the configuration is the guard's, which has only `role` and
+    /// `redis.key_prefix`.
     UnlessGuard(&'static [&'static str]),
 }
 
 /// A condition on a field.
 pub type Check = (&'static str, Test);
 
-/// What a [`Check`] asks of its field.
+/// The test of a [`Check`] on its field.
 #[derive(Debug, Clone, Copy)]
 pub enum Test {
     /// The field is written.
     Present,
     /// The field is not written.
     Absent,
-    /// Present, with this text.
+    /// The field has this text.
     Is(&'static str),
-    /// Absent, or another value.
+    /// The field is absent or has another value.
     IsNot(&'static str),
-    /// A share above zero.
+    /// The field is a share above zero.
     Positive,
     /// An object.
     Object,
-    /// An object with this field.
+    /// The field is an object with this field.
     With(&'static str),
-    /// A list in which this text is not.
+    /// The field is a list without this text.
     Lacks(&'static str),
-    /// An object, or a list with an object in it, for which all of these hold.
+    /// The field is an object that meets all of these conditions, or a list with such an object.
     Some(&'static [Check]),
 }
 
 impl Rule {
-    /// The fields that it refuses wherever they are.
+    /// The fields that the rule always refuses.
     pub fn refused(&self) -> &'static [&'static str] {
         match self {
             Rule::Without(names) => names,
@@ -193,7 +197,7 @@ pub(super) const fn words<T, const N: usize>(choices: &[(&'static str, T); N]) -
     words
 }
 
-// What several tables share.
+// Forms that several tables use.
 pub(super) const NAME: Shape = Shape::Text(TextForm::Name);
 pub(super) const SHORT: Shape = Shape::Text(TextForm::Short);
 pub(super) const ANY: Shape = Shape::Text(TextForm::Any);
