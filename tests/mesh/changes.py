@@ -15,7 +15,7 @@ SECONDS, SETTLE, RATE = 7, 2, 40   # of a load: its length, the time before the 
 class Place:
     """A proxy that counts, its callers, and how to start another proxy like it. `name` is for the table."""
     name, admin = "", 15000
-    patience = 20                  # seconds until a new proxy that is not ready is called so
+    patience = 60                  # seconds until a new proxy that is not ready is called so; on a busy machine 20 are too few
 
     def client(self):
         """A client with a full quota."""

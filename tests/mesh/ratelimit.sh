@@ -5,5 +5,6 @@ set -eu
 cd "$(dirname "$0")/../.."
 out=$PWD/target/meshes/ratelimit
 rm -rf "$out"
-make --no-print-directory bench SETUPS=ratelimit ROUNDS=1 SECONDS=1 CONNECTIONS=8 KEYS=1000 BENCH_OUT="$out" >/dev/null
-exec python3 tests/mesh/ratelimit_rows.py "$out/results.md"
+keys=1000 seconds=4
+make --no-print-directory bench SETUPS=ratelimit ROUNDS=1 SECONDS=$seconds CONNECTIONS=8 KEYS=$keys BENCH_OUT="$out" >/dev/null
+exec python3 tests/mesh/ratelimit_rows.py "$out/results.md" $keys $seconds
