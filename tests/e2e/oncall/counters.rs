@@ -93,7 +93,7 @@ async fn what_is_shown_is_what_the_filter_answers_for_every_form() {
     }
     assert!(without_policy
         .good(&["show", "api_key:k"])
-        .contains("--policy FILE does"));
+        .contains("add --policy FILE"));
     headgate.good(&["reset", "api_key:k"]);
     assert_eq!(cluster.keys("show:*"), Vec::<String>::new(), "every key is gone");
 }

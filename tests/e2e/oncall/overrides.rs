@@ -95,7 +95,7 @@ fn an_address_is_cut_as_the_filter_cuts_it() {
     headgate.good(&["override", "set", &client, "few", "5", "--value"]);
     let (text, status) = headgate.text(&["override", "get", &client]);
     assert!(
-        status == 1 && text.contains("--value takes it for a value"),
+        status == 1 && text.contains("--value reads it as a value"),
         "{text}"
     );
     assert_eq!(
