@@ -12,10 +12,10 @@ export GOBIN="$bin" GOFLAGS="-mod=mod -buildvcs=false"
 # The message before the work begins; minutes on two cores, from an empty cache.
 about() {
     case $1 in
-    kubernetes) echo "kube-apiserver and kubectl $KUBERNETES (5 minutes)" ;;
-    istio) echo "Istio's istiod, agent and istioctl (6 minutes)" ;;
-    gateway) echo "Envoy Gateway $ENVOY_GATEWAY (5 minutes)" ;;
-    helm) echo "helm $HELM (2 minutes)" ;;
+    kubernetes) echo "kube-apiserver and kubectl $KUBERNETES (4 to 8 minutes)" ;;
+    istio) echo "Istio's istiod, agent and istioctl (8 to 16 minutes)" ;;
+    gateway) echo "Envoy Gateway $ENVOY_GATEWAY (5 to 10 minutes)" ;;
+    helm) echo "helm $HELM (1 to 3 minutes)" ;;
     func-e) echo "func-e $FUNC_E (1 minute)" ;;
     ratelimit) echo "envoyproxy/ratelimit (1 minute)" ;;
     etcd) echo "etcd, out of Debian's package (seconds)" ;;
