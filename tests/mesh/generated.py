@@ -81,6 +81,6 @@ def gateway(report, mesh):
         equal(mesh.nacks(), 0, "updates that Envoys refused")
         pod.end()
     cluster.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=text, check=False)
-    # Nobody collects garbage here, and the next test waits for a Deployment of its own.
+    # No garbage collector runs here, and the next test waits for a Deployment of its own.
     cluster.kubectl("delete", "deploy", "--all", "-n", envoy_gateway.NAMESPACE)
     cluster.stop(process)

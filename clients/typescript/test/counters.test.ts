@@ -11,7 +11,7 @@ import { left, okWith, URL_, world } from "./support/world.js";
 
 type Figures = (remaining: number) => Record<string, string>;
 
-/** Two quotas of the same size, told apart by what the server sends, or by nothing but their figures. */
+/** Two quotas of the same size. What the server sends distinguishes them, or only their figures do. */
 const FORMS: Record<string, (name: string) => Figures> = {
   "x-ratelimit-resource": (name) => (remaining) => ({ ...left(remaining, 30, 60), "x-ratelimit-resource": name }),
   "policies by name": (name) => (remaining) => ({ "ratelimit-policy": `"${name}";q=30;w=60`, ratelimit: `"${name}";r=${remaining};t=60` }),

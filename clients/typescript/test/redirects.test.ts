@@ -164,7 +164,7 @@ describe("a Request", () => {
       server.close();
     }
   });
-  it("is none without url, method and clone: a URL, or an object that is text", async () => {
+  it("is not recognised without url, method and clone: a URL, or an object that is text", async () => {
     const urls: string[] = [];
     const fetch = createRateLimitFetch({ fetch: async (input) => (urls.push(String(input)), new Response()) });
     await fetch(new URL(A));

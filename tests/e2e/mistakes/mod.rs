@@ -10,7 +10,7 @@
 //! - `refuses`: Envoy does not start, and its log has this. `logs`: it starts, and its log has this once a request has
 //!   come; with `counts` the request is counted all the same. `silent`: it starts, says nothing of it, and the response has
 //!   this line.
-//! - `doctor`: the finding of `headgate doctor`, where Envoy starts; without it, there is none.
+//! - `doctor`: the finding of `headgate doctor`, where Envoy starts; if it is missing, doctor must find nothing.
 
 mod page;
 mod run;

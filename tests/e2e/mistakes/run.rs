@@ -54,7 +54,7 @@ pub async fn run(name: &str) {
     }
 }
 
-/// Envoy's protobuf library doubles spaces in its messages at random, so that nobody relies on them.
+/// Envoy's protobuf library doubles spaces in its messages at random, so that no program relies on them.
 fn without_double_spaces(text: &str) -> String {
     text.split(' ')
         .filter(|word| !word.is_empty())

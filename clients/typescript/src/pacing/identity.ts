@@ -38,7 +38,7 @@ export interface Observation {
   refused: boolean;
   /** How many routes meet a counter. */
   routes(counter: string): number;
-  /** Whether the calls that a counter counts seem to be ours: nobody else can have used up what is missing. */
+  /** Whether this client seems to be the only one that uses a counter: its own calls explain all of the used quota. */
   alone(counter: string): boolean;
 }
 

@@ -55,7 +55,7 @@ export class Routes {
     return [...names].flatMap((name) => this.paces.get(name) ?? []);
   }
 
-  /** Whether a policy is none that routes without answers are taken to meet. */
+  /** Whether a route without an answer is assumed not to have this policy. */
   isUnusual(policy: string): boolean {
     return !this.usual().includes(policy);
   }

@@ -82,7 +82,7 @@ pub struct UnpatchArgs {
 }
 
 /// A file, and its text without what an earlier run wrote.
-pub struct File {
+pub struct PatchedFile {
     pub name: String,
     /// The text as it was read, without a byte order mark.
     pub text: String,
@@ -95,7 +95,7 @@ pub struct File {
     pub found: Vec<Found>,
 }
 
-impl File {
+impl PatchedFile {
     /// The document that Envoy reads: the first one.
     fn root(&self) -> Option<&Node> {
         self.documents.first()

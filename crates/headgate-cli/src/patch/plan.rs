@@ -9,7 +9,7 @@ use super::files::{self, FileKind};
 use super::path::Spot;
 use super::present::{self, Present};
 use super::settings::{self, Settings};
-use super::{access_log, bootstrap, order, redis, File};
+use super::{access_log, bootstrap, order, redis, PatchedFile};
 use crate::document::Node;
 use crate::parts::{self, Part};
 use crate::redis_options::Redis;
@@ -40,7 +40,7 @@ pub struct FilePlan {
 }
 
 pub struct Plan<'w> {
-    pub all: &'w [File],
+    pub all: &'w [PatchedFile],
     pub wish: &'w Wish<'w>,
     pub present: Present,
     pub files: Vec<FilePlan>,
@@ -56,7 +56,7 @@ pub struct Plan<'w> {
 
 /// # Errors
 /// If Headgate does not belong in any file, and if a name is in use for something else.
-pub fn plan<'w>(all: &'w [File], wish: &'w Wish<'w>) -> Result<Plan<'w>, Mistake> {
+pub fn plan<'w>(all: &'w [PatchedFile], wish: &'w Wish<'w>) -> Result<Plan<'w>, Mistake> {
     let mut plan = Plan {
         all,
         wish,

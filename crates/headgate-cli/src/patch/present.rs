@@ -32,7 +32,7 @@ pub struct Present {
     pub filters: Vec<Filter>,
 }
 
-pub fn present(all: &[File]) -> Present {
+pub fn present(all: &[PatchedFile]) -> Present {
     let mut present = Present {
         guard: None,
         filters: Vec::new(),
@@ -81,7 +81,7 @@ fn proxied(node: &Node) -> Option<String> {
 
 /// A cluster or a listener with this name, and its file.
 pub fn named<'f>(
-    all: &'f [File],
+    all: &'f [PatchedFile],
     name: &str,
     list: fn(&'f Node, files::FileKind) -> Vec<Spot<'f>>,
 ) -> Option<(usize, Spot<'f>)> {

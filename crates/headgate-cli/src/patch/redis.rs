@@ -105,7 +105,7 @@ fn clusters(plan: &mut Plan<'_>, names: &Names, guard: Option<usize>) -> Result<
 
 /// A change that adds elements before a file's listeners or clusters.
 fn added(
-    all: &[File],
+    all: &[PatchedFile],
     index: usize,
     list: &str,
     url: &str,

@@ -6,7 +6,7 @@ use super::path::At;
 use super::plan::{self, FilePlan, Wish};
 use super::settings::Settings;
 use super::source::{Edit, Source};
-use super::{output, tree, unpatch, File};
+use super::{output, tree, unpatch, PatchedFile};
 use crate::document::{self, Node, Reader};
 use crate::parts::Part;
 use crate::redis_options::Redis;
@@ -87,7 +87,7 @@ pub fn rewrite(texts: Vec<(String, String)>, request: Request<'_>) -> Result<Rew
 }
 
 /// Reads a file, and removes what an earlier run wrote, except in listeners that are not chosen.
-fn open(name: String, text: String, chosen: &[String], earlier: &mut Vec<Settings>) -> Result<File, Failure> {
+fn open(name: String, text: String, chosen: &[String], earlier: &mut Vec<Settings>) -> Result<PatchedFile, Failure> {
     let fail = |line: usize, message: String| Failure::new(format!("{name}:{line}: {message}"));
     let parse = |text: &str| document::parse(text).map_err(|error| fail(error.place.line, error.message));
     let (has_mark, text) = match text.strip_prefix(MARK) {
@@ -114,7 +114,7 @@ fn open(name: String, text: String, chosen: &[String], earlier: &mut Vec<Setting
         return Err(fail(line, what));
     }
     let found = find::find(&unpatched.text, false).map_err(|error| fail(error.place.line, error.message))?;
-    Ok(File {
+    Ok(PatchedFile {
         clean: unpatched.text,
         kind,
         documents,
@@ -170,7 +170,7 @@ fn as_before(earlier: &[Settings]) -> Result<Option<Settings>, Failure> {
 }
 
 /// The new text. Its tree is compared with the tree that the changes should give.
-fn edited(file: &File, plan: &FilePlan) -> Result<output::Result, (usize, String)> {
+fn edited(file: &PatchedFile, plan: &FilePlan) -> Result<output::Result, (usize, String)> {
     let source = Source::new(&file.clean);
     let mut edits: Vec<Edit> = Vec::new();
     let mut reports = Vec::new();
@@ -260,7 +260,7 @@ fn findings(old: &str, new: &str, plan: &FilePlan) -> Vec<(usize, String)> {
         .collect()
 }
 
-fn verify(file: &File, changes: &[Change], text: &str) -> Result<(), (usize, String)> {
+fn verify(file: &PatchedFile, changes: &[Change], text: &str) -> Result<(), (usize, String)> {
     let internal = |what: &str| (1, format!("internal error: {what}; nothing was written"));
     let new = document::parse(text).map_err(|error| {
         internal(&format!(
