@@ -53,13 +53,19 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-test: lint deny build build-fault-injection build-higress build-example build-cli test-size
+# All that tests need, each in a target directory of its own where it takes long: two at a time.
+BUILDS := build build-fault-injection build-higress build-example build-cli
+test: lint deny
+	@$(MAKE) --no-print-directory -j2 $(BUILDS)
+	@$(MAKE) --no-print-directory test-size
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 	$(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint deny build build-fault-injection build-higress build-example build-cli test-size
+test-all: lint deny
+	@$(MAKE) --no-print-directory -j2 $(BUILDS)
+	@$(MAKE) --no-print-directory test-size
 	@$(MAKE) --no-print-directory build-commands
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::

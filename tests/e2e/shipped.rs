@@ -11,6 +11,7 @@ use std::time::Duration;
 /// The shipped policy: 100 a minute for each API key.
 async fn limits_by_api_key(builder: EnvoyBuilder) {
     let envoy = builder.start();
+    minute_with(Duration::from_secs(10)).await;
     for key in ["alice", "bob"] {
         let responses = envoy
             .at_once(120, |_| envoy.get("/").header("x-api-key", key))
@@ -209,6 +210,7 @@ async fn the_recipes_also_limit_on_the_oldest_envoy() {
         })
         .start();
     let call = || stages.get("/").header("x-user", "u");
+    minute_with(Duration::from_secs(5)).await;
     let responses = stages.at_once(101, |_| call()).await;
     assert_eq!(passes(&responses), 100);
     let denied = call().send().await;

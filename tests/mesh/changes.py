@@ -4,7 +4,7 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from cluster import Failed, wait
+from cluster import Failed, minute, wait
 from istio_gateway import redis_counted
 from kubelet import Load
 from report import expect
@@ -133,6 +133,7 @@ class Changes:
         """The change two seconds into a load, while one client's counter shows whether it continues: 40 calls before and,
         with a limit of 100, 65 after, of which 60 may pass. A new limit is at most 100, too: above that `algorithm: auto`
         counts in another form, which starts anew."""
+        minute(seconds + 20)
         clients = self.each(lambda place: place.client())
         before = self.each(lambda place: place.ask(clients[self.places.index(place)], 40)["kinds"])
         loads = [place.load(seconds) for place in self.places]

@@ -44,6 +44,14 @@ def get(url, timeout=5, **headers):
     return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read().decode(errors="replace")
 
 
+def minute(left):
+    """Waits until the clock's minute has this many seconds left. The shipped limits weight the minute before, so exact figures
+    need all of their calls in one minute."""
+    rest = 60 - time.time() % 60
+    if rest < left:
+        time.sleep(rest + 0.1)
+
+
 def wait(what, probe, seconds=60, log=None):
     """What `probe` returns once that is true; OSError counts as not yet."""
     end = time.monotonic() + seconds

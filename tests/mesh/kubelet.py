@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 
-from cluster import BRIDGE, HOST, NETWORK, Failed, get, run, wait
+from cluster import BRIDGE, HOST, NETWORK, Failed, get, minute, run, wait
 
 HERE = pathlib.Path(__file__).resolve().parent
 USER = "1337"                         # the proxy's user of Istio: what it sends is not captured
@@ -185,6 +185,8 @@ class Load:
     """Requests that are under way: from a pod's network, or from outside."""
 
     def __init__(self, address, port, host, amount, *more, pod=None):
+        if amount >= 100 and more[:1] == (0,):
+            minute(10)
         inside = ["ip", "netns", "exec", pod.net] if pod else []
         command = [*inside, sys.executable, HERE / "client.py", address, port, host, amount, *more]
         self.process = subprocess.Popen([str(a) for a in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

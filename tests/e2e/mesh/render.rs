@@ -180,6 +180,7 @@ pub async fn limits(builder: EnvoyBuilder, client: &str) -> Result<Envoy, String
     while shows("redis::") && !shows("redis::127.0.0.1:") && start.elapsed() < Duration::from_secs(2) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    minute_with(Duration::from_secs(5)).await;
     let responses = envoy
         .at_once(120, |_| envoy.get("/").header("x-api-key", client))
         .await;

@@ -3,7 +3,7 @@
 
 use super::files;
 use super::path::Spot;
-use super::File;
+use super::PatchedFile;
 use crate::document::Node;
 use crate::find::{FilterKind, Found};
 use headgate_core::config::{Plugin, Policy, Store};

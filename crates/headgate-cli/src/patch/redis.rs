@@ -6,7 +6,7 @@ use super::files::{self, FileKind};
 use super::path::Spot;
 use super::plan::{Mistake, Plan};
 use super::present::{leads_to, named};
-use super::File;
+use super::PatchedFile;
 use crate::parts::{self, Names, Part};
 use headgate_core::config::Policy;
 

@@ -87,7 +87,12 @@ pub fn rewrite(texts: Vec<(String, String)>, request: Request<'_>) -> Result<Rew
 }
 
 /// Reads a file, and removes what an earlier run wrote, except in listeners that are not chosen.
-fn open(name: String, text: String, chosen: &[String], earlier: &mut Vec<Settings>) -> Result<PatchedFile, Failure> {
+fn open(
+    name: String,
+    text: String,
+    chosen: &[String],
+    earlier: &mut Vec<Settings>,
+) -> Result<PatchedFile, Failure> {
     let fail = |line: usize, message: String| Failure::new(format!("{name}:{line}: {message}"));
     let parse = |text: &str| document::parse(text).map_err(|error| fail(error.place.line, error.message));
     let (has_mark, text) = match text.strip_prefix(MARK) {
