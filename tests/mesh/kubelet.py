@@ -185,7 +185,7 @@ class Load:
     """Requests that are under way: from a pod's network, or from outside."""
 
     def __init__(self, address, port, host, amount, *more, pod=None):
-        if amount >= 100 and more[:1] == (0,):
+        if more[:1] == (0,) and amount >= 100:
             minute(10)
         inside = ["ip", "netns", "exec", pod.net] if pod else []
         command = [*inside, sys.executable, HERE / "client.py", address, port, host, amount, *more]
