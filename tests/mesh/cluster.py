@@ -71,7 +71,9 @@ class Cluster:
         self.dir = RUN
         self.started = []
         self.resolve()
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        # With an address of its own: otherwise a bridge takes its ports' lowest one, which changes with each pod that comes or
+        # goes, and the other pods then send to the old one until they ask for it again, for up to a minute.
+        run("ip", "link", "add", BRIDGE, "address", "02:00:00:00:00:01", "type", "bridge")
         run("ip", "addr", "add", f"{HOST}/24", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
         self.certificates()
