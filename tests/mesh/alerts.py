@@ -65,6 +65,9 @@ class Prometheus:
 
     def stays_quiet(self, seconds=5):
         """Fails if one of the mesh's alerts fires for no cause; those of an earlier mistake end by themselves."""
+        # A pod that is watched again has its old counts, for which an alert may fire until their window has passed.
+        wait("each pod is scraped", lambda: len(self.query('up{job="pods"}')) >= len(self.targets))
+        time.sleep(3)
         wait("no alert", lambda: not self.firing(), 60)
         time.sleep(seconds)
         if found := self.firing():
