@@ -39,7 +39,7 @@ THREADS   := --test-threads 4
 ALL       := --workspace --features redis-call/higress
 
 .PHONY: run stop test test-all test-size test-envoy test-valkey test-meshes test-client test-dashboard test-higress chaos fuzz \
-	bench bench-pairs lint lint-apart build build-fault-injection build-higress build-example build-cli build-commands run-cli cli image release publish-check deny dashboard setup setup-run setup-release setup-meshes setup-dashboard setup-bench clean
+	bench bench-pairs lint lint-apart build build-all build-fault-injection build-higress build-example build-cli build-commands run-cli cli image release publish-check deny dashboard setup setup-run setup-release setup-meshes setup-dashboard setup-bench clean
 
 # The command, for `headgate doctor` at the end, is built beside the module: unoptimised, which takes the other core
 # about as long as the module takes one.
@@ -53,19 +53,13 @@ dashboard: setup-dashboard
 stop:
 	@scripts/run.sh stop
 
-# All that tests need, each in a target directory of its own where it takes long: two at a time.
-BUILDS := build build-fault-injection build-higress build-example build-cli
-test: lint deny
-	@$(MAKE) --no-print-directory -j2 $(BUILDS)
-	@$(MAKE) --no-print-directory test-size
+test: lint deny build-all test-size
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
 	$(MAKE) --no-print-directory test-client test-dashboard test-higress
 	cargo test $(LOCKED) $(ALL) --lib --bins --tests -- $(THREADS) --skip quiet::
 
-test-all: lint deny
-	@$(MAKE) --no-print-directory -j2 $(BUILDS)
-	@$(MAKE) --no-print-directory test-size
+test-all: lint deny build-all test-size
 	@$(MAKE) --no-print-directory build-commands
 	cargo test $(LOCKED) $(ALL) --doc
 	cargo test $(LOCKED) $(ALL) --test e2e -- --include-ignored --test-threads 1 quiet::
@@ -88,7 +82,7 @@ test-size: build
 	@bytes=$$(wc -c <target/headgate.wasm); [ $$bytes -le $(MOST_BYTES) ] || \
 		{ echo "target/headgate.wasm has $$bytes bytes, and may have $(MOST_BYTES): see scripts/wasm.sh" >&2; exit 1; }
 
-test-envoy: setup build build-fault-injection build-higress build-example build-cli
+test-envoy: setup build-all
 	@scripts/setup.sh envoy $(or $(ENVOY_VERSION),$(error which? ENVOY_VERSION=1.36.2))
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 3 --skip quiet::
 	ENVOY_VERSION=$(ENVOY_VERSION) cargo test $(LOCKED) $(ALL) --test e2e -- --test-threads 1 quiet::
@@ -157,6 +151,10 @@ WASM_RUSTC := CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 build: setup-run
 	$(WASM_RUSTC)
 	@scripts/wasm.sh $(CARGO_OUT)/wasm32-wasip1/release/headgate.wasm target/headgate.wasm
+
+# Everything that the tests run, two at a time: what takes long has a target directory of its own.
+build-all:
+	@$(MAKE) --no-print-directory -j2 build build-fault-injection build-higress build-example build-cli
 
 # For Higress: the Redis call by its own host functions.
 build-higress: setup-run

@@ -75,6 +75,13 @@ pub fn each(port: u16) -> [EnvoyBuilder; 2] {
     ["envoy/single-redis.yaml", "envoy/envoy.yaml"].map(|file| Envoy::alone().file(file).edit(at(&[port])))
 }
 
+/// Redis by a name that does not resolve.
+pub fn unresolvable(config: &mut Value) {
+    let endpoint = json!({"address": {"socket_address": {"address": "redis.invalid", "port_value": 6379}}});
+    config::cluster(config, "redis")["load_assignment"]["endpoints"] =
+        json!([{"lb_endpoints": [{"endpoint": endpoint}]}]);
+}
+
 pub fn password(config: &mut Value, password: &str) {
     config::cluster(config, "redis")["typed_extension_protocol_options"] = json!({
         "envoy.filters.network.redis_proxy": {
@@ -176,12 +183,7 @@ async fn a_certificate_of_another_authority_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_does_not_resolve_is_named() {
     for builder in each(6379) {
-        let builder = builder.edit(|config| {
-            let endpoint =
-                json!({"address": {"socket_address": {"address": "redis.invalid", "port_value": 6379}}});
-            config::cluster(config, "redis")["load_assignment"]["endpoints"] =
-                json!([{"lb_endpoints": [{"endpoint": endpoint}]}]);
-        });
+        let builder = builder.edit(unresolvable);
         let uncounted = Uncounted::of(builder, &["no upstream host", "a name that does not resolve"]).await;
         assert!(uncounted.line.contains("membership_total"), "{}", uncounted.line);
         assert_eq!(uncounted.envoy.stat("cluster.redis.membership_total"), 0);

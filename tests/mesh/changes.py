@@ -1,6 +1,7 @@
 """Changes under load, for every mesh and form: what callers get, whether counters continue, and what a proxy does that
 starts right after the change."""
 import contextlib
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -150,6 +151,27 @@ class Changes:
             outcomes.append(Outcome(place, results[number], continues, fresh[number]))
         return outcomes
 
+    def new_policy(self):
+        """A new policy loses nothing, also for a proxy that starts then."""
+        found = self.under_load("a new policy", lambda: self.policy(rate("90/minute")), limit=90)
+        nothing_lost(found, "a new policy")
+        works(found, "a new policy")
+        self.settle("90")
+
+    def mended_policy(self):
+        """A good policy after a refused one loses nothing."""
+        found = self.under_load("the policy mended", lambda: self.policy(rate("90/minute")), limit=90, starts=False)
+        nothing_lost(found, "the policy mended")
+        self.settle("90")
+
+    def new_version_and_back(self, call, policy):
+        """The next module, given by `call` to redis-call.yaml and by `policy` to the filter, and the way back lose nothing."""
+        for what, change in (("a new version, redis-call.yaml first", call), ("then the filter", policy),
+                             ("rolled back, the filter first", self.policy), ("then redis-call.yaml", self.call)):
+            found = self.under_load(what, change)
+            nothing_lost(found, what)
+            works(found, what)
+
     def away_at_start(self, redis_down, redis_up):
         """Proxies that start while Redis is away are ready and count locally, and by Redis once it is back."""
         def local(place):
@@ -168,6 +190,16 @@ class Changes:
         for place, pod in zip(self.places, pods):
             wait("Redis counts again", lambda: place.counts(pod), 40, log=pod.log)
             pod.end()
+
+
+def rate(value):
+    """A change of a manifest: another rate for the limit per client or per peer."""
+    def change(text):
+        found, number = re.subn(r"(name: per-client, |name: per-peer\n +)rate: 100/minute", rf"\g<1>rate: {value}", text)
+        if number != 1:
+            raise Failed("the manifest has no limit per client of 100/minute")
+        return found
+    return change
 
 
 def both(*changes):

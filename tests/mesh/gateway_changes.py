@@ -1,11 +1,10 @@
 """Envoy Gateway: changes under load, and mistakes, for both forms of the filter."""
 import time
 
-from changes import Changes, Edge, both, nothing_lost, replace, works
+from changes import Changes, Edge, both, nothing_lost, rate, replace
 from cluster import wait
 from envoy_gateway import ADMIN, EDGE, NAMESPACE, ready
 from istio import image
-from istio_changes import rate
 from report import expect
 from sandbox import ROOT
 
@@ -64,10 +63,7 @@ def changes(report, mesh, form, prometheus):
         prometheus.stays_quiet()
 
     with on.test(f"gateway_{name}_new_policy_loses_nothing"):
-        found = on.under_load("a new policy", lambda: on.policy(rate("90/minute")), limit=90)
-        nothing_lost(found, "a new policy")
-        works(found, "a new policy")
-        on.settle("90")
+        on.new_policy()
 
     with on.test(f"gateway_{name}_refused_policy_keeps_the_old"):
         nacks, since = mesh.nacks(), time.time()
@@ -78,9 +74,7 @@ def changes(report, mesh, form, prometheus):
         expect(mesh.nacks() > nacks, "xds_nack_total counts the refusal")
         prometheus.fired("HeadgateUpdateRefused", since)
         report.notes.append(f"Envoy Gateway, {form}: conditions of a policy that Envoy refused and that are not True: {status()}")
-        found = on.under_load("the policy mended", lambda: on.policy(rate("90/minute")), limit=90, starts=False)
-        nothing_lost(found, "the policy mended")
-        on.settle("90")
+        on.mended_policy()
 
     with on.test(f"gateway_{name}_missing_module"):
         wrong, what = (file("headgate-9.9.9.wasm"), "a file that does not exist") if is_file else (image("9.9.9"), "a tag that does not exist")
@@ -121,12 +115,8 @@ def changes(report, mesh, form, prometheus):
                                        f"--from-file=headgate-next.wasm={ROOT}/target/headgate-fault-injection.wasm")
         mesh.cluster.kubectl("replace", "-f", "-", stdin=modules)
         pod.refresh("headgate-module")
-        for what, change in (("a new version, redis-call.yaml first", lambda: on.call("headgate-next.wasm")),
-                             ("then the filter", lambda: on.policy(file("headgate-next.wasm") if is_file else image("next"))),
-                             ("rolled back, the filter first", on.policy), ("then redis-call.yaml", on.call)):
-            found = on.under_load(what, change)
-            nothing_lost(found, what)
-            works(found, what)
+        new = file("headgate-next.wasm") if is_file else image("next")
+        on.new_version_and_back(lambda: on.call("headgate-next.wasm"), lambda: on.policy(new))
 
     with report.test(f"gateway_{name}_redis_away_at_start"):
         on.away_at_start(mesh.cluster.redis_down, mesh.cluster.redis)

@@ -2,7 +2,7 @@
 import re
 import time
 
-from changes import RATE, Changes, Edge, Place, both, nothing_lost, replace, works
+from changes import RATE, Changes, Edge, Place, both, nothing_lost, rate, replace
 from cluster import VERSION, Failed, wait
 from istio import EDGE, conversions, image
 from kubelet import Load
@@ -17,16 +17,6 @@ ALWAYS = {
                            "host_env_keys: [HEADGATE_HASH_KEY], key_values: {ISTIO_META_WASM_IMAGE_PULL_POLICY: Always}}"),
 }
 AGAIN = 61   # seconds after which the quota of a client is full again
-
-
-def rate(value):
-    """A change of a manifest: another rate for the limit per client or per peer."""
-    def change(text):
-        found, number = re.subn(r"(name: per-client, |name: per-peer\n +)rate: 100/minute", rf"\g<1>rate: {value}", text)
-        if number != 1:
-            raise Failed("the manifest has no limit per client of 100/minute")
-        return found
-    return change
 
 
 def for_load(text):
@@ -129,10 +119,7 @@ def changes(report, istio, form, on_places, prometheus):
         prometheus.stays_quiet()
 
     with on.test(f"istio_{name}_new_policy_loses_nothing"):
-        found = on.under_load("a new policy", lambda: on.policy(rate("90/minute")), limit=90)
-        nothing_lost(found, "a new policy")
-        works(found, "a new policy")
-        on.settle("90")
+        on.new_policy()
 
     with on.test(f"istio_{name}_refused_policy_keeps_the_old"):
         rejects, since = istio.rejects(), time.time()
@@ -140,9 +127,7 @@ def changes(report, istio, form, on_places, prometheus):
         nothing_lost(found, "a refused policy")
         expect(istio.rejects() > rejects, "pilot_total_xds_rejects counts the refusal")
         prometheus.fired("HeadgateUpdateRefused", since)
-        found = on.under_load("the policy mended", lambda: on.policy(rate("90/minute")), limit=90, starts=False)
-        nothing_lost(found, "the policy mended")
-        on.settle("90")
+        on.mended_policy()
 
     with on.test(f"istio_{name}_missing_tag"):
         failures, since = on.failures(), time.time()
@@ -189,12 +174,7 @@ def changes(report, istio, form, on_places, prometheus):
             istio.cluster.registry_up()
 
     with on.test(f"istio_{name}_new_version_and_back_loses_nothing"):
-        for what, change in (("a new version, redis-call.yaml first", lambda: on.call("next")),
-                             ("then the filter", lambda: on.policy(image("next"))),
-                             ("rolled back, the filter first", on.policy), ("then redis-call.yaml", on.call)):
-            found = on.under_load(what, change)
-            nothing_lost(found, what)
-            works(found, what)
+        on.new_version_and_back(lambda: on.call("next"), lambda: on.policy(image("next")))
 
     with report.test(f"istio_{name}_redis_away_at_start"):
         on.away_at_start(istio.cluster.redis_down, istio.cluster.redis)

@@ -1,7 +1,7 @@
 //! Addresses of Redis that Envoy cannot use.
 
 use super::*;
-use crate::unreachable::each;
+use crate::unreachable::{each, unresolvable};
 use serde_json::json;
 
 /// A single Redis and a cluster at this port, each with the ids that both must have.
@@ -60,12 +60,7 @@ async fn without_connecting_envoys_counters_are_the_evidence() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_does_not_resolve_is_named() {
     for builder in each(6379) {
-        let builder = builder.edit(|config| {
-            let endpoint =
-                json!({"address": {"socket_address": {"address": "redis.invalid", "port_value": 6379}}});
-            config::cluster(config, "redis")["load_assignment"]["endpoints"] =
-                json!([{"lb_endpoints": [{"endpoint": endpoint}]}]);
-        });
+        let builder = builder.edit(unresolvable);
         let envoy = builder.policy(POLICY).cold().start();
         let report = until_found(&envoy, "name-not-resolved").await;
         report

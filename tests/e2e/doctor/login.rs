@@ -73,14 +73,15 @@ async fn a_user_that_does_not_exist_is_wrongpass() {
     let user = |config: &mut Value| {
         password(config, RIGHT);
         let options = &mut config::cluster(config, "redis")["typed_extension_protocol_options"];
-        options["envoy.filters.network.redis_proxy"]["auth_username"] = json!({"inline_string": "nobody"});
+        options["envoy.filters.network.redis_proxy"]["auth_username"] =
+            json!({"inline_string": "no-such-user"});
     };
     let envoy = single.edit(user).policy(POLICY).cold().start();
     let report = until_found(&envoy, "wrongpass").await;
     report
         .status(1)
         .has("wrongpass", "error", &["no such user", "auth_username"]);
-    let login = [("HEADGATE_REDIS_USER", "nobody"), (VARIABLE, RIGHT)];
+    let login = [("HEADGATE_REDIS_USER", "no-such-user"), (VARIABLE, RIGHT)];
     let report = doctor_at(&[address(&envoy)], &[], &login);
     report.status(1).has("wrongpass", "error", &["WRONGPASS invalid"]);
 }

@@ -97,7 +97,7 @@ fn parts_written_by_hand_are_recognised_and_left() {
         let path = format!("{}/../../envoy/{file}", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap();
         let (same, status, lines) = Try {
-            told: None,
+            settings: None,
             ..Try::default()
         }
         .result(&text)

@@ -149,7 +149,7 @@ pub fn patch(args: &PatchArgs) -> Result<Output, Failure> {
         .iter()
         .map(|name| Ok((name.clone(), read(name)?)))
         .collect::<Result<_, Failure>>()?;
-    let told = args
+    let settings = args
         .edge
         .then_some(0)
         .or(args.trusted_proxies)
@@ -158,21 +158,21 @@ pub fn patch(args: &PatchArgs) -> Result<Output, Failure> {
             keeps_paths: args.keep_paths,
             keeps_underscores: args.keep_underscores,
         });
-    if told.is_none() && (args.keep_paths || args.keep_underscores) {
+    if settings.is_none() && (args.keep_paths || args.keep_underscores) {
         return Err(Failure::new(
             "--keep-paths and --keep-underscores go with --edge or --trusted-proxies N",
         ));
     }
-    let request = rewrite::Request {
+    let wish = plan::Wish {
         policy: &policy,
         written,
         redis: redis.as_ref(),
         module: &args.module,
         listeners: &args.listener,
-        told,
+        settings,
         keeps_access_log: args.keep_access_log,
     };
-    let rewritten = rewrite::rewrite(texts, request)?;
+    let rewritten = rewrite::rewrite(texts, wish)?;
     hints(args, &policy, redis.as_ref());
     args.output.deliver(&rewritten.results, rewritten.status)
 }

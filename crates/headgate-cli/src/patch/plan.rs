@@ -24,6 +24,7 @@ pub struct Wish<'w> {
     pub module: &'w str,
     /// Empty: all listeners.
     pub listeners: &'w [String],
+    /// `None`: those of an earlier run, if there was one.
     pub settings: Option<Settings>,
     pub keeps_access_log: bool,
 }

@@ -37,7 +37,7 @@ fn check(seed: u64) {
         documents.iter().map(|node| node.value(Reader::Envoy)).collect()
     };
     let before = tree(&text);
-    let settings = [
+    let all = [
         None,
         Some(EDGE),
         Some(Settings {
@@ -47,9 +47,9 @@ fn check(seed: u64) {
         }),
     ];
     let mut last = text.clone();
-    for told in settings {
+    for settings in all {
         let asked = Try {
-            told,
+            settings,
             ..Try::default()
         };
         let once = match asked.result(&text) {
@@ -58,7 +58,7 @@ fn check(seed: u64) {
         };
         assert_eq!(out(&once), text, "seed {seed}\n{once}");
         assert_eq!(asked.text(&once), once, "seed {seed}");
-        if told.is_none() {
+        if settings.is_none() {
             let after = tree(&once);
             let text_logs = text.contains("START_TIME") || text.contains("a b");
             assert!(

@@ -8,29 +8,14 @@ use super::settings::Settings;
 use super::source::{Edit, Source};
 use super::{output, tree, unpatch, PatchedFile};
 use crate::document::{self, Node, Reader};
-use crate::parts::Part;
-use crate::redis_options::Redis;
 use crate::report::Severity;
 use crate::{check, find, Failure};
-use headgate_core::config::Policy;
 
 /// The byte order mark, which is not part of the text.
 pub const MARK: &str = "\u{feff}";
 
 /// The prefix for findings of `headgate check` in the result.
 const BY_CHECK: &str = "error by `headgate check`: ";
-
-/// What the user asked for; see [`Wish`].
-pub struct Request<'r> {
-    pub policy: &'r Policy,
-    pub written: Part,
-    pub redis: Option<&'r Redis>,
-    pub module: &'r str,
-    pub listeners: &'r [String],
-    /// `None`: the settings of an earlier run are kept.
-    pub told: Option<Settings>,
-    pub keeps_access_log: bool,
-}
 
 pub struct Rewritten {
     pub results: Vec<output::Result>,
@@ -40,25 +25,15 @@ pub struct Rewritten {
 
 /// # Errors
 /// If a file is not Envoy configuration or Headgate does not belong in it, and if a place cannot be edited.
-pub fn rewrite(texts: Vec<(String, String)>, request: Request<'_>) -> Result<Rewritten, Failure> {
+pub fn rewrite(texts: Vec<(String, String)>, mut wish: Wish<'_>) -> Result<Rewritten, Failure> {
     let mut files = Vec::new();
     let mut earlier = Vec::new();
     for (name, text) in texts {
-        files.push(open(name, text, request.listeners, &mut earlier)?);
+        files.push(open(name, text, wish.listeners, &mut earlier)?);
     }
-    let settings = match request.told {
-        Some(settings) => Some(settings),
-        None => as_before(&earlier)?,
-    };
-    let wish = Wish {
-        policy: request.policy,
-        written: request.written,
-        redis: request.redis,
-        module: request.module,
-        listeners: request.listeners,
-        settings,
-        keeps_access_log: request.keeps_access_log,
-    };
+    if wish.settings.is_none() {
+        wish.settings = as_before(&earlier)?;
+    }
     let fail = |file: usize, line: usize, message: &str| {
         let name = files.get(file).map(|file| file.name.as_str()).unwrap_or_default();
         Failure::new(format!("{name}:{line}: {message}"))

@@ -197,10 +197,10 @@ pub struct Missing {
 pub fn missing(manager: &Spot<'_>) -> Missing {
     let mut messages = Vec::new();
     let address = matches!(Trust::of(manager.node), Trust::Anyone);
-    let told = "add --edge if Envoy faces the callers, or --trusted-proxies N behind N proxies of your own";
+    let remedy = "add --edge if Envoy faces the callers, or --trusted-proxies N behind N proxies of your own";
     if address {
         messages.push(format!(
-            "missing: {ADDRESS}: callers choose the address they are limited by, since Envoy believes X-Forwarded-For; {told}"
+            "missing: {ADDRESS}: callers choose the address they are limited by, since Envoy believes X-Forwarded-For; {remedy}"
         ));
     }
     let is_true = |name: &str| manager.field(name).is_some_and(|spot| is(spot.node, "true"));
@@ -217,7 +217,7 @@ pub fn missing(manager: &Spot<'_>) -> Missing {
     }
     if !paths.is_empty() {
         messages.push(format!(
-            "missing: {}: the routes and the upstream may read a path otherwise than the limits; {told}",
+            "missing: {}: the routes and the upstream may read a path otherwise than the limits; {remedy}",
             paths.join(", ")
         ));
     }
@@ -227,7 +227,7 @@ pub fn missing(manager: &Spot<'_>) -> Missing {
         .is_some_and(|spot| is(spot.node, "REJECT_REQUEST") || is(spot.node, "DROP_HEADER"));
     if !has_underscores {
         messages.push(format!(
-            "missing: {UNDERSCORES}: to many upstreams x_api_key is x-api-key, and not to the limits; {told}"
+            "missing: {UNDERSCORES}: to many upstreams x_api_key is x-api-key, and not to the limits; {remedy}"
         ));
     }
     Missing { address, messages }

@@ -1,7 +1,8 @@
 //! Tests of the new text: each configuration shows one behaviour. Random ones are in `property`.
 
 use super::*;
-use rewrite::{rewrite, Request};
+use plan::Wish;
+use rewrite::rewrite;
 
 #[path = "file_tests.rs"]
 mod file;
@@ -33,7 +34,7 @@ pub type Tried = (String, u8, Vec<(usize, String)>);
 pub struct Try<'t> {
     pub policy: &'t str,
     pub port: u16,
-    pub told: Option<Settings>,
+    pub settings: Option<Settings>,
     pub listeners: Vec<String>,
 }
 
@@ -42,7 +43,7 @@ impl Default for Try<'_> {
         Try {
             policy: "limits: [{rate: 100/minute}]",
             port: 6379,
-            told: Some(EDGE),
+            settings: Some(EDGE),
             listeners: Vec::new(),
         }
     }
@@ -55,20 +56,20 @@ impl Try<'_> {
             panic!("{}", self.policy)
         };
         let redis = redis(self.port);
-        let request = Request {
+        let wish = Wish {
             policy: &policy,
             written: parts::written(self.policy, &node),
             redis: Some(&redis),
             module: "target/headgate.wasm",
             listeners: &self.listeners,
-            told: self.told,
+            settings: self.settings,
             keeps_access_log: false,
         };
         let texts = files
             .iter()
             .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
             .collect();
-        rewrite(texts, request).map_err(|Failure(message)| message)
+        rewrite(texts, wish).map_err(|Failure(message)| message)
     }
 
     /// The new text, the exit status and the report of one file.
@@ -238,7 +239,7 @@ fn settings_are_set_only_when_told() {
         "use_remote_address: false   # old\nxff_num_trusted_hops: 2\n{ROUTER}"
     ));
     let silent = Try {
-        told: None,
+        settings: None,
         ..Try::default()
     };
     let (same, status, lines) = silent.result(&text).unwrap();
@@ -273,13 +274,13 @@ fn settings_are_set_only_when_told() {
         edge.contains("headers_with_underscores_action: REJECT_REQUEST"),
         "{edge}"
     );
-    let told = Settings {
+    let settings = Settings {
         proxies: 3,
         keeps_paths: true,
         keeps_underscores: true,
     };
     let behind = Try {
-        told: Some(told),
+        settings: Some(settings),
         ..Try::default()
     }
     .text(&manager(ROUTER));
@@ -313,7 +314,7 @@ fn settings_that_are_as_good_stay() {
     );
     assert_eq!(
         Try {
-            told: None,
+            settings: None,
             ..Try::default()
         }
         .result(&text)
