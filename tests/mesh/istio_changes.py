@@ -3,7 +3,7 @@ import re
 import time
 
 from changes import RATE, Changes, Edge, Place, both, nothing_lost, rate, replace
-from cluster import VERSION, Failed, wait
+from cluster import VERSION, wait
 from istio import EDGE, conversions, image
 from kubelet import Load
 from report import expect
